@@ -1,0 +1,63 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Tools that link libraries of the system find them by pkg-config; scripts/test installs them.
+let package = Package(
+  name: "firn",
+  products: ["firn", "firn-snapshot", "firn-verify", "firn-restore", "firn-prune"].map {
+    .executable(name: $0, targets: [$0])
+  },
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
+    .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+  ],
+  targets: [
+    .systemLibrary(name: "CLinux"),
+    .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+
+    .target(name: "Retention", path: "Retention"),
+    .target(name: "Platform", dependencies: ["CLinux", system()]),
+    .target(name: "Digests", dependencies: [.product(name: "Crypto", package: "swift-crypto")]),
+    .target(name: "Compression", dependencies: ["CZstd"]),
+    .target(name: "Postgres", dependencies: ["CLibPQ", "Platform", system()]),
+    .target(name: "Repository", dependencies: ["Compression", "Digests", "Platform", system()]),
+    .target(name: "FirnCore", dependencies: ["Compression", "Digests", "Platform", "Postgres", "Repository", "Retention", system()]),
+    .target(
+      name: "CommandSupport",
+      dependencies: ["FirnCore", "Platform", "Postgres", "Repository", "Retention", arguments(), "Yams", system()]),
+
+    command("firn"), command("firn-snapshot"), command("firn-verify"), command("firn-restore"), command("firn-prune"),
+    .executableTarget(name: "sample-data"),
+
+    .target(name: "TestSupport", dependencies: ["Platform", "Postgres", "Repository", system()]),
+    .testTarget(name: "PlatformTests", dependencies: ["Platform", "Postgres", "TestSupport", system()]),
+    .testTarget(name: "RetentionTests", dependencies: ["Retention"]),
+    .testTarget(
+      name: "RepositoryTests", dependencies: ["Compression", "Digests", "Platform", "Repository", "TestSupport", system()]),
+    .testTarget(
+      name: "CommandTests", dependencies: ["FirnCore", "Platform", "Postgres", "Repository", "TestSupport", system()]),
+  ]
+)
+
+/// One command: thin, everything it needs comes through the core.
+func command(_ name: String) -> Target {
+  .executableTarget(
+    name: name, dependencies: ["CommandSupport", "FirnCore", "Platform", "Postgres", "Repository", "Retention", arguments(), system()])
+}
+
+func system() -> Target.Dependency { .product(name: "SystemPackage", package: "swift-system") }
+func arguments() -> Target.Dependency { .product(name: "ArgumentParser", package: "swift-argument-parser") }
+
+for target in package.targets where target.type != .system {
+  target.swiftSettings = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+  ]
+}

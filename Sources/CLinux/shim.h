@@ -1,0 +1,99 @@
+// What Swift can't call itself: variadic functions, macros, and fork.
+#pragma once
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <signal.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+// Declared by the headers for _GNU_SOURCE only, which the Swift module of the C library is built without.
+#ifndef F_SETPIPE_SZ
+#define F_SETPIPE_SZ 1031
+#endif
+extern int fallocate(int, int, off_t, off_t);
+extern int pipe2(int[2], int);
+
+static inline int firn_open(const char *path, int flags, mode_t mode) {
+  return open(path, flags | O_CLOEXEC, mode);
+}
+
+static inline int firn_punch_hole(int fd, off_t offset, off_t length) {
+  return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+}
+
+static inline int firn_set_pipe_size(int fd, int bytes) { return fcntl(fd, F_SETPIPE_SZ, bytes); }
+
+static inline int firn_set_blocking(int fd) {
+  return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+}
+
+static inline int firn_terminal_columns(int fd) {
+  struct winsize size;
+  return ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
+static inline int firn_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
+
+// Starts a program as the leader of a process group of its own, which gets SIGTERM when the calling
+// *thread* ends (prctl(2), PR_SET_PDEATHSIG), so that no kill of ours leaves it behind. Files it makes
+// are private. Between fork and exec only async-signal-safe calls are made.
+// Returns the process id, or -errno.
+static inline pid_t firn_spawn(const char *path, char *const arguments[], char *const environment[],
+                               int input, int output, int error) {
+  int report[2];
+  if (pipe2(report, O_CLOEXEC) != 0) return -errno;
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  pid_t parent = getpid();
+  pid_t child = fork();
+  if (child == 0) {
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    int failure = 0;
+    if (getppid() != parent) _exit(127);
+    for (int number = 1; number < 65; number++) {
+      if (number != SIGKILL && number != SIGSTOP) signal(number, SIG_DFL);
+    }
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    umask(077);
+    if (dup2(input, 0) < 0 || dup2(output, 1) < 0 || dup2(error, 2) < 0) failure = errno;
+    if (!failure) {
+      execve(path, arguments, environment);
+      failure = errno;
+    }
+    ssize_t ignored = write(report[1], &failure, sizeof failure);
+    (void)ignored;
+    _exit(127);
+  }
+  int saved = errno;
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  close(report[1]);
+  if (child < 0) {
+    close(report[0]);
+    return -saved;
+  }
+  setpgid(child, child);
+  int failure = 0;
+  ssize_t got = read(report[0], &failure, sizeof failure);
+  close(report[0]);
+  if (got == (ssize_t)sizeof failure) {
+    int status;
+    waitpid(child, &status, 0);
+    return -failure;
+  }
+  return child;
+}
+
+static inline int firn_exit_code(int status) {
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+static inline int firn_exited(int status) { return WIFEXITED(status) || WIFSIGNALED(status); }

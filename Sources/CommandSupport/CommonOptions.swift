@@ -1,0 +1,132 @@
+package import ArgumentParser
+package import FirnCore
+internal import Foundation
+internal import Platform
+package import Postgres
+package import Repository
+package import SystemPackage
+
+/// Options that every command has.
+package struct CommonOptions: ParsableArguments {
+  @Option(name: .long, help: ArgumentHelp("Read settings from this file. Else ./firn.yaml, ~/.config/firn/firn.yaml or /etc/firn/firn.yaml.", valueName: "file"))
+  package var config: String?
+
+  @Option(name: .long, help: ArgumentHelp("Where the repository is. Env FIRN_STORE; else ~/.local/share/firn, as root /var/lib/firn.", valueName: "location"))
+  package var store: String?
+
+  @Flag(name: .long, help: "Print one JSON object.")
+  package var json = false
+
+  @Flag(name: .long, help: "Print results and errors only.")
+  package var quiet = false
+
+  @Flag(name: .long, help: "Tell each step.")
+  package var verbose = false
+
+  package init() {}
+}
+
+/// Options of commands that talk to a server.
+package struct ServerOptions: ParsableArguments {
+  @Option(name: .long, help: ArgumentHelp("The server and database. Env DATABASE_URL; else libpq's PG* variables and service file.", valueName: "url"))
+  package var databaseURL: String?
+
+  @Option(name: .customLong("pg-bin"), help: ArgumentHelp("Look here for pg_dump and pg_restore first. May be repeated.", valueName: "folder"))
+  package var toolFolders: [String] = []
+
+  @Option(name: .long, help: ArgumentHelp("Keep passing files here. Else $TMPDIR or /var/tmp.", valueName: "folder"))
+  package var spool: String?
+
+  @Option(name: .long, help: ArgumentHelp("Tables worked on at once. Default: as many as there are processors, at most 8.", valueName: "n"))
+  package var jobs: Int?
+
+  @Flag(name: .long, help: "The server's port differs from the one asked for because it is forwarded, not pooled.")
+  package var throughForwardedPort = false
+
+  package init() {}
+
+  package func validate() throws {
+    if let jobs, !(1...64).contains(jobs) { throw ValidationError("--jobs takes a number from 1 to 64") }
+  }
+}
+
+/// What a command works with: flags before environment before file.
+package struct CommandContext: Sendable {
+  package let command: String
+  package let common: CommonOptions
+  package let configuration: Configuration
+  package let environment: [String: String]
+
+  package init(command: String, common: CommonOptions) throws {
+    self.command = command
+    self.common = common
+    environment = ProcessInfo.processInfo.environment
+    configuration = try Configuration.load(named: common.config)
+  }
+
+  package var storeLocation: String {
+    let given = [common.store, environment["FIRN_STORE"], configuration.store].compactMap(\.self).first { !$0.isEmpty }
+    if let given { return given }
+    return Host.isRoot ? "/var/lib/firn" : (Host.homeFolder ?? "/").appending(".local/share/firn").string
+  }
+
+  package func store() throws -> any Store {
+    let location = storeLocation
+    guard !location.contains("://") else {
+      throw UsageError("\(location) is not a folder", hint: "stores on S3 and SFTP are not built yet: name a folder")
+    }
+    var path = FilePath(location)
+    if path.isRelative { path = FilePath(FileManager.default.currentDirectoryPath).pushing(path) }
+    if let status = try? Folder.status(of: path, followingLinks: true), status.kind != .folder {
+      throw StoreError.unreachable(location: location, reason: "\(location) is a file, a store is a folder")
+    }
+    return LocalStore(root: path.lexicallyNormalized())
+  }
+
+  package func repository() throws -> Repository { try Repository(opening: try store()) }
+
+  package func connectionSettings(_ options: ServerOptions, database: String? = nil) throws -> ConnectionSettings {
+    let url = [options.databaseURL, environment["DATABASE_URL"], configuration.databaseURL].compactMap(\.self).first { !$0.isEmpty }
+    var settings = try url.map { try ConnectionSettings($0) } ?? ConnectionSettings()
+    settings.allowsForwardedPort = options.throughForwardedPort
+    if let database { settings = settings.with(database: database) }
+    if !settings.dropped.isEmpty { warn("parameters of the URL that libpq doesn't know were left out: \(settings.dropped.joined(separator: ", "))") }
+    return settings
+  }
+
+  package func toolFolders(_ options: ServerOptions) -> [FilePath] {
+    (options.toolFolders + (environment["FIRN_PG_BIN"] ?? "").split(separator: ":").map(String.init) + configuration.toolFolders).map { FilePath($0) }
+  }
+
+  package func jobs(_ options: ServerOptions) -> Int { options.jobs ?? configuration.jobs ?? min(8, processorCount) }
+
+  package func spoolRoot(_ options: ServerOptions) -> FilePath {
+    (options.spool ?? configuration.spool).map { FilePath($0) } ?? WorkFolder.defaultRoot
+  }
+
+  /// The progress of an operation, and the line that shows it while `body` runs.
+  package func withProgress<Result>(_ body: (WorkProgress) throws -> Result) throws -> Result {
+    let isVerbose = common.verbose
+    let command = command
+    let progress = WorkProgress { line in if isVerbose { Terminal.writeError("\(command): \(line)\n") } }
+    let line = ProgressLine(progress, isShown: !common.quiet && !common.json && !common.verbose)
+    defer { line.end() }
+    return try body(progress)
+  }
+
+  /// For people, on standard error.
+  package func tell(_ text: String) {
+    if !common.quiet && !common.json { Terminal.writeError(text + "\n") }
+  }
+
+  package func warn(_ text: String) { if !common.json { Terminal.writeError("\(command): warning: \(text)\n") } }
+
+  /// A result, on standard output.
+  package func output(_ text: String) { Terminal.writeOutput(text + "\n") }
+
+  package func output(json value: some Encodable) throws {
+    let encoder = JSON.encoder
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    Terminal.writeOutput(String(decoding: try encoder.encode(value), as: UTF8.self) + "\n")
+  }
+}

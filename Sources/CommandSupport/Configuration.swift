@@ -1,0 +1,144 @@
+internal import Foundation
+internal import Platform
+internal import SystemPackage
+internal import Yams
+
+/// A configuration that can't be used, with the line where that shows.
+package struct ConfigurationError: Error, Sendable {
+  package let message: String
+  package let hint: String?
+}
+
+/// The values of `firn.yaml`. Flags and environment come before them.
+package struct Configuration: Sendable, Equatable {
+  package var store: String?
+  package var databaseURL: String?
+  package var source: String?
+  package var jobs: Int?
+  package var spool: String?
+  /// Bytes.
+  package var spoolCap: Int64?
+  package var lockWait: Duration?
+  package var toolFolders: [String] = []
+  package var excludedTableData: [String] = []
+
+  package init() {}
+
+  private static let keys = [
+    "store", "database-url", "source", "jobs", "spool", "spool-cap", "lock-wait", "pg-bin", "exclude-table-data",
+  ]
+
+  /// The named file, else the first there is of `./firn.yaml`, `~/.config/firn/firn.yaml`, `/etc/firn/firn.yaml`, else nothing.
+  /// - Throws: `ConfigurationError`.
+  package static func load(named path: String?) throws -> Configuration {
+    if let path {
+      guard Folder.exists(FilePath(path)) else { throw ConfigurationError(message: "there is no file \(path)", hint: "check --config") }
+      return try read(FilePath(path))
+    }
+    let home = Host.homeFolder.map { $0.appending(".config/firn/firn.yaml") }
+    for candidate in ["firn.yaml", home, "/etc/firn/firn.yaml"].compactMap(\.self) where Folder.exists(candidate) {
+      return try read(candidate)
+    }
+    return Configuration()
+  }
+
+  private static func read(_ path: FilePath) throws -> Configuration {
+    let bytes: [UInt8]
+    do { bytes = try Folder.contents(of: path, limit: 1 << 20) } catch {
+      throw ConfigurationError(message: "\(error)", hint: nil)
+    }
+    return try Configuration(parsing: String(decoding: bytes, as: UTF8.self), name: path.string)
+  }
+
+  package init(parsing text: String, name: String) throws {
+    let root: Node?
+    do { root = try Yams.compose(yaml: text) } catch {
+      throw ConfigurationError(message: "\(name) is not YAML: \(error)", hint: nil)
+    }
+    guard let root else { return }
+    guard case .mapping(let mapping) = root else {
+      throw ConfigurationError(message: "\(name) is not a list of keys and values", hint: "write a line as store: /var/lib/firn")
+    }
+    for (keyNode, value) in mapping {
+      let key = keyNode.string ?? ""
+      let reader = ValueReader(key: key, node: value, name: name)
+      switch key {
+      case "store": store = try reader.text()
+      case "database-url": databaseURL = try reader.text()
+      case "source": source = try reader.text()
+      case "jobs": jobs = try reader.number(in: 1...64)
+      case "spool": spool = try reader.text()
+      case "spool-cap": spoolCap = try reader.size()
+      case "lock-wait": lockWait = try reader.duration()
+      case "pg-bin": toolFolders = try reader.list()
+      case "exclude-table-data": excludedTableData = try reader.list()
+      default:
+        let line = keyNode.mark.map { " line \($0.line)" } ?? ""
+        throw ConfigurationError(
+          message: "\(name)\(line): there is no key \(key)", hint: "did you mean \(Self.nearest(to: key))?")
+      }
+    }
+  }
+
+  private static func nearest(to word: String) -> String {
+    keys.min { distance($0, word) < distance($1, word) } ?? ""
+  }
+
+  /// Edits that make one word of the other (Levenshtein).
+  private static func distance(_ left: String, _ right: String) -> Int {
+    let right = Array(right)
+    var row = Array(0...right.count)
+    for (line, character) in left.enumerated() {
+      var diagonal = row[0]
+      row[0] = line + 1
+      for column in right.indices {
+        let cost = min(row[column + 1] + 1, row[column] + 1, diagonal + (character == right[column] ? 0 : 1))
+        diagonal = row[column + 1]
+        row[column + 1] = cost
+      }
+    }
+    return row[right.count]
+  }
+}
+
+/// Reads one value and names its line where it is wrong.
+private struct ValueReader {
+  let key: String
+  let node: Node
+  let name: String
+
+  func wrong(_ wanted: String) -> ConfigurationError {
+    ConfigurationError(message: "\(name)\(node.mark.map { " line \($0.line)" } ?? ""): \(key) is not \(wanted)", hint: nil)
+  }
+
+  func text() throws -> String {
+    guard let text = node.string, !text.isEmpty else { throw wrong("a text") }
+    return text
+  }
+
+  func number(in range: ClosedRange<Int>) throws -> Int {
+    guard let number = node.string.flatMap(Int.init), range.contains(number) else {
+      throw wrong("a number from \(range.lowerBound) to \(range.upperBound)")
+    }
+    return number
+  }
+
+  func size() throws -> Int64 {
+    guard let size = node.string.flatMap(Quantity.bytes) else { throw wrong("a size such as 512MiB") }
+    return size
+  }
+
+  func duration() throws -> Duration {
+    guard let duration = node.string.flatMap(Quantity.duration) else { throw wrong("a duration such as 30s") }
+    return duration
+  }
+
+  func list() throws -> [String] {
+    if let text = node.string { return [text] }
+    guard case .sequence(let sequence) = node else { throw wrong("a list") }
+    return try sequence.map { item in
+      guard let text = item.string else { throw wrong("a list of texts") }
+      return text
+    }
+  }
+}

@@ -1,0 +1,44 @@
+/// How a command ended. The table is repeated in every `--help` and in the README.
+package enum ExitStatus: Int32, CaseIterable, Sendable {
+  case done = 0
+  case failed = 1
+  case doneWithWarnings = 3
+  case verificationFailed = 4
+  case notConfirmed = 5
+  case refused = 6
+  case locked = 7
+  case postgres = 8
+  case store = 9
+  case notFound = 10
+  case usage = 64
+  case configuration = 78
+  case interrupted = 130
+  case terminated = 143
+
+  package var meaning: String {
+    switch self {
+    case .done: "done"
+    case .failed: "failed, unexpectedly"
+    case .doneWithWarnings: "done, with warnings (an incomplete snapshot)"
+    case .verificationFailed: "verification failed: damage, or a restored copy that differs"
+    case .notConfirmed: "not confirmed"
+    case .refused: "refused by a preflight check; nothing was touched"
+    case .locked: "another run holds the lock"
+    case .postgres: "PostgreSQL: cannot connect, or a tool of it failed"
+    case .store: "store or network failed"
+    case .notFound: "no such snapshot, database or store"
+    case .usage: "wrong usage"
+    case .configuration: "wrong configuration"
+    case .interrupted: "interrupted by SIGINT; everything was cleared up"
+    case .terminated: "ended by SIGTERM; everything was cleared up"
+    }
+  }
+
+  /// For the end of a command's help.
+  package static var table: String {
+    "EXIT CODES\n" + allCases.map { status in
+      let code = String(status.rawValue)
+      return String(repeating: " ", count: 5 - code.count) + code + "  " + status.meaning
+    }.joined(separator: "\n")
+  }
+}

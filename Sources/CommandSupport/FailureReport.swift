@@ -1,0 +1,175 @@
+internal import ArgumentParser
+internal import FirnCore
+internal import Platform
+internal import Postgres
+internal import Repository
+
+/// What a user reads when something fails: a message, what to do next, and the exit code. All such words are here.
+package struct FailureReport: Sendable {
+  package let message: String
+  package let hint: String?
+  package let status: ExitStatus
+
+  private init(_ status: ExitStatus, _ message: String, hint: String? = nil) {
+    self.status = status
+    self.message = message
+    self.hint = hint
+  }
+
+  package init(_ error: any Error) {
+    switch error {
+    case let error as ConfigurationError: self.init(.configuration, error.message, hint: error.hint)
+    case let error as UsageError: self.init(.usage, error.message, hint: error.hint)
+    case let error as FirnError: self.init(error)
+    case let error as RepositoryError: self.init(error)
+    case let error as StoreError: self.init(error)
+    case let error as PostgresError: self.init(error)
+    case let error as SystemError:
+      self.init(.failed, error.description, hint: error.isOutOfSpace ? "make room there, then run this again" : nil)
+    case let interruption as Interruption:
+      self.init(
+        interruption.signal == 2 ? .interrupted : .terminated, "interrupted by \(interruption.signal.signalName): nothing was kept",
+        hint: "run it again whenever you like")
+    default: self.init(.failed, "\(error)")
+    }
+  }
+
+  private init(_ error: FirnError) {
+    switch error {
+    case .tablesKeptChanging(let attempts, let example):
+      self.init(
+        .postgres, "the tables changed under each of \(attempts) attempts: \(example)",
+        hint: "a migration or a job that truncates or rewrites tables is at work: wait for its end, then run this again")
+    case .noRights(let role, let tables):
+      self.init(
+        .refused, "role \(role) may not read \(Self.some(tables))",
+        hint: "as a superuser: GRANT pg_read_all_data TO \(role); or take the snapshot as the database's owner or a superuser")
+    case .lockTableTooSmall(let relations, let capacity):
+      self.init(
+        .refused, "the database has \(relations) tables, the server's lock table holds about \(capacity)",
+        hint: "raise max_locks_per_transaction in postgresql.conf and restart the server")
+    case .unsoundArchive(let reason):
+      self.init(.postgres, "the archive is not sound: \(reason)", hint: "run it again; if it stays so, this is a bug worth reporting")
+    case .lostTrackOfSpool:
+      self.init(.failed, "pg_dump wrote files faster than they could be followed", hint: "raise fs.inotify.max_queued_events, or use fewer --jobs")
+    case .databaseExists(let name):
+      self.init(.refused, "database \(name) is not empty", hint: "name a database that does not exist")
+    case .invalidName(let name, let reason): self.init(.refused, "\(name): \(reason)", hint: "choose another name")
+    case .refused(let reasons):
+      self.init(
+        .refused, reasons.count == 1 ? reasons[0] : "\(reasons.count) things stand in the way:\n  - " + reasons.joined(separator: "\n  - "),
+        hint: "nothing was touched; mend this, then run it again")
+    case .restoredCopyDiffers(let differences):
+      self.init(
+        .verificationFailed,
+        "the restored database is not what was dumped:\n  - " + differences.prefix(20).joined(separator: "\n  - ")
+          + (differences.count > 20 ? "\n  - and \(differences.count - 20) more" : ""),
+        hint: "the new database was dropped; check the snapshot with firn-verify --read")
+    case .leftBehind(let database, let reason, let cause):
+      self.init(
+        .postgres, "the restore failed (\(cause)), and its unfinished database could not be dropped: \(reason)",
+        hint: "when the server is back: DROP DATABASE \"\(database)\"")
+    case .onlySnapshot(let id): self.init(.refused, "\(id) is the only snapshot: it is never removed")
+    case .noDatabaseNamed: self.init(.usage, "no database is named", hint: "give its name, or --database-url")
+    case .noFolder(let path, let reason): self.init(.failed, "cannot work in \(path): \(reason)", hint: "name another folder with --spool")
+    }
+  }
+
+  private init(_ error: RepositoryError) {
+    switch error {
+    case .noRepository(let location):
+      self.init(.notFound, "there is no repository in \(location)", hint: "make one with: firn init --store \(location)")
+    case .alreadyExists(let location): self.init(.refused, "\(location) holds a repository already", hint: "nothing needs to be done")
+    case .newerFormat(let location, let version):
+      self.init(.store, "\(location) is of format \(version), newer than this program knows", hint: "use a newer Firn")
+    case .encrypted(let location): self.init(.store, "\(location) is encrypted, which this version cannot read", hint: "use a newer Firn")
+    case .malformed(let key, let reason):
+      self.init(.store, "\(key) cannot be read: \(reason)", hint: "restore it from a copy of the store, or use another snapshot")
+    case .damagedObject(let name, let reason):
+      self.init(.verificationFailed, "object \(name) is damaged: \(reason)", hint: "see what it holds with firn-verify --read, and use another snapshot")
+    case .noSuchDatabase(let name, let known):
+      self.init(
+        .notFound, "the store has no snapshot of \(name)",
+        hint: known.isEmpty ? "it has no snapshot at all: make one with firn-snapshot" : "it has snapshots of \(Self.some(known))")
+    case .ambiguousDatabase(let name, let sources):
+      self.init(
+        .notFound, "several sources have a database \(name)",
+        hint: "say which: \(sources.map { "\($0)/\(name)" }.joined(separator: ", "))")
+    case .noSuchSnapshot(let selector, let database):
+      self.init(.notFound, "\(database) has no snapshot \(selector)", hint: "firn list shows those it has")
+    case .ambiguousSnapshot(let selector, let candidates):
+      self.init(.notFound, "\(selector) begins several ids: \(Self.some(candidates))", hint: "give more of the id")
+    case .invalidSelector(let text):
+      self.init(.usage, "\(text) names no time", hint: "write it as before:2026-11-22T02:00 (UTC)")
+    case .locked(let holder):
+      self.init(.locked, "the repository is in use by \(holder)", hint: "wait for its end, then run this again")
+    }
+  }
+
+  private init(_ error: StoreError) {
+    switch error {
+    case .missing(let key): self.init(.store, "\(key) is missing from the store", hint: "firn-verify --read tells what else is damaged")
+    case .truncated(let key): self.init(.store, "\(key) is cut off", hint: "firn-verify --read tells what else is damaged")
+    case .tooLarge(let key): self.init(.store, "\(key) is larger than it can be", hint: "it was changed by something else")
+    case .notAFile(let key): self.init(.store, "\(key) is no ordinary file", hint: "it was changed by something else")
+    case .full(let location):
+      self.init(.store, "\(location) is full", hint: "make room (firn-prune removes old snapshots), then run this again; nothing half-done is listed")
+    case .unreachable(_, let reason): self.init(.store, reason, hint: "check the store's place and rights")
+    }
+  }
+
+  private init(_ error: PostgresError) {
+    switch error {
+    case .invalidURL(let reason):
+      self.init(.usage, "the database URL is not one: \(reason)", hint: "write it as postgresql://USER@HOST:PORT/DATABASE")
+    case .cannotConnect(let target, let reason):
+      self.init(.postgres, "cannot connect to \(target): \(reason)", hint: "check that the server runs there and takes connections")
+    case .wrongPassword(let target, let reason):
+      self.init(
+        .postgres, "\(target) refused the password: \(reason)", hint: "check the user and password in DATABASE_URL, PGPASSWORD or ~/.pgpass")
+    case .noSuchDatabase(let name): self.init(.notFound, "the server has no database \(name)", hint: "psql -l shows those it has")
+    case .connectionLost(let reason): self.init(.postgres, "the connection to the server was lost: \(reason)", hint: "run it again when the server is back")
+    case .statementFailed(let message, let state): self.init(.postgres, "the server refused: \(message) (SQLSTATE \(state))")
+    case .behindPooler(let reason, let portOnly):
+      self.init(
+        .refused, "this connection goes through a pooler: \(reason)",
+        hint: portOnly
+          ? "give the server's own address; if a port is merely forwarded (Docker, ssh -L), say --through-forwarded-port"
+          : "give the server's own address, not PgBouncer's: a dump through it would break the application's sessions")
+    case .noTool(let name, let major, let found):
+      self.init(
+        .postgres, "no \(name) of PostgreSQL \(major) was found" + (found.isEmpty ? "" : " (found: \(Self.some(found)))"),
+        hint: "install postgresql-client-\(major), or name its folder with --pg-bin")
+    case .unsupportedServer(let version): self.init(.postgres, "PostgreSQL \(version) is not supported", hint: "13 to 18 are")
+    case .lockTimeout(let message, let holders):
+      self.init(
+        .postgres, "a table stayed locked: \(message)" + holders.map { "\n  \($0)" }.joined(),
+        hint: "wait for that session, or wait longer with --lock-wait")
+    case .toolFailed(let tool, let code, let messages):
+      self.init(
+        .postgres,
+        "\(tool) failed" + (code > 128 ? ": it was ended by signal \(code - 128)" : "")
+          + messages.prefix(12).map { "\n  \($0)" }.joined(), hint: "what it says above is the reason")
+    }
+  }
+
+  private static func some(_ names: [String]) -> String {
+    names.prefix(8).joined(separator: ", ") + (names.count > 8 ? " and \(names.count - 8) more" : "")
+  }
+
+  /// As it is printed.
+  package func text(command: String) -> String {
+    "\(command): error: \(message)\n" + (hint.map { "hint: \($0)\n" } ?? "")
+  }
+}
+
+/// A wrong value on the command line.
+package struct UsageError: Error, Sendable {
+  package let message: String
+  package let hint: String?
+
+  package init(_ message: String, hint: String? = nil) {
+    self.message = message
+    self.hint = hint
+  }
+}

@@ -1,0 +1,46 @@
+package import ArgumentParser
+internal import Foundation
+internal import Platform
+
+/// A command of Firn: what every one does around its own work.
+package protocol FirnCommand: ParsableCommand {
+  var common: CommonOptions { get }
+  /// Does the work.
+  func execute(_ context: CommandContext) throws -> ExitStatus
+}
+
+extension FirnCommand {
+  /// Runs the command, reports what fails, and ends the process with the right exit code.
+  package func run() throws {
+    let name = Self.configuration.commandName ?? Self._commandName
+    let shown = name.hasPrefix("firn") ? name : "firn \(name)"
+    do {
+      let context = try CommandContext(command: shown, common: common)
+      let status = try execute(context)
+      if status != .done { throw ExitCode(status.rawValue) }
+    } catch let code as ExitCode {
+      throw code
+    } catch {
+      let report = FailureReport(error)
+      Terminal.writeError(report.text(command: shown))
+      if let interruption = error as? Interruption { Host.endBySignal(interruption.signal) }
+      throw ExitCode(report.status.rawValue)
+    }
+  }
+}
+
+/// What every program does before anything else.
+package enum Program {
+  package static func start<Command: ParsableCommand>(_ command: Command.Type) {
+    Interruption.takeOver()
+    Host.makeFilesPrivate()
+    command.main()
+  }
+}
+
+/// Wraps a command's own explanation: the exit codes follow in every help.
+package func configuration(_ name: String, abstract: String, discussion: String = "") -> CommandConfiguration {
+  CommandConfiguration(
+    commandName: name, abstract: abstract, discussion: (discussion.isEmpty ? "" : discussion + "\n\n") + ExitStatus.table,
+    version: FirnVersion.text)
+}

@@ -1,0 +1,50 @@
+internal import Foundation
+package import FirnCore
+internal import Platform
+
+/// Shows how far an operation is, on one line of a terminal that is drawn again and again.
+package final class ProgressLine: Sendable {
+  private let isEnded = Monitor(false)
+  private let thread: Monitor<WorkerThread?> = Monitor(nil)
+
+  /// Draws nothing where standard error is no terminal.
+  package init(_ progress: WorkProgress, isShown: Bool) {
+    guard isShown && Terminal.errorIsTerminal else { return }
+    let worker = WorkerThread(name: "progress") { [isEnded] in
+      while !isEnded.wait(atMost: .milliseconds(200), until: { $0 }) {
+        Terminal.writeError("\r" + Self.line(progress.current, columns: Terminal.columns) + "\u{1B}[K")
+      }
+      Terminal.writeError("\r\u{1B}[K")
+    }
+    thread.update { $0 = worker }
+  }
+
+  /// Takes the line away.
+  package func end() {
+    isEnded.update { $0 = true }
+    thread.current?.join()
+  }
+
+  static func line(_ state: WorkProgress.State, columns: Int) -> String {
+    var parts = [state.phase]
+    let seconds = (ContinuousClock.now - state.started).inSeconds
+    if state.done > 0 {
+      let rate = Double(state.done) / max(0.1, seconds)
+      if let expected = state.expected, expected > 0 {
+        // What is expected is a guess at times: never more than all of it.
+        let share = min(0.99, Double(state.done) / Double(expected))
+        parts.append("\(Int(share * 100)) %")
+        parts.append("\(Quantity.size(state.done)) at \(Quantity.size(Int64(rate)))/s")
+        if seconds > 2, share < 0.99, rate > 0 {
+          parts.append("\(Quantity.span(Double(expected - state.done) / rate)) left")
+        }
+      } else {
+        parts.append("\(Quantity.size(state.done)) at \(Quantity.size(Int64(rate)))/s")
+      }
+    } else if seconds > 2 {
+      parts.append(Quantity.span(seconds))
+    }
+    if !state.item.isEmpty { parts.append(state.item) }
+    return String(parts.joined(separator: "  ").prefix(columns - 1))
+  }
+}

@@ -1,0 +1,21 @@
+/// What stops an operation, as far as users tell it apart. Their words are in CommandSupport.
+package enum FirnError: Error, Equatable {
+  /// Tables came, went or were rewritten while the snapshot began, every time it was tried.
+  case tablesKeptChanging(attempts: Int, example: String)
+  case noRights(role: String, tables: [String])
+  case lockTableTooSmall(relations: Int, capacity: Int)
+  /// pg_dump ended well, yet its archive is not what it should be.
+  case unsoundArchive(reason: String)
+  case lostTrackOfSpool
+  case databaseExists(name: String)
+  case invalidName(name: String, reason: String)
+  /// Everything a restore's preflight found, at once.
+  case refused(reasons: [String])
+  /// What was restored is not what was dumped; the new database is gone again.
+  case restoredCopyDiffers(differences: [String])
+  /// A restore failed, and its unfinished database could not be dropped.
+  case leftBehind(database: String, reason: String, cause: String)
+  case onlySnapshot(id: String)
+  case noDatabaseNamed
+  case noFolder(path: String, reason: String)
+}

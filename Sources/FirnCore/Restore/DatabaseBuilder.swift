@@ -1,0 +1,97 @@
+internal import Postgres
+internal import Repository
+
+/// Makes a database with the properties of another, and gives it the rest of them when it is filled.
+struct DatabaseBuilder {
+  let server: Connection
+  let properties: DatabaseProperties
+
+  /// The statement that makes the database, from `template0`.
+  func createStatement(name: String) -> String {
+    var clauses = [
+      "TEMPLATE template0", "OWNER \(Connection.identifier(properties.owner))", "ENCODING \(Connection.literal(properties.encoding))",
+      "LC_COLLATE \(Connection.literal(properties.collate))", "LC_CTYPE \(Connection.literal(properties.ctype))",
+    ]
+    if server.serverMajor >= 15 {
+      switch properties.localeProvider {
+      case "i":
+        clauses.append("LOCALE_PROVIDER icu")
+        if let locale = properties.locale { clauses.append("ICU_LOCALE \(Connection.literal(locale))") }
+        if server.serverMajor >= 16, let rules = properties.icuRules { clauses.append("ICU_RULES \(Connection.literal(rules))") }
+      case "b":
+        clauses.append("LOCALE_PROVIDER builtin")
+        if let locale = properties.locale { clauses.append("BUILTIN_LOCALE \(Connection.literal(locale))") }
+      default: clauses.append("LOCALE_PROVIDER libc")
+      }
+    }
+    if properties.tablespace != "pg_default" { clauses.append("TABLESPACE \(Connection.identifier(properties.tablespace))") }
+    return "CREATE DATABASE \(Connection.identifier(name)) \(clauses.joined(separator: " "))"
+  }
+
+  /// The statements for what an archive doesn't apply: settings, comment, privileges, limit.
+  func finishingStatements(name: String) -> [String] {
+    let database = Connection.identifier(name)
+    var statements: [String] = []
+    for setting in properties.settings {
+      let value = Self.settingValue(setting.name, setting.value)
+      let subject = setting.role.map { "ALTER ROLE \(Connection.identifier($0)) IN DATABASE \(database)" } ?? "ALTER DATABASE \(database)"
+      statements.append("\(subject) SET \(Self.settingName(setting.name)) = \(value)")
+    }
+    if let comment = properties.comment { statements.append("COMMENT ON DATABASE \(database) IS \(Connection.literal(comment))") }
+    if let grants = properties.grants {
+      statements.append("REVOKE ALL ON DATABASE \(database) FROM PUBLIC")
+      statements.append("REVOKE ALL ON DATABASE \(database) FROM \(Connection.identifier(properties.owner))")
+      for grant in grants {
+        let grantee = grant.grantee.map(Connection.identifier) ?? "PUBLIC"
+        statements.append("GRANT \(grant.privilege) ON DATABASE \(database) TO \(grantee)\(grant.grantable ? " WITH GRANT OPTION" : "")")
+      }
+    }
+    if properties.connectionLimit >= 0 { statements.append("ALTER DATABASE \(database) CONNECTION LIMIT \(properties.connectionLimit)") }
+    return statements
+  }
+
+  private static func settingName(_ name: String) -> String {
+    name.split(separator: ".").map { Connection.identifier(String($0)) }.joined(separator: ".")
+  }
+
+  /// Lists are recorded as they are to be written; other values are one literal (dumputils.c, variable_is_guc_list_quote).
+  private static func settingValue(_ name: String, _ value: String) -> String {
+    let lists: Set = [
+      "local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries", "temp_tablespaces", "unix_socket_directories",
+    ]
+    guard lists.contains(name.lowercased()) else { return Connection.literal(value) }
+    return splitList(value).map(Connection.literal).joined(separator: ", ")
+  }
+
+  /// Takes a list of identifiers apart; quotes within quotes are doubled.
+  static func splitList(_ text: String) -> [String] {
+    var items: [String] = []
+    var item = ""
+    var isQuoted = false
+    var place = text.startIndex
+    while place < text.endIndex {
+      let character = text[place]
+      let next = text.index(after: place)
+      if isQuoted {
+        if character != "\"" {
+          item.append(character)
+        } else if next < text.endIndex, text[next] == "\"" {
+          item.append("\"")
+          place = text.index(after: next)
+          continue
+        } else {
+          isQuoted = false
+        }
+      } else if character == "\"" {
+        isQuoted = true
+      } else if character == "," {
+        items.append(item)
+        item = ""
+      } else if character != " " {
+        item.append(character)
+      }
+      place = next
+    }
+    return items + [item]
+  }
+}

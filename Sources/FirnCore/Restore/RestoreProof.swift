@@ -1,0 +1,85 @@
+internal import Digests
+internal import Foundation
+internal import Platform
+internal import Postgres
+internal import Repository
+internal import SystemPackage
+
+/// Dumps a restored database again, stores nothing, and compares it with the snapshot: every table's bytes, and the schema.
+struct RestoreProof {
+  let manifest: Manifest
+  let reader: SnapshotReader
+  let files: [String: SnapshotReader.FileEntry]
+  let tools: ServerTools
+  let settings: ConnectionSettings
+  let work: WorkFolder
+  let jobs: Int
+  let progress: WorkProgress
+
+  /// - Returns: what could not be compared.
+  /// - Throws: `FirnError.restoredCopyDiffers`.
+  func run() throws -> [String] {
+    let connection = try Connection(settings, applicationName: "firn-restore")
+    let transaction = try ExportTransaction.begin(on: connection, lockWait: .seconds(30), progress: progress)
+    defer { try? transaction.end() }
+    let folder = work.path.appending("proof")
+    let access = try ToolAccess(as: connection, folder: work.path)
+    let dump = DumpTool(
+      tools: tools, access: access, database: connection.database, jobs: jobs, snapshot: transaction.snapshot, lockWait: .seconds(30),
+      excludedTableData: [])
+    let seen = try DumpReader(spool: folder, progress: progress).run(dump)
+    let contents = try ArchiveContents(of: folder, tools: tools)
+    var differences = try compare(contents, seen, transaction.tables)
+    var notes: [String] = []
+    if tools.major == manifest.versions.serverMajor {
+      differences += try compareSchemas(with: folder)
+    } else {
+      notes.append("the schemas were not compared: PostgreSQL \(manifest.versions.serverMajor) and \(tools.major) write them differently")
+    }
+    if !differences.isEmpty { throw FirnError.restoredCopyDiffers(differences: differences) }
+    return notes
+  }
+
+  private func compare(
+    _ contents: ArchiveContents, _ seen: [String: StreamedFile], _ tables: [UInt32: DumpedTable]
+  ) throws -> [String] {
+    var restored: [String: StreamedFile] = [:]
+    for entry in contents.entries where entry.isTableData {
+      if let table = tables[entry.oid] { restored["\(table.schema.keyComponent).\(table.name.keyComponent)"] = seen[entry.file] }
+    }
+    var differences: [String] = []
+    for table in manifest.tables {
+      let found = restored.removeValue(forKey: "\(table.schema.keyComponent).\(table.name.keyComponent)")
+      if found?.digest.description != table.sha256 { differences.append("\(table.displayName): its bytes differ") }
+    }
+    differences += restored.keys.sorted().map { "\($0): not in the snapshot" }
+    return differences
+  }
+
+  private func compareSchemas(with folder: FilePath) throws -> [String] {
+    let original = work.path.appending("original")
+    try Folder.make(original)
+    guard let toc = files["toc.dat"] else { return ["the snapshot has no table of contents"] }
+    let output = try File(original.appending("toc.dat"), .create)
+    try reader.read(toc) { try output.write($0) }
+    let before = try schema(of: original)
+    let after = try schema(of: folder)
+    guard before != after else { return [] }
+    let removed = Set(before).subtracting(after).sorted().prefix(3)
+    let added = Set(after).subtracting(before).sorted().prefix(3)
+    return ["the schema differs"] + removed.map { "- \($0)" } + added.map { "+ \($0)" }
+  }
+
+  /// The schema of an archive as SQL, without what differs from run to run.
+  private func schema(of folder: FilePath) throws -> [String] {
+    let messages = ToolMessages(tool: "pg_restore")
+    let result = try ProgramResult.run(
+      tools.path("pg_restore"), ["--schema-only", "--no-subscriptions", "--file=-", folder.string], environment: ToolAccess.environment)
+    result.errors.forEach(messages.add)
+    guard result.exitCode == 0 else {
+      throw PostgresError.toolFailed(tool: "pg_restore", exitCode: result.exitCode, messages: messages.errors)
+    }
+    return String(decoding: result.output, as: UTF8.self).split(separator: "\n").map(String.init)
+      .filter { !$0.hasPrefix("\\restrict ") && !$0.hasPrefix("\\unrestrict ") && !$0.hasPrefix("-- Dumped") }
+  }
+}

@@ -1,0 +1,82 @@
+internal import Foundation
+internal import Platform
+package import Postgres
+package import Repository
+package import SystemPackage
+
+/// Runs pg_dump into a spool of bounded size and stores what it writes while it writes.
+package struct DumpEngine {
+  package struct Outcome: Sendable {
+    /// The files of the archive, without those of large objects.
+    package var files: [String: StreamedFile] = [:]
+    package var largeObjectFiles: Int64 = 0
+    package var bytes: Int64 = 0
+    /// What pg_dump warned of.
+    package var warnings: [String] = []
+    /// What an operator should know, though nothing is missing for it.
+    package var notes: [String] = []
+  }
+
+  package let repository: Repository
+  package let parent: ParentIndex?
+  package let registry: ObjectRegistry
+  package let table: ChunkTableWriter
+  package let spool: FilePath
+  /// Bytes that may lie unread in the spool.
+  package let spoolCap: Int64
+  package let progress: WorkProgress
+
+  package init(
+    repository: Repository, parent: ParentIndex?, registry: ObjectRegistry, table: ChunkTableWriter, spool: FilePath, spoolCap: Int64,
+    progress: WorkProgress
+  ) {
+    self.repository = repository
+    self.parent = parent
+    self.registry = registry
+    self.table = table
+    self.spool = spool
+    self.spoolCap = spoolCap
+    self.progress = progress
+  }
+
+  /// - Throws: `PostgresError.toolFailed` where pg_dump failed, else what the store or the system threw first.
+  package func run(_ dump: DumpTool) throws -> Outcome {
+    let failure = FirstFailure()
+    let packer = ObjectPacker(
+      store: repository.store, format: repository.format, registry: registry, threads: processorCount, failure: failure)
+    let follower = try SpoolFollower(folder: spool, failure: failure)
+    let outcome = Monitor(Outcome())
+    let chunker = Chunker(repository.format.chunking)
+    let threads = (0..<max(1, dump.jobs)).map { [parent, table, progress] _ in
+      WorkerThread(name: "stream") {
+        failure.capture {
+          var stream = FileStream(
+            follower: follower, chunker: chunker, packer: packer, table: table, parent: parent, progress: progress, failure: failure)
+          while let name = follower.next() {
+            let streamed = try stream.stream(name)
+            outcome.update { outcome in
+              outcome.bytes += streamed.bytes
+              if name.hasPrefix("blob_") { outcome.largeObjectFiles += 1 } else { outcome.files[name] = streamed }
+            }
+          }
+          if failure.error == nil { try stream.finish() }
+          if stream.cannotPunchHoles {
+            outcome.update { outcome in
+              let note = "the spool's file system cannot give space back behind the reader: it may grow to the size of the database"
+              if !outcome.notes.contains(note) { outcome.notes.append(note) }
+            }
+          }
+        }
+      }
+    }
+
+    let messages = ToolMessages(tool: "pg_dump")
+    DumpSupervision(follower: follower, failure: failure, spoolCap: spoolCap, progress: progress).run(dump, messages: messages)
+    for thread in threads { thread.join() }
+    try packer.finish()
+    return outcome.update { outcome in
+      outcome.warnings += messages.warnings
+      return outcome
+    }
+  }
+}

@@ -1,0 +1,47 @@
+internal import Foundation
+internal import Platform
+internal import Postgres
+internal import SystemPackage
+
+/// Runs pg_dump into a spool that others empty: stops it while too much lies there, ends it when the work has failed.
+struct DumpSupervision {
+  let follower: SpoolFollower
+  let failure: FirstFailure
+  /// Bytes that may lie unread in the spool.
+  let spoolCap: Int64
+  let progress: WorkProgress
+
+  /// Returns when pg_dump has ended and the follower knows it. What went wrong is recorded.
+  func run(_ dump: DumpTool, messages: ToolMessages) {
+    failure.capture {
+      let child = try dump.start(into: follower.folder, messages: messages)
+      let code = supervise(child)
+      if failure.error == nil && code != 0 {
+        throw PostgresError.toolFailed(tool: "pg_dump", exitCode: code, messages: messages.errors)
+      }
+    }
+    follower.end()
+  }
+
+  private func supervise(_ child: ChildProcess) -> Int32 {
+    var isStopped = false
+    while child.exitCode() == nil {
+      if let signal = Interruption.signal { failure.record(Interruption(signal: signal)) }
+      if failure.error != nil {
+        child.terminate()
+        break
+      }
+      let unread = follower.unreadBytes
+      if !isStopped && unread > spoolCap {
+        child.stop()
+        isStopped = true
+        progress.tell("the spool is full: pg_dump waits")
+      } else if isStopped && unread < spoolCap / 2 {
+        child.resume()
+        isStopped = false
+      }
+      Thread.sleep(forTimeInterval: 0.01)
+    }
+    return child.wait()
+  }
+}

@@ -1,0 +1,80 @@
+internal import Foundation
+internal import Platform
+package import Postgres
+
+/// The transaction whose snapshot pg_dump reads. It proves that no table was rewritten under it.
+package final class ExportTransaction {
+  package let connection: Connection
+  /// The tables it locked, by their object ids.
+  package let tables: [UInt32: DumpedTable]
+  /// The name for `pg_dump --snapshot`.
+  package let snapshot: String
+
+  /// Why a begun transaction can't be used, and another may.
+  private enum Unusable: Error { case changed(String) }
+
+  private static let attempts = 5
+
+  private init(connection: Connection, tables: [UInt32: DumpedTable], snapshot: String) {
+    self.connection = connection
+    self.tables = tables
+    self.snapshot = snapshot
+  }
+
+  /// Begins, trying again while tables come and go.
+  /// - Parameter lockWait: how long another session's lock is waited for.
+  /// - Throws: `PostgresError.lockTimeout`, `FirnError.tablesKeptChanging`, `.noRights`, `.lockTableTooSmall`.
+  package static func begin(on connection: Connection, lockWait: Duration, progress: WorkProgress) throws -> ExportTransaction {
+    try checkCapacity(of: connection)
+    var last = ""
+    for attempt in 1...attempts {
+      do {
+        return try tryToBegin(on: connection, lockWait: lockWait)
+      } catch Unusable.changed(let what) {
+        try connection.rollback()
+        progress.tell("attempt \(attempt): \(what)")
+        last = what
+        Thread.sleep(forTimeInterval: 0.2 * Double(attempt))
+      } catch PostgresError.statementFailed(let message, "55P03") {
+        try connection.rollback()
+        throw PostgresError.lockTimeout(message: message, holders: try connection.sessionsInTheWay())
+      } catch PostgresError.statementFailed(let message, "42501") {
+        try connection.rollback()
+        let barred = try connection.unreadableTables()
+        guard !barred.isEmpty else { throw PostgresError.statementFailed(message: message, state: "42501") }
+        throw FirnError.noRights(role: connection.user, tables: barred)
+      }
+    }
+    throw FirnError.tablesKeptChanging(attempts: attempts, example: last)
+  }
+
+  private static func checkCapacity(of connection: Connection) throws {
+    let relations = try connection.relationCount()
+    let capacity = try connection.lockTableCapacity()
+    // pg_dump locks each table once, its workers again.
+    if relations > capacity { throw FirnError.lockTableTooSmall(relations: relations, capacity: capacity) }
+  }
+
+  private static func tryToBegin(on connection: Connection, lockWait: Duration) throws -> ExportTransaction {
+    let listed = try connection.tables()
+    try connection.beginExport(lockWait: lockWait)
+    do {
+      try connection.lockForReading(listed.sorted { $0.oid < $1.oid })
+    } catch PostgresError.statementFailed(let message, "42P01") {
+      throw Unusable.changed("a table went away: \(message)")
+    } catch PostgresError.statementFailed(let message, "3F000") {
+      throw Unusable.changed("a schema went away: \(message)")
+    }
+    let snapshot = try connection.exportSnapshot()
+    let seen = try connection.tables()
+    if let different = seen.symmetricDifference(listed).first { throw Unusable.changed("\(different.identifier) came or went") }
+    if let rewritten = try connection.rewrittenRelations().first { throw Unusable.changed("\(rewritten) was rewritten") }
+    let tables = Dictionary(listed.map { ($0.oid, $0) }, uniquingKeysWith: { first, _ in first })
+    return ExportTransaction(connection: connection, tables: tables, snapshot: snapshot)
+  }
+
+  /// What was rewritten while the dump ran; the dump counts only where this is nil.
+  package func rewritten() throws -> String? { try connection.rewrittenRelations().first }
+
+  package func end() throws { try connection.rollback() }
+}

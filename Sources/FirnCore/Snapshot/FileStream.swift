@@ -1,0 +1,130 @@
+package import Digests
+internal import Foundation
+internal import Platform
+internal import Repository
+internal import SystemPackage
+
+/// What was seen of one file of the archive while it went by.
+package struct StreamedFile: Sendable {
+  package let name: String
+  package let bytes: Int64
+  package let digest: SHA256Digest
+  package let lines: Int64
+  /// Whether it ends as pg_dump ends the rows of a table.
+  package let endsAsTable: Bool
+
+  /// Rows of a table: its lines without those that end it.
+  package var rows: Int64 { lines - Int64(Self.tableEnd.count { $0 == 0x0A }) }
+
+  /// pg_dump writes this after the last row (pg_dump.c, dumpTableData_copy).
+  static let tableEnd = Array("\\.\n\n\n".utf8)
+}
+
+/// Counts, hashes and keeps the end of a stream of COPY text.
+package struct StreamTally {
+  private var hasher = SHA256Hasher()
+  private var bytes: Int64 = 0
+  private var lines: Int64 = 0
+  private var tail: [UInt8] = []
+
+  package init() {}
+
+  package mutating func add(_ piece: Span<UInt8>) {
+    hasher.update(piece)
+    bytes += Int64(piece.count)
+    lines += Int64(piece.count(of: 0x0A))
+    let kept = StreamedFile.tableEnd.count
+    tail.append(piece.extracting(last: kept))
+    if tail.count > kept { tail.removeFirst(tail.count - kept) }
+  }
+
+  package var byteCount: Int64 { bytes }
+
+  package func finish(name: String) -> StreamedFile {
+    StreamedFile(name: name, bytes: bytes, digest: hasher.finalize(), lines: lines, endsAsTable: tail == StreamedFile.tableEnd)
+  }
+}
+
+/// One thread of the streaming engine: reads a growing file to its end, cuts, hashes, finds what is known, stores what is new,
+/// and gives the disk back behind itself.
+struct FileStream {
+  private let follower: SpoolFollower
+  private let chunker: Chunker
+  private var sink: ChunkSink
+  private var segments: SegmentBuilder
+  private var parent: ParentCursor?
+  private let progress: WorkProgress
+  private let failure: FirstFailure
+  private var buffer: [UInt8]
+  private(set) var cannotPunchHoles = false
+
+  /// Read at once: a size that stays in the second-level cache while it is hashed twice, cut and copied.
+  private static let readSize = 256 << 10
+  /// A file that stored this much gets objects of its own behind it.
+  private static let largeFile: Int64 = 64 << 20
+
+  init(
+    follower: SpoolFollower, chunker: Chunker, packer: ObjectPacker, table: ChunkTableWriter, parent: ParentIndex?, progress: WorkProgress,
+    failure: FirstFailure
+  ) {
+    self.follower = follower
+    self.chunker = chunker
+    self.progress = progress
+    self.failure = failure
+    sink = ChunkSink(packer: packer)
+    segments = SegmentBuilder(writer: table)
+    self.parent = parent.map { ParentCursor(index: $0) }
+    buffer = [UInt8](repeating: 0, count: chunker.maximum + Self.readSize)
+  }
+
+  /// Streams one file to its end, as soon as pg_dump has closed it.
+  mutating func stream(_ name: String) throws -> StreamedFile {
+    var file = try GrowingFile(name, follower: follower, failure: failure)
+    var tally = StreamTally()
+    var buffer = buffer
+    self.buffer = []
+    defer { self.buffer = buffer }
+    var held = 0
+    segments.beginFile(name)
+    progress.show(item: name)
+    while case let got = try file.read(into: &buffer, at: held, count: Self.readSize), got > 0 {
+      tally.add(buffer.span.extracting(held..<(held + got)))
+      progress.advance(by: got)
+      let end = held + got
+      let cutTo = try cut(buffer.span.extracting(first: end), isLast: false)
+      buffer.moveToFront(cutTo..<end)
+      held = end - cutTo
+    }
+    _ = try cut(buffer.span.extracting(first: held), isLast: true)
+    let streamed = tally.finish(name: name)
+    try segments.endFile(digest: streamed.digest)
+    if streamed.bytes >= Self.largeFile { try sink.closeObject() }
+    cannotPunchHoles = cannotPunchHoles || file.cannotPunchHoles
+    try file.finish()
+    return streamed
+  }
+
+  /// Stores the chunks that `bytes` begins with.
+  /// - Returns: where the last of them ends.
+  private mutating func cut(_ bytes: Span<UInt8>, isLast: Bool) throws -> Int {
+    var start = 0
+    while let end = chunker.boundary(in: bytes, from: start, isLast: isLast) {
+      let chunk = bytes.extracting(start..<end)
+      let digest = SHA256Digest(of: chunk).prefix
+      if let known = try parent?.find(digest, length: end - start) {
+        sink.skip()
+        try segments.add(digest, at: known)
+      } else {
+        try segments.add(digest, at: try sink.append(chunk))
+      }
+      start = end
+    }
+    return start
+  }
+
+  /// Hands over what is not yet full. Nothing may be streamed after it.
+  mutating func finish() throws {
+    try sink.closeObject()
+    try segments.flush()
+  }
+}

@@ -1,0 +1,108 @@
+internal import Compression
+internal import Digests
+internal import Foundation
+internal import Platform
+internal import Postgres
+package import Repository
+internal import SystemPackage
+
+/// Makes a snapshot: nothing is listed before its last byte is durable.
+package struct SnapshotOperation {
+  private let repository: Repository
+  private let request: SnapshotRequest
+  private let progress: WorkProgress
+
+  package init(repository: Repository, request: SnapshotRequest, progress: WorkProgress) {
+    self.repository = repository
+    self.request = request
+    self.progress = progress
+  }
+
+  package func run() throws -> SnapshotResult {
+    let clock = ContinuousClock.now
+    let startedAt = request.now()
+    progress.begin("connecting")
+    let connection = try Connection(request.settings, applicationName: "firn-snapshot")
+    try connection.refusePooler()
+    guard (13...18).contains(connection.serverMajor) else {
+      throw PostgresError.unsupportedServer(version: try connection.versionText())
+    }
+    let tools = try ServerTools.find("pg_dump", major: connection.serverMajor, configured: request.toolFolders)
+    progress.tell("server \(try connection.versionText()) at \(connection.target), \(try tools.versionLine(of: "pg_dump")) in \(tools.folder)")
+
+    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-snapshot of \(connection.database)")
+    defer { lock.release() }
+    let work: WorkFolder
+    do { work = try WorkFolder(in: request.spoolRoot) } catch {
+      throw FirnError.noFolder(path: request.spoolRoot.string, reason: "\(error)")
+    }
+    defer { work.remove() }
+    do {
+      let manifest = try attempt(connection, tools, work, startedAt: startedAt)
+      return SnapshotResult(manifest: manifest, elapsed: ContinuousClock.now - clock)
+    } catch {
+      // What was stored so far is named by nothing. Where others are at work it stays for the next to clear.
+      lock.release()
+      StoreMaintenance(store: repository.store).collectIfAlone()
+      throw error
+    }
+  }
+
+  /// Dumps until nothing changed under the dump.
+  private func attempt(_ connection: Connection, _ tools: ServerTools, _ work: WorkFolder, startedAt: Date) throws -> Manifest {
+    let source = try request.source ?? connection.systemIdentifier() ?? connection.target
+    var random = SystemRandomNumberGenerator()
+    let place = SnapshotPlace(
+      source: source, database: connection.database, id: SnapshotID(startedAt: startedAt, random: &random))
+    let parent = try newestReadable(source: source, database: connection.database)
+    let attempts = 3
+    for number in 1...attempts {
+      let scratch = work.path.appending("attempt-\(number)")
+      try Folder.make(scratch)
+      let run = SnapshotRun(
+        repository: repository, request: request, progress: progress, connection: connection, tools: tools, scratch: scratch,
+        place: place, startedAt: startedAt, parent: parent)
+      switch try run.dump() {
+      case .done(let manifest): return manifest
+      case .changed(let what):
+        progress.tell("attempt \(number): \(what); trying again")
+        if number == attempts { throw FirnError.tablesKeptChanging(attempts: attempts, example: what) }
+        try? Folder.removeTree(scratch)
+        Thread.sleep(forTimeInterval: Double(number))
+      }
+    }
+    throw FirnError.tablesKeptChanging(attempts: attempts, example: "")
+  }
+
+  /// The newest snapshot whose manifest can be read: a damaged one must not stop tonight's.
+  private func newestReadable(source: String, database: String) throws -> Manifest? {
+    for place in try repository.catalog.snapshots(source: source, database: database).reversed() {
+      do { return try repository.catalog.manifest(of: place) } catch is RepositoryError {
+        progress.tell("\(place.id) cannot be read and is passed over as parent")
+      }
+    }
+    return nil
+  }
+}
+
+/// What keeps a store tidy around other work.
+package struct StoreMaintenance: Sendable {
+  private let store: any Store
+
+  package init(store: any Store) { self.store = store }
+
+  /// The shared lock. What a dead run left is cleared first, where nobody else is at work.
+  package func sharedLock(purpose: String) throws -> RepositoryLock {
+    let lock = try RepositoryLock(.shared, on: store, purpose: purpose, patience: .seconds(10))
+    guard lock.foundDeadHolders else { return lock }
+    lock.release()
+    collectIfAlone()
+    return try RepositoryLock(.shared, on: store, purpose: purpose, patience: .seconds(60))
+  }
+
+  package func collectIfAlone() {
+    guard let lock = try? RepositoryLock(.exclusive, on: store, purpose: "clearing up after a run that failed") else { return }
+    defer { lock.release() }
+    _ = try? GarbageCollector(store: store).collect()
+  }
+}

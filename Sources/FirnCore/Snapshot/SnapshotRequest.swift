@@ -1,0 +1,27 @@
+package import Foundation
+package import Repository
+package import Postgres
+package import SystemPackage
+
+/// What a snapshot is to be made of, and how.
+package struct SnapshotRequest: Sendable {
+  package var settings: ConnectionSettings
+  /// The name of the cluster; nil for its system identifier.
+  package var source: String?
+  package var kind = "manual"
+  package var tags: [String: String] = [:]
+  package var jobs = 2
+  package var excludedTableData: [String] = []
+  package var lockWait: Duration = .seconds(30)
+  package var toolFolders: [FilePath] = []
+  package var spoolRoot = WorkFolder.defaultRoot
+  package var spoolCap: Int64 = 512 << 20
+  package var now: @Sendable () -> Date = { Date() }
+
+  package init(settings: ConnectionSettings) { self.settings = settings }
+}
+
+package struct SnapshotResult: Sendable {
+  package let manifest: Manifest
+  package let elapsed: Duration
+}

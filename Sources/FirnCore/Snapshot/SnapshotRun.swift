@@ -1,0 +1,200 @@
+internal import Compression
+internal import Digests
+internal import Foundation
+internal import Platform
+internal import Postgres
+internal import Repository
+internal import SystemPackage
+
+/// One try at a snapshot: dump, look whether it holds, commit.
+struct SnapshotRun {
+  enum Outcome {
+    case done(Manifest)
+    /// Tables changed under the dump: it is worth nothing, another may be.
+    case changed(String)
+  }
+
+  let repository: Repository
+  let request: SnapshotRequest
+  let progress: WorkProgress
+  let connection: Connection
+  let tools: ServerTools
+  let scratch: FilePath
+  let place: SnapshotPlace
+  let startedAt: Date
+  let parent: Manifest?
+
+  func dump() throws -> Outcome {
+    progress.begin("locking tables")
+    let transaction = try ExportTransaction.begin(on: connection, lockWait: request.lockWait, progress: progress)
+    defer { try? transaction.end() }
+    let facts = try gatherFacts()
+    let registry = ObjectRegistry()
+    let table = ChunkTableWriter(scratch: scratch, registry: registry)
+    let index = try parentIndex(registry)
+    let access = try ToolAccess(as: connection, folder: scratch)
+    let spool = scratch.appending("spool")
+    let engine = DumpEngine(
+      repository: repository, parent: index, registry: registry, table: table, spool: spool, spoolCap: request.spoolCap,
+      progress: progress)
+    progress.begin("dumping", expected: parent?.bytes ?? facts.size)
+    let outcome: DumpEngine.Outcome
+    do {
+      outcome = try engine.run(
+        DumpTool(
+          tools: tools, access: access, database: connection.database, jobs: request.jobs, snapshot: transaction.snapshot,
+          lockWait: request.lockWait, excludedTableData: request.excludedTableData))
+    } catch let error as PostgresError {
+      // A change that waits for our locks keeps pg_dump's workers from theirs: let it pass, then dump again.
+      if case .toolFailed = error, (try? connection.someoneWaitsForUs()) == true {
+        return .changed("\(try connection.sessionsInTheWay().first ?? "a session") waited for the dump to end")
+      }
+      throw error
+    }
+    if let rewritten = try transaction.rewritten() { return .changed("\(rewritten) was rewritten") }
+    return .done(try commit(outcome, transaction, facts, table: table, registry: registry, index: index, spool: spool, access: access))
+  }
+
+  private struct Facts {
+    var database: DatabaseFacts
+    var extensions: [ExtensionFacts]
+    var sequences: [SequenceFacts]
+    var roles: [String]
+    var leftOut: LeftOut
+    var largeObjects: Int64
+    var lsn: String?
+    var systemIdentifier: String?
+    var size: Int64
+  }
+
+  /// All that the catalogues say, within the snapshot that is dumped.
+  private func gatherFacts() throws -> Facts {
+    Facts(
+      database: try connection.databaseFacts(), extensions: try connection.extensions(), sequences: try connection.sequences(),
+      roles: try connection.rolesInUse(), leftOut: try connection.leftOut(), largeObjects: try connection.largeObjectCount(),
+      lsn: try connection.logPosition(), systemIdentifier: try connection.systemIdentifier(), size: try connection.databaseSize())
+  }
+
+  private func parentIndex(_ registry: ObjectRegistry) throws -> ParentIndex? {
+    guard let parent else { return nil }
+    do {
+      let table = try ChunkTable(store: repository.store, key: parent.place.chunkTable, place: parent.chunkTable)
+      return ParentIndex(table: table, store: repository.store, registry: registry)
+    } catch is RepositoryError {
+      progress.tell("the chunk table of \(parent.id) cannot be read: everything is stored once more")
+      return nil
+    } catch is StoreError {
+      progress.tell("the chunk table of \(parent.id) cannot be read: everything is stored once more")
+      return nil
+    }
+  }
+
+  private func commit(
+    _ outcome: DumpEngine.Outcome, _ transaction: ExportTransaction, _ facts: Facts, table: ChunkTableWriter, registry: ObjectRegistry,
+    index: ParentIndex?, spool: FilePath, access: ToolAccess
+  ) throws -> Manifest {
+    progress.begin("committing")
+    let contents = try ArchiveContents(of: spool, tools: tools)
+    let (tables, missing) = try match(contents, outcome, transaction.tables)
+    let store = repository.store
+    let chunkTable = try table.finish(store: store, key: place.chunkTable)
+
+    var manifest = Manifest(
+      place: place, kind: request.kind, startedAt: startedAt, finishedAt: request.now(),
+      versions: .init(
+        firn: Firn.version, pgDump: try tools.versionLine(of: "pg_dump"), server: try connection.versionText(),
+        serverNumber: connection.serverVersion),
+      properties: DatabaseProperties(facts.database), chunkTable: chunkTable.place)
+    manifest.tags = request.tags
+    manifest.parent = parent?.id
+    manifest.systemIdentifier = facts.systemIdentifier
+    manifest.lsn = facts.lsn
+    manifest.extensions = facts.extensions.map { .init(name: $0.name, version: $0.version, schema: $0.schema) }
+    manifest.sequences = facts.sequences.map { .init(schema: $0.schema, name: $0.name, lastValue: $0.lastValue) }
+    manifest.roles = facts.roles
+    manifest.tables = tables
+    manifest.largeObjects = facts.largeObjects
+    manifest.bytes = outcome.bytes
+    let added = registry.added
+    manifest.newObjects = added.objects
+    manifest.storedBytes = added.bytes + chunkTable.place.bytes
+
+    let globals = try writeGlobals(access)
+    manifest.incompleteReasons = reasons(facts, outcome, missing) + globals.reasons
+    manifest.complete = manifest.incompleteReasons.isEmpty
+    manifest.warnings = outcome.notes + (index?.missingObjects ?? []).map { "object \($0) of the parent was gone; its bytes are stored again" }
+    if let recorded = facts.database.collationVersion, let actual = facts.database.actualCollationVersion, recorded != actual {
+      manifest.warnings.append("the database's collation is of version \(recorded), the server's library of \(actual): its indexes may be wrong")
+    }
+    var checksums = [place.chunkTable: chunkTable.digest, place.globals: globals.digest]
+    for object in try registry.completed() { checksums[object.name.key] = object.name.digest }
+    for (key, bytes) in [
+      (place.manifest, try JSON.bytes(manifest)),
+      (place.recoverScript, Array(RecoverScript.text(id: place.id, database: place.database, major: tools.major).utf8)),
+    ] {
+      try store.write(bytes, to: key, durability: .deferred)
+      checksums[key] = SHA256Digest(of: bytes)
+    }
+    try Interruption.check()
+    try store.flush()
+    try store.write(ChecksumFile(entries: checksums).bytes, to: place.checksums, durability: .immediate)
+    return manifest
+  }
+
+  /// Brings together what the archive says it holds, what went by, and what the server has.
+  private func match(
+    _ contents: ArchiveContents, _ outcome: DumpEngine.Outcome, _ known: [UInt32: DumpedTable]
+  ) throws -> (tables: [Manifest.Table], missing: [DumpedTable]) {
+    var tables: [Manifest.Table] = []
+    var missing = known.filter { $0.value.hasRows && !$0.value.isExtensionMember }
+    for entry in contents.entries where entry.isTableData {
+      guard let file = outcome.files[entry.file] else { throw FirnError.unsoundArchive(reason: "\(entry.file) (\(entry.text)) never came") }
+      guard file.endsAsTable else { throw FirnError.unsoundArchive(reason: "\(entry.file) (\(entry.text)) is cut off") }
+      guard let table = known[entry.oid] else { throw FirnError.unsoundArchive(reason: "\(entry.text) is no table we know") }
+      missing[entry.oid] = nil
+      tables.append(
+        .init(
+          schema: table.schema, name: table.name, file: file.name, rows: file.rows, bytes: file.bytes, sha256: file.digest.description))
+    }
+    guard outcome.files["toc.dat"] != nil else { throw FirnError.unsoundArchive(reason: "toc.dat never came") }
+    return (tables.sorted { ($0.schema, $0.name) < ($1.schema, $1.name) }, missing.values.sorted { $0.identifier < $1.identifier })
+  }
+
+  private func reasons(_ facts: Facts, _ outcome: DumpEngine.Outcome, _ missing: [DumpedTable]) -> [String] {
+    func some(_ what: String, _ names: [String]) -> [String] {
+      names.isEmpty ? [] : ["\(what): \(names.prefix(10).joined(separator: ", "))\(names.count > 10 ? " and \(names.count - 10) more" : "")"]
+    }
+    let left = facts.leftOut
+    return some("rows left out on request", missing.map(\.identifier))
+      + some("invalid indexes are not in a dump", left.invalidIndexes)
+      + some("rows of foreign tables are not in a dump", left.foreignTables)
+      + some("rows of tables that belong to an extension are not in a dump", left.extensionTables)
+      + some("rows of unlogged tables are not on a standby", left.unloggedTables)
+      + outcome.warnings.map { "pg_dump warns: \($0)" }
+  }
+
+  private func writeGlobals(_ access: ToolAccess) throws -> (digest: SHA256Digest, reasons: [String]) {
+    let withPasswords = try connection.canReadPasswords()
+    let globals = try DumpTool.globals(tools: tools, access: access, database: connection.database, withPasswords: withPasswords)
+    let stored = try ZstdCompressor().compress(globals.sql.span, effort: .table)
+    try repository.store.write(stored, to: place.globals, durability: .deferred)
+    var reasons = globals.warnings.map { "pg_dumpall warns: \($0)" }
+    if !withPasswords { reasons.append("passwords of roles: \(connection.user) may not read pg_authid") }
+    return (SHA256Digest(of: stored), reasons)
+  }
+}
+
+extension DatabaseProperties {
+  init(_ facts: DatabaseFacts) {
+    self.init(
+      owner: facts.owner, encoding: facts.encoding, localeProvider: facts.localeProvider, collate: facts.collate, ctype: facts.ctype,
+      tablespace: facts.tablespace, connectionLimit: facts.connectionLimit)
+    locale = facts.locale
+    icuRules = facts.icuRules
+    collationVersion = facts.collationVersion
+    actualCollationVersion = facts.actualCollationVersion
+    grants = facts.grants.map { $0.map { .init(grantee: $0.grantee, privilege: $0.privilege, grantable: $0.grantable) } }
+    comment = facts.comment
+    settings = facts.settings.map { .init(role: $0.role, name: $0.name, value: $0.value) }
+  }
+}

@@ -1,0 +1,118 @@
+internal import Foundation
+package import Platform
+package import SystemPackage
+
+/// The files pg_dump writes into the spool, as far as they are known: which wait to be read, which are written out, how many
+/// bytes lie unread.
+package final class SpoolFollower: Sendable {
+  private struct State: Sendable {
+    var waiting: [String] = []
+    var next = 0
+    /// Bytes read of files in work.
+    var read: [String: Int64] = [:]
+    /// Files that pg_dump has closed, with their sizes, until they are read.
+    var written: [String: Int64] = [:]
+    /// Files that pg_dump has open.
+    var open: Set<String> = []
+    var isEnded = false
+  }
+
+  package let folder: FilePath
+  private let monitor = Monitor(State())
+  private let watcher: Monitor<WorkerThread?> = Monitor(nil)
+  private let failure: FirstFailure
+
+  /// Makes the folder and begins to watch it.
+  package init(folder: FilePath, failure: FirstFailure) throws {
+    self.folder = folder
+    self.failure = failure
+    try Folder.make(folder)
+    let box = WatchBox(try FolderWatch(folder))
+    let thread = WorkerThread(name: "spool") { [weak self] in
+      failure.capture {
+        while let self, self.take(try box.watch.next(timeout: .milliseconds(50))) {}
+      }
+    }
+    watcher.update { $0 = thread }
+  }
+
+  private func take(_ events: [FolderWatch.Event]) -> Bool {
+    guard !events.isEmpty else { return !monitor.current.isEnded }
+    return monitor.update { state in
+      for event in events {
+        switch event {
+        case .created(let name):
+          state.waiting.append(name)
+          state.open.insert(name)
+        case .written(let name):
+          state.open.remove(name)
+          let size = (try? Folder.status(of: folder.appending(name)))?.size ?? 0
+          state.written[name] = size
+        case .opened: break
+        case .overflow: failure.record(FirnError.lostTrackOfSpool)
+        }
+      }
+      return !state.isEnded
+    }
+  }
+
+  /// The next file to read; nil when there will be none.
+  func next() -> String? {
+    while failure.error == nil {
+      let ready = monitor.wait(atMost: .milliseconds(100)) { $0.next < $0.waiting.count || $0.isEnded }
+      guard ready else { continue }
+      let (name, isEnded): (String?, Bool) = monitor.update { state in
+        guard state.next < state.waiting.count else { return (nil, state.isEnded) }
+        let name = state.waiting[state.next]
+        state.next += 1
+        if state.next > 4096 {
+          state.waiting.removeFirst(state.next)
+          state.next = 0
+        }
+        state.read[name] = 0
+        return (name, false)
+      }
+      if let name { return name }
+      if isEnded { return nil }
+    }
+    return nil
+  }
+
+  /// Whether pg_dump has closed the file: what is in it then is all of it.
+  func isWritten(_ name: String) -> Bool { monitor.current.written[name] != nil }
+
+  func didRead(_ name: String, total: Int64) { monitor.update { $0.read[name] = total } }
+
+  func didFinish(_ name: String) {
+    monitor.update { state in
+      state.read[name] = nil
+      state.written[name] = nil
+    }
+  }
+
+  /// Bytes that pg_dump has written and nobody has read.
+  package var unreadBytes: Int64 {
+    let state = monitor.current
+    var total: Int64 = 0
+    for (name, size) in state.written { total += size - (state.read[name] ?? 0) }
+    for name in state.open {
+      let size = (try? Folder.status(of: folder.appending(name)))?.size ?? 0
+      total += max(0, size - (state.read[name] ?? 0))
+    }
+    return total
+  }
+
+  /// Says that pg_dump has ended: no file will come that isn't there yet.
+  package func end() {
+    // The events of what it did last may still be in the queue.
+    Thread.sleep(forTimeInterval: 0.06)
+    monitor.update { $0.isEnded = true }
+    watcher.current?.join()
+  }
+}
+
+/// Carries a folder watch into a thread.
+private final class WatchBox: Sendable {
+  let watch: FolderWatch
+  init(_ watch: consuming FolderWatch) { self.watch = watch }
+}

@@ -1,0 +1,41 @@
+internal import Foundation
+internal import Platform
+package import SystemPackage
+
+/// A private folder for what a run needs in passing. Its name tells whose it is, so that the next run can clear away
+/// what a killed one left.
+package final class WorkFolder: Sendable {
+  package let path: FilePath
+
+  private static let prefix = "firn-run-"
+
+  /// Makes the folder, and removes those of dead runs of this user beside it.
+  package init(in root: FilePath) throws {
+    try Folder.make(root)
+    Self.removeLeftovers(in: root)
+    let name = "\(Self.prefix)\(Host.processID)-\(Host.startTime(of: Host.processID) ?? 0)-\(Host.bootID.prefix(8))-\(UInt16.random(in: 0 ... .max))"
+    path = root.appending(name)
+    try Folder.make(path)
+  }
+
+  package func remove() { try? Folder.removeTree(path) }
+
+  deinit { remove() }
+
+  /// Where runs work unless told otherwise.
+  package static var defaultRoot: FilePath {
+    if let folder = ProcessInfo.processInfo.environment["TMPDIR"], folder.hasPrefix("/") { return FilePath(folder) }
+    return "/var/tmp"
+  }
+
+  private static func removeLeftovers(in root: FilePath) {
+    for name in (try? Folder.names(in: root)) ?? [] where name.hasPrefix(prefix) {
+      let parts = name.dropFirst(prefix.count).split(separator: "-")
+      guard parts.count == 4, let process = Int32(parts[0]), let start = UInt64(parts[1]),
+        let status = try? Folder.status(of: root.appending(name)), status.kind == .folder, status.owner == Host.userID
+      else { continue }
+      let isAlive = parts[2] == Host.bootID.prefix(8) && Host.startTime(of: process) == start
+      if !isAlive { try? Folder.removeTree(root.appending(name)) }
+    }
+  }
+}

@@ -1,0 +1,29 @@
+internal import Platform
+
+/// How far a long operation is. Written by its threads, read by whoever shows it.
+package final class WorkProgress: Sendable {
+  package struct State: Sendable {
+    package var phase = ""
+    package var item = ""
+    package var done: Int64 = 0
+    /// Bytes in all, about; nil where it can't be told.
+    package var expected: Int64?
+    package var started = ContinuousClock.now
+  }
+
+  private let monitor = Monitor(State())
+  private let note: @Sendable (String) -> Void
+
+  /// - Parameter note: takes lines for `--verbose`.
+  package init(note: @escaping @Sendable (String) -> Void = { _ in }) { self.note = note }
+
+  package func begin(_ phase: String, expected: Int64? = nil) {
+    monitor.update { $0 = State(phase: phase, expected: expected) }
+    note(phase)
+  }
+
+  package func advance(by bytes: Int) { monitor.update { $0.done += Int64(bytes) } }
+  package func show(item: String) { monitor.update { $0.item = item } }
+  package func tell(_ line: String) { note(line) }
+  package var current: State { monitor.current }
+}

@@ -1,0 +1,181 @@
+internal import CLinux
+internal import Foundation
+package import SystemPackage
+internal import Synchronization
+internal import Glibc
+
+/// A program that was started, in a process group of its own. It gets SIGTERM should the thread that
+/// started it end, so the starter must wait for it; a kill of the whole of Firn therefore stops it too.
+package final class ChildProcess: Sendable {
+  package let id: Int32
+  private let finished = Mutex<Int32?>(nil)
+  private let errorReader: WorkerThread
+  private let outputReader: WorkerThread?
+  private let output = Monitor<[UInt8]>([])
+
+  /// Starts `program`.
+  /// - Parameters:
+  ///   - environment: the whole environment of the child.
+  ///   - onErrorLine: each line of its standard error, on a thread of its own.
+  package init(
+    _ program: FilePath, arguments: [String], environment: [String: String], keepsOutput: Bool = false,
+    onErrorLine: @escaping @Sendable (String) -> Void
+  ) throws(SystemError) {
+    let null = try File("/dev/null", .readWrite)
+    let errors = try Pipe()
+    let results = keepsOutput ? try Pipe() : nil
+    let strings = [program.string] + arguments
+    let settings = environment.map { "\($0.key)=\($0.value)" }
+    id = unsafe withCStrings(strings) { argv in
+      unsafe withCStrings(settings) { envp in
+        unsafe program.withPlatformString { path in
+          unsafe firn_spawn(
+            path, argv, envp, null.rawDescriptor, results?.writer.number ?? null.rawDescriptor, errors.writer.number)
+        }
+      }
+    }
+    guard id > 0 else { throw SystemError("start", program.string, number: -id) }
+    errors.writer.close()
+    errorReader = WorkerThread(name: "stderr") { errors.reader.forEachLine(onErrorLine) }
+    if let results {
+      results.writer.close()
+      let kept = output
+      outputReader = WorkerThread(name: "stdout") { results.reader.forEachPiece { piece in kept.update { $0 += piece } } }
+    } else {
+      outputReader = nil
+    }
+  }
+
+  /// Sends a signal to the program and all that it started.
+  package func signalGroup(_ number: Int32) {
+    finished.withLock { if $0 == nil { _ = kill(-id, number) } }
+  }
+
+  package func stop() { signalGroup(SIGSTOP) }
+  package func resume() { signalGroup(SIGCONT) }
+
+  /// Ends the program and all that it started: asked first, killed after `grace`.
+  package func terminate(grace: Duration = .seconds(5)) {
+    signalGroup(SIGCONT)
+    signalGroup(SIGTERM)
+    let deadline = ContinuousClock.now + grace
+    while ContinuousClock.now < deadline {
+      if exitCode() != nil { break }
+      Thread.sleep(forTimeInterval: 0.01)
+    }
+    signalGroup(SIGKILL)
+    wait()
+  }
+
+  /// The exit code if the program has ended (128 + signal where one ended it), else nil.
+  package func exitCode() -> Int32? {
+    finished.withLock { known in
+      if let known { return known }
+      var status: Int32 = 0
+      if unsafe waitpid(id, &status, WNOHANG) == id, firn_exited(status) != 0 { known = firn_exit_code(status) }
+      return known
+    }
+  }
+
+  /// Waits for the end of the program and of what it wrote.
+  @discardableResult package func wait() -> Int32 {
+    var pause = 0.001
+    while true {
+      if let code = exitCode() {
+        // Its own children, should it have died before them.
+        _ = kill(-id, SIGKILL)
+        errorReader.join()
+        outputReader?.join()
+        return code
+      }
+      Thread.sleep(forTimeInterval: pause)
+      pause = min(pause * 1.5, 0.02)
+    }
+  }
+
+  /// What it wrote to standard output, after `wait()`.
+  package var standardOutput: [UInt8] { output.current }
+}
+
+/// Runs a short program to its end.
+package struct ProgramResult: Sendable {
+  package let exitCode: Int32
+  package let output: [UInt8]
+  package let errors: [String]
+
+  package static func run(_ program: FilePath, _ arguments: [String], environment: [String: String]) throws -> ProgramResult {
+    let lines = Monitor<[String]>([])
+    let child = try ChildProcess(program, arguments: arguments, environment: environment, keepsOutput: true) { line in
+      lines.update { $0.append(line) }
+    }
+    while child.exitCode() == nil {
+      if Interruption.signal != nil { child.terminate() }
+      try Interruption.check()
+      Thread.sleep(forTimeInterval: 0.005)
+    }
+    let code = child.wait()
+    return ProgramResult(exitCode: code, output: child.standardOutput, errors: lines.current)
+  }
+}
+
+private func withCStrings<Result>(
+  _ strings: [String], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result
+) -> Result {
+  let pointers: [UnsafeMutablePointer<CChar>?] = unsafe strings.map { unsafe strdup($0) } + [nil]
+  defer { unsafe pointers.forEach { unsafe free($0) } }
+  return unsafe pointers.withUnsafeBufferPointer { unsafe body($0.baseAddress!) }
+}
+
+/// The two ends of a pipe.
+private struct Pipe {
+  final class End: Sendable {
+    private let state: Mutex<Int32>
+    init(_ number: Int32) { state = Mutex(number) }
+    deinit { close() }
+    var number: Int32 { state.withLock { $0 } }
+
+    func close() {
+      state.withLock {
+        if $0 >= 0 { _ = Glibc.close($0) }
+        $0 = -1
+      }
+    }
+
+    func forEachPiece(_ body: ([UInt8]) -> Void) {
+      var buffer = [UInt8](repeating: 0, count: 16384)
+      while true {
+        let got = unsafe buffer.withUnsafeMutableBytes { unsafe read(number, $0.baseAddress, $0.count) }
+        if got > 0 {
+          body(Array(buffer[..<got]))
+        } else if got == 0 || errno != EINTR {
+          return close()
+        }
+      }
+    }
+
+    func forEachLine(_ body: (String) -> Void) {
+      var line: [UInt8] = []
+      forEachPiece { piece in
+        for byte in piece {
+          if byte == 0x0A {
+            body(String(decoding: line, as: UTF8.self))
+            line.removeAll(keepingCapacity: true)
+          } else if line.count < 65536 {
+            line.append(byte)
+          }
+        }
+      }
+      if !line.isEmpty { body(String(decoding: line, as: UTF8.self)) }
+    }
+  }
+
+  let reader: End
+  let writer: End
+
+  init() throws(SystemError) {
+    var ends: [Int32] = [-1, -1]
+    if unsafe ends.withUnsafeMutableBufferPointer({ unsafe firn_pipe($0.baseAddress!) }) != 0 { throw SystemError("make", "a pipe") }
+    reader = End(ends[0])
+    writer = End(ends[1])
+  }
+}

@@ -1,0 +1,122 @@
+internal import CLinux
+package import SystemPackage
+internal import Glibc
+
+/// An open file. It is closed when the value ends.
+package struct File: ~Copyable, Sendable {
+  private let descriptor: Int32
+  package let path: FilePath
+
+  package enum Mode: Sendable {
+    case read
+    /// Made anew with mode 0600; an existing file is an error.
+    case create
+    /// Made with mode 0600 where it is missing, and emptied.
+    case replace
+    /// Made with mode 0600 where it is missing; writes go to the end.
+    case append
+    case readWrite
+    /// The writing end of a FIFO that already has a reader.
+    case fifoWriter
+
+    fileprivate var flags: Int32 {
+      switch self {
+      case .read: O_RDONLY
+      case .create: O_WRONLY | O_CREAT | O_EXCL
+      case .replace: O_WRONLY | O_CREAT | O_TRUNC
+      case .append: O_WRONLY | O_CREAT | O_APPEND
+      case .readWrite: O_RDWR
+      case .fifoWriter: O_WRONLY | O_NONBLOCK
+      }
+    }
+  }
+
+  package init(_ path: FilePath, _ mode: Mode) throws(SystemError) {
+    descriptor = unsafe path.withPlatformString { unsafe firn_open($0, mode.flags, 0o600) }
+    self.path = path
+    if descriptor < 0 { throw SystemError("open", path.string) }
+    if case .fifoWriter = mode { _ = firn_set_blocking(descriptor) }
+  }
+
+  deinit { close(descriptor) }
+
+  package var rawDescriptor: Int32 { descriptor }
+
+  /// Reads up to `count` bytes to `buffer[start...]`; 0 at the end of the file.
+  package func read(into buffer: inout [UInt8], at start: Int, count: Int) throws(SystemError) -> Int {
+    precondition(start >= 0 && count >= 0 && start + count <= buffer.count)
+    while true {
+      let got = unsafe buffer.withUnsafeMutableBytes { bytes in
+        unsafe Glibc.read(descriptor, bytes.baseAddress.map { unsafe $0 + start }, count)
+      }
+      if got >= 0 { return got }
+      if errno != EINTR { throw SystemError("read", path.string) }
+    }
+  }
+
+  /// Reads `count` bytes from `offset` on; fewer only where the file ends.
+  package func read(count: Int, from offset: Int64) throws(SystemError) -> [UInt8] {
+    var failure: Int32 = 0
+    let bytes = unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+      filled = 0
+      while filled < count {
+        let got = unsafe pread(
+          descriptor, buffer.baseAddress.map { unsafe $0 + filled }, count - filled, off_t(offset) + off_t(filled))
+        if got > 0 {
+          filled += got
+        } else if got == 0 {
+          break
+        } else if errno != EINTR {
+          failure = errno
+          break
+        }
+      }
+    }
+    if failure != 0 { throw SystemError("read", path.string, number: failure) }
+    return bytes
+  }
+
+  /// Writes all of `bytes` at the file's current place.
+  package func write(_ bytes: Span<UInt8>) throws(SystemError) {
+    var done = 0
+    while done < bytes.count {
+      let rest = bytes.extracting(droppingFirst: done)
+      let written = unsafe rest.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
+      if written >= 0 {
+        done += written
+      } else if errno != EINTR {
+        throw SystemError("write", path.string)
+      }
+    }
+  }
+
+  /// Returns when the file's bytes are on the disk.
+  package func synchronize() throws(SystemError) {
+    if fsync(descriptor) != 0 { throw SystemError("synchronize", path.string) }
+  }
+
+  /// Asks the kernel to begin writing the file out, without waiting.
+  package func startWriteback() {
+    _ = posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED)
+  }
+
+  /// Gives the disk space of these bytes back; the file keeps its length.
+  /// - Returns: whether the file system can.
+  package func punchHole(from offset: Int64, count: Int64) -> Bool {
+    firn_punch_hole(descriptor, off_t(offset), off_t(count)) == 0
+  }
+
+  /// Sets the length; bytes added are a hole.
+  package func truncate(to length: Int64) throws(SystemError) {
+    if ftruncate(descriptor, off_t(length)) != 0 { throw SystemError("resize", path.string) }
+  }
+
+  /// A larger pipe buffer, where the system allows it: fewer switches between the two sides.
+  package func enlargePipe(to bytes: Int) { _ = firn_set_pipe_size(descriptor, Int32(bytes)) }
+
+  package func size() throws(SystemError) -> Int64 {
+    var status = stat()
+    if unsafe fstat(descriptor, &status) != 0 { throw SystemError("examine", path.string) }
+    return Int64(status.st_size)
+  }
+}

@@ -1,0 +1,156 @@
+internal import CLinux
+package import SystemPackage
+internal import Glibc
+
+/// What is known of a file without opening it.
+package struct FileStatus: Sendable {
+  package enum Kind: Sendable { case file, folder, other }
+  package let kind: Kind
+  package let size: Int64
+  /// Disk space it takes, in bytes.
+  package let allocated: Int64
+  /// Seconds since 1970.
+  package let modified: Double
+  package let mode: UInt32
+  package let owner: UInt32
+}
+
+/// Operations on names in the file system.
+package enum Folder {
+  /// Makes the folder and those above it that are missing, mode 0700.
+  package static func make(_ path: FilePath) throws(SystemError) {
+    let failed = unsafe path.withPlatformString { unsafe mkdir($0, 0o700) } != 0
+    guard failed else { return }
+    let number = errno
+    if number == ENOENT {
+      let parent = path.removingLastComponent()
+      if parent != path {
+        try make(parent)
+        return try make(path)
+      }
+    }
+    if number == EEXIST, let status = try status(of: path, followingLinks: true), status.kind == .folder { return }
+    throw SystemError("make folder", path.string, number: number == EEXIST ? ENOTDIR : number)
+  }
+
+  /// What `path` is, or nil where there is nothing.
+  package static func status(of path: FilePath, followingLinks: Bool = false) throws(SystemError) -> FileStatus? {
+    var status = stat()
+    let failed = unsafe path.withPlatformString { followingLinks ? unsafe stat($0, &status) : unsafe lstat($0, &status) } != 0
+    if failed {
+      if errno == ENOENT || errno == ENOTDIR { return nil }
+      throw SystemError("examine", path.string)
+    }
+    let kind: FileStatus.Kind =
+      switch status.st_mode & S_IFMT {
+      case S_IFREG: .file
+      case S_IFDIR: .folder
+      default: .other
+      }
+    return FileStatus(
+      kind: kind, size: Int64(status.st_size), allocated: Int64(status.st_blocks) * 512,
+      modified: Double(status.st_mtim.tv_sec) + Double(status.st_mtim.tv_nsec) / 1e9,
+      mode: status.st_mode & 0o7777, owner: status.st_uid)
+  }
+
+  package static func exists(_ path: FilePath) -> Bool {
+    unsafe path.withPlatformString { unsafe access($0, F_OK) } == 0
+  }
+
+  package static func isExecutable(_ path: FilePath) -> Bool {
+    guard let status = try? status(of: path, followingLinks: true), status.kind == .file else { return false }
+    return unsafe path.withPlatformString { unsafe access($0, X_OK) } == 0
+  }
+
+  /// The names in a folder, without `.` and `..`, in byte order.
+  package static func names(in path: FilePath) throws(SystemError) -> [String] {
+    guard let stream = unsafe path.withPlatformString({ unsafe opendir($0) }) else { throw SystemError("list", path.string) }
+    defer { unsafe closedir(stream) }
+    var names: [String] = []
+    while let entry = unsafe readdir(stream) {
+      let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
+        unsafe $0.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) }
+      }
+      if name != "." && name != ".." { names.append(name) }
+    }
+    return names.sorted()
+  }
+
+  package static func removeFile(_ path: FilePath) throws(SystemError) {
+    if unsafe path.withPlatformString({ unsafe unlink($0) }) != 0 && errno != ENOENT { throw SystemError("remove", path.string) }
+  }
+
+  /// Removes an empty folder; one that is missing or not empty stays as it is.
+  package static func removeIfEmpty(_ path: FilePath) {
+    _ = unsafe path.withPlatformString { unsafe rmdir($0) }
+  }
+
+  /// Removes a folder and all in it, following no links. A missing one is no error.
+  package static func removeTree(_ path: FilePath) throws(SystemError) {
+    guard let status = try status(of: path) else { return }
+    guard status.kind == .folder else { return try removeFile(path) }
+    for name in try names(in: path) { try removeTree(path.appending(name)) }
+    if unsafe path.withPlatformString({ unsafe rmdir($0) }) != 0 && errno != ENOENT { throw SystemError("remove", path.string) }
+  }
+
+  /// Moves `source` to `target` in one step, replacing what is there.
+  package static func rename(_ source: FilePath, to target: FilePath) throws(SystemError) {
+    let failed = unsafe source.withPlatformString { from in
+      unsafe target.withPlatformString { to in unsafe Glibc.rename(from, to) }
+    } != 0
+    if failed { throw SystemError("rename", source.string) }
+  }
+
+  /// Gives `source` the further name `target` in one step.
+  /// - Returns: false where the name is taken.
+  package static func link(_ source: FilePath, as target: FilePath) throws(SystemError) -> Bool {
+    let failed = unsafe source.withPlatformString { from in
+      unsafe target.withPlatformString { to in unsafe Glibc.link(from, to) }
+    } != 0
+    if failed && errno == EEXIST { return false }
+    if failed { throw SystemError("make", target.string) }
+    return true
+  }
+
+  /// Makes a FIFO, mode 0600.
+  package static func makeFIFO(_ path: FilePath) throws(SystemError) {
+    if unsafe path.withPlatformString({ unsafe mkfifo($0, 0o600) }) != 0 { throw SystemError("make FIFO", path.string) }
+  }
+
+  /// Returns when the names in the folder are on the disk.
+  package static func synchronize(_ path: FilePath) throws(SystemError) {
+    try File(path, .read).synchronize()
+  }
+
+  /// Bytes that an ordinary user may still write there.
+  package static func freeSpace(at path: FilePath) throws(SystemError) -> Int64 {
+    var status = statvfs()
+    if unsafe path.withPlatformString({ unsafe statvfs($0, &status) }) != 0 { throw SystemError("examine", path.string) }
+    return Int64(status.f_bavail) * Int64(status.f_frsize)
+  }
+
+  /// Gives a file or folder to a user and group. Only root can.
+  package static func changeOwner(of path: FilePath, user: UInt32, group: UInt32) throws(SystemError) {
+    if unsafe path.withPlatformString({ unsafe chown($0, user, group) }) != 0 { throw SystemError("change the owner of", path.string) }
+  }
+
+  /// Reads a file of at most `limit` bytes whole.
+  package static func contents(of path: FilePath, limit: Int = 1 << 26) throws(SystemError) -> [UInt8] {
+    let file = try File(path, .read)
+    let size = try file.size()
+    guard size <= limit else { throw SystemError("read", path.string, number: EFBIG) }
+    // Files of /proc have no size: read on until nothing comes.
+    var bytes = try file.read(count: Int(size), from: 0)
+    while true {
+      let more = try file.read(count: 4096, from: Int64(bytes.count))
+      if more.isEmpty { return bytes }
+      bytes += more
+      guard bytes.count <= limit else { throw SystemError("read", path.string, number: EFBIG) }
+    }
+  }
+
+  /// Writes a new file of mode 0600 whole.
+  package static func write(_ bytes: [UInt8], to path: FilePath) throws(SystemError) {
+    try File(path, .replace).write(bytes.span)
+  }
+}

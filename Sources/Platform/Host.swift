@@ -1,0 +1,100 @@
+internal import CLinux
+internal import Foundation
+package import SystemPackage
+internal import Glibc
+
+/// The machine and process we are.
+package enum Host {
+  package static var name: String { ProcessInfo.processInfo.hostName }
+  package static var processID: Int32 { getpid() }
+  package static var isRoot: Bool { geteuid() == 0 }
+  package static var userID: UInt32 { geteuid() }
+
+  /// Differs after every boot, so a process id recorded before it can't be mistaken for a live one.
+  package static var bootID: String {
+    guard let bytes = try? Folder.contents(of: "/proc/sys/kernel/random/boot_id") else { return "unknown" }
+    return String(decoding: bytes, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+  }
+
+  /// When a process started, in clock ticks since boot (proc(5), field 22); nil when there is no such process.
+  package static func startTime(of process: Int32) -> UInt64? {
+    guard let bytes = try? Folder.contents(of: FilePath("/proc/\(process)/stat")) else { return nil }
+    // The name, in parentheses, may hold spaces and parentheses.
+    let text = String(decoding: bytes, as: UTF8.self)
+    guard let end = text.lastIndex(of: ")") else { return nil }
+    let fields = text[text.index(after: end)...].split(separator: " ")
+    guard fields.count > 19, fields[0] != "Z", fields[0] != "X" else { return nil }
+    return UInt64(fields[19])
+  }
+
+  /// Peak resident memory of this process, in bytes.
+  package static var peakMemory: Int64 {
+    var usage = rusage()
+    unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+    return Int64(usage.ru_maxrss) * 1024
+  }
+
+  package static var homeFolder: FilePath? {
+    if let home = ProcessInfo.processInfo.environment["HOME"], home.hasPrefix("/") { return FilePath(home) }
+    return unsafe getpwuid(getuid()).map { unsafe FilePath(platformString: $0.pointee.pw_dir) }
+  }
+
+  /// The numbers of a user, or nil where there is none of that name.
+  package static func user(named name: String) -> (user: UInt32, group: UInt32)? {
+    unsafe getpwnam(name).map { unsafe (user: $0.pointee.pw_uid, group: $0.pointee.pw_gid) }
+  }
+
+  /// The name of the user who runs this.
+  package static var userName: String {
+    unsafe getpwuid(geteuid()).map { unsafe String(cString: $0.pointee.pw_name) } ?? "\(geteuid())"
+  }
+
+  package static func raiseFileLimit() -> Int {
+    var limit = rlimit()
+    guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 256 }
+    limit.rlim_cur = min(limit.rlim_max, 65536)
+    _ = unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    return Int(limit.rlim_cur)
+  }
+
+  /// Whatever is made from here on is for this user alone.
+  package static func makeFilesPrivate() { _ = umask(0o077) }
+
+  /// Goes on as another program; returns only where that fails.
+  package static func become(_ program: FilePath, arguments: [String]) {
+    let copies: [UnsafeMutablePointer<CChar>?] = unsafe arguments.map { unsafe strdup($0) } + [nil]
+    _ = unsafe program.withPlatformString { path in unsafe copies.withUnsafeBufferPointer { unsafe execv(path, $0.baseAddress!) } }
+  }
+
+  /// Ends this process as the signal would have.
+  package static func endBySignal(_ number: Int32) -> Never {
+    var set = sigset_t()
+    unsafe sigemptyset(&set)
+    unsafe sigaddset(&set, number)
+    _ = Glibc.signal(number, SIG_DFL)
+    kill(getpid(), number)
+    unsafe pthread_sigmask(SIG_UNBLOCK, &set, nil)
+    exit(128 + number)
+  }
+}
+
+/// The terminal, where there is one.
+package enum Terminal {
+  package static var errorIsTerminal: Bool { isatty(2) == 1 }
+  package static var outputIsTerminal: Bool { isatty(1) == 1 }
+  package static var columns: Int { max(40, Int(firn_terminal_columns(2))) }
+
+  /// Writes to standard error at once. That a terminal is gone is no failure.
+  package static func writeError(_ text: String) { write(text, to: 2) }
+  package static func writeOutput(_ text: String) { write(text, to: 1) }
+
+  private static func write(_ text: String, to descriptor: Int32) {
+    var rest = Array(text.utf8)[...]
+    while !rest.isEmpty {
+      let written = unsafe rest.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
+      if written < 0 && errno == EINTR { continue }
+      if written <= 0 { return }
+      rest = rest.dropFirst(written)
+    }
+  }
+}

@@ -1,0 +1,53 @@
+internal import CLinux
+internal import Foundation
+internal import Synchronization
+
+/// The operator's (or the system's) wish that the program ends: SIGINT, SIGTERM or SIGHUP.
+package struct Interruption: Error, Equatable {
+  package let signal: Int32
+
+  package init(signal: Int32) { self.signal = signal }
+
+  private static let received = Mutex<Int32?>(nil)
+
+  /// The signal that arrived, if one did.
+  package static var signal: Int32? { received.withLock { $0 } }
+
+  /// Throws once a signal has arrived. Long work calls it between its steps.
+  package static func check() throws(Interruption) {
+    if let signal { throw Interruption(signal: signal) }
+  }
+
+  /// Forgets a signal that has been answered, so that what cleans up can run to its end.
+  package static func clear() { received.withLock { $0 = nil } }
+
+  /// Takes the signals over, for the whole process. To be called before any other thread starts.
+  /// A writer to a closed pipe gets an error instead of a signal.
+  package static func takeOver() {
+    _ = Glibc.signal(SIGPIPE, SIG_IGN)
+    var signals = sigset_t()
+    unsafe sigemptyset(&signals)
+    for number in [SIGINT, SIGTERM, SIGHUP] { unsafe sigaddset(&signals, number) }
+    unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
+    let waited = signals
+    _ = WorkerThread(name: "signals") {
+      var signals = waited
+      while true {
+        var number: Int32 = 0
+        if unsafe sigwait(&signals, &number) == 0 { received.withLock { if $0 == nil { $0 = number } } }
+      }
+    }
+  }
+}
+
+extension Int32 {
+  /// The name of a signal, for messages.
+  package var signalName: String {
+    switch self {
+    case SIGINT: "SIGINT"
+    case SIGTERM: "SIGTERM"
+    case SIGHUP: "SIGHUP"
+    default: "signal \(self)"
+    }
+  }
+}

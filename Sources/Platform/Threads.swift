@@ -1,0 +1,131 @@
+internal import Foundation
+internal import Synchronization
+
+/// A thread with a name. What blocks runs on one of these, never on the cooperative pool.
+package final class WorkerThread: Sendable {
+  private let done = Gate()
+
+  package init(name: String, _ body: @escaping @Sendable () -> Void) {
+    let thread = Thread { [done] in
+      body()
+      done.open()
+    }
+    thread.name = name
+    thread.stackSize = 1 << 20
+    thread.start()
+  }
+
+  /// Waits until the thread's work has ended.
+  package func join() { done.wait() }
+}
+
+/// Closed until it is opened, once.
+package final class Gate: Sendable {
+  private let monitor = Monitor(false)
+  package init() {}
+  package func open() { monitor.update { $0 = true } }
+  package func wait() { monitor.wait(until: { $0 }) { _ in } }
+}
+
+/// A value that threads share, and can wait on for a change.
+package final class Monitor<Value: Sendable>: @unchecked Sendable {
+  // Sound: `value` is touched only while `condition` is held.
+  private let condition = NSCondition()
+  private var value: Value
+
+  package init(_ value: Value) { self.value = value }
+
+  /// Changes the value and wakes all who wait.
+  package func update<Result>(_ body: (inout Value) throws -> Result) rethrows -> Result {
+    condition.lock()
+    defer {
+      condition.broadcast()
+      condition.unlock()
+    }
+    return try body(&value)
+  }
+
+  package var current: Value {
+    condition.lock()
+    defer { condition.unlock() }
+    return value
+  }
+
+  /// Waits until `isReady`, then runs `body` on the value.
+  package func wait<Result>(until isReady: (Value) -> Bool, _ body: (inout Value) throws -> Result) rethrows -> Result {
+    condition.lock()
+    defer {
+      condition.broadcast()
+      condition.unlock()
+    }
+    while !isReady(value) { condition.wait() }
+    return try body(&value)
+  }
+
+  /// Waits until `isReady` or the time has passed; tells which.
+  package func wait(atMost timeout: Duration, until isReady: (Value) -> Bool) -> Bool {
+    let deadline = Date(timeIntervalSinceNow: timeout.inSeconds)
+    condition.lock()
+    defer { condition.unlock() }
+    while !isReady(value) {
+      if !condition.wait(until: deadline) { return isReady(value) }
+    }
+    return true
+  }
+}
+
+/// A queue of bounded length between threads.
+package final class BoundedQueue<Element: Sendable>: Sendable {
+  private struct State: Sendable {
+    var elements: [Element] = []
+    var first = 0
+    var isClosed = false
+    var count: Int { elements.count - first }
+  }
+  private let monitor = Monitor(State())
+  private let capacity: Int
+
+  package init(capacity: Int) { self.capacity = capacity }
+
+  /// Adds an element, waiting for room. Nothing is added to a closed queue.
+  package func push(_ element: Element) {
+    monitor.wait(until: { [capacity] in $0.count < capacity || $0.isClosed }) {
+      if !$0.isClosed { $0.elements.append(element) }
+    }
+  }
+
+  /// The oldest element, waiting for one; nil when the queue is closed and empty.
+  package func pop() -> Element? {
+    monitor.wait(until: { $0.count > 0 || $0.isClosed }) { state in
+      guard state.count > 0 else { return nil }
+      let element = state.elements[state.first]
+      state.first += 1
+      if state.first > 64 && state.first * 2 > state.elements.count {
+        state.elements.removeFirst(state.first)
+        state.first = 0
+      }
+      return element
+    }
+  }
+
+  package func close() { monitor.update { $0.isClosed = true } }
+}
+
+/// The first failure among several threads; the others look at it and stop.
+package final class FirstFailure: Sendable {
+  private let state = Mutex<(any Error)?>(nil)
+
+  package init() {}
+
+  package func record(_ error: any Error) { state.withLock { if $0 == nil { $0 = error } } }
+  package var error: (any Error)? { state.withLock { $0 } }
+  package func check() throws { if let error { throw error } }
+
+  /// Runs `body` and records what it throws.
+  package func capture(_ body: () throws -> Void) {
+    do { try body() } catch { record(error) }
+  }
+}
+
+/// The number of processors this process may use.
+package var processorCount: Int { ProcessInfo.processInfo.activeProcessorCount }

@@ -1,0 +1,224 @@
+internal import CLibPQ
+internal import Foundation
+internal import Glibc
+internal import Platform
+
+/// A connection to a server. Used by one thread at a time; closed when it is let go of.
+///
+/// Its session reads and writes UTF-8, has an empty `search_path`, and no time limits but those a caller sets.
+@safe package final class Connection {
+  private let handle: OpaquePointer
+  package let settings: ConnectionSettings
+
+  /// - Throws: `PostgresError.cannotConnect`, `.wrongPassword`, `.noSuchDatabase`, or `Interruption`.
+  package init(_ settings: ConnectionSettings, applicationName: String = "firn") throws {
+    self.settings = settings
+    var parameters = settings.parameters
+    parameters["application_name"] = applicationName
+    parameters["client_encoding"] = "UTF8"
+    let patience = Double(parameters["connect_timeout"] ?? "") ?? 15
+    unsafe handle = unsafe try Self.open(parameters, patience: patience)
+    unsafe PQsetNoticeProcessor(handle, { _, _ in }, nil)
+    try execute(
+      """
+      SET search_path = ''; SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0;
+      SET datestyle = 'ISO'; SET extra_float_digits = 1
+      """)
+    if serverVersion >= 140000 { try execute("SET idle_session_timeout = 0") }
+    if serverVersion >= 170000 { try execute("SET transaction_timeout = 0") }
+  }
+
+  deinit { unsafe PQfinish(handle) }
+
+  private static func open(_ parameters: [String: String], patience: Double) throws -> OpaquePointer {
+    let keywords = Array(parameters.keys)
+    let values = keywords.map { parameters[$0] ?? "" }
+    // expand_dbname is 0: a database named "a=b" is a name.
+    let connection = unsafe withCStrings(keywords) { keys in
+      unsafe withCStrings(values) { values in unsafe PQconnectStartParams(keys, values, 0) }
+    }
+    guard let handle = unsafe connection else { throw PostgresError.cannotConnect(target: "the server", reason: "no memory") }
+    let hosts = (parameters["host"] ?? "").split(separator: ",").count
+    let deadline = ContinuousClock.now + .seconds(patience * Double(max(1, hosts)))
+    var awaited = PGRES_POLLING_WRITING
+    do {
+      while unsafe PQstatus(handle) != CONNECTION_BAD && awaited != PGRES_POLLING_OK && awaited != PGRES_POLLING_FAILED {
+        try Interruption.check()
+        guard ContinuousClock.now < deadline else {
+          throw PostgresError.cannotConnect(target: unsafe target(handle), reason: "no answer within \(Int(patience)) s")
+        }
+        var descriptor = pollfd(
+          fd: unsafe PQsocket(handle), events: Int16(awaited == PGRES_POLLING_READING ? POLLIN : POLLOUT), revents: 0)
+        if unsafe poll(&descriptor, 1, 200) > 0 { awaited = unsafe PQconnectPoll(handle) }
+      }
+      guard unsafe PQstatus(handle) == CONNECTION_OK else { throw unsafe failure(handle, parameters) }
+      return unsafe handle
+    } catch {
+      unsafe PQfinish(handle)
+      throw error
+    }
+  }
+
+  private static func failure(_ handle: OpaquePointer, _ parameters: [String: String]) -> PostgresError {
+    var reason = unsafe String(cString: PQerrorMessage(handle)).trimmingCharacters(in: .whitespacesAndNewlines)
+    for secret in ["password", "sslpassword"] {
+      if let value = parameters[secret], !value.isEmpty { reason = reason.replacing(value, with: "****") }
+    }
+    let place = unsafe target(handle)
+    // libpq doesn't tell the SQLSTATE of a refused connection, and its text is in the server's language: look for ourselves.
+    if let name = parameters["dbname"], name != "postgres", unsafe PQsocket(handle) >= 0 || PQconnectionUsedPassword(handle) != 0 {
+      var elsewhere = parameters
+      elsewhere["dbname"] = "postgres"
+      if let maintenance = try? unsafe Self.open(elsewhere, patience: 5) {
+        defer { unsafe PQfinish(maintenance) }
+        let result = unsafe withCStrings([name]) { values in
+          unsafe PQexecParams(maintenance, "SELECT 1 FROM pg_catalog.pg_database WHERE datname = $1", 1, nil, values, nil, nil, 0)
+        }
+        defer { unsafe PQclear(result) }
+        if unsafe PQresultStatus(result) == PGRES_TUPLES_OK, unsafe PQntuples(result) == 0 { return .noSuchDatabase(name: name) }
+        return .cannotConnect(target: place, reason: reason)
+      }
+    }
+    if unsafe PQconnectionNeedsPassword(handle) != 0 || PQconnectionUsedPassword(handle) != 0 {
+      return .wrongPassword(target: place, reason: reason)
+    }
+    return .cannotConnect(target: place, reason: reason)
+  }
+
+  private static func target(_ handle: OpaquePointer) -> String {
+    func text(_ pointer: UnsafeMutablePointer<CChar>?) -> String { unsafe pointer.map { unsafe String(cString: $0) } ?? "" }
+    let host = unsafe text(PQhost(handle))
+    return unsafe host.hasPrefix("/") ? "socket \(host), port \(text(PQport(handle)))" : "\(host):\(text(PQport(handle)))"
+  }
+
+  /// Where we are connected to, for messages.
+  package var target: String { unsafe Self.target(handle) }
+
+  /// As `server_version_num`.
+  package var serverVersion: Int { Int(unsafe PQserverVersion(handle)) }
+  package var serverMajor: Int { serverVersion / 10000 }
+  package var database: String { unsafe String(cString: PQdb(handle)) }
+  package var user: String { unsafe String(cString: PQuser(handle)) }
+  package var isLocal: Bool {
+    let host = unsafe String(cString: PQhost(handle))
+    return host.hasPrefix("/") || ["localhost", "127.0.0.1", "::1"].contains(host)
+  }
+
+  /// The process id that the other side told when we connected: of the server's process, or a pooler's invention.
+  var announcedProcessID: Int32 { unsafe PQbackendPID(handle) }
+  /// The port we asked for; nil for a socket.
+  var askedPort: Int? {
+    unsafe String(cString: PQhost(handle)).hasPrefix("/") ? nil : Int(unsafe String(cString: PQport(handle)))
+  }
+  var password: String { unsafe String(cString: PQpass(handle)) }
+
+  /// The parameters that differ from libpq's own defaults, as they are in force, without secrets and without the database.
+  var effectiveParameters: [String: String] {
+    guard let options = unsafe PQconninfo(handle) else { return [:] }
+    defer { unsafe PQconninfoFree(options) }
+    let left: Set<String> = ["password", "passfile", "sslpassword", "dbname", "service", "servicefile", "application_name",
+      "fallback_application_name", "client_encoding", "replication", "target_session_attrs", "load_balance_hosts"]
+    var result: [String: String] = [:]
+    var option = unsafe options
+    while let keyword = unsafe option.pointee.keyword {
+      let value = unsafe option.pointee.val.map { unsafe String(cString: $0) } ?? ""
+      let usual = unsafe option.pointee.compiled.map { unsafe String(cString: $0) }
+      unsafe option += 1
+      let name = unsafe String(cString: keyword)
+      if !left.contains(name) && !value.isEmpty && value != usual { result[name] = value }
+    }
+    // Of several hosts the one that answered.
+    result["host"] = unsafe String(cString: PQhost(handle))
+    result["port"] = unsafe String(cString: PQport(handle))
+    result["user"] = user
+    result["hostaddr"] = nil
+    return result
+  }
+
+  /// Runs one or more statements.
+  package func execute(_ sql: String) throws { _ = unsafe try run { unsafe PQsendQuery($0, sql) } }
+
+  /// Runs one statement with parameters (`$1` …) and gives its rows as text.
+  func rows(_ sql: String, _ arguments: [String?] = []) throws -> [[String?]] {
+    unsafe try run { handle in
+      unsafe withCStrings(arguments) { values in
+        unsafe PQsendQueryParams(handle, sql, Int32(arguments.count), nil, values, nil, nil, 0)
+      }
+    }
+  }
+
+  /// The only value of the only row.
+  func value(_ sql: String, _ arguments: [String?] = []) throws -> String? {
+    try rows(sql, arguments).first?.first ?? nil
+  }
+
+  private func run(_ send: (OpaquePointer) -> Int32) throws -> [[String?]] {
+    guard unsafe send(handle) == 1 else { throw lost() }
+    var rows: [[String?]] = []
+    var failure: PostgresError?
+    var interruption: Interruption?
+    while true {
+      while unsafe PQisBusy(handle) == 1 {
+        if interruption == nil, let signal = Interruption.signal {
+          interruption = Interruption(signal: signal)
+          cancel()
+        }
+        var descriptor = pollfd(fd: unsafe PQsocket(handle), events: Int16(POLLIN), revents: 0)
+        if unsafe poll(&descriptor, 1, 200) > 0, unsafe PQconsumeInput(handle) == 0 { throw lost() }
+      }
+      guard let result = unsafe PQgetResult(handle) else { break }
+      defer { unsafe PQclear(result) }
+      switch unsafe PQresultStatus(result) {
+      case PGRES_TUPLES_OK: rows = unsafe Self.rows(of: result)
+      case PGRES_COMMAND_OK, PGRES_EMPTY_QUERY: break
+      default:
+        let state = unsafe PQresultErrorField(result, Int32(UInt8(ascii: "C"))).map { unsafe String(cString: $0) } ?? ""
+        let message = unsafe PQresultErrorField(result, Int32(UInt8(ascii: "M"))).map { unsafe String(cString: $0) } ?? ""
+        if unsafe PQstatus(handle) == CONNECTION_BAD {
+          failure = lost()
+        } else if failure == nil {
+          failure = .statementFailed(message: message, state: state)
+        }
+      }
+    }
+    if let interruption { throw interruption }
+    if let failure { throw failure }
+    return rows
+  }
+
+  private static func rows(of result: OpaquePointer) -> [[String?]] {
+    let columns = unsafe PQnfields(result)
+    return unsafe (0..<PQntuples(result)).map { row in
+      (0..<columns).map { column in
+        unsafe PQgetisnull(result, row, column) == 1 ? nil : String(cString: PQgetvalue(result, row, column))
+      }
+    }
+  }
+
+  private func lost() -> PostgresError {
+    .connectionLost(reason: unsafe String(cString: PQerrorMessage(handle)).trimmingCharacters(in: .whitespacesAndNewlines))
+  }
+
+  private func cancel() {
+    guard let request = unsafe PQgetCancel(handle) else { return }
+    defer { unsafe PQfreeCancel(request) }
+    var reason = [CChar](repeating: 0, count: 256)
+    unsafe PQcancel(request, &reason, 256)
+  }
+
+  /// `name` as an identifier in a statement, always quoted.
+  package static func identifier(_ name: String) -> String { "\"" + name.replacing("\"", with: "\"\"") + "\"" }
+
+  /// `text` as a literal in a statement.
+  package static func literal(_ text: String) -> String {
+    let quoted = "'" + text.replacing("'", with: "''") + "'"
+    return text.contains("\\") ? " E" + quoted.replacing("\\", with: "\\\\") : quoted
+  }
+}
+
+private func withCStrings<Result>(_ strings: [String?], _ body: (UnsafePointer<UnsafePointer<CChar>?>) -> Result) -> Result {
+  let copies: [UnsafeMutablePointer<CChar>?] = unsafe strings.map { unsafe $0.flatMap { unsafe strdup($0) } } + [nil]
+  defer { unsafe copies.forEach { unsafe free($0) } }
+  let pointers = unsafe copies.map { unsafe UnsafePointer($0) }
+  return unsafe pointers.withUnsafeBufferPointer { unsafe body($0.baseAddress!) }
+}

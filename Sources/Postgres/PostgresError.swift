@@ -1,0 +1,17 @@
+/// What can go wrong with a server or its tools, as far as callers and users tell it apart.
+/// No case holds a password: texts of libpq are redacted before they come here.
+package enum PostgresError: Error, Equatable {
+  case invalidURL(reason: String)
+  case cannotConnect(target: String, reason: String)
+  case wrongPassword(target: String, reason: String)
+  case noSuchDatabase(name: String)
+  case connectionLost(reason: String)
+  /// A statement failed. `state` is the SQLSTATE.
+  case statementFailed(message: String, state: String)
+  case behindPooler(reason: String, portOnly: Bool)
+  case noTool(name: String, major: Int, found: [String])
+  case unsupportedServer(version: String)
+  /// A lock was not had in time. `holders` are the sessions in the way, in words.
+  case lockTimeout(message: String, holders: [String])
+  case toolFailed(tool: String, exitCode: Int32, messages: [String])
+}

@@ -1,0 +1,122 @@
+/// What the catalogues tell of a database, as text.
+package struct DatabaseFacts: Sendable {
+  package struct Grant: Sendable {
+    /// Nil for PUBLIC.
+    package let grantee: String?
+    package let privilege: String
+    package let grantable: Bool
+  }
+
+  package struct Setting: Sendable {
+    package let role: String?
+    package let name: String
+    package let value: String
+  }
+
+  package let owner: String
+  package let encoding: String
+  package let localeProvider: String
+  package let collate: String
+  package let ctype: String
+  package let locale: String?
+  package let icuRules: String?
+  package let collationVersion: String?
+  package let actualCollationVersion: String?
+  package let tablespace: String
+  package let connectionLimit: Int
+  package let comment: String?
+  /// Nil where the privileges are the default ones.
+  package let grants: [Grant]?
+  package let settings: [Setting]
+}
+
+package struct ExtensionFacts: Sendable {
+  package let name: String
+  package let version: String
+  package let schema: String
+}
+
+package struct SequenceFacts: Sendable {
+  package let schema: String
+  package let name: String
+  package let lastValue: Int64?
+}
+
+extension Connection {
+  /// Of the database we are connected to.
+  package func databaseFacts() throws -> DatabaseFacts {
+    // pg_database grew: providers in 15, ICU rules in 16, one column for all providers' locales in 17.
+    let provider = serverVersion >= 150000 ? "d.datlocprovider" : "'c'"
+    let locale = serverVersion >= 170000 ? "d.datlocale" : serverVersion >= 150000 ? "d.daticulocale" : "NULL"
+    let rules = serverVersion >= 160000 ? "d.daticurules" : "NULL"
+    let recorded = serverVersion >= 150000 ? "d.datcollversion" : "NULL"
+    let actual = serverVersion >= 150000 ? "pg_catalog.pg_database_collation_actual_version(d.oid)" : "NULL"
+    let row = try rows(
+      """
+      SELECT pg_catalog.pg_get_userbyid(d.datdba), pg_catalog.pg_encoding_to_char(d.encoding), \(provider), d.datcollate, d.datctype,
+        \(locale), \(rules), \(recorded), \(actual), t.spcname, d.datconnlimit,
+        pg_catalog.shobj_description(d.oid, 'pg_database'), d.datacl IS NULL
+      FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace
+      WHERE d.datname = pg_catalog.current_database()
+      """
+    ).first ?? []
+    guard row.count == 13 else { throw PostgresError.noSuchDatabase(name: database) }
+    return DatabaseFacts(
+      owner: row[0] ?? "", encoding: row[1] ?? "", localeProvider: row[2] ?? "c", collate: row[3] ?? "", ctype: row[4] ?? "",
+      locale: row[5], icuRules: row[6], collationVersion: row[7], actualCollationVersion: row[8], tablespace: row[9] ?? "pg_default",
+      connectionLimit: Int(row[10] ?? "") ?? -1, comment: row[11], grants: row[12] == "t" ? nil : try databaseGrants(),
+      settings: try databaseSettings())
+  }
+
+  private func databaseGrants() throws -> [DatabaseFacts.Grant] {
+    try rows(
+      """
+      SELECT CASE WHEN a.grantee = 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(a.grantee) END, a.privilege_type, a.is_grantable
+      FROM pg_catalog.pg_database d, pg_catalog.aclexplode(d.datacl) a WHERE d.datname = pg_catalog.current_database()
+      ORDER BY a.grantee, a.privilege_type
+      """
+    ).map { .init(grantee: $0[0], privilege: $0[1] ?? "", grantable: $0[2] == "t") }
+  }
+
+  private func databaseSettings() throws -> [DatabaseFacts.Setting] {
+    try rows(
+      """
+      SELECT CASE WHEN s.setrole = 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(s.setrole) END, pg_catalog.split_part(c, '=', 1),
+        pg_catalog.substr(c, pg_catalog.strpos(c, '=') + 1)
+      FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c
+      WHERE s.setdatabase = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+      ORDER BY 1 NULLS FIRST, 2
+      """
+    ).map { .init(role: $0[0], name: $0[1] ?? "", value: $0[2] ?? "") }
+  }
+
+  package func extensions() throws -> [ExtensionFacts] {
+    try rows(
+      """
+      SELECT e.extname, e.extversion, n.nspname FROM pg_catalog.pg_extension e
+      JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace ORDER BY 1
+      """
+    ).map { ExtensionFacts(name: $0[0] ?? "", version: $0[1] ?? "", schema: $0[2] ?? "") }
+  }
+
+  package func sequences() throws -> [SequenceFacts] {
+    try rows("SELECT schemaname, sequencename, last_value FROM pg_catalog.pg_sequences ORDER BY 1, 2").map {
+      SequenceFacts(schema: $0[0] ?? "", name: $0[1] ?? "", lastValue: $0[2].flatMap { Int64($0) })
+    }
+  }
+
+  /// Roles that own anything in this database or are named in a privilege of it.
+  package func rolesInUse() throws -> [String] {
+    try rows(
+      """
+      SELECT DISTINCT r.rolname FROM pg_catalog.pg_shdepend s JOIN pg_catalog.pg_roles r ON r.oid = s.refobjid
+      WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+        AND (s.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+          OR s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass
+            AND s.objid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
+      UNION SELECT pg_catalog.pg_get_userbyid(datdba) FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
+      ORDER BY 1
+      """
+    ).compactMap { $0[0] }
+  }
+}

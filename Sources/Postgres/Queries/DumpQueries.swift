@@ -1,0 +1,164 @@
+internal import Foundation
+internal import Platform
+
+/// A table whose rows a dump holds.
+package struct DumpedTable: Hashable, Sendable {
+  package let oid: UInt32
+  package let schema: String
+  package let name: String
+  /// Whether it has rows of its own: a partitioned table has none.
+  package let hasRows: Bool
+  /// A member of an extension: dumped only where the extension says so.
+  package let isExtensionMember: Bool
+
+  package var identifier: String { "\(Connection.identifier(schema)).\(Connection.identifier(name))" }
+}
+
+/// What a dump leaves out although it is in the database.
+package struct LeftOut: Sendable {
+  package var invalidIndexes: [String] = []
+  package var foreignTables: [String] = []
+  package var extensionTables: [String] = []
+  package var unloggedTables: [String] = []
+  package var subscriptions: [String] = []
+}
+
+extension Connection {
+  /// Ordinary and partitioned tables of users, in the state this transaction sees.
+  package func tables() throws -> Set<DumpedTable> {
+    let found = try rows(
+      """
+      SELECT c.oid, n.nspname, c.relname, c.relkind, EXISTS (SELECT FROM pg_catalog.pg_depend d
+        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+      """)
+    return Set(
+      found.map { row in
+        DumpedTable(
+          oid: UInt32(row[0] ?? "") ?? 0, schema: row[1] ?? "", name: row[2] ?? "", hasRows: row[3] == "r", isExtensionMember: row[4] == "t")
+      })
+  }
+
+  /// Relations of users, and large objects: what a dump locks or reads.
+  package func relationCount() throws -> Int {
+    try value(
+      "SELECT count(*) FROM pg_catalog.pg_class WHERE oid >= 16384 AND relkind IN ('r', 'p')"
+    ).flatMap { Int($0) } ?? 0
+  }
+
+  /// Begins the transaction whose snapshot the dump reads. Nothing is looked at before the locks are held: a snapshot taken
+  /// while a lock is waited for sees tables as empty that a transaction before it rewrote.
+  package func beginExport(lockWait: Duration) throws {
+    try execute(
+      """
+      BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = \(lockWait.milliseconds);
+      SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0
+      """)
+    if serverVersion >= 170000 { try execute("SET LOCAL transaction_timeout = 0") }
+  }
+
+  /// Locks tables against changes of their form until the transaction ends.
+  /// - Throws: `PostgresError.statementFailed` with state 55P03 where the wait was too long, 42P01 where one is gone.
+  package func lockForReading(_ tables: [DumpedTable]) throws {
+    for start in stride(from: 0, to: tables.count, by: 500) {
+      let list = tables[start..<min(start + 500, tables.count)].map { "ONLY \($0.identifier)" }.joined(separator: ", ")
+      try execute("LOCK TABLE \(list) IN ACCESS SHARE MODE")
+    }
+  }
+
+  package func exportSnapshot() throws -> String {
+    guard let name = try value("SELECT pg_catalog.pg_export_snapshot()") else { throw PostgresError.connectionLost(reason: "no snapshot") }
+    return name
+  }
+
+  /// The write-ahead log's place; nil where this role or server doesn't tell.
+  package func logPosition() throws -> String? {
+    try value(
+      """
+      SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
+        ELSE pg_catalog.pg_current_wal_lsn() END::text
+      """)
+  }
+
+  /// Relations whose files were exchanged since this transaction's snapshot: what was read of them may be empty.
+  package func rewrittenRelations() throws -> [String] {
+    try rows(
+      """
+      SELECT oid::pg_catalog.regclass::text FROM pg_catalog.pg_class
+      WHERE relkind IN ('r', 'm') AND oid >= 16384 AND relpersistence <> 't'
+        AND relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(oid)
+      """).compactMap { $0[0] }
+  }
+
+  package func rollback() throws { try execute("ROLLBACK") }
+
+  /// Sessions that hold or await locks which keep a reader out of a table of this database, in words.
+  package func sessionsInTheWay() throws -> [String] {
+    try rows(
+      """
+      SELECT DISTINCT a.pid::text, a.usename, a.application_name, a.state, pg_catalog.left(a.query, 80), c.relname,
+        pg_catalog.date_trunc('second', pg_catalog.now() - a.xact_start)::text, l.granted
+      FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+        JOIN pg_catalog.pg_class c ON c.oid = l.relation
+      WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND a.pid <> pg_catalog.pg_backend_pid()
+        AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+        AND c.relkind IN ('r', 'p', 'm')
+      ORDER BY l.granted DESC LIMIT 5
+      """
+    ).map { row in
+      let session = "process \(row[0] ?? "?") (\(row[1] ?? "?")\(row[2].map { $0.isEmpty ? "" : ", \($0)" } ?? ""), \(row[3] ?? "?"))"
+      let query = (row[4] ?? "").split(whereSeparator: \.isNewline).joined(separator: " ")
+      return "\(session) \(row[7] == "t" ? "holds" : "waits for") a lock on \(row[5] ?? "?") for \(row[6] ?? "some time"): \(query)"
+    }
+  }
+
+  package func leftOut() throws -> LeftOut {
+    func names(_ sql: String) throws -> [String] { try rows(sql).compactMap { $0[0] } }
+    var left = LeftOut()
+    left.invalidIndexes = try names(
+      """
+      SELECT i.indexrelid::pg_catalog.regclass::text FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+      WHERE NOT i.indisvalid AND c.relkind = 'i' AND i.indexrelid >= 16384
+      """)
+    left.foreignTables = try names("SELECT ftrelid::pg_catalog.regclass::text FROM pg_catalog.pg_foreign_table")
+    if try isInRecovery() {
+      left.unloggedTables = try names(
+        "SELECT oid::pg_catalog.regclass::text FROM pg_catalog.pg_class WHERE relkind = 'r' AND relpersistence = 'u'")
+    }
+    let members = try names(
+      """
+      SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'
+        JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+      WHERE c.relkind = 'r' AND NOT c.oid = ANY (coalesce(e.extconfig, '{}')) AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
+      """)
+    left.extensionTables = try members.filter { try value("SELECT EXISTS (SELECT FROM \($0))") == "t" }
+    return left
+  }
+
+  package func largeObjectCount() throws -> Int64 {
+    try value("SELECT count(*) FROM pg_catalog.pg_largeobject_metadata").flatMap { Int64($0) } ?? 0
+  }
+
+  /// Bytes on disk of the database, the measure of progress.
+  package func databaseSize() throws -> Int64 {
+    try value(
+      "SELECT coalesce(sum(pg_catalog.pg_table_size(oid)), 0)::int8 FROM pg_catalog.pg_class WHERE relkind = 'r' AND oid >= 16384"
+    ).flatMap { Int64($0) } ?? 0
+  }
+}
+
+extension Connection {
+  /// Tables of users that this role may not read.
+  package func unreadableTables() throws -> [String] {
+    try rows(
+      """
+      SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+        AND NOT (pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT'))
+      ORDER BY 1
+      """
+    ).compactMap { $0[0] }
+  }
+}

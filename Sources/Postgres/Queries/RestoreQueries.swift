@@ -1,0 +1,77 @@
+internal import Foundation
+
+/// About the server a database is restored to, and the new database itself.
+extension Connection {
+  package func databaseExists(_ name: String) throws -> Bool {
+    try value("SELECT 1 FROM pg_catalog.pg_database WHERE datname = $1", [name]) != nil
+  }
+
+  package func roleNames() throws -> Set<String> {
+    Set(try rows("SELECT rolname FROM pg_catalog.pg_roles").compactMap { $0[0] })
+  }
+
+  package func tablespaceNames() throws -> Set<String> {
+    Set(try rows("SELECT spcname FROM pg_catalog.pg_tablespace").compactMap { $0[0] })
+  }
+
+  package func availableExtensions() throws -> [String: [String]] {
+    var versions: [String: [String]] = [:]
+    for row in try rows("SELECT name, version FROM pg_catalog.pg_available_extension_versions") {
+      versions[row[0] ?? "", default: []].append(row[1] ?? "")
+    }
+    return versions
+  }
+
+  package func mayCreateDatabases() throws -> Bool {
+    try value("SELECT rolsuper OR rolcreatedb FROM pg_catalog.pg_roles WHERE rolname = current_user") == "t"
+  }
+
+  /// Whether nothing of users is in the database yet.
+  package func isEmptyDatabase() throws -> Bool {
+    try value(
+      """
+      SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+          WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_')
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname NOT IN ('public', 'information_schema') AND nspname !~ '^pg_')
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)
+      """) == "t"
+  }
+
+  package func dropDatabase(_ name: String) throws {
+    try execute("DROP DATABASE IF EXISTS \(Self.identifier(name)) WITH (FORCE)")
+  }
+
+  /// Rows of one table, itself alone. Nil where there is no such table.
+  package func rowCount(schema: String, table: String) throws -> Int64? {
+    do {
+      return try value("SELECT count(*) FROM ONLY \(Self.identifier(schema)).\(Self.identifier(table))").flatMap { Int64($0) }
+    } catch PostgresError.statementFailed(_, state: "42P01") {
+      return nil
+    }
+  }
+
+  /// Holds tables of the new database so that no row can be written to them, until the transaction ends.
+  package func holdForFilling(_ tables: [(schema: String, name: String)]) throws {
+    try execute("BEGIN")
+    for start in stride(from: 0, to: tables.count, by: 500) {
+      let list = tables[start..<min(start + 500, tables.count)]
+        .map { "ONLY \(Self.identifier($0.schema)).\(Self.identifier($0.name))" }.joined(separator: ", ")
+      try execute("LOCK TABLE \(list) IN SHARE MODE")
+    }
+  }
+
+  /// Whether a session in this database waits for a lock that we hold.
+  package func someoneWaitsForUs() throws -> Bool {
+    try value(
+      "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE pg_catalog.pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids(pid)))"
+    ) == "t"
+  }
+
+  package func commit() throws { try execute("COMMIT") }
+
+  /// Removes dead rows of the load, marks pages as all visible, and gathers statistics.
+  package func vacuumAnalyze(_ tables: [(schema: String, name: String)]) throws {
+    let list = tables.map { "\(Self.identifier($0.schema)).\(Self.identifier($0.name))" }.joined(separator: ", ")
+    try execute("VACUUM (ANALYZE) \(list)")
+  }
+}

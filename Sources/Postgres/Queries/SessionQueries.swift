@@ -1,0 +1,46 @@
+/// About the connection itself.
+extension Connection {
+  /// Refuses a connection that a pooler passes on: its sessions are not ours, and what we set leaks to the application.
+  /// - Throws: `PostgresError.behindPooler`.
+  package func refusePooler() throws {
+    for _ in 0..<3 {
+      guard let number = try value("SELECT pg_catalog.pg_backend_pid()").flatMap({ Int32($0) }) else { continue }
+      if number != announcedProcessID {
+        throw PostgresError.behindPooler(
+          reason: "the server's process (\(number)) is not the one announced (\(announcedProcessID))", portOnly: false)
+      }
+    }
+    if !settings.allowsForwardedPort, let asked = askedPort,
+      let actual = try value("SELECT pg_catalog.inet_server_port()").flatMap({ Int($0) }), actual != asked
+    {
+      throw PostgresError.behindPooler(reason: "the server listens on port \(actual), we asked for \(asked)", portOnly: true)
+    }
+  }
+
+  package func isSuperuser() throws -> Bool {
+    try value("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user") == "t"
+  }
+
+  package func canReadPasswords() throws -> Bool {
+    try value("SELECT pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT')") == "t"
+  }
+
+  /// The cluster's own number; nil where this role may not read it.
+  package func systemIdentifier() throws -> String? {
+    guard try value("SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')") == "t" else { return nil }
+    return try value("SELECT system_identifier FROM pg_catalog.pg_control_system()")
+  }
+
+  package func isInRecovery() throws -> Bool { try value("SELECT pg_catalog.pg_is_in_recovery()") == "t" }
+
+  package func versionText() throws -> String { try value("SHOW server_version") ?? "" }
+
+  /// How many objects the lock table holds, about.
+  package func lockTableCapacity() throws -> Int {
+    try value(
+      """
+      SELECT pg_catalog.current_setting('max_locks_per_transaction')::int8 * (pg_catalog.current_setting('max_connections')::int8
+        + pg_catalog.current_setting('max_prepared_transactions')::int8)
+      """).flatMap { Int($0) } ?? .max
+  }
+}

@@ -1,0 +1,35 @@
+internal import Foundation
+package import Platform
+package import SystemPackage
+
+/// A run of `pg_restore` into an existing, empty database.
+package struct RestoreTool: Sendable {
+  package enum Section: String, Sendable { case preData = "pre-data", data, postData = "post-data" }
+
+  package var tools: ServerTools
+  package var access: ToolAccess
+  package var database: String
+  package var jobs: Int
+  /// Settings for its sessions.
+  package var settings: [(name: String, value: String)]
+
+  package init(tools: ServerTools, access: ToolAccess, database: String, jobs: Int, settings: [(name: String, value: String)]) {
+    self.tools = tools
+    self.access = access
+    self.database = database
+    self.jobs = jobs
+    self.settings = settings
+  }
+
+  /// Starts restoring some sections of the archive in `folder`. Never with `--create` or `--clean`.
+  package func start(_ sections: [Section], of folder: FilePath, messages: ToolMessages) throws -> ChildProcess {
+    let options = settings.map { "-c \($0.name)=\($0.value.replacing("\\", with: "\\\\").replacing(" ", with: "\\ "))" }.joined(separator: " ")
+    var arguments = [
+      "--dbname", access.connectionString(database: database, applicationName: "firn pg_restore", options: options),
+      "--format=directory", "--jobs=\(jobs)", "--exit-on-error", "--no-password", "--no-subscriptions",
+    ]
+    arguments += sections.map { "--section=\($0.rawValue)" }
+    arguments.append(folder.string)
+    return try ChildProcess(tools.path("pg_restore"), arguments: arguments, environment: ToolAccess.environment) { messages.add($0) }
+  }
+}

@@ -1,0 +1,103 @@
+package import Foundation
+
+/// The committed snapshots of a store.
+package struct Catalog: Sendable {
+  private let store: any Store
+
+  package init(store: any Store) { self.store = store }
+
+  /// Every committed snapshot, oldest first.
+  package func snapshots() throws -> [SnapshotPlace] { try snapshots(in: try store.list(SnapshotPlace.root)) }
+
+  private func snapshots(in entries: [StoreEntry]) throws -> [SnapshotPlace] {
+    entries.compactMap { entry in
+      guard entry.key.hasSuffix("/SHA256SUMS"), let place = SnapshotPlace(key: entry.key), place.checksums == entry.key else { return nil }
+      return place
+    }.sorted { ($0.id, $0.source, $0.database) < ($1.id, $1.source, $1.database) }
+  }
+
+  /// The committed snapshots of one database of one source, oldest first.
+  package func snapshots(source: String, database: String) throws -> [SnapshotPlace] {
+    try snapshots(in: try store.list("\(SnapshotPlace.root)\(source.keyComponent)/\(database.keyComponent)/"))
+  }
+
+  /// - Throws: `RepositoryError.malformed` where it can't be read as what it is.
+  package func manifest(of place: SnapshotPlace) throws -> Manifest {
+    let bytes: [UInt8]
+    do {
+      bytes = try store.read(place.manifest, limit: Manifest.sizeLimit)
+    } catch StoreError.missing(let key) {
+      throw RepositoryError.malformed(key: key, reason: "it is missing")
+    }
+    struct Version: Decodable { let formatVersion: Int }
+    if let version = try? JSON.decoder.decode(Version.self, from: Data(bytes)), version.formatVersion > RepositoryFormat.newestVersion {
+      throw RepositoryError.newerFormat(location: place.manifest, version: version.formatVersion)
+    }
+    guard let manifest = try? JSON.decoder.decode(Manifest.self, from: Data(bytes)), manifest.place == place else {
+      throw RepositoryError.malformed(key: place.manifest, reason: "it is cut off or was changed")
+    }
+    return manifest
+  }
+
+  package func checksums(of place: SnapshotPlace) throws -> ChecksumFile {
+    try ChecksumFile(parsing: try store.read(place.checksums, limit: ChecksumFile.sizeLimit), key: place.checksums)
+  }
+
+  /// The results of the verifications of a snapshot, oldest first. One that can't be read is passed over: it proves nothing.
+  package func checks(of place: SnapshotPlace) throws -> [CheckRecord] {
+    try store.list(place.prefix + "checks/").compactMap { entry in
+      guard let bytes = try? store.read(entry.key, limit: 1 << 20) else { return nil }
+      return try? JSON.decoder.decode(CheckRecord.self, from: Data(bytes))
+    }
+  }
+
+  package func record(_ check: CheckRecord, of place: SnapshotPlace) throws {
+    try store.write(try JSON.bytes(check), to: "\(place.prefix)checks/\(SnapshotID.stamp(check.checkedAt)).json", durability: .immediate)
+  }
+
+  /// The database a user names, as `DATABASE` or `SOURCE/DATABASE`.
+  /// - Throws: `RepositoryError.noSuchDatabase`, `.ambiguousDatabase`.
+  package func database(named name: String) throws -> [SnapshotPlace] {
+    let all = try snapshots()
+    var matches = all.filter { $0.database == name }
+    if matches.isEmpty { matches = all.filter { "\($0.source)/\($0.database)" == name } }
+    let sources = Set(matches.map(\.source)).sorted()
+    guard !matches.isEmpty else {
+      throw RepositoryError.noSuchDatabase(name: name, known: Set(all.map(\.database)).sorted())
+    }
+    guard sources.count == 1 else { throw RepositoryError.ambiguousDatabase(name: name, sources: sources) }
+    return matches
+  }
+}
+
+/// What a verification found.
+package struct CheckRecord: Codable, Sendable {
+  package enum Level: String, Codable, Sendable, Comparable {
+    case quick, read, drill
+
+    package static func < (left: Self, right: Self) -> Bool { left.rank < right.rank }
+    private var rank: Int {
+      switch self {
+      case .quick: 0
+      case .read: 1
+      case .drill: 2
+      }
+    }
+  }
+
+  package let level: Level
+  package let ok: Bool
+  package let checkedAt: Date
+  package let seconds: Double
+  package let host: String
+  package let firn: String
+
+  package init(level: Level, ok: Bool, checkedAt: Date, seconds: Double, host: String, firn: String) {
+    self.level = level
+    self.ok = ok
+    self.checkedAt = checkedAt
+    self.seconds = seconds
+    self.host = host
+    self.firn = firn
+  }
+}

@@ -1,0 +1,343 @@
+internal import Compression
+package import Digests
+
+/// Where a chunk's bytes are.
+package struct ChunkLocation: Hashable, Sendable {
+  /// The object, counted in the chunk table's list of objects.
+  package var object: UInt32
+  /// The frame, counted in the object.
+  package var frame: UInt32
+  /// The chunk's first byte, counted in the frame's plain bytes.
+  package var offset: UInt32
+  package var length: UInt32
+
+  package init(object: UInt32, frame: UInt32, offset: UInt32, length: UInt32) {
+    self.object = object
+    self.frame = frame
+    self.offset = offset
+    self.length = length
+  }
+}
+
+package struct ChunkRecord: Sendable {
+  package let digest: ChunkDigest
+  package let location: ChunkLocation
+}
+
+/// An object as a chunk table lists it.
+package struct ObjectEntry: Sendable {
+  package struct Frame: Sendable, Equatable {
+    package let stored: UInt32
+    package let plain: UInt32
+
+    package init(stored: UInt32, plain: UInt32) {
+      self.stored = stored
+      self.plain = plain
+    }
+  }
+
+  package let name: ObjectName
+  package let storedBytes: Int64
+  /// Plain bytes of it that the table's snapshot uses.
+  package let usedBytes: Int64
+  package let frames: [Frame]
+
+  package init(name: ObjectName, storedBytes: Int64, usedBytes: Int64, frames: [Frame]) {
+    self.name = name
+    self.storedBytes = storedBytes
+    self.usedBytes = usedBytes
+    self.frames = frames
+  }
+
+  package var plainBytes: Int64 { frames.reduce(0) { $0 + Int64($1.plain) } }
+
+  /// Where a frame begins in the object.
+  package func start(ofFrame number: Int) -> Int64 { frames[..<number].reduce(0) { $0 + Int64($1.stored) } }
+}
+
+/// Part of a file, as one segment of a chunk table tells of it.
+package struct SegmentPart: Sendable {
+  package let file: String
+  /// The place of the first chunk in the file.
+  package let offset: Int64
+  package var chunks: [ChunkRecord] = []
+  /// The file's length and digest, where its end lies in this segment.
+  package var end: FileEnd?
+
+  package struct FileEnd: Sendable, Equatable {
+    package let bytes: Int64
+    package let digest: SHA256Digest
+  }
+}
+
+/// Which bytes of which object make up which file: a text in zstd frames, read by Firn in pieces and by `recover.sh` in a row.
+///
+/// The head lists objects (`O`, with their frames, `f`) and segments (`S`, with sampled digests of their chunks, `h`).
+/// After it every segment is one frame: parts of files (`F`), runs of chunks that lie one behind the other (`@`), chunks,
+/// and the ends of files (`E`). The README gives the grammar.
+package struct ChunkTable: Sendable {
+  package struct Segment: Sendable {
+    /// Counted from the end of the head, stored bytes.
+    package let offset: Int64
+    package let storedBytes: Int
+    package let plainBytes: Int
+    package let hooks: [ChunkDigest]
+  }
+
+  static let signature = "firn-chunks\t1"
+  /// Chunks in a segment at most.
+  package static let segmentLimit = 4096
+  /// One digest in this many is a hook.
+  static let hookMask: UInt64 = 63
+  static let longestFrame = 1 << 24
+
+  package let key: StoreKey
+  package let headBytes: Int64
+  package let objects: [ObjectEntry]
+  package let segments: [Segment]
+
+  /// Reads the head.
+  package init(store: any Store, key: StoreKey, place: Manifest.ChunkTablePlace) throws {
+    self.key = key
+    headBytes = place.headBytes
+    guard place.headBytes > 0, place.headBytes <= place.bytes, place.headBytes < 1 << 31 else {
+      throw RepositoryError.malformed(key: key, reason: "its head has no sound length")
+    }
+    let stored = try store.read(key, from: 0, count: Int(place.headBytes))
+    let text: [UInt8]
+    do {
+      text = try ZstdDecompressor().decompressAll(stored, limit: 1 << 30)
+    } catch {
+      throw RepositoryError.malformed(key: key, reason: error.reason)
+    }
+    var head = HeadParser(text, key: key)
+    try head.parse()
+    objects = head.objects
+    segments = head.segments
+    let segmentsEnd = segments.last.map { $0.offset + Int64($0.storedBytes) } ?? 0
+    guard headBytes + segmentsEnd == place.bytes else { throw RepositoryError.malformed(key: key, reason: "its length is wrong") }
+  }
+
+  /// Reads one segment.
+  package func parts(ofSegment number: Int, store: any Store) throws -> [SegmentPart] {
+    let segment = segments[number]
+    let stored = try store.read(key, from: headBytes + segment.offset, count: segment.storedBytes)
+    let text: [UInt8]
+    do {
+      text = try ZstdDecompressor().decompress(stored.span, plainLength: segment.plainBytes)
+    } catch {
+      throw RepositoryError.malformed(key: key, reason: error.reason)
+    }
+    return try parseSegment(text)
+  }
+
+  private func parseSegment(_ text: [UInt8]) throws -> [SegmentPart] {
+    var scanner = FieldScanner(text, key: key)
+    var parts: [SegmentPart] = []
+    var part: SegmentPart?
+    var next: (object: UInt32, frame: UInt32, offset: UInt32)?
+    while !scanner.isAtEnd {
+      switch try scanner.peek() {
+      case UInt8(ascii: "F"):
+        _ = try scanner.letter()
+        if let part { parts.append(part) }
+        let name = try scanner.text()
+        guard Self.isFileName(name) else { throw scanner.malformed("a file's name is no such") }
+        part = SegmentPart(file: name, offset: try scanner.number())
+      case UInt8(ascii: "@"):
+        _ = try scanner.letter()
+        let object = Int(try scanner.number(limit: Int64(UInt32.max)))
+        let frame = Int(try scanner.number(limit: Int64(UInt32.max)))
+        let offset = try scanner.number(limit: Int64(ZstdLimits.plainFrame))
+        guard object < objects.count, frame < objects[object].frames.count else { throw scanner.malformed("a place outside its objects") }
+        next = (UInt32(object), UInt32(frame), UInt32(offset))
+      case UInt8(ascii: "E"):
+        _ = try scanner.letter()
+        let bytes = try scanner.number()
+        guard let digest = SHA256Digest(hexadecimal: try scanner.text()), part != nil, part?.end == nil else {
+          throw scanner.malformed("a file's end is no such")
+        }
+        part?.end = .init(bytes: bytes, digest: digest)
+      default:
+        let digest = try scanner.chunkDigest()
+        let length = UInt32(try scanner.number(limit: Int64(ZstdLimits.plainFrame)))
+        guard let place = next, part != nil, part?.end == nil else { throw scanner.malformed("a chunk without a place") }
+        guard place.offset + length <= objects[Int(place.object)].frames[Int(place.frame)].plain else {
+          throw scanner.malformed("a chunk outside its frame")
+        }
+        part?.chunks.append(
+          ChunkRecord(
+            digest: digest, location: .init(object: place.object, frame: place.frame, offset: place.offset, length: length)))
+        next = (place.object, place.frame, place.offset + length)
+      }
+      try scanner.endLine()
+    }
+    if let part { parts.append(part) }
+    return parts
+  }
+
+  /// Whether `name` is a plain file name, as pg_dump makes them: it will be made in a folder of ours.
+  static func isFileName(_ name: String) -> Bool {
+    !name.isEmpty && name.utf8.count < 100 && !name.hasPrefix(".")
+      && name.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x7A).contains($0) || $0 == 0x5F || $0 == 0x2E }
+  }
+}
+
+/// Reads a chunk table's head: objects first, then segments.
+private struct HeadParser {
+  private(set) var objects: [ObjectEntry] = []
+  private(set) var segments: [ChunkTable.Segment] = []
+  private var scanner: FieldScanner
+  private var object: (name: ObjectName, stored: Int64, used: Int64)?
+  private var frames: [ObjectEntry.Frame] = []
+  private var segment: (stored: Int, plain: Int)?
+  private var hooks: [ChunkDigest] = []
+  private var offset: Int64 = 0
+
+  init(_ text: [UInt8], key: StoreKey) { scanner = FieldScanner(text, key: key) }
+
+  mutating func parse() throws {
+    guard try scanner.line() == ChunkTable.signature else { throw scanner.malformed("it does not begin as a chunk table") }
+    while !scanner.isAtEnd {
+      try parseLine()
+      try scanner.endLine()
+    }
+    try endObject()
+    endSegment()
+  }
+
+  private mutating func parseLine() throws {
+    switch try scanner.letter() {
+    case UInt8(ascii: "O"):
+      try endObject()
+      guard segment == nil, segments.isEmpty else { throw scanner.malformed("an object among the segments") }
+      guard let digest = SHA256Digest(hexadecimal: try scanner.text()) else { throw scanner.malformed("an object has no name") }
+      object = (ObjectName(digest), try scanner.number(), try scanner.number())
+    case UInt8(ascii: "f"):
+      let stored = try scanner.number(limit: Int64(ZstdLimits.storedFrame))
+      let plain = try scanner.number(limit: Int64(ZstdLimits.plainFrame))
+      guard object != nil else { throw scanner.malformed("a frame without an object") }
+      frames.append(.init(stored: UInt32(stored), plain: UInt32(plain)))
+    case UInt8(ascii: "S"):
+      try endObject()
+      endSegment()
+      let stored = try scanner.number(limit: Int64(ChunkTable.longestFrame))
+      segment = (Int(stored), Int(try scanner.number(limit: Int64(ChunkTable.longestFrame))))
+    case UInt8(ascii: "h"):
+      guard segment != nil else { throw scanner.malformed("a hook without a segment") }
+      hooks.append(try scanner.chunkDigest())
+    default: throw scanner.malformed("an unknown line")
+    }
+  }
+
+  private mutating func endObject() throws {
+    guard let ended = object else { return }
+    guard frames.reduce(0, { $0 + Int64($1.stored) }) == ended.stored else {
+      throw scanner.malformed("an object's frames do not fill it")
+    }
+    objects.append(ObjectEntry(name: ended.name, storedBytes: ended.stored, usedBytes: ended.used, frames: frames))
+    frames = []
+    object = nil
+  }
+
+  private mutating func endSegment() {
+    guard let ended = segment else { return }
+    segments.append(.init(offset: offset, storedBytes: ended.stored, plainBytes: ended.plain, hooks: hooks))
+    offset += Int64(ended.stored)
+    hooks = []
+    segment = nil
+  }
+}
+
+/// What a frame may be at most, so that damaged numbers can't ask for all memory.
+package enum ZstdLimits {
+  package static let plainFrame = 1 << 26
+  package static let storedFrame = 1 << 27
+}
+
+/// Reads tab-separated fields of a text, with nothing taken on trust.
+private struct FieldScanner {
+  private let bytes: [UInt8]
+  private let key: StoreKey
+  private var place = 0
+
+  init(_ bytes: [UInt8], key: StoreKey) {
+    self.bytes = bytes
+    self.key = key
+  }
+
+  var isAtEnd: Bool { place >= bytes.count }
+
+  func malformed(_ reason: String) -> RepositoryError { .malformed(key: key, reason: reason) }
+
+  func peek() throws -> UInt8 {
+    guard place < bytes.count else { throw malformed("it is cut off") }
+    return bytes[place]
+  }
+
+  mutating func letter() throws -> UInt8 {
+    let letter = try peek()
+    place += 1
+    try skipTab()
+    return letter
+  }
+
+  private mutating func skipTab() throws {
+    guard try peek() == 0x09 else { throw malformed("a field is missing") }
+    place += 1
+  }
+
+  /// The field up to the next tab or the line's end, and the tab.
+  mutating func text() throws -> String {
+    let start = place
+    while try peek() != 0x09 && peek() != 0x0A { place += 1 }
+    let field = String(decoding: bytes[start..<place], as: UTF8.self)
+    if try peek() == 0x09 { place += 1 }
+    return field
+  }
+
+  mutating func number(limit: Int64 = 1 << 60) throws -> Int64 {
+    var value: Int64 = 0
+    let start = place
+    while case let digit = try peek(), digit >= 0x30 && digit <= 0x39 {
+      value = value * 10 + Int64(digit - 0x30)
+      guard value <= limit else { throw malformed("a number is too large") }
+      place += 1
+    }
+    guard place > start else { throw malformed("a number is missing") }
+    if try peek() == 0x09 { place += 1 }
+    return value
+  }
+
+  mutating func chunkDigest() throws -> ChunkDigest {
+    guard place + 32 < bytes.count else { throw malformed("it is cut off") }
+    func word(_ start: Int) throws -> UInt64 {
+      var value: UInt64 = 0
+      for index in start..<(start + 16) {
+        let digit = bytes[index]
+        switch digit {
+        case 0x30...0x39: value = value << 4 | UInt64(digit - 0x30)
+        case 0x61...0x66: value = value << 4 | UInt64(digit - 0x61 + 10)
+        default: throw malformed("a digest is no such")
+        }
+      }
+      return value
+    }
+    let digest = ChunkDigest(high: try word(place), low: try word(place + 16))
+    place += 32
+    if try peek() == 0x09 { place += 1 }
+    return digest
+  }
+
+  mutating func endLine() throws {
+    guard try peek() == 0x0A else { throw malformed("a line is too long") }
+    place += 1
+  }
+
+  mutating func line() throws -> String {
+    let start = place
+    while try peek() != 0x0A { place += 1 }
+    defer { place += 1 }
+    return String(decoding: bytes[start..<place], as: UTF8.self)
+  }
+}

@@ -1,0 +1,76 @@
+internal import Compression
+internal import Digests
+internal import Platform
+internal import Synchronization
+
+/// Plain bytes of frames, decoded when wanted, the last ones kept.
+package final class FrameCache: Sendable {
+  private struct Key: Hashable, Sendable {
+    let object: UInt32
+    let frame: UInt32
+  }
+
+  private struct State: Sendable {
+    var frames: [Key: (bytes: [UInt8], used: UInt64)] = [:]
+    var bytes = 0
+    var clock: UInt64 = 0
+  }
+
+  private let table: ChunkTable
+  private let store: any Store
+  private let capacity: Int
+  private let starts: [[Int64]]
+  private let state = Mutex(State())
+
+  /// - Parameter capacity: plain bytes kept at most.
+  package init(table: ChunkTable, store: any Store, capacity: Int = 96 << 20) {
+    self.table = table
+    self.store = store
+    self.capacity = capacity
+    starts = table.objects.map { object in
+      var place: Int64 = 0
+      return object.frames.map { frame in
+        defer { place += Int64(frame.stored) }
+        return place
+      }
+    }
+  }
+
+  /// The plain bytes of the frame that holds `location`.
+  /// - Throws: `RepositoryError.damagedObject`.
+  package func frame(of location: ChunkLocation) throws -> [UInt8] {
+    let key = Key(object: location.object, frame: location.frame)
+    let known: [UInt8]? = state.withLock { state in
+      state.clock += 1
+      state.frames[key]?.used = state.clock
+      return state.frames[key]?.bytes
+    }
+    if let known { return known }
+    let bytes = try decode(key)
+    state.withLock { state in
+      if state.frames.updateValue((bytes, state.clock), forKey: key) == nil { state.bytes += bytes.count }
+      while state.bytes > capacity, state.frames.count > 1, let oldest = state.frames.min(by: { $0.value.used < $1.value.used }) {
+        state.frames.removeValue(forKey: oldest.key)
+        state.bytes -= oldest.value.bytes.count
+      }
+    }
+    return bytes
+  }
+
+  private func decode(_ key: Key) throws -> [UInt8] {
+    let object = table.objects[Int(key.object)]
+    let frame = object.frames[Int(key.frame)]
+    do {
+      let stored = try store.read(object.name.key, from: starts[Int(key.object)][Int(key.frame)], count: Int(frame.stored))
+      return try ZstdDecompressor().decompress(stored.span, plainLength: Int(frame.plain))
+    } catch let error as CompressionError {
+      throw RepositoryError.damagedObject(name: object.name.digest.description, reason: error.reason)
+    } catch StoreError.missing {
+      throw RepositoryError.damagedObject(name: object.name.digest.description, reason: "it is missing")
+    } catch StoreError.truncated {
+      throw RepositoryError.damagedObject(name: object.name.digest.description, reason: "it is cut off")
+    } catch StoreError.notAFile {
+      throw RepositoryError.damagedObject(name: object.name.digest.description, reason: "it is no ordinary file")
+    }
+  }
+}

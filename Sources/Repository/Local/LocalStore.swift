@@ -1,0 +1,205 @@
+internal import Foundation
+internal import Platform
+package import SystemPackage
+internal import Synchronization
+
+/// A store in a folder. Files have mode 0600, folders 0700.
+package final class LocalStore: Store {
+  private struct Unflushed: Sendable {
+    var files: [FilePath] = []
+    var folders: Set<FilePath> = []
+  }
+
+  package let root: FilePath
+  private let unflushed = Mutex(Unflushed())
+  private static let temporaryPrefix = ".writing-"
+
+  package init(root: FilePath) { self.root = root }
+
+  package var location: String { root.string }
+
+  private func path(_ key: StoreKey) -> FilePath { root.appending(key) }
+
+  private func failure(_ error: SystemError, _ key: StoreKey) -> StoreError {
+    if error.isOutOfSpace { return .full(location: location) }
+    if error.number == .noSuchFileOrDirectory || error.number == .notDirectory { return .missing(key) }
+    return .unreachable(location: location, reason: error.description)
+  }
+
+  private func translated<Result>(_ key: StoreKey, _ body: () throws -> Result) throws -> Result {
+    do { return try body() } catch let error as SystemError { throw failure(error, key) }
+  }
+
+  package func read(_ key: StoreKey, limit: Int) throws -> [UInt8] {
+    try translated(key) {
+      let size = try checkedSize(of: key)
+      guard size <= limit else { throw StoreError.tooLarge(key) }
+      return try File(path(key), .read).read(count: Int(size), from: 0)
+    }
+  }
+
+  package func read(_ key: StoreKey, from offset: Int64, count: Int) throws -> [UInt8] {
+    try translated(key) {
+      // Before opening: a FIFO or a folder put in a file's place must not make us wait.
+      guard try checkedSize(of: key) >= offset + Int64(count) else { throw StoreError.truncated(key) }
+      let bytes = try File(path(key), .read).read(count: count, from: offset)
+      guard bytes.count == count else { throw StoreError.truncated(key) }
+      return bytes
+    }
+  }
+
+  private func checkedSize(of key: StoreKey) throws -> Int64 {
+    guard let status = try Folder.status(of: path(key)) else { throw StoreError.missing(key) }
+    guard status.kind == .file else { throw StoreError.notAFile(key) }
+    return status.size
+  }
+
+  package func size(of key: StoreKey) throws -> Int64? {
+    try translated(key) {
+      guard let status = try Folder.status(of: path(key)) else { return nil }
+      guard status.kind == .file else { throw StoreError.notAFile(key) }
+      return status.size
+    }
+  }
+
+  package func write(_ bytes: [UInt8], to key: StoreKey, durability: Durability) throws {
+    try place(key, durability: durability) { file in try file.write(bytes.span) }
+  }
+
+  package func write(contentsOf source: FilePath, to key: StoreKey) throws {
+    let input = try File(source, .read)
+    try place(key, durability: .deferred) { file in
+      var buffer = [UInt8](repeating: 0, count: 1 << 20)
+      while true {
+        let got = try input.read(into: &buffer, at: 0, count: buffer.count)
+        if got == 0 { return }
+        try file.write(buffer.span.extracting(first: got))
+      }
+    }
+  }
+
+  /// Fills a file under a passing name, then gives it its own in one step.
+  private func place(_ key: StoreKey, durability: Durability, fill: (borrowing File) throws -> Void) throws {
+    try translated(key) {
+      let target = path(key)
+      let folder = target.removingLastComponent()
+      let passing = temporaryName(in: folder)
+      do {
+        try fillNew(passing, durability: durability, fill)
+        try Folder.rename(passing, to: target)
+      } catch {
+        try? Folder.removeFile(passing)
+        throw error
+      }
+      if durability == .immediate {
+        try synchronize(folder)
+      } else {
+        unflushed.withLock {
+          $0.files.append(target)
+          $0.folders.insert(folder)
+        }
+      }
+    }
+  }
+
+  private func fillNew(_ passing: FilePath, durability: Durability, _ fill: (borrowing File) throws -> Void) throws {
+    let folder = passing.removingLastComponent()
+    if !Folder.exists(folder) { try Folder.make(folder) }
+    let file = try File(passing, .create)
+    try fill(file)
+    if durability == .immediate { try file.synchronize() } else { file.startWriteback() }
+  }
+
+  private func temporaryName(in folder: FilePath) -> FilePath {
+    folder.appending(Self.temporaryPrefix + "\(Host.processID)-\(UInt64.random(in: 0 ... .max))")
+  }
+
+  /// A folder and those above it, up to the root: a new one's name is an entry of its parent.
+  private func synchronize(_ folder: FilePath) throws {
+    var folder = folder
+    while true {
+      try Folder.synchronize(folder)
+      if folder == root || folder.components.count <= root.components.count { return }
+      folder.removeLastComponent()
+    }
+  }
+
+  package func create(_ bytes: [UInt8], at key: StoreKey) throws -> Bool {
+    try translated(key) {
+      let target = path(key)
+      let folder = target.removingLastComponent()
+      let passing = temporaryName(in: folder)
+      defer { try? Folder.removeFile(passing) }
+      try fillNew(passing, durability: .immediate) { try $0.write(bytes.span) }
+      guard try Folder.link(passing, as: target) else { return false }
+      try synchronize(folder)
+      return true
+    }
+  }
+
+  package func list(_ prefix: String) throws -> [StoreEntry] {
+    try translated(prefix) {
+      var entries: [StoreEntry] = []
+      try collect(prefix, into: &entries)
+      return entries.sorted { $0.key < $1.key }
+    }
+  }
+
+  private func collect(_ prefix: String, into entries: inout [StoreEntry]) throws {
+    let folder = prefix.isEmpty ? root : path(String(prefix.dropLast()))
+    guard let status = try Folder.status(of: folder), status.kind == .folder else { return }
+    for name in try Folder.names(in: folder) where !name.hasPrefix(Self.temporaryPrefix) {
+      // What vanishes under a listing was deleted by another.
+      guard let status = try Folder.status(of: folder.appending(name)) else { continue }
+      switch status.kind {
+      case .folder: try collect(prefix + name + "/", into: &entries)
+      case .file: entries.append(StoreEntry(key: prefix + name, size: status.size, modified: status.modified))
+      case .other: break
+      }
+    }
+  }
+
+  package func delete(_ keys: [StoreKey]) throws {
+    for key in keys {
+      try translated(key) {
+        try Folder.removeFile(path(key))
+        var folder = path(key).removingLastComponent()
+        while folder.components.count > root.components.count + 1 {
+          Folder.removeIfEmpty(folder)
+          folder.removeLastComponent()
+        }
+      }
+    }
+  }
+
+  package func flush() throws {
+    let pending = unflushed.withLock { state in
+      defer { state = Unflushed() }
+      return state
+    }
+    try translated("") {
+      for file in pending.files where Folder.exists(file) { try File(file, .read).synchronize() }
+      var folders: Set<FilePath> = []
+      for folder in pending.folders {
+        var folder = folder
+        while folder.components.count >= root.components.count, folders.insert(folder).inserted { folder.removeLastComponent() }
+      }
+      for folder in folders where Folder.exists(folder) { try Folder.synchronize(folder) }
+    }
+  }
+
+  package func removeLeftovers() throws {
+    try translated("") { try removeLeftovers(in: root) }
+  }
+
+  private func removeLeftovers(in folder: FilePath) throws {
+    for name in try Folder.names(in: folder) {
+      guard let status = try Folder.status(of: folder.appending(name)) else { continue }
+      if status.kind == .folder {
+        try removeLeftovers(in: folder.appending(name))
+      } else if name.hasPrefix(Self.temporaryPrefix) {
+        try Folder.removeFile(folder.appending(name))
+      }
+    }
+  }
+}

@@ -1,0 +1,200 @@
+package import Foundation
+
+/// What a snapshot is: everything a restore, a proof or an operator needs to know of it.
+package struct Manifest: Codable, Sendable {
+  package static let sizeLimit = 1 << 28
+
+  package struct Versions: Codable, Sendable {
+    package var firn: String
+    /// As `pg_dump --version` tells it.
+    package var pgDump: String
+    /// As `SHOW server_version` tells it.
+    package var server: String
+    /// `server_version_num`, such as 150018.
+    package var serverNumber: Int
+
+    package init(firn: String, pgDump: String, server: String, serverNumber: Int) {
+      self.firn = firn
+      self.pgDump = pgDump
+      self.server = server
+      self.serverNumber = serverNumber
+    }
+
+    package var serverMajor: Int { serverNumber / 10000 }
+  }
+
+  package struct Table: Codable, Sendable, Hashable {
+    package var schema: String
+    package var name: String
+    /// The file of its rows in the archive.
+    package var file: String
+    package var rows: Int64
+    /// Plain bytes of its rows as COPY text.
+    package var bytes: Int64
+    /// SHA-256 of those bytes.
+    package var sha256: String
+
+    package init(schema: String, name: String, file: String, rows: Int64, bytes: Int64, sha256: String) {
+      self.schema = schema
+      self.name = name
+      self.file = file
+      self.rows = rows
+      self.bytes = bytes
+      self.sha256 = sha256
+    }
+
+    /// As users write it.
+    package var displayName: String { "\(schema).\(name)" }
+  }
+
+  package struct Sequence: Codable, Sendable, Equatable {
+    package var schema: String
+    package var name: String
+    /// Nil where it was never used, or can't be read.
+    package var lastValue: Int64?
+
+    package init(schema: String, name: String, lastValue: Int64?) {
+      self.schema = schema
+      self.name = name
+      self.lastValue = lastValue
+    }
+  }
+
+  package struct Extension: Codable, Sendable, Equatable {
+    package var name: String
+    package var version: String
+    package var schema: String
+
+    package init(name: String, version: String, schema: String) {
+      self.name = name
+      self.version = version
+      self.schema = schema
+    }
+  }
+
+  package struct ChunkTablePlace: Codable, Sendable, Equatable {
+    /// Stored bytes of the part that names the objects.
+    package var headBytes: Int64
+    /// Stored bytes of all of it.
+    package var bytes: Int64
+
+    package init(headBytes: Int64, bytes: Int64) {
+      self.headBytes = headBytes
+      self.bytes = bytes
+    }
+  }
+
+  package var formatVersion = RepositoryFormat.newestVersion
+  package var id: SnapshotID
+  package var source: String
+  package var database: String
+  package var kind: String
+  package var tags: [String: String] = [:]
+  package var startedAt: Date
+  package var finishedAt: Date
+  package var parent: SnapshotID?
+  /// False where anything was left out; `incompleteReasons` says what.
+  package var complete: Bool
+  package var incompleteReasons: [String] = []
+  package var warnings: [String] = []
+  package var versions: Versions
+  package var systemIdentifier: String?
+  /// The write-ahead log's place when the snapshot began.
+  package var lsn: String?
+  package var properties: DatabaseProperties
+  package var extensions: [Extension] = []
+  /// Roles that own or are granted anything in the database.
+  package var roles: [String] = []
+  package var tables: [Table] = []
+  package var sequences: [Sequence] = []
+  package var largeObjects: Int64 = 0
+  /// Plain bytes of the whole archive.
+  package var bytes: Int64 = 0
+  /// Bytes this snapshot added to the store.
+  package var storedBytes: Int64 = 0
+  package var newObjects: Int = 0
+  package var chunkTable: ChunkTablePlace
+
+  package init(
+    place: SnapshotPlace, kind: String, startedAt: Date, finishedAt: Date, versions: Versions, properties: DatabaseProperties,
+    chunkTable: ChunkTablePlace
+  ) {
+    id = place.id
+    source = place.source
+    database = place.database
+    self.kind = kind
+    self.startedAt = startedAt
+    self.finishedAt = finishedAt
+    self.versions = versions
+    self.properties = properties
+    self.chunkTable = chunkTable
+    complete = true
+  }
+
+  package var place: SnapshotPlace { SnapshotPlace(source: source, database: database, id: id) }
+
+  /// Rows of all tables.
+  package var rows: Int64 { tables.reduce(0) { $0 + $1.rows } }
+}
+
+/// What belongs to a database and yet is not in an archive of it.
+package struct DatabaseProperties: Codable, Sendable, Equatable {
+  package struct Grant: Codable, Sendable, Equatable {
+    /// Nil for PUBLIC.
+    package var grantee: String?
+    package var privilege: String
+    package var grantable: Bool
+
+    package init(grantee: String?, privilege: String, grantable: Bool) {
+      self.grantee = grantee
+      self.privilege = privilege
+      self.grantable = grantable
+    }
+  }
+
+  /// Settings of `ALTER DATABASE … SET`, or of `ALTER ROLE … IN DATABASE … SET` where a role is named.
+  package struct Setting: Codable, Sendable, Equatable {
+    package var role: String?
+    package var name: String
+    package var value: String
+
+    package init(role: String?, name: String, value: String) {
+      self.role = role
+      self.name = name
+      self.value = value
+    }
+  }
+
+  package var owner: String
+  package var encoding: String
+  /// `c` (libc), `i` (ICU) or `b` (builtin), as in `pg_database.datlocprovider`.
+  package var localeProvider: String
+  package var collate: String
+  package var ctype: String
+  /// The ICU or builtin locale.
+  package var locale: String?
+  package var icuRules: String?
+  /// The version of the collation when the database was made.
+  package var collationVersion: String?
+  /// The version the server's libraries had.
+  package var actualCollationVersion: String?
+  package var tablespace: String
+  /// -1 for none.
+  package var connectionLimit: Int
+  /// Nil where the database has the default privileges.
+  package var grants: [Grant]?
+  package var comment: String?
+  package var settings: [Setting] = []
+
+  package init(
+    owner: String, encoding: String, localeProvider: String, collate: String, ctype: String, tablespace: String, connectionLimit: Int
+  ) {
+    self.owner = owner
+    self.encoding = encoding
+    self.localeProvider = localeProvider
+    self.collate = collate
+    self.ctype = ctype
+    self.tablespace = tablespace
+    self.connectionLimit = connectionLimit
+  }
+}

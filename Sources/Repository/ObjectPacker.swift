@@ -1,0 +1,219 @@
+internal import Compression
+internal import Digests
+package import Platform
+internal import Synchronization
+
+/// Compresses frames on several threads, fills objects with them, and stores these.
+package final class ObjectPacker: Sendable {
+  fileprivate struct Job: Sendable {
+    let assembly: ObjectAssembly
+    let frame: Int
+    let bytes: [UInt8]
+    let effort: EffortChoice
+  }
+
+  private let store: any Store
+  fileprivate let registry: ObjectRegistry
+  fileprivate let format: RepositoryFormat
+  private let queue: BoundedQueue<Job>
+  private let threads: [WorkerThread]
+  private let failure: FirstFailure
+
+  /// - Parameter failure: what fails here, or elsewhere in the same work: then nothing more is stored.
+  package init(store: any Store, format: RepositoryFormat, registry: ObjectRegistry, threads count: Int, failure: FirstFailure) {
+    self.store = store
+    self.format = format
+    self.registry = registry
+    self.failure = failure
+    let queue = BoundedQueue<Job>(capacity: count + 1)
+    self.queue = queue
+    threads = (0..<count).map { _ in
+      WorkerThread(name: "compress") {
+        failure.capture {
+          let compressor = try ZstdCompressor()
+          while let job = queue.pop() {
+            // Taken from the queue even after a failure: those who push must not wait for ever.
+            if failure.error != nil { continue }
+            failure.capture {
+              let compressed = try job.effort.compress(job.bytes, with: compressor)
+              if let object = job.assembly.add(compressed, frame: job.frame, plain: job.bytes.count) {
+                try Self.store(object, of: job.assembly, in: store, registry)
+              }
+            }
+          }
+        }
+        while queue.pop() != nil {}
+      }
+    }
+  }
+
+  fileprivate func submit(_ job: Job) throws {
+    try failure.check()
+    queue.push(job)
+  }
+
+  fileprivate func close(_ assembly: ObjectAssembly, frames: Int) throws {
+    if let object = assembly.close(frames: frames) { try Self.store(object, of: assembly, in: store, registry) }
+  }
+
+  private static func store(
+    _ frames: [ObjectAssembly.Frame], of assembly: ObjectAssembly, in store: any Store, _ registry: ObjectRegistry
+  ) throws {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(frames.reduce(0) { $0 + $1.bytes.count })
+    for frame in frames { bytes += frame.bytes }
+    let name = ObjectName(SHA256Digest(of: bytes))
+    // Never skipped because the name is there: after a power cut what has the name may lack the bytes.
+    try store.write(bytes, to: name.key, durability: .deferred)
+    registry.complete(
+      assembly.ordinal,
+      ObjectEntry(
+        name: name, storedBytes: Int64(bytes.count), usedBytes: 0,
+        frames: frames.map { .init(stored: UInt32($0.bytes.count), plain: UInt32($0.plain)) }))
+  }
+
+  /// Waits until everything is stored. Every sink must be closed.
+  package func finish() throws {
+    queue.close()
+    for thread in threads { thread.join() }
+    try failure.check()
+  }
+}
+
+/// One thread's way into an `ObjectPacker`: takes chunks in order, tells where each will lie.
+package struct ChunkSink {
+  private let packer: ObjectPacker
+  private let effort = EffortChoice()
+  private var buffer: [UInt8] = []
+  private var assembly: ObjectAssembly?
+  private var frame = 0
+  private var gaps = 0
+
+  package init(packer: ObjectPacker) { self.packer = packer }
+
+  /// Appends a new chunk.
+  package mutating func append(_ chunk: Span<UInt8>) throws -> ChunkLocation {
+    if buffer.count + chunk.count > frameLimit { try flushFrame() }
+    let assembly = openAssembly()
+    let location = ChunkLocation(
+      object: assembly.ordinal, frame: UInt32(frame), offset: UInt32(buffer.count), length: UInt32(chunk.count))
+    buffer.append(chunk)
+    return location
+  }
+
+  /// Says that chunks known already lie between the last new one and the next.
+  package mutating func skip() { gaps += 1 }
+
+  /// Scattered chunks go in smaller frames: a later reader wants one of them here and there, and must decode the rest.
+  private var frameLimit: Int { gaps > 8 ? packer.format.frameBytes / 4 : packer.format.frameBytes }
+
+  private mutating func openAssembly() -> ObjectAssembly {
+    if let assembly { return assembly }
+    let opened = ObjectAssembly(ordinal: packer.registry.reserve())
+    assembly = opened
+    frame = 0
+    return opened
+  }
+
+  private mutating func flushFrame() throws {
+    guard let assembly, !buffer.isEmpty else { return }
+    assembly.willAdd(plain: buffer.count)
+    let full = buffer
+    buffer = []
+    buffer.reserveCapacity(packer.format.frameBytes)
+    try packer.submit(.init(assembly: assembly, frame: frame, bytes: full, effort: effort))
+    frame += 1
+    gaps = 0
+    if assembly.expectedBytes >= packer.format.objectBytes { try closeObject() }
+  }
+
+  /// Ends the object being filled, so that the next chunk begins another.
+  package mutating func closeObject() throws {
+    try flushFrame()
+    if let assembly, frame > 0 { try packer.close(assembly, frames: frame) }
+    assembly = nil
+  }
+}
+
+/// An object that waits for its frames.
+private final class ObjectAssembly: Sendable {
+  struct Frame: Sendable {
+    let bytes: [UInt8]
+    let plain: Int
+  }
+
+  private struct State: Sendable {
+    var frames: [Int: Frame] = [:]
+    var stored = 0
+    var plain = 0
+    var pendingPlain = 0
+    var total: Int?
+
+    mutating func takeIfWhole() -> [Frame]? {
+      guard let total, frames.count == total else { return nil }
+      defer { frames = [:] }
+      return (0..<total).map { frames[$0]! }
+    }
+  }
+
+  let ordinal: UInt32
+  private let state = Mutex(State())
+
+  init(ordinal: UInt32) { self.ordinal = ordinal }
+
+  func willAdd(plain: Int) { state.withLock { $0.pendingPlain += plain } }
+
+  /// Adds a compressed frame.
+  /// - Returns: all frames where this was the last that was missing.
+  func add(_ bytes: [UInt8], frame: Int, plain: Int) -> [Frame]? {
+    state.withLock { state in
+      state.frames[frame] = Frame(bytes: bytes, plain: plain)
+      state.stored += bytes.count
+      state.plain += plain
+      state.pendingPlain -= plain
+      return state.takeIfWhole()
+    }
+  }
+
+  func close(frames: Int) -> [Frame]? {
+    state.withLock { state in
+      state.total = frames
+      return state.takeIfWhole()
+    }
+  }
+
+  /// Stored bytes, those of frames under way estimated.
+  var expectedBytes: Int {
+    state.withLock { state in
+      let ratio = state.plain > 0 ? Double(state.stored) / Double(state.plain) : 0.4
+      return state.stored + Int(Double(state.pendingPlain) * ratio)
+    }
+  }
+}
+
+/// Finds out from time to time which effort pays for the data at hand.
+private final class EffortChoice: Sendable {
+  private struct State: Sendable {
+    var frames = 0
+    var effort = ZstdCompressor.Effort.light
+  }
+
+  private let state = Mutex(State())
+
+  /// Frames between two trials.
+  private static let period = 24
+
+  func compress(_ bytes: [UInt8], with compressor: borrowing ZstdCompressor) throws -> [UInt8] {
+    let (isTrial, effort) = state.withLock { state in
+      defer { state.frames += 1 }
+      return (state.frames % Self.period == 0, state.effort)
+    }
+    guard isTrial else { return try compressor.compress(bytes.span, effort: effort) }
+    let light = try compressor.compress(bytes.span, effort: .light)
+    let dense = try compressor.compress(bytes.span, effort: .dense)
+    // Worth its time only for a real gain.
+    let isWorth = Double(dense.count) < Double(light.count) * 0.96
+    state.withLock { $0.effort = isWorth ? .dense : .light }
+    return dense.count < light.count ? dense : light
+  }
+}

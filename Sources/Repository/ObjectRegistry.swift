@@ -1,0 +1,57 @@
+internal import Platform
+internal import Synchronization
+
+/// The objects a new snapshot refers to, in the order in which it came to need them.
+package final class ObjectRegistry: Sendable {
+  private struct Slot: Sendable {
+    var entry: ObjectEntry?
+    var isNew: Bool
+    var used: Int64 = 0
+  }
+
+  private let slots = Mutex<[Slot]>([])
+
+  package init() {}
+
+  /// A place for an object that is being filled.
+  func reserve() -> UInt32 {
+    slots.withLock {
+      $0.append(Slot(entry: nil, isNew: true))
+      return UInt32($0.count - 1)
+    }
+  }
+
+  func complete(_ ordinal: UInt32, _ entry: ObjectEntry) { slots.withLock { $0[Int(ordinal)].entry = entry } }
+
+  /// A place for an object of an earlier snapshot.
+  func adopt(_ entry: ObjectEntry) -> UInt32 {
+    slots.withLock {
+      $0.append(Slot(entry: entry, isNew: false))
+      return UInt32($0.count - 1)
+    }
+  }
+
+  func addUses(_ uses: [UInt32: Int64]) {
+    slots.withLock { slots in
+      for (ordinal, bytes) in uses { slots[Int(ordinal)].used += bytes }
+    }
+  }
+
+  /// All objects with what is used of them.
+  package func completed() throws -> [ObjectEntry] {
+    try slots.withLock { slots in
+      try slots.map { slot in
+        guard let entry = slot.entry else { throw RepositoryError.malformed(key: ObjectName.root, reason: "an object was never finished") }
+        return ObjectEntry(
+          name: entry.name, storedBytes: entry.storedBytes, usedBytes: min(slot.used, entry.plainBytes), frames: entry.frames)
+      }
+    }
+  }
+
+  /// How many objects are new, and their stored bytes.
+  package var added: (objects: Int, bytes: Int64) {
+    slots.withLock { slots in
+      slots.reduce((0, 0)) { $1.isNew ? ($0.0 + 1, $0.1 + ($1.entry?.storedBytes ?? 0)) : $0 }
+    }
+  }
+}

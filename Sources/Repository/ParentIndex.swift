@@ -1,0 +1,113 @@
+package import Digests
+internal import Platform
+internal import Synchronization
+
+/// Finds chunks of an earlier snapshot in bounded memory, following it as a new stream follows the old one.
+///
+/// A sample of its digests is kept, with the segment of the chunk table each lies in; where a sampled chunk comes by, its
+/// segment is loaded, and the chunks after it are found there. (Sparse indexing: Lillibridge et al., FAST 2009.)
+package final class ParentIndex: Sendable {
+  package let table: ChunkTable
+  private let store: any Store
+  private let registry: ObjectRegistry
+  private let hooks: [ChunkDigest: Int32]
+  /// What became of each of its objects.
+  private let adopted: Mutex<[Adoption]>
+  private let missing = Mutex<[String]>([])
+
+  private enum Adoption: Sendable, Equatable {
+    case untried
+    case refused
+    case adopted(UInt32)
+  }
+
+  /// Sampled digests that are kept at most: 500,000 take about 25 MB.
+  private static let hookLimit = 500_000
+
+  package init(table: ChunkTable, store: any Store, registry: ObjectRegistry) {
+    self.table = table
+    self.store = store
+    self.registry = registry
+    let total = table.segments.reduce(0) { $0 + $1.hooks.count }
+    var thinning: UInt64 = 0
+    while total >> thinning.nonzeroBitCount > Self.hookLimit { thinning = thinning << 1 | 1 }
+    var hooks: [ChunkDigest: Int32] = [:]
+    hooks.reserveCapacity(total >> thinning.nonzeroBitCount)
+    for (number, segment) in table.segments.enumerated() {
+      for (index, hook) in segment.hooks.enumerated() where index == 0 || (hook.high >> 8) & thinning == 0 {
+        hooks[hook] = Int32(number)
+      }
+    }
+    self.hooks = hooks
+    adopted = Mutex(
+      table.objects.map { object in
+        // History-aware rewriting: an object of which little is still used is not kept alive for it.
+        // (Fu et al., USENIX ATC 2014.)
+        object.usedBytes * 2 < object.plainBytes ? .refused : .untried
+      })
+  }
+
+  /// Objects of the earlier snapshot that are gone or have another length.
+  package var missingObjects: [String] { missing.withLock { $0 } }
+
+  fileprivate func segment(of hook: ChunkDigest) -> Int? { hooks[hook].map(Int.init) }
+
+  fileprivate func load(_ number: Int) throws -> [ChunkDigest: ChunkLocation] {
+    var chunks: [ChunkDigest: ChunkLocation] = [:]
+    for part in try table.parts(ofSegment: number, store: store) {
+      for chunk in part.chunks { chunks[chunk.digest] = chunk.location }
+    }
+    return chunks
+  }
+
+  /// The object's place in the new snapshot, if it may be used again.
+  fileprivate func adopt(_ ordinal: UInt32) -> UInt32? {
+    adopted.withLock { adopted in
+      switch adopted[Int(ordinal)] {
+      case .refused: return nil
+      case .adopted(let known): return known
+      case .untried:
+        let entry = table.objects[Int(ordinal)]
+        guard let size = try? store.size(of: entry.name.key), size == entry.storedBytes else {
+          adopted[Int(ordinal)] = .refused
+          missing.withLock { $0.append(entry.name.digest.description) }
+          return nil
+        }
+        let place = registry.adopt(entry)
+        adopted[Int(ordinal)] = .adopted(place)
+        return place
+      }
+    }
+  }
+}
+
+/// One thread's place in a `ParentIndex`.
+package struct ParentCursor {
+  private let index: ParentIndex
+  private var loaded: [(segment: Int, chunks: [ChunkDigest: ChunkLocation])] = []
+  private static let capacity = 6
+
+  package init(index: ParentIndex) { self.index = index }
+
+  /// Where the chunk lies, if the earlier snapshot has it and it may be used again.
+  package mutating func find(_ digest: ChunkDigest, length: Int) throws -> ChunkLocation? {
+    guard var location = try lookUp(digest), location.length == UInt32(length), let object = index.adopt(location.object) else {
+      return nil
+    }
+    location.object = object
+    return location
+  }
+
+  private mutating func lookUp(_ digest: ChunkDigest) throws -> ChunkLocation? {
+    for (place, entry) in loaded.enumerated() {
+      guard let location = entry.chunks[digest] else { continue }
+      if place > 0 { loaded.swapAt(0, place) }
+      return location
+    }
+    guard let number = index.segment(of: digest), !loaded.contains(where: { $0.segment == number }) else { return nil }
+    let chunks = try index.load(number)
+    if loaded.count >= Self.capacity { loaded.removeLast() }
+    loaded.insert((number, chunks), at: 0)
+    return chunks[digest]
+  }
+}

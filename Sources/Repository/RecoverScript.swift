@@ -1,0 +1,123 @@
+/// The script stored beside every snapshot, which recovers it without Firn.
+package enum RecoverScript {
+  /// - Parameters:
+  ///   - database: its name, for the hint at the end.
+  ///   - major: the major version of the pg_dump that made the archive.
+  package static func text(id: SnapshotID, database: String, major: Int) -> String {
+    let quoted = "'" + database.replacing("'", with: "'\\''") + "'"
+    return """
+      #!/bin/sh
+      # Recovers one snapshot without Firn: writes the archive that pg_dump made (directory format) and globals.sql
+      # into a new folder. It needs sh, coreutils, perl and zstd. It belongs where it lies in the store.
+      set -eu
+      LC_ALL=C
+      export LC_ALL
+      snapshot=\(id)
+      database=\(quoted)
+      major=\(major)
+
+      """ + body
+  }
+
+  private static let body = #"""
+    fail() { printf 'recover.sh: error: %s\n' "$1" >&2; exit 1; }
+    [ $# -ge 1 ] || { printf 'usage: sh recover.sh FOLDER\n' >&2; exit 64; }
+    target=$1
+    here=$(cd "$(dirname "$0")" && pwd)
+    store=$(cd "$here/../../../.." && pwd)
+    for tool in perl zstd sha256sum sort; do
+      command -v "$tool" >/dev/null || fail "$tool is missing: install it, then run this again"
+    done
+    [ -f "$store/firn.json" ] || fail "no store in $store: this script belongs in the store, beside its snapshot"
+    [ -f "$here/SHA256SUMS" ] || fail "this snapshot was never finished"
+    [ ! -e "$target" ] || fail "$target exists: name a new folder"
+    umask 077
+    mkdir -p "$target/archive"
+    target=$(cd "$target" && pwd)
+
+    printf 'checking every stored byte\n' >&2
+    (cd "$store" && sha256sum --quiet -c "$here/SHA256SUMS" >&2) || fail "the store is damaged: see the lines above"
+
+    # Which bytes go where: one line a run of chunks, sorted by object, so that each object is decompressed once.
+    printf 'reading the chunk table\n' >&2
+    zstd -dcq "$here/chunks.tsv.zst" | perl -e '
+      use strict; use warnings;
+      open my $sums, ">", "$ARGV[0]/.sums" or die "$!";
+      my (@names, @frames, $file, $at, $object, $place, @run);
+      sub put { printf "%08d\t%d\t%d\t%d\t%s\n", @run if @run; @run = () }
+      while (<STDIN>) {
+        chomp;
+        my @f = split /\t/;
+        if (length $f[0] == 32) {
+          my $n = $f[1];
+          if (@run and $run[0] == $object and $run[1] + $run[2] == $place and $run[3] + $run[2] == $at) { $run[2] += $n }
+          else { put(); @run = ($object, $place, $n, $at, $file) }
+          $place += $n; $at += $n;
+        }
+        elsif ($f[0] eq "@") { $object = $f[1]; $place = $frames[$f[1]][$f[2]] + $f[3] }
+        elsif ($f[0] eq "F") {
+          put(); ($file, $at) = @f[1, 2];
+          $file =~ /^[a-z0-9_][a-z0-9_.]*$/ or die "not a file name: $file";
+          open my $new, ">>", "$ARGV[0]/archive/$file" or die "$file: $!";
+        }
+        elsif ($f[0] eq "E") { put(); print $sums "$f[2]  archive/$file\n" }
+        elsif ($f[0] eq "O") { push @names, $f[1]; push @frames, [0] }
+        elsif ($f[0] eq "f") { push @{$frames[-1]}, $frames[-1][-1] + $f[2] }
+      }
+      put();
+      open my $out, ">", "$ARGV[0]/.names" or die "$!";
+      print $out "$_\n" for @names;
+      close $out or die "$!";
+      close $sums or die "$!";
+    ' "$target" | sort -T "$target" -k1,1n -k5,5 -k4,4n > "$target/.runs"
+
+    printf 'writing the archive\n' >&2
+    perl -e '
+      use strict; use warnings;
+      my ($store, $target) = @ARGV;
+      open my $n, "<", "$target/.names" or die "$!";
+      chomp(my @names = <$n>);
+      open my $runs, "<", "$target/.runs" or die "$!";
+      my ($loaded, $bytes, $open, $out) = (-1, "", "");
+      while (<$runs>) {
+        chomp;
+        my ($object, $place, $length, $at, $file) = split /\t/;
+        $object += 0;
+        if ($object != $loaded) {
+          my $name = $names[$object];
+          my $path = "$store/objects/" . substr($name, 0, 2) . "/$name.zst";
+          open my $in, "-|", "zstd", "-dcq", $path or die "zstd: $!";
+          binmode $in;
+          $bytes = "";
+          1 while read $in, $bytes, 1 << 20, length $bytes;
+          close $in or die "cannot decompress $path\n";
+          $loaded = $object;
+        }
+        if ($file ne $open) {
+          if ($out) { close $out or die "$open: $!" }
+          open $out, "+<", "$target/archive/$file" or die "$file: $!";
+          binmode $out;
+          $open = $file;
+        }
+        length $bytes >= $place + $length or die "an object is too short\n";
+        seek $out, $at, 0 or die "$!";
+        print $out substr($bytes, $place, $length) or die "$open: $!";
+      }
+      if ($out) { close $out or die "$open: $!" }
+    ' "$store" "$target"
+
+    printf 'checking the archive\n' >&2
+    (cd "$target" && sha256sum --quiet -c .sums >&2) || fail "the archive differs from what was dumped"
+    zstd -dcq "$here/globals.sql.zst" > "$target/globals.sql"
+    rm -f "$target/.sums" "$target/.names" "$target/.runs"
+
+    cat <<END
+    Snapshot $snapshot is in $target.
+    Go on with the tools of PostgreSQL $major or newer:
+      psql -d postgres -f '$target/globals.sql'      # on a new server: roles and tablespaces (errors about what exists are harmless)
+      createdb -T template0 NEWNAME
+      pg_restore --exit-on-error --jobs=2 -d NEWNAME '$target/archive'
+    The archive is of database $database; manifest.json beside this script tells its owner, locale and settings.
+    END
+    """#
+}

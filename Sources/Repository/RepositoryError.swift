@@ -1,0 +1,18 @@
+/// What can be wrong with a repository, as far as callers and users tell it apart.
+package enum RepositoryError: Error, Equatable {
+  case noRepository(location: String)
+  case alreadyExists(location: String)
+  case newerFormat(location: String, version: Int)
+  case encrypted(location: String)
+  /// A file of the repository can't be read as what it is.
+  case malformed(key: StoreKey, reason: String)
+  /// An object's bytes are not what its name says, or its frames can't be decoded.
+  case damagedObject(name: String, reason: String)
+  case noSuchDatabase(name: String, known: [String])
+  case ambiguousDatabase(name: String, sources: [String])
+  case noSuchSnapshot(selector: String, database: String)
+  case ambiguousSnapshot(selector: String, candidates: [String])
+  case invalidSelector(String)
+  /// Another process holds a lock that excludes ours.
+  case locked(holder: String)
+}

@@ -1,0 +1,107 @@
+package import Foundation
+internal import Platform
+internal import Synchronization
+
+/// A lock on a repository: snapshots and verifications share it, whoever deletes holds it alone.
+///
+/// A file per holder under `locks/`. Each writes its own, then looks for others that conflict, and withdraws where there is
+/// one: of two that come at once at least one sees the other. A lock of this machine counts while its process lives
+/// (told apart by start time and boot); a lock of another machine while it is refreshed.
+package final class RepositoryLock: Sendable {
+  package enum Mode: String, Codable, Sendable { case shared, exclusive }
+
+  private struct Record: Codable, Sendable {
+    var mode: Mode
+    var host: String
+    var process: Int32
+    var processStart: UInt64
+    var boot: String
+    var purpose: String
+    var createdAt: Date
+    var refreshedAt: Date
+  }
+
+  private static let root = "locks/"
+  /// A lock of another machine that is not refreshed for this long is of a dead process.
+  private static let expiry: TimeInterval = 30 * 60
+  private static let refreshInterval: Duration = .seconds(300)
+
+  private let store: any Store
+  private let key: StoreKey
+  /// Whether locks of dead processes were found: what these left may be cleared away.
+  package let foundDeadHolders: Bool
+  private let released = Monitor(false)
+  private let refresher = Mutex<WorkerThread?>(nil)
+
+  /// Takes the lock, waiting up to `patience` for those who hold it.
+  /// - Throws: `RepositoryError.locked`.
+  package init(
+    _ mode: Mode, on store: any Store, purpose: String, patience: Duration = .seconds(0), now: @escaping @Sendable () -> Date = { Date() }
+  ) throws {
+    self.store = store
+    key = "\(Self.root)\(mode.rawValue)-\(UUID().uuidString.lowercased()).json"
+    let record = Record(
+      mode: mode, host: Host.name, process: Host.processID, processStart: Host.startTime(of: Host.processID) ?? 0,
+      boot: Host.bootID, purpose: purpose, createdAt: now(), refreshedAt: now())
+    let deadline = ContinuousClock.now + patience
+    var dead = 0
+    while true {
+      try store.write(try JSON.bytes(record), to: key, durability: .immediate)
+      guard let holder = try Self.conflict(with: mode, except: key, in: store, now: now(), dead: &dead) else { break }
+      try store.delete([key])
+      guard ContinuousClock.now < deadline else { throw RepositoryError.locked(holder: holder) }
+      try Interruption.check()
+      Thread.sleep(forTimeInterval: Double.random(in: 0.1...0.5))
+    }
+    foundDeadHolders = dead > 0
+    let thread = WorkerThread(name: "lock") { [store, key, released] in
+      while !released.wait(atMost: Self.refreshInterval, until: { $0 }) {
+        var refreshed = record
+        refreshed.refreshedAt = now()
+        if let bytes = try? JSON.bytes(refreshed) { try? store.write(bytes, to: key, durability: .deferred) }
+      }
+    }
+    refresher.withLock { $0 = thread }
+  }
+
+  /// Gives the lock back. Further calls do nothing.
+  package func release() {
+    let thread = refresher.withLock { thread in
+      defer { thread = nil }
+      return thread
+    }
+    guard let thread else { return }
+    released.update { $0 = true }
+    thread.join()
+    try? store.delete([key])
+  }
+
+  /// Who holds a lock that excludes one of `mode`, in words. Locks of dead processes are cleared away.
+  private static func conflict(with mode: Mode, except own: StoreKey, in store: any Store, now: Date, dead: inout Int) throws -> String? {
+    for entry in try store.list(root) where entry.key != own {
+      guard let bytes = try? store.read(entry.key, limit: 1 << 16) else { continue }
+      guard let record = try? JSON.decoder.decode(Record.self, from: Data(bytes)) else {
+        // Whose it is can't be told: it counts until it is old.
+        if now.timeIntervalSince1970 - entry.modified > expiry {
+          try store.delete([entry.key])
+          continue
+        }
+        return "an unreadable lock, \(entry.key)"
+      }
+      guard isAlive(record, now: now) else {
+        try store.delete([entry.key])
+        dead += 1
+        continue
+      }
+      if mode == .exclusive || record.mode == .exclusive {
+        return "\(record.purpose), process \(record.process) on \(record.host)"
+      }
+    }
+    return nil
+  }
+
+  private static func isAlive(_ record: Record, now: Date) -> Bool {
+    guard record.host == Host.name else { return now.timeIntervalSince(record.refreshedAt) < expiry }
+    return record.boot == Host.bootID && Host.startTime(of: record.process) == record.processStart
+  }
+}

@@ -1,0 +1,116 @@
+package import Foundation
+
+/// The name of a snapshot: its start in UTC and four random characters, as `20261122T020000Z-k3f9`.
+/// Names sort by time.
+package struct SnapshotID: Hashable, Comparable, Sendable, Codable, CustomStringConvertible {
+  package let description: String
+
+  private static let alphabet = Array("abcdefghijklmnopqrstuvwxyz234567")
+
+  package init(startedAt date: Date, random: inout some RandomNumberGenerator) {
+    let suffix = String((0..<4).map { _ in Self.alphabet.randomElement(using: &random)! })
+    description = "\(Self.stamp(date))-\(suffix)"
+  }
+
+  /// Nil where `text` is not of the form.
+  package init?(_ text: some StringProtocol) {
+    let bytes = Array(text.utf8)
+    guard bytes.count == 21, bytes[8] == UInt8(ascii: "T"), bytes[15] == UInt8(ascii: "Z"), bytes[16] == UInt8(ascii: "-"),
+      (Array(bytes[0..<8]) + bytes[9..<15]).allSatisfy({ (0x30...0x39).contains($0) }),
+      bytes[17...].allSatisfy({ (0x61...0x7A).contains($0) || (0x32...0x37).contains($0) })
+    else { return nil }
+    description = String(text)
+  }
+
+  package init(from decoder: any Decoder) throws {
+    let text = try decoder.singleValueContainer().decode(String.self)
+    guard let id = SnapshotID(text) else {
+      throw DecodingError.dataCorrupted(.init(codingPath: decoder.codingPath, debugDescription: "not a snapshot's id"))
+    }
+    self = id
+  }
+
+  package func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    try container.encode(description)
+  }
+
+  /// `date` in UTC as `20261122T020000Z`.
+  package static func stamp(_ date: Date) -> String {
+    let parts = Calendar.utc.dateComponents([.year, .month, .day, .hour, .minute, .second], from: date)
+    func padded(_ number: Int?, _ width: Int) -> String {
+      let digits = String(number ?? 0)
+      return String(repeating: "0", count: max(0, width - digits.count)) + digits
+    }
+    return padded(parts.year, 4) + padded(parts.month, 2) + padded(parts.day, 2) + "T" + padded(parts.hour, 2)
+      + padded(parts.minute, 2) + padded(parts.second, 2) + "Z"
+  }
+
+  package static func < (left: Self, right: Self) -> Bool { left.description < right.description }
+}
+
+extension Calendar {
+  package static var utc: Calendar {
+    var calendar = Calendar(identifier: .gregorian)
+    calendar.timeZone = .gmt
+    return calendar
+  }
+}
+
+/// Where a snapshot's files lie.
+package struct SnapshotPlace: Hashable, Sendable {
+  package let source: String
+  package let database: String
+  package let id: SnapshotID
+
+  package init(source: String, database: String, id: SnapshotID) {
+    self.source = source
+    self.database = database
+    self.id = id
+  }
+
+  package static let root = "snapshots/"
+
+  package var prefix: StoreKey { "\(Self.root)\(source.keyComponent)/\(database.keyComponent)/\(id)/" }
+  package var checksums: StoreKey { prefix + "SHA256SUMS" }
+  package var manifest: StoreKey { prefix + "manifest.json" }
+  package var chunkTable: StoreKey { prefix + "chunks.tsv.zst" }
+  package var globals: StoreKey { prefix + "globals.sql.zst" }
+  package var recoverScript: StoreKey { prefix + "recover.sh" }
+
+  /// From the key of any file of a snapshot; nil where the key is no such.
+  package init?(key: StoreKey) {
+    let parts = key.split(separator: "/", omittingEmptySubsequences: false)
+    guard parts.count >= 5, parts[0] == "snapshots", let source = String(keyComponent: parts[1]),
+      let database = String(keyComponent: parts[2]), let id = SnapshotID(parts[3])
+    else { return nil }
+    self.init(source: source, database: database, id: id)
+  }
+}
+
+extension String {
+  /// The text as one component of a key: bytes but letters, digits, `_`, `-` and inner `.` are written `%XX`.
+  package var keyComponent: String {
+    var result = ""
+    for (index, byte) in utf8.enumerated() {
+      let isPlain = switch byte {
+      case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, UInt8(ascii: "_"), UInt8(ascii: "-"): true
+      case UInt8(ascii: "."): index > 0
+      default: false
+      }
+      if isPlain {
+        result.unicodeScalars.append(Unicode.Scalar(byte))
+      } else {
+        let digits = String(byte, radix: 16, uppercase: true)
+        result += digits.count == 1 ? "%0\(digits)" : "%\(digits)"
+      }
+    }
+    return result
+  }
+
+  /// The inverse of `keyComponent`; nil for what it never makes.
+  package init?(keyComponent: some StringProtocol) {
+    guard let text = String(keyComponent).removingPercentEncoding, !text.isEmpty, text.keyComponent == keyComponent else { return nil }
+    self = text
+  }
+}

@@ -1,0 +1,101 @@
+package import Digests
+internal import Platform
+
+/// Reads the files of a committed snapshot.
+package struct SnapshotReader: Sendable {
+  /// A file of the archive.
+  package struct FileEntry: Sendable {
+    package let name: String
+    package let bytes: Int64
+    package let digest: SHA256Digest
+    /// The segments that tell of it, in the file's order.
+    fileprivate let segments: [Int32]
+  }
+
+  package let manifest: Manifest
+  package let table: ChunkTable
+  private let store: any Store
+  private let cache: FrameCache
+
+  package init(store: any Store, manifest: Manifest) throws {
+    self.store = store
+    self.manifest = manifest
+    table = try ChunkTable(store: store, key: manifest.place.chunkTable, place: manifest.chunkTable)
+    cache = FrameCache(table: table, store: store)
+  }
+
+  /// Every file of the archive, by name. Reads the whole chunk table once.
+  package func files() throws -> [String: FileEntry] {
+    struct Found {
+      var parts: [(offset: Int64, length: Int64, segment: Int32)] = []
+      var end: SegmentPart.FileEnd?
+    }
+    var found: [String: Found] = [:]
+    for number in table.segments.indices {
+      for part in try table.parts(ofSegment: number, store: store) {
+        let length = part.chunks.reduce(0) { $0 + Int64($1.location.length) }
+        found[part.file, default: Found()].parts.append((part.offset, length, Int32(number)))
+        if let end = part.end { found[part.file]?.end = end }
+      }
+    }
+    var files: [String: FileEntry] = [:]
+    for (name, file) in found {
+      var place: Int64 = 0
+      let parts = file.parts.sorted { ($0.offset, $0.length) < ($1.offset, $1.length) }
+      for part in parts {
+        guard part.offset == place else { throw RepositoryError.malformed(key: table.key, reason: "a part of \(name) is missing") }
+        place += part.length
+      }
+      guard let end = file.end, end.bytes == place else {
+        throw RepositoryError.malformed(key: table.key, reason: "the end of \(name) is missing")
+      }
+      files[name] = FileEntry(name: name, bytes: end.bytes, digest: end.digest, segments: parts.map(\.segment))
+    }
+    return files
+  }
+
+  /// Hands out the file's bytes in order and checks them against its digest.
+  /// - Throws: what `body` throws, or `RepositoryError` for damage. An error may come after bytes that were right.
+  package func read(_ file: FileEntry, _ body: (Span<UInt8>) throws -> Void) throws {
+    var hasher = SHA256Hasher()
+    var done: Int64 = 0
+    for segment in file.segments {
+      let parts = try table.parts(ofSegment: Int(segment), store: store).filter { $0.file == file.name && $0.offset >= done }
+      guard let part = parts.min(by: { $0.offset < $1.offset }), part.offset == done || part.chunks.isEmpty else {
+        throw RepositoryError.malformed(key: table.key, reason: "a part of \(file.name) is missing")
+      }
+      var index = 0
+      while index < part.chunks.count {
+        // Chunks that follow each other in a frame are one piece.
+        let first = part.chunks[index].location
+        var end = first.offset + first.length
+        index += 1
+        while index < part.chunks.count, case let next = part.chunks[index].location, next.object == first.object,
+          next.frame == first.frame, next.offset == end
+        {
+          end += next.length
+          index += 1
+        }
+        let frame = try cache.frame(of: first)
+        let piece = frame.span.extracting(Int(first.offset)..<Int(end))
+        hasher.update(piece)
+        done += Int64(piece.count)
+        try body(piece)
+      }
+    }
+    guard done == file.bytes, hasher.finalize() == file.digest else {
+      throw RepositoryError.malformed(key: table.key, reason: "the bytes of \(file.name) differ from those that were dumped")
+    }
+  }
+
+  /// The objects that hold any byte of the file.
+  package func objects(of file: FileEntry) throws -> Set<ObjectName> {
+    var ordinals: Set<UInt32> = []
+    for segment in Set(file.segments) {
+      for part in try table.parts(ofSegment: Int(segment), store: store) where part.file == file.name {
+        for chunk in part.chunks { ordinals.insert(chunk.location.object) }
+      }
+    }
+    return Set(ordinals.map { table.objects[Int($0)].name })
+  }
+}

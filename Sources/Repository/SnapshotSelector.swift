@@ -1,0 +1,76 @@
+package import Foundation
+
+/// Which snapshot of a database a user means.
+package enum SnapshotSelector: Sendable, Equatable {
+  case latest
+  case latestVerified
+  case latestOfKind(String)
+  case before(Date)
+  /// An id, or its beginning.
+  case prefix(String)
+
+  /// - Throws: `RepositoryError.invalidSelector` for a time that is none.
+  package init(_ text: String) throws {
+    switch text {
+    case "latest": self = .latest
+    case "latest:verified": self = .latestVerified
+    case _ where text.hasPrefix("latest:"): self = .latestOfKind(String(text.dropFirst(7)))
+    case _ where text.hasPrefix("before:"):
+      guard let date = Self.time(String(text.dropFirst(7))) else { throw RepositoryError.invalidSelector(text) }
+      self = .before(date)
+    default: self = .prefix(text)
+    }
+  }
+
+  /// A time in UTC, as `2026-11-22`, `2026-11-22T02:00`, `2026-11-22T02:00:00Z` or as in an id.
+  static func time(_ text: String) -> Date? {
+    let digits = text.filter(\.isNumber)
+    let isPlain = text.allSatisfy { $0.isASCII && ($0.isNumber || "-:TZ ".contains($0)) }
+    guard isPlain, [8, 12, 14].contains(digits.count) else { return nil }
+    let numbers = digits.compactMap(\.wholeNumberValue)
+    func number(_ start: Int, _ length: Int) -> Int {
+      guard start + length <= numbers.count else { return 0 }
+      return numbers[start..<(start + length)].reduce(0) { $0 * 10 + $1 }
+    }
+    let parts = DateComponents(
+      year: number(0, 4), month: number(4, 2), day: number(6, 2), hour: number(8, 2), minute: number(10, 2), second: number(12, 2))
+    guard parts.isValidDate(in: .utc) else { return nil }
+    return Calendar.utc.date(from: parts)
+  }
+
+  /// The snapshot among those of one database, oldest first.
+  /// - Throws: `RepositoryError.noSuchSnapshot`, `.ambiguousSnapshot`.
+  package func choose(from places: [SnapshotPlace], in catalog: Catalog) throws -> SnapshotPlace {
+    let database = places.first?.database ?? ""
+    func required(_ place: SnapshotPlace?) throws -> SnapshotPlace {
+      guard let place else { throw RepositoryError.noSuchSnapshot(selector: description, database: database) }
+      return place
+    }
+    switch self {
+    case .latest: return try required(places.last)
+    case .latestVerified:
+      return try required(places.last { try catalog.checks(of: $0).contains { $0.ok && $0.level > .quick } })
+    case .latestOfKind(let kind): return try required(places.last { try catalog.manifest(of: $0).kind == kind })
+    case .before(let date):
+      let stamp = SnapshotID.stamp(date)
+      return try required(places.last { $0.id.description < stamp })
+    case .prefix(let text):
+      if let exact = places.first(where: { $0.id.description == text }) { return exact }
+      let matches = text.isEmpty ? [] : places.filter { $0.id.description.hasPrefix(text) }
+      if matches.count > 1 {
+        throw RepositoryError.ambiguousSnapshot(selector: text, candidates: matches.map(\.id.description))
+      }
+      return try required(matches.first)
+    }
+  }
+
+  package var description: String {
+    switch self {
+    case .latest: "latest"
+    case .latestVerified: "latest:verified"
+    case .latestOfKind(let kind): "latest:\(kind)"
+    case .before(let date): "before:\(SnapshotID.stamp(date))"
+    case .prefix(let text): text
+    }
+  }
+}

@@ -1,0 +1,68 @@
+internal import Platform
+package import SystemPackage
+
+/// A name in a store: folders separated by `/`, from the store's root. Never begins with `/` or holds `..`.
+package typealias StoreKey = String
+
+/// A file in a store, as a listing tells of it.
+package struct StoreEntry: Sendable, Equatable {
+  package let key: StoreKey
+  package let size: Int64
+  /// Seconds since 1970, by the store's clock.
+  package let modified: Double
+
+  package init(key: StoreKey, size: Int64, modified: Double) {
+    self.key = key
+    self.size = size
+    self.modified = modified
+  }
+}
+
+/// When what was written survives a power cut.
+package enum Durability: Sendable {
+  /// After the next `flush()`.
+  case deferred
+  /// Before the call returns, and before the name is visible.
+  case immediate
+}
+
+/// A place for files under keys. All calls block, and may be made from several threads at once.
+///
+/// What must hold for every driver: a key is visible with all its bytes or not at all; a write replaces what was there;
+/// a listing after a write shows it; what was written is durable once `flush()` has returned.
+/// Errors are `StoreError`s.
+package protocol Store: Sendable {
+  /// The store as a user names it.
+  var location: String { get }
+
+  /// All bytes of a file of at most `limit` bytes.
+  func read(_ key: StoreKey, limit: Int) throws -> [UInt8]
+  /// `count` bytes from `offset` on; fewer is an error.
+  func read(_ key: StoreKey, from offset: Int64, count: Int) throws -> [UInt8]
+  func write(_ bytes: [UInt8], to key: StoreKey, durability: Durability) throws
+  /// Stores a file of this machine, of any size.
+  func write(contentsOf file: FilePath, to key: StoreKey) throws
+  /// Writes only where the key is free, durably.
+  /// - Returns: false where it is taken.
+  func create(_ bytes: [UInt8], at key: StoreKey) throws -> Bool
+  /// Every file whose key begins with `prefix`, in key order. `prefix` is empty or ends in `/`.
+  func list(_ prefix: String) throws -> [StoreEntry]
+  /// The size of a file, or nil where there is none.
+  func size(of key: StoreKey) throws -> Int64?
+  /// Deletes files; one that is missing is no error.
+  func delete(_ keys: [StoreKey]) throws
+  func flush() throws
+  /// Removes what cut-off writes left. To be called only while nobody else writes.
+  func removeLeftovers() throws
+}
+
+/// What can go wrong in a store, as far as callers tell it apart.
+package enum StoreError: Error, Equatable {
+  case missing(StoreKey)
+  case truncated(StoreKey)
+  case tooLarge(StoreKey)
+  /// Something that is no ordinary file stands where one is expected.
+  case notAFile(StoreKey)
+  case full(location: String)
+  case unreachable(location: String, reason: String)
+}

@@ -1,0 +1,117 @@
+import ArgumentParser
+import CommandSupport
+import FirnCore
+import Foundation
+import Platform
+import Repository
+
+@main struct Main {
+  static func main() { Program.start(FirnSnapshot.self) }
+}
+
+/// Makes a snapshot of a database.
+struct FirnSnapshot: FirnCommand {
+  static let configuration = CommandSupport.configuration(
+    "firn-snapshot", abstract: "Make a snapshot of a PostgreSQL database.",
+    discussion: "Prints the snapshot's id. Nothing is listed before its last byte is durable.")
+
+  @Argument(help: "The database; else the one of the URL.") var database: String?
+  @Option(help: "What it is for: nightly, pre-migration, manual, or a word of yours.") var kind = "manual"
+  @Option(name: .customLong("tag"), help: ArgumentHelp("A note to find it by. May be repeated.", valueName: "key=value")) var tags: [String] = []
+  @Option(help: ArgumentHelp("Leave the rows of these tables out; the snapshot is then marked incomplete.", valueName: "pattern"))
+  var excludeTableData: [String] = []
+  @Option(help: ArgumentHelp("How long to wait for another session's lock.", valueName: "duration")) var lockWait: String?
+  @Option(help: ArgumentHelp("The name of the cluster; else its system identifier.", valueName: "name")) var source: String?
+  @Option(help: ArgumentHelp("Disk that pg_dump's output may take in passing. Default: 512MiB.", valueName: "size")) var spoolCap: String?
+  @OptionGroup var server: ServerOptions
+  @OptionGroup var common: CommonOptions
+
+  func execute(_ context: CommandContext) throws -> ExitStatus {
+    let request = try request(context)
+    let repository = try context.repository()
+    let result = try context.withProgress { progress in
+      try SnapshotOperation(repository: repository, request: request, progress: progress).run()
+    }
+    let manifest = result.manifest
+    if common.json {
+      try context.output(json: SnapshotReport(result))
+    } else {
+      context.output(manifest.id.description)
+      for warning in manifest.warnings { context.warn(warning) }
+      for reason in manifest.incompleteReasons { context.warn("incomplete: \(reason)") }
+      let seconds = result.elapsed.inSeconds
+      context.tell(
+        "snapshot of \(manifest.database): \(Quantity.count(Int64(manifest.tables.count))) tables, \(Quantity.count(manifest.rows)) rows, "
+          + "\(Quantity.size(manifest.bytes)) in \(Quantity.span(seconds)) (\(Quantity.size(Int64(Double(manifest.bytes) / max(0.001, seconds))))/s), "
+          + "\(Quantity.size(manifest.storedBytes)) stored" + (manifest.complete ? "" : ", INCOMPLETE"))
+    }
+    return manifest.complete ? .done : .doneWithWarnings
+  }
+
+  private func request(_ context: CommandContext) throws -> SnapshotRequest {
+    let file = context.configuration
+    var request = SnapshotRequest(settings: try context.connectionSettings(server, database: database))
+    request.source = source ?? file.source
+    guard !kind.isEmpty, kind.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else { throw UsageError("--kind takes one word") }
+    request.kind = kind
+    for tag in tags {
+      let parts = tag.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      guard parts.count == 2, !parts[0].isEmpty else { throw UsageError("--tag takes KEY=VALUE, not \(tag)") }
+      request.tags[String(parts[0])] = String(parts[1])
+    }
+    request.jobs = context.jobs(server)
+    request.excludedTableData = excludeTableData.isEmpty ? file.excludedTableData : excludeTableData
+    if let lockWait {
+      guard let duration = Quantity.duration(lockWait) else { throw UsageError("--lock-wait takes a duration such as 30s, not \(lockWait)") }
+      request.lockWait = duration
+    } else if let duration = file.lockWait {
+      request.lockWait = duration
+    }
+    if let spoolCap {
+      guard let size = Quantity.bytes(spoolCap), size >= 1 << 20 else { throw UsageError("--spool-cap takes a size such as 512MiB, not \(spoolCap)") }
+      request.spoolCap = size
+    } else if let size = file.spoolCap {
+      request.spoolCap = size
+    }
+    request.toolFolders = context.toolFolders(server)
+    request.spoolRoot = context.spoolRoot(server)
+    return request
+  }
+}
+
+/// The JSON of a snapshot. Its keys are fixed.
+private struct SnapshotReport: Encodable {
+  struct Table: Encodable {
+    let name: String
+    let rows: Int64
+    let bytes: Int64
+  }
+  let id: String
+  let source: String
+  let database: String
+  let kind: String
+  let complete: Bool
+  let warnings: [String]
+  let tables: [Table]
+  let bytes: Int64
+  let storedBytes: Int64
+  let newObjects: Int
+  let seconds: Double
+  let peakMemoryBytes: Int64
+
+  init(_ result: SnapshotResult) {
+    let manifest = result.manifest
+    id = manifest.id.description
+    source = manifest.source
+    database = manifest.database
+    kind = manifest.kind
+    complete = manifest.complete
+    warnings = manifest.warnings + manifest.incompleteReasons
+    tables = manifest.tables.map { Table(name: $0.displayName, rows: $0.rows, bytes: $0.bytes) }
+    bytes = manifest.bytes
+    storedBytes = manifest.storedBytes
+    newObjects = manifest.newObjects
+    seconds = result.elapsed.inSeconds
+    peakMemoryBytes = Host.peakMemory
+  }
+}

@@ -1,0 +1,95 @@
+import ArgumentParser
+import CommandSupport
+import Foundation
+import Platform
+import Repository
+
+/// Lists snapshots.
+struct List: FirnCommand {
+  static let configuration = CommandSupport.configuration("list", abstract: "List the snapshots of a store.")
+  @Argument(help: "The database, or SOURCE/DATABASE; else all.") var database: String?
+  @OptionGroup var common: CommonOptions
+
+  func execute(_ context: CommandContext) throws -> ExitStatus {
+    let catalog = try context.repository().catalog
+    let places = try database.map { try catalog.database(named: $0) } ?? catalog.snapshots()
+    var entries: [Entry] = []
+    var unreadable: [SnapshotPlace] = []
+    for place in places {
+      do {
+        let verified = try catalog.checks(of: place).last { $0.ok && $0.level > .quick }
+        entries.append(Entry(try catalog.manifest(of: place), verifiedAt: verified?.checkedAt))
+      } catch is RepositoryError {
+        unreadable.append(place)
+      }
+    }
+    if common.json {
+      try context.output(json: ["snapshots": entries])
+    } else {
+      show(entries, context)
+    }
+    for place in unreadable { context.warn("\(place.database) \(place.id) cannot be read: see firn-verify") }
+    return unreadable.isEmpty ? .done : .doneWithWarnings
+  }
+
+  private func show(_ entries: [Entry], _ context: CommandContext) {
+    guard !entries.isEmpty else { return context.tell("no snapshot yet: make one with firn-snapshot") }
+    let now = Date()
+    let rows = entries.map { entry in
+      [
+        entry.database, entry.id, entry.kind, Quantity.age(of: entry.startedAt, now: now), Quantity.size(entry.bytes),
+        Quantity.size(entry.storedBytes), entry.complete ? "complete" : "INCOMPLETE",
+        entry.verifiedAt.map { "verified \(Quantity.age(of: $0, now: now))" } ?? "not verified",
+      ]
+    }
+    let header = ["DATABASE", "SNAPSHOT", "KIND", "AGE", "SIZE", "STORED", "STATE", "PROOF"]
+    let widths = header.indices.map { column in ([header] + rows).map { $0[column].count }.max() ?? 0 }
+    for row in [header] + rows {
+      let cells = row.enumerated().map { $0 == row.count - 1 ? $1 : $1.padding(toLength: widths[$0], withPad: " ", startingAt: 0) }
+      context.output(cells.joined(separator: "  "))
+    }
+  }
+
+  /// The JSON of a listed snapshot. Its keys are fixed.
+  private struct Entry: Encodable {
+    let id: String
+    let source: String
+    let database: String
+    let kind: String
+    let startedAt: Date
+    let bytes: Int64
+    let storedBytes: Int64
+    let complete: Bool
+    let verifiedAt: Date?
+
+    init(_ manifest: Manifest, verifiedAt: Date?) {
+      id = manifest.id.description
+      source = manifest.source
+      database = manifest.database
+      kind = manifest.kind
+      startedAt = manifest.startedAt
+      bytes = manifest.bytes
+      storedBytes = manifest.storedBytes
+      complete = manifest.complete
+      self.verifiedAt = verifiedAt
+    }
+
+    enum CodingKeys: String, CodingKey {
+      case id, source, database, kind, startedAt, bytes, storedBytes, complete, verifiedAt
+    }
+
+    // verifiedAt is there even where it says nothing.
+    func encode(to encoder: any Encoder) throws {
+      var container = encoder.container(keyedBy: CodingKeys.self)
+      try container.encode(id, forKey: .id)
+      try container.encode(source, forKey: .source)
+      try container.encode(database, forKey: .database)
+      try container.encode(kind, forKey: .kind)
+      try container.encode(startedAt, forKey: .startedAt)
+      try container.encode(bytes, forKey: .bytes)
+      try container.encode(storedBytes, forKey: .storedBytes)
+      try container.encode(complete, forKey: .complete)
+      try container.encode(verifiedAt, forKey: .verifiedAt)
+    }
+  }
+}
