@@ -60,11 +60,13 @@ extension Connection {
     }
   }
 
-  /// Whether a session in this database waits for a lock that we hold.
+  /// Whether a session waits for a lock that we hold. (`pg_stat_activity` would show one state throughout a transaction.)
   package func someoneWaitsForUs() throws -> Bool {
     try value(
-      "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE pg_catalog.pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids(pid)))"
-    ) == "t"
+      """
+      SELECT EXISTS (SELECT FROM pg_catalog.pg_locks
+        WHERE NOT granted AND pg_catalog.pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids(pid)))
+      """) == "t"
   }
 
   package func commit() throws { try execute("COMMIT") }
