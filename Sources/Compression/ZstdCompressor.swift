@@ -27,7 +27,7 @@ package struct CompressionError: Error, Equatable {
     var settings: [(ZSTD_cParameter, Int32)] = [(ZSTD_c_checksumFlag, 1)]
     switch effort {
     case .light: settings += [(ZSTD_c_compressionLevel, 2)]
-    case .dense: settings += [(ZSTD_c_compressionLevel, 3), (ZSTD_c_minMatch, 6), (ZSTD_c_hashLog, 18)]
+    case .dense: settings += [(ZSTD_c_compressionLevel, 3), (ZSTD_c_minMatch, 7)]
     case .table: settings += [(ZSTD_c_compressionLevel, 3)]
     }
     for (parameter, value) in settings { unsafe ZSTD_CCtx_setParameter(context, parameter, value) }

@@ -201,7 +201,7 @@ private final class EffortChoice: Sendable {
   private let state = Mutex(State())
 
   /// Frames between two trials.
-  private static let period = 24
+  private static let period = 64
 
   func compress(_ bytes: [UInt8], with compressor: borrowing ZstdCompressor) throws -> [UInt8] {
     let (isTrial, effort) = state.withLock { state in
