@@ -13,6 +13,8 @@ package struct CompressionError: Error, Equatable {
   package enum Effort: Sendable, CaseIterable { case light, dense, table }
 
   private let context: OpaquePointer
+  /// Written to again and again, so that what is handed out has no room to spare.
+  private var scratch: [UInt8] = []
 
   package init() throws(CompressionError) {
     guard let context = unsafe ZSTD_createCCtx() else { throw CompressionError(reason: "no memory to compress") }
@@ -22,7 +24,7 @@ package struct CompressionError: Error, Equatable {
   deinit { unsafe ZSTD_freeCCtx(context) }
 
   /// One frame that holds `source`.
-  package func compress(_ source: Span<UInt8>, effort: Effort) throws(CompressionError) -> [UInt8] {
+  package mutating func compress(_ source: Span<UInt8>, effort: Effort) throws(CompressionError) -> [UInt8] {
     unsafe ZSTD_CCtx_reset(context, ZSTD_reset_session_and_parameters)
     var settings: [(ZSTD_cParameter, Int32)] = [(ZSTD_c_checksumFlag, 1)]
     switch effort {
@@ -31,16 +33,16 @@ package struct CompressionError: Error, Equatable {
     case .table: settings += [(ZSTD_c_compressionLevel, 3)]
     }
     for (parameter, value) in settings { unsafe ZSTD_CCtx_setParameter(context, parameter, value) }
-    var status = 0
     let bound = ZSTD_compressBound(source.count)
-    let frame = unsafe [UInt8](unsafeUninitializedCapacity: bound) { buffer, filled in
-      status = unsafe source.withUnsafeBytes {
-        unsafe ZSTD_compress2(context, buffer.baseAddress, bound, $0.baseAddress, $0.count)
+    if scratch.count < bound { scratch = [UInt8](repeating: 0, count: bound) }
+    let context = unsafe context
+    let status = unsafe scratch.withUnsafeMutableBytes { target in
+      unsafe source.withUnsafeBytes {
+        unsafe ZSTD_compress2(context, target.baseAddress, target.count, $0.baseAddress, $0.count)
       }
-      filled = ZSTD_isError(status) == 0 ? status : 0
     }
     if ZSTD_isError(status) != 0 { throw CompressionError(reason: unsafe String(cString: ZSTD_getErrorName(status))) }
-    return frame
+    return Array(scratch[..<status])
   }
 }
 

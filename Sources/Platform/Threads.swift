@@ -78,34 +78,24 @@ package final class Monitor<Value: Sendable>: @unchecked Sendable {
 package final class BoundedQueue<Element: Sendable>: Sendable {
   private struct State: Sendable {
     var elements: [Element] = []
-    var first = 0
     var isClosed = false
-    var count: Int { elements.count - first }
   }
   private let monitor = Monitor(State())
   private let capacity: Int
 
+  /// - Parameter capacity: small; taking an element moves the others up.
   package init(capacity: Int) { self.capacity = capacity }
 
   /// Adds an element, waiting for room. Nothing is added to a closed queue.
   package func push(_ element: Element) {
-    monitor.wait(until: { [capacity] in $0.count < capacity || $0.isClosed }) {
+    monitor.wait(until: { [capacity] in $0.elements.count < capacity || $0.isClosed }) {
       if !$0.isClosed { $0.elements.append(element) }
     }
   }
 
   /// The oldest element, waiting for one; nil when the queue is closed and empty.
   package func pop() -> Element? {
-    monitor.wait(until: { $0.count > 0 || $0.isClosed }) { state in
-      guard state.count > 0 else { return nil }
-      let element = state.elements[state.first]
-      state.first += 1
-      if state.first > 64 && state.first * 2 > state.elements.count {
-        state.elements.removeFirst(state.first)
-        state.first = 0
-      }
-      return element
-    }
+    monitor.wait(until: { !$0.elements.isEmpty || $0.isClosed }) { $0.elements.isEmpty ? nil : $0.elements.removeFirst() }
   }
 
   package func close() { monitor.update { $0.isClosed = true } }

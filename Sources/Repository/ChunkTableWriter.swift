@@ -23,7 +23,8 @@ package final class ChunkTableWriter: Sendable {
   private var segmentsPath: FilePath { scratch.appending("chunks.segments") }
 
   fileprivate func add(_ text: [UInt8], hooks: [ChunkDigest], uses: [UInt32: Int64]) throws {
-    let frame = try ZstdCompressor().compress(text.span, effort: .table)
+    var compressor = try ZstdCompressor()
+    let frame = try compressor.compress(text.span, effort: .table)
     registry.addUses(uses)
     try state.withLock { state in
       try File(segmentsPath, .append).write(frame.span)
@@ -65,7 +66,7 @@ private struct TableOutput: ~Copyable {
   private(set) var bytes: Int64 = 0
   private(set) var hasher = SHA256Hasher()
   private let file: File
-  private let compressor: ZstdCompressor
+  private var compressor: ZstdCompressor
 
   init(_ path: FilePath) throws {
     let file = try File(path, .replace)
@@ -76,7 +77,8 @@ private struct TableOutput: ~Copyable {
 
   mutating func flushText() throws {
     guard !text.isEmpty else { return }
-    let frame = try compressor.compress(text.span, effort: .table)
+    let pending = text
+    let frame = try compressor.compress(pending.span, effort: .table)
     try append(frame.span)
     text.removeAll(keepingCapacity: true)
   }

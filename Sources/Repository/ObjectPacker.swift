@@ -30,12 +30,12 @@ package final class ObjectPacker: Sendable {
     threads = (0..<count).map { _ in
       WorkerThread(name: "compress") {
         failure.capture {
-          let compressor = try ZstdCompressor()
+          var compressor = try ZstdCompressor()
           while let job = queue.pop() {
             // Taken from the queue even after a failure: those who push must not wait for ever.
             if failure.error != nil { continue }
             failure.capture {
-              let compressed = try job.effort.compress(job.bytes, with: compressor)
+              let compressed = try job.effort.compress(job.bytes, with: &compressor)
               if let object = job.assembly.add(compressed, frame: job.frame, plain: job.bytes.count) {
                 try Self.store(object, of: job.assembly, in: store, registry)
               }
@@ -203,7 +203,7 @@ private final class EffortChoice: Sendable {
   /// Frames between two trials.
   private static let period = 64
 
-  func compress(_ bytes: [UInt8], with compressor: borrowing ZstdCompressor) throws -> [UInt8] {
+  func compress(_ bytes: [UInt8], with compressor: inout ZstdCompressor) throws -> [UInt8] {
     let (isTrial, effort) = state.withLock { state in
       defer { state.frames += 1 }
       return (state.frames % Self.period == 0, state.effort)

@@ -19,6 +19,8 @@ struct FirnRestore: FirnCommand {
   @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND, or before:TIME.") var snapshot = "latest"
   @Option(name: .customLong("as"), help: ArgumentHelp("The name of the new database.", valueName: "name")) var newName: String
   @Flag(help: "Dump the new database again and compare every table's bytes and the schema.") var prove = false
+  @Option(name: .customLong("set"), help: ArgumentHelp("A server setting for the sessions that restore. May be repeated.", valueName: "name=value"))
+  var settings: [String] = []
   @OptionGroup var server: ServerOptions
   @OptionGroup var common: CommonOptions
 
@@ -29,6 +31,11 @@ struct FirnRestore: FirnCommand {
     var request = RestoreRequest(settings: try context.connectionSettings(server), place: place, newName: newName)
     request.jobs = context.jobs(server)
     request.proves = prove
+    request.sessionSettings = try settings.map { setting in
+      let parts = setting.split(separator: "=", maxSplits: 1)
+      guard parts.count == 2 else { throw UsageError("--set takes NAME=VALUE, not \(setting)") }
+      return (String(parts[0]), String(parts[1]))
+    }
     request.toolFolders = context.toolFolders(server)
     request.workRoot = context.spoolRoot(server)
     context.tell("restoring \(place.database) of \(place.id) into a new database, \(newName)")

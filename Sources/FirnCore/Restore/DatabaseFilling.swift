@@ -15,6 +15,7 @@ struct DatabaseFilling {
   let tools: ServerTools
   let work: WorkFolder
   let jobs: Int
+  let sessionSettings: [(name: String, value: String)]
   let progress: WorkProgress
 
   /// - Returns: warnings.
@@ -28,7 +29,8 @@ struct DatabaseFilling {
     let access = try ToolAccess(as: connection, folder: work.path)
     let tool = RestoreTool(
       tools: tools, access: access, database: settings.database ?? "", jobs: jobs,
-      settings: RestoreSettings(jobs: jobs, isSuperuser: try server.isSuperuser()).all)
+      settings: RestoreSettings.usual + sessionSettings)
+    progress.tell("session settings: \(tool.settings.map { "\($0.name)=\($0.value)" }.joined(separator: " "))")
     let messages = ToolMessages(tool: "pg_restore")
     progress.begin("restoring the schema")
     try finish(tool.start([.preData], of: feeder.folder, messages: messages), failure, messages)
@@ -140,16 +142,12 @@ struct DatabaseFilling {
   }
 }
 
-/// Settings for the sessions that restore: no time limits, no waiting for the log at each commit, memory for index builds.
-struct RestoreSettings {
-  let jobs: Int
-  let isSuperuser: Bool
-
-  var all: [(name: String, value: String)] {
-    [
-      ("default_transaction_read_only", "off"), ("statement_timeout", "0"), ("lock_timeout", "0"),
-      ("idle_in_transaction_session_timeout", "0"), ("synchronous_commit", "off"), ("maintenance_work_mem", "256MB"),
-      ("max_parallel_maintenance_workers", "0"),
-    ]
-  }
+/// Settings for the sessions that restore: no time limits, no waiting for the log at each commit, memory for index builds,
+/// which run side by side rather than each in parallel.
+enum RestoreSettings {
+  static let usual: [(name: String, value: String)] = [
+    ("default_transaction_read_only", "off"), ("statement_timeout", "0"), ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"), ("synchronous_commit", "off"), ("maintenance_work_mem", "256MB"),
+    ("max_parallel_maintenance_workers", "0"),
+  ]
 }

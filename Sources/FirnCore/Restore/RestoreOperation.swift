@@ -45,7 +45,7 @@ package struct RestoreOperation {
     do {
       let filling = DatabaseFilling(
         server: server, settings: server.settings.with(database: request.newName), manifest: manifest, reader: reader, files: files,
-        tools: tools, work: work, jobs: request.jobs, progress: progress)
+        tools: tools, work: work, jobs: request.jobs, sessionSettings: request.sessionSettings, progress: progress)
       var warnings = findings.warnings
       warnings += try filling.run()
       for statement in builder.finishingStatements(name: request.newName) { try server.execute(statement) }

@@ -12,6 +12,8 @@ package struct RestoreRequest: Sendable {
   package var jobs = 2
   /// Whether every table's bytes and the schema are compared with the snapshot afterwards.
   package var proves = false
+  /// Settings for the sessions that restore, after Firn's own.
+  package var sessionSettings: [(name: String, value: String)] = []
   package var toolFolders: [FilePath] = []
   package var workRoot = WorkFolder.defaultRoot
 

@@ -176,7 +176,8 @@ struct SnapshotRun {
   private func writeGlobals(_ access: ToolAccess) throws -> (digest: SHA256Digest, reasons: [String]) {
     let withPasswords = try connection.canReadPasswords()
     let globals = try DumpTool.globals(tools: tools, access: access, database: connection.database, withPasswords: withPasswords)
-    let stored = try ZstdCompressor().compress(globals.sql.span, effort: .table)
+    var compressor = try ZstdCompressor()
+    let stored = try compressor.compress(globals.sql.span, effort: .table)
     try repository.store.write(stored, to: place.globals, durability: .deferred)
     var reasons = globals.warnings.map { "pg_dumpall warns: \($0)" }
     if !withPasswords { reasons.append("passwords of roles: \(connection.user) may not read pg_authid") }
