@@ -8,10 +8,14 @@ package import SystemPackage
 
 /// Options that every command has.
 package struct CommonOptions: ParsableArguments {
-  @Option(name: .long, help: ArgumentHelp("Read settings from this file. Else ./firn.yaml, ~/.config/firn/firn.yaml or /etc/firn/firn.yaml.", valueName: "file"))
+  @Option(
+    name: .long,
+    help: ArgumentHelp("Read settings from this file. Else ./firn.yaml, ~/.config/firn/firn.yaml or /etc/firn/firn.yaml.", valueName: "file"))
   package var config: String?
 
-  @Option(name: .long, help: ArgumentHelp("Where the repository is. Env FIRN_STORE; else ~/.local/share/firn, as root /var/lib/firn.", valueName: "location"))
+  @Option(
+    name: .long,
+    help: ArgumentHelp("Where the repository is. Env FIRN_STORE; else ~/.local/share/firn, as root /var/lib/firn.", valueName: "location"))
   package var store: String?
 
   @Flag(name: .long, help: "Print one JSON object.")
@@ -28,7 +32,8 @@ package struct CommonOptions: ParsableArguments {
 
 /// Options of commands that talk to a server.
 package struct ServerOptions: ParsableArguments {
-  @Option(name: .long, help: ArgumentHelp("The server and database. Env DATABASE_URL; else libpq's PG* variables and service file.", valueName: "url"))
+  @Option(
+    name: .long, help: ArgumentHelp("The server and database. Env DATABASE_URL; else libpq's PG* variables and service file.", valueName: "url"))
   package var databaseURL: String?
 
   @Option(name: .customLong("pg-bin"), help: ArgumentHelp("Look here for pg_dump and pg_restore first. May be repeated.", valueName: "folder"))

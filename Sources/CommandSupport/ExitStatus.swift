@@ -36,9 +36,10 @@ package enum ExitStatus: Int32, CaseIterable, Sendable {
 
   /// For the end of a command's help.
   package static var table: String {
-    "EXIT CODES\n" + allCases.map { status in
-      let code = String(status.rawValue)
-      return String(repeating: " ", count: 5 - code.count) + code + "  " + status.meaning
-    }.joined(separator: "\n")
+    "EXIT CODES\n"
+      + allCases.map { status in
+        let code = String(status.rawValue)
+        return String(repeating: " ", count: 5 - code.count) + code + "  " + status.meaning
+      }.joined(separator: "\n")
   }
 }

@@ -86,7 +86,8 @@ package struct FailureReport: Sendable {
     case .malformed(let key, let reason):
       self.init(.store, "\(key) cannot be read: \(reason)", hint: "restore it from a copy of the store, or use another snapshot")
     case .damagedObject(let name, let reason):
-      self.init(.verificationFailed, "object \(name) is damaged: \(reason)", hint: "see what it holds with firn-verify --read, and use another snapshot")
+      self.init(
+        .verificationFailed, "object \(name) is damaged: \(reason)", hint: "see what it holds with firn-verify --read, and use another snapshot")
     case .noSuchDatabase(let name, let known):
       self.init(
         .notFound, "the store has no snapshot of \(name)",
@@ -128,7 +129,8 @@ package struct FailureReport: Sendable {
       self.init(
         .postgres, "\(target) refused the password: \(reason)", hint: "check the user and password in DATABASE_URL, PGPASSWORD or ~/.pgpass")
     case .noSuchDatabase(let name): self.init(.notFound, "the server has no database \(name)", hint: "psql -l shows those it has")
-    case .connectionLost(let reason): self.init(.postgres, "the connection to the server was lost: \(reason)", hint: "run it again when the server is back")
+    case .connectionLost(let reason):
+      self.init(.postgres, "the connection to the server was lost: \(reason)", hint: "run it again when the server is back")
     case .statementFailed(let message, let state): self.init(.postgres, "the server refused: \(message) (SQLSTATE \(state))")
     case .behindPooler(let reason, let portOnly):
       self.init(

@@ -39,6 +39,9 @@ package struct SHA256Digest: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
+  /// The value in four words, the first the most significant.
+  var lanes: [UInt64] { [words.0, words.1, words.2, words.3] }
+
   /// The first 128 bits.
   package var prefix: ChunkDigest { ChunkDigest(high: words.0, low: words.1) }
 

@@ -95,18 +95,20 @@ package enum Folder {
 
   /// Moves `source` to `target` in one step, replacing what is there.
   package static func rename(_ source: FilePath, to target: FilePath) throws(SystemError) {
-    let failed = unsafe source.withPlatformString { from in
-      unsafe target.withPlatformString { to in unsafe Glibc.rename(from, to) }
-    } != 0
+    let failed =
+      unsafe source.withPlatformString { from in
+        unsafe target.withPlatformString { to in unsafe Glibc.rename(from, to) }
+      } != 0
     if failed { throw SystemError("rename", source.string) }
   }
 
   /// Gives `source` the further name `target` in one step.
   /// - Returns: false where the name is taken.
   package static func link(_ source: FilePath, as target: FilePath) throws(SystemError) -> Bool {
-    let failed = unsafe source.withPlatformString { from in
-      unsafe target.withPlatformString { to in unsafe Glibc.link(from, to) }
-    } != 0
+    let failed =
+      unsafe source.withPlatformString { from in
+        unsafe target.withPlatformString { to in unsafe Glibc.link(from, to) }
+      } != 0
     if failed && errno == EEXIST { return false }
     if failed { throw SystemError("make", target.string) }
     return true

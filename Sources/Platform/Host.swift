@@ -66,6 +66,9 @@ package enum Host {
     _ = unsafe program.withPlatformString { path in unsafe copies.withUnsafeBufferPointer { unsafe execv(path, $0.baseAddress!) } }
   }
 
+  /// Sends a signal to one process.
+  package static func send(_ signal: Int32, to process: Int32) { _ = kill(process, signal) }
+
   /// Ends this process as the signal would have.
   package static func endBySignal(_ number: Int32) -> Never {
     var set = sigset_t()

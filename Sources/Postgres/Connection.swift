@@ -116,8 +116,10 @@ internal import Platform
   var effectiveParameters: [String: String] {
     guard let options = unsafe PQconninfo(handle) else { return [:] }
     defer { unsafe PQconninfoFree(options) }
-    let left: Set<String> = ["password", "passfile", "sslpassword", "dbname", "service", "servicefile", "application_name",
-      "fallback_application_name", "client_encoding", "replication", "target_session_attrs", "load_balance_hosts"]
+    let left: Set<String> = [
+      "password", "passfile", "sslpassword", "dbname", "service", "servicefile", "application_name",
+      "fallback_application_name", "client_encoding", "replication", "target_session_attrs", "load_balance_hosts",
+    ]
     var result: [String: String] = [:]
     var option = unsafe options
     while let keyword = unsafe option.pointee.keyword {

@@ -45,6 +45,8 @@ package struct DumpTool: Sendable {
   package var snapshot: String
   package var lockWait: Duration
   package var excludedTableData: [String]
+  /// Where not empty, only these tables' rows, named as SQL does.
+  package var onlyTables: [String] = []
 
   package init(
     tools: ServerTools, access: ToolAccess, database: String, jobs: Int, snapshot: String, lockWait: Duration, excludedTableData: [String]
@@ -65,6 +67,7 @@ package struct DumpTool: Sendable {
       "--format=directory", "--jobs=\(jobs)", "--compress=0", "--no-sync", "--no-password",
       "--snapshot=\(snapshot)", "--lock-wait-timeout=\(lockWait.milliseconds)", "--file", folder.string,
     ]
+    if !onlyTables.isEmpty { arguments += ["--data-only"] + onlyTables.map { "--table=\($0)" } }
     for pattern in excludedTableData { arguments += ["--exclude-table-data", pattern] }
     return try ChildProcess(tools.path("pg_dump"), arguments: arguments, environment: ToolAccess.environment) { messages.add($0) }
   }

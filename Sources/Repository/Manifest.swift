@@ -33,6 +33,18 @@ package struct Manifest: Codable, Sendable {
     package var bytes: Int64
     /// SHA-256 of those bytes.
     package var sha256: String
+    /// The partitioned table its rows are restored through, where that may put them in another partition than this.
+    package var loadedThrough: Root?
+
+    package struct Root: Codable, Sendable, Hashable {
+      package var schema: String
+      package var name: String
+
+      package init(schema: String, name: String) {
+        self.schema = schema
+        self.name = name
+      }
+    }
 
     package init(schema: String, name: String, file: String, rows: Int64, bytes: Int64, sha256: String) {
       self.schema = schema
@@ -52,11 +64,16 @@ package struct Manifest: Codable, Sendable {
     package var name: String
     /// Nil where it was never used, or can't be read.
     package var lastValue: Int64?
+    package var increment: Int64
+    /// Whether it begins again at its end.
+    package var cycles: Bool
 
-    package init(schema: String, name: String, lastValue: Int64?) {
+    package init(schema: String, name: String, lastValue: Int64?, increment: Int64, cycles: Bool) {
       self.schema = schema
       self.name = name
       self.lastValue = lastValue
+      self.increment = increment
+      self.cycles = cycles
     }
   }
 

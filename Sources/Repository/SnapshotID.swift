@@ -93,11 +93,12 @@ extension String {
   package var keyComponent: String {
     var result = ""
     for (index, byte) in utf8.enumerated() {
-      let isPlain = switch byte {
-      case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, UInt8(ascii: "_"), UInt8(ascii: "-"): true
-      case UInt8(ascii: "."): index > 0
-      default: false
-      }
+      let isPlain =
+        switch byte {
+        case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, UInt8(ascii: "_"), UInt8(ascii: "-"): true
+        case UInt8(ascii: "."): index > 0
+        default: false
+        }
       if isPlain {
         result.unicodeScalars.append(Unicode.Scalar(byte))
       } else {

@@ -52,7 +52,8 @@ struct FirnVerify: FirnCommand {
       if !isSound {
         let good = outcome.snapshots.last { $0.problems.isEmpty }
         Terminal.writeError("firn-verify: error: damage was found\n")
-        Terminal.writeError("hint: \(good.map { "\($0.place.id) is intact" } ?? "look for a copy of the store"); leave the damaged files as they are\n")
+        Terminal.writeError(
+          "hint: \(good.map { "\($0.place.id) is intact" } ?? "look for a copy of the store"); leave the damaged files as they are\n")
       }
     }
     return isSound ? .done : .verificationFailed

@@ -15,7 +15,8 @@ import SystemPackage
         let program = folder.appending("firn-\(arguments[1])")
         if Folder.isExecutable(program) { Host.become(program, arguments: ["firn-\(arguments[1])"] + arguments.dropFirst(2)) }
       }
-      Terminal.writeError("firn: error: firn-\(arguments[1]) was not found beside firn or on the PATH\nhint: install all of Firn's programs in one folder\n")
+      Terminal.writeError(
+        "firn: error: firn-\(arguments[1]) was not found beside firn or on the PATH\nhint: install all of Firn's programs in one folder\n")
       exit(ExitStatus.failed.rawValue)
     }
     Program.start(Firn.self)

@@ -7,7 +7,8 @@ import Repository
 /// Makes a repository.
 struct Init: FirnCommand {
   static let configuration = CommandSupport.configuration("init", abstract: "Make a repository.")
-  @Option(help: ArgumentHelp("Bytes in a chunk, on average: a power of two. Smaller finds more repetition and costs more bookkeeping.", valueName: "size"))
+  @Option(
+    help: ArgumentHelp("Bytes in a chunk, on average: a power of two. Smaller finds more repetition and costs more bookkeeping.", valueName: "size"))
   var chunkSize: String?
   @OptionGroup var common: CommonOptions
 

@@ -34,13 +34,16 @@ struct Show: FirnCommand {
     ]
     lines += manifest.incompleteReasons.map { "           \($0)" }
     lines.append(
-      "proof      " + (checks.last.map { "\($0.ok ? "intact" : "DAMAGED") by \($0.level.rawValue), \(Quantity.age(of: $0.checkedAt, now: now))" } ?? "never verified"))
+      "proof      "
+        + (checks.last.map { "\($0.ok ? "intact" : "DAMAGED") by \($0.level.rawValue), \(Quantity.age(of: $0.checkedAt, now: now))" }
+          ?? "never verified"))
     lines.append("")
     let tables = manifest.tables.sorted { $0.bytes > $1.bytes }
     let width = tables.prefix(20).map { $0.displayName.count }.max() ?? 0
     for table in tables.prefix(20) {
       lines.append(
-        "  \(table.displayName.padding(toLength: width, withPad: " ", startingAt: 0))  \(Quantity.count(table.rows)) rows, \(Quantity.size(table.bytes))")
+        "  \(table.displayName.padding(toLength: width, withPad: " ", startingAt: 0))  \(Quantity.count(table.rows)) rows, \(Quantity.size(table.bytes))"
+      )
     }
     if tables.count > 20 { lines.append("  and \(tables.count - 20) smaller tables (all of them with --json)") }
     context.output(lines.joined(separator: "\n"))

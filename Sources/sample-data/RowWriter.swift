@@ -119,7 +119,9 @@ struct RowWriter {
     prose(words: 4 + random.below(6), &random); tab()
     prose(words: 60 + Int(240 * -log(1 - random.unit())), &random)
     put("\t\(["draft", "pending", "published", "archived"][random.below(4)])\t")
-    put("{\"source\": \"upload\", \"pages\": \(1 + random.below(40)), \"language\": \"\(["ja", "en", "de"][random.below(3)])\", \"score\": 0.\(random.below(1_000_000)), \"labels\": [\"")
+    put(
+      "{\"source\": \"upload\", \"pages\": \(1 + random.below(40)), \"language\": \"\(["ja", "en", "de"][random.below(3)])\", \"score\": 0.\(random.below(1_000_000)), \"labels\": [\""
+    )
     prose(words: 1, &random); put("\", \""); prose(words: 1, &random)
     put("\"]}\t"); time(id, &random); tab(); time(id + random.below(5000), &random)
   }
@@ -127,7 +129,9 @@ struct RowWriter {
   private mutating func event(_ id: Int, _ random: inout SplitMix64) {
     put("\(id)\t\(1 + random.below(max(1, id / 6)))\t\(["viewed", "edited", "shared", "exported", "commented"][random.below(5)])\t")
     put("{\"request_id\": \""); hex(bytes: 16, &random)
-    put("\", \"duration_ms\": \(random.below(4000)), \"status\": \(random.below(20) == 0 ? 500 : 200), \"path\": \"/documents/\(random.below(1_000_000))\", \"note\": \"")
+    put(
+      "\", \"duration_ms\": \(random.below(4000)), \"status\": \(random.below(20) == 0 ? 500 : 200), \"path\": \"/documents/\(random.below(1_000_000))\", \"note\": \""
+    )
     prose(words: 3 + random.below(12), &random)
     put("\"}\t10.\(random.below(4)).\(random.below(256)).\(random.below(256))\t"); time(id, &random)
   }

@@ -57,7 +57,8 @@ struct DatabaseBuilder {
   /// Lists are recorded as they are to be written; other values are one literal (dumputils.c, variable_is_guc_list_quote).
   private static func settingValue(_ name: String, _ value: String) -> String {
     let lists: Set = [
-      "local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries", "temp_tablespaces", "unix_socket_directories",
+      "local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries", "temp_tablespaces",
+      "unix_socket_directories",
     ]
     guard lists.contains(name.lowercased()) else { return Connection.literal(value) }
     return splitList(value).map(Connection.literal).joined(separator: ", ")

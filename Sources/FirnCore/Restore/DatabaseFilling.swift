@@ -4,7 +4,7 @@ internal import Postgres
 internal import Repository
 internal import SystemPackage
 
-/// Fills a new, empty database from a snapshot, and counts what came to be in it.
+/// Fills a new, empty database from a snapshot, and has what came to be in it counted.
 struct DatabaseFilling {
   let server: Connection
   /// Of the new database.
@@ -36,8 +36,7 @@ struct DatabaseFilling {
     try finish(tool.start([.preData], of: feeder.folder, messages: messages), failure, messages)
     try load(tool, feeder, connection, failure, messages)
     progress.begin("gathering statistics and counting rows")
-    try checkRows()
-    try checkSequences(connection)
+    try RestoreCount(settings: settings, manifest: manifest, jobs: jobs).run()
     return messages.warnings.map { "pg_restore warns: \($0)" }
   }
 
@@ -62,7 +61,8 @@ struct DatabaseFilling {
     try feeder.exchange { $0.hasPrefix("blob") }
     let large = feeder.largeFiles
     let held = manifest.tables.filter { large.contains($0.file) }
-    if !held.isEmpty { try connection.holdForFilling(held.map { ($0.schema, $0.name) }) }
+    // What is loaded through a partitioned table waits for that one, and reads its file before it comes to the partition.
+    if !held.isEmpty { try connection.holdForFilling(held.map { $0.loadedThrough.map { ($0.schema, $0.name) } ?? ($0.schema, $0.name) }) }
     let child = try tool.start([.data, .postData], of: feeder.folder, messages: messages)
     do {
       if !held.isEmpty {
@@ -83,62 +83,6 @@ struct DatabaseFilling {
       try failure.check()
       throw FirnError.unsoundArchive(reason: "pg_restore did not read every table")
     }
-  }
-
-  /// Vacuums and analyses every table and counts its rows, several at once, the largest first.
-  private func checkRows() throws {
-    let queue = Monitor(manifest.tables.sorted { $0.bytes < $1.bytes })
-    let differences = Monitor<[String]>([])
-    let failure = FirstFailure()
-    let threads = (0..<jobs).map { [settings] _ in
-      WorkerThread(name: "count") {
-        failure.capture {
-          let connection = try Connection(settings, applicationName: "firn-restore")
-          while failure.error == nil {
-            // Small tables go in groups: a statement each would take longer than the work.
-            let group = queue.update { tables -> [Manifest.Table] in
-              var group: [Manifest.Table] = []
-              var bytes: Int64 = 0
-              while group.count < 100, bytes < 1 << 20, let table = tables.popLast() {
-                group.append(table)
-                bytes += table.bytes
-              }
-              return group
-            }
-            if group.isEmpty { break }
-            try connection.vacuumAnalyze(group.map { ($0.schema, $0.name) })
-            for table in group {
-              let rows = try connection.rowCount(schema: table.schema, table: table.name)
-              guard rows != table.rows else { continue }
-              differences.update { $0.append("\(table.displayName): \(rows.map { "\($0) rows" } ?? "no such table") instead of \(table.rows)") }
-            }
-          }
-        }
-      }
-    }
-    for thread in threads { thread.join() }
-    try failure.check()
-    let found = differences.current.sorted()
-    if !found.isEmpty { throw FirnError.restoredCopyDiffers(differences: found) }
-  }
-
-  /// Sequences are outside transactions: a restored one may be ahead of what its snapshot says, never behind.
-  private func checkSequences(_ connection: Connection) throws {
-    let restored = Dictionary(
-      try connection.sequences().map { ("\($0.schema).\($0.name)", $0.lastValue) }, uniquingKeysWith: { first, _ in first })
-    let behind = manifest.sequences.compactMap { sequence -> String? in
-      let name = "\(sequence.schema).\(sequence.name)"
-      guard let found = restored[name] else { return "sequence \(name) is missing" }
-      guard let wanted = sequence.lastValue else { return nil }
-      return found == nil ? "sequence \(name) was never set" : found != wanted && manifest.versions.serverNumber > 0 && isBehind(found, wanted) ? "sequence \(name) stands at \(found ?? 0), before \(wanted)" : nil
-    }
-    if !behind.isEmpty { throw FirnError.restoredCopyDiffers(differences: behind) }
-  }
-
-  /// A descending sequence runs the other way; which way it runs the manifest doesn't tell, so only the sign is judged.
-  private func isBehind(_ found: Int64?, _ wanted: Int64) -> Bool {
-    guard let found else { return true }
-    return wanted >= 0 && found >= 0 ? found < wanted : false
   }
 }
 

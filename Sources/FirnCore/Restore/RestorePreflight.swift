@@ -22,7 +22,8 @@ struct RestorePreflight {
     try reasons += nameReasons()
     if server.serverMajor < manifest.versions.serverMajor {
       reasons.append(
-        "the snapshot is of PostgreSQL \(manifest.versions.server), this server is \(try server.versionText()): restore into \(manifest.versions.serverMajor) or newer")
+        "the snapshot is of PostgreSQL \(manifest.versions.server), this server is \(try server.versionText()): restore into \(manifest.versions.serverMajor) or newer"
+      )
     }
     if !(try server.mayCreateDatabases()) { reasons.append("role \(server.user) may not create databases") }
     try reasons += extensionReasons(&findings)

@@ -1,3 +1,4 @@
+internal import Digests
 internal import Foundation
 internal import Platform
 internal import Postgres
@@ -8,32 +9,58 @@ struct DumpReader {
   let spool: FilePath
   let progress: WorkProgress
 
+  /// Bytes that may lie unread in the spool.
+  private static let spoolCap: Int64 = 512 << 20
+
   /// - Returns: the files of the archive. `toc.dat` stays in the spool.
   func run(_ dump: DumpTool) throws -> [String: StreamedFile] {
+    let files = Monitor<[String: StreamedFile]>([:])
+    try read(dump) { name, pieces in
+      var tally = StreamTally()
+      try pieces { tally.add($0) }
+      files.update { $0[name] = tally.finish(name: name) }
+    }
+    return files.current
+  }
+
+  /// - Returns: the digest of all rows of the archive's tables, in any order.
+  func rowSet(_ dump: DumpTool) throws -> RowSetDigest {
+    let sum = Monitor(RowSetDigest())
+    try read(dump) { name, pieces in
+      var digest = RowSetDigest()
+      try pieces { digest.add($0) }
+      digest.endFile()
+      if name.hasSuffix(".dat"), name != "toc.dat" { sum.update { $0.add(digest) } }
+    }
+    return sum.current
+  }
+
+  private typealias Pieces = ((Span<UInt8>) throws -> Void) throws -> Void
+
+  /// Hands every file to `take`, several at once.
+  private func read(_ dump: DumpTool, take: @escaping @Sendable (String, Pieces) throws -> Void) throws {
     let failure = FirstFailure()
     let follower = try SpoolFollower(folder: spool, failure: failure)
-    let files = Monitor<[String: StreamedFile]>([:])
     let threads = (0..<max(1, dump.jobs)).map { [progress] _ in
       WorkerThread(name: "read") {
         failure.capture {
           var buffer = [UInt8](repeating: 0, count: 256 << 10)
           while let name = follower.next() {
             var file = try GrowingFile(name, follower: follower, failure: failure)
-            var tally = StreamTally()
-            while case let got = try file.read(into: &buffer, at: 0, count: buffer.count), got > 0 {
-              tally.add(buffer.span.extracting(first: got))
-              progress.advance(by: got)
+            try take(name) { body in
+              while case let got = try file.read(into: &buffer, at: 0, count: buffer.count), got > 0 {
+                try body(buffer.span.extracting(first: got))
+                progress.advance(by: got)
+              }
             }
             try file.finish()
-            files.update { $0[name] = tally.finish(name: name) }
           }
         }
       }
     }
     let messages = ToolMessages(tool: "pg_dump")
-    DumpSupervision(follower: follower, failure: failure, spoolCap: 512 << 20, progress: progress).run(dump, messages: messages)
+    DumpSupervision(follower: follower, failure: failure, spoolCap: Self.spoolCap, progress: progress).run(dump, messages: messages)
     for thread in threads { thread.join() }
     try failure.check()
-    return files.current
   }
 }

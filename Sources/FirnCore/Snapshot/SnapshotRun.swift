@@ -110,7 +110,7 @@ struct SnapshotRun {
     manifest.systemIdentifier = facts.systemIdentifier
     manifest.lsn = facts.lsn
     manifest.extensions = facts.extensions.map { .init(name: $0.name, version: $0.version, schema: $0.schema) }
-    manifest.sequences = facts.sequences.map { .init(schema: $0.schema, name: $0.name, lastValue: $0.lastValue) }
+    manifest.sequences = facts.sequences.map { .init(schema: $0.schema, name: $0.name, lastValue: $0.lastValue, increment: $0.increment, cycles: $0.cycles) }
     manifest.roles = facts.roles
     manifest.tables = tables
     manifest.largeObjects = facts.largeObjects
@@ -147,14 +147,15 @@ struct SnapshotRun {
   ) throws -> (tables: [Manifest.Table], missing: [DumpedTable]) {
     var tables: [Manifest.Table] = []
     var missing = known.filter { $0.value.hasRows && !$0.value.isExtensionMember }
-    for entry in contents.entries where entry.isTableData {
-      guard let file = outcome.files[entry.file] else { throw FirnError.unsoundArchive(reason: "\(entry.file) (\(entry.text)) never came") }
-      guard file.endsAsTable else { throw FirnError.unsoundArchive(reason: "\(entry.file) (\(entry.text)) is cut off") }
-      guard let table = known[entry.oid] else { throw FirnError.unsoundArchive(reason: "\(entry.text) is no table we know") }
-      missing[entry.oid] = nil
-      tables.append(
-        .init(
-          schema: table.schema, name: table.name, file: file.name, rows: file.rows, bytes: file.bytes, sha256: file.digest.description))
+    for listed in contents.entries where listed.isTableData {
+      guard let file = outcome.files[listed.file] else { throw FirnError.unsoundArchive(reason: "\(listed.file) (\(listed.text)) never came") }
+      guard file.endsAsTable else { throw FirnError.unsoundArchive(reason: "\(listed.file) (\(listed.text)) is cut off") }
+      guard let table = known[listed.oid] else { throw FirnError.unsoundArchive(reason: "\(listed.text) is no table we know") }
+      missing[listed.oid] = nil
+      var entry = Manifest.Table(
+        schema: table.schema, name: table.name, file: file.name, rows: file.rows, bytes: file.bytes, sha256: file.digest.description)
+      entry.loadedThrough = table.loadedThrough.map { .init(schema: $0.schema, name: $0.name) }
+      tables.append(entry)
     }
     guard outcome.files["toc.dat"] != nil else { throw FirnError.unsoundArchive(reason: "toc.dat never came") }
     return (tables.sorted { ($0.schema, $0.name) < ($1.schema, $1.name) }, missing.values.sorted { $0.identifier < $1.identifier })

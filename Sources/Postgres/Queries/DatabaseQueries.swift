@@ -40,6 +40,8 @@ package struct SequenceFacts: Sendable {
   package let schema: String
   package let name: String
   package let lastValue: Int64?
+  package let increment: Int64
+  package let cycles: Bool
 }
 
 extension Connection {
@@ -51,15 +53,16 @@ extension Connection {
     let rules = serverVersion >= 160000 ? "d.daticurules" : "NULL"
     let recorded = serverVersion >= 150000 ? "d.datcollversion" : "NULL"
     let actual = serverVersion >= 150000 ? "pg_catalog.pg_database_collation_actual_version(d.oid)" : "NULL"
-    let row = try rows(
-      """
-      SELECT pg_catalog.pg_get_userbyid(d.datdba), pg_catalog.pg_encoding_to_char(d.encoding), \(provider), d.datcollate, d.datctype,
-        \(locale), \(rules), \(recorded), \(actual), t.spcname, d.datconnlimit,
-        pg_catalog.shobj_description(d.oid, 'pg_database'), d.datacl IS NULL
-      FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace
-      WHERE d.datname = pg_catalog.current_database()
-      """
-    ).first ?? []
+    let row =
+      try rows(
+        """
+        SELECT pg_catalog.pg_get_userbyid(d.datdba), pg_catalog.pg_encoding_to_char(d.encoding), \(provider), d.datcollate, d.datctype,
+          \(locale), \(rules), \(recorded), \(actual), t.spcname, d.datconnlimit,
+          pg_catalog.shobj_description(d.oid, 'pg_database'), d.datacl IS NULL
+        FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace
+        WHERE d.datname = pg_catalog.current_database()
+        """
+      ).first ?? []
     guard row.count == 13 else { throw PostgresError.noSuchDatabase(name: database) }
     return DatabaseFacts(
       owner: row[0] ?? "", encoding: row[1] ?? "", localeProvider: row[2] ?? "c", collate: row[3] ?? "", ctype: row[4] ?? "",
@@ -100,8 +103,10 @@ extension Connection {
   }
 
   package func sequences() throws -> [SequenceFacts] {
-    try rows("SELECT schemaname, sequencename, last_value FROM pg_catalog.pg_sequences ORDER BY 1, 2").map {
-      SequenceFacts(schema: $0[0] ?? "", name: $0[1] ?? "", lastValue: $0[2].flatMap { Int64($0) })
+    try rows("SELECT schemaname, sequencename, last_value, increment_by, cycle FROM pg_catalog.pg_sequences ORDER BY 1, 2").map {
+      SequenceFacts(
+        schema: $0[0] ?? "", name: $0[1] ?? "", lastValue: $0[2].flatMap { Int64($0) }, increment: Int64($0[3] ?? "") ?? 1,
+        cycles: $0[4] == "t")
     }
   }
 

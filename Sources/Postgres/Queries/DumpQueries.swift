@@ -10,6 +10,13 @@ package struct DumpedTable: Hashable, Sendable {
   package let hasRows: Bool
   /// A member of an extension: dumped only where the extension says so.
   package let isExtensionMember: Bool
+  /// The partitioned table its rows are loaded through: a restore may put them in another partition.
+  package let loadedThrough: Root?
+
+  package struct Root: Hashable, Sendable {
+    package let schema: String
+    package let name: String
+  }
 
   package var identifier: String { "\(Connection.identifier(schema)).\(Connection.identifier(name))" }
 }
@@ -25,18 +32,28 @@ package struct LeftOut: Sendable {
 
 extension Connection {
   /// Ordinary and partitioned tables of users, in the state this transaction sees.
+  ///
+  /// Partitions by the hash of an enum are loaded through their root, as an enum's hash differs from database to database
+  /// (pg_dump.c, forcePartitionRootLoad).
   package func tables() throws -> Set<DumpedTable> {
     let found = try rows(
       """
       SELECT c.oid, n.nspname, c.relname, c.relkind, EXISTS (SELECT FROM pg_catalog.pg_depend d
-        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
+        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'),
+        rn.nspname, r.relname
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        LEFT JOIN pg_catalog.pg_class r ON c.relispartition AND r.oid = pg_catalog.pg_partition_root(c.oid)
+          AND EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(c.oid) a JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = a.relid
+            JOIN pg_catalog.pg_opclass o ON o.oid = ANY (p.partclass) JOIN pg_catalog.pg_am m ON m.oid = o.opcmethod
+            WHERE m.amname = 'hash' AND o.opcname = 'enum_ops' AND o.opcnamespace = 'pg_catalog'::pg_catalog.regnamespace)
+        LEFT JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace
       WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
       """)
     return Set(
       found.map { row in
         DumpedTable(
-          oid: UInt32(row[0] ?? "") ?? 0, schema: row[1] ?? "", name: row[2] ?? "", hasRows: row[3] == "r", isExtensionMember: row[4] == "t")
+          oid: UInt32(row[0] ?? "") ?? 0, schema: row[1] ?? "", name: row[2] ?? "", hasRows: row[3] == "r", isExtensionMember: row[4] == "t",
+          loadedThrough: row[6].map { .init(schema: row[5] ?? "", name: $0) })
       })
   }
 
@@ -88,7 +105,8 @@ extension Connection {
       SELECT oid::pg_catalog.regclass::text FROM pg_catalog.pg_class
       WHERE relkind IN ('r', 'm') AND oid >= 16384 AND relpersistence <> 't'
         AND relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(oid)
-      """).compactMap { $0[0] }
+      """
+    ).compactMap { $0[0] }
   }
 
   package func rollback() throws { try execute("ROLLBACK") }

@@ -50,12 +50,12 @@ extension Connection {
     }
   }
 
-  /// Holds tables of the new database so that no row can be written to them, until the transaction ends.
+  /// Holds tables of the new database, and partitions of them, so that no row can be written to them, until the transaction ends.
   package func holdForFilling(_ tables: [(schema: String, name: String)]) throws {
     try execute("BEGIN")
     for start in stride(from: 0, to: tables.count, by: 500) {
       let list = tables[start..<min(start + 500, tables.count)]
-        .map { "ONLY \(Self.identifier($0.schema)).\(Self.identifier($0.name))" }.joined(separator: ", ")
+        .map { "\(Self.identifier($0.schema)).\(Self.identifier($0.name))" }.joined(separator: ", ")
       try execute("LOCK TABLE \(list) IN SHARE MODE")
     }
   }

@@ -41,6 +41,7 @@ extension Connection {
       """
       SELECT pg_catalog.current_setting('max_locks_per_transaction')::int8 * (pg_catalog.current_setting('max_connections')::int8
         + pg_catalog.current_setting('max_prepared_transactions')::int8)
-      """).flatMap { Int($0) } ?? .max
+      """
+    ).flatMap { Int($0) } ?? .max
   }
 }

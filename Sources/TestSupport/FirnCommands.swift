@@ -1,0 +1,100 @@
+internal import Foundation
+package import Platform
+package import SystemPackage
+
+/// What a command printed and how it ended.
+package struct CommandResult: Sendable, CustomStringConvertible {
+  package let status: Int32
+  package let output: String
+  package let errors: String
+
+  package var description: String { "exit \(status)\n\(output)\n\(errors)" }
+
+  /// The JSON object on standard output.
+  package func json() throws -> [String: Any] {
+    guard let object = try JSONSerialization.jsonObject(with: Data(output.utf8)) as? [String: Any] else { throw Unavailable("no JSON object: \(self)") }
+    return object
+  }
+}
+
+/// A store, a database and the built commands: what most tests of commands need.
+package struct Workplace: Sendable {
+  package let folder: TemporaryFolder
+  package let server: TestServer
+  package let database: String
+  package var environment: [String: String]
+
+  /// Makes a store and an empty database.
+  package init(on server: TestServer, database: String? = nil) throws {
+    folder = try TemporaryFolder()
+    self.server = server
+    self.database = try database ?? server.makeDatabase()
+    let spool = folder.path("spool")
+    try Folder.make(spool)
+    environment = [
+      "HOME": folder.path.string, "PATH": "/usr/bin:/bin", "TMPDIR": spool.string, "FIRN_STORE": folder.path("store").string,
+      "DATABASE_URL": server.url(self.database), "FIRN_PG_BIN": server.binaries.string, "LC_ALL": "C.UTF-8",
+    ]
+    let made = try firn("init")
+    guard made.status == 0 else { throw Unavailable("firn init: \(made)") }
+  }
+
+  package var store: FilePath { folder.path("store") }
+  package var spool: FilePath { folder.path("spool") }
+
+  /// Runs `firn`.
+  @discardableResult package func firn(_ arguments: String...) throws -> CommandResult { try run("firn", arguments) }
+  @discardableResult package func snapshot(_ arguments: String...) throws -> CommandResult { try run("firn-snapshot", arguments) }
+  @discardableResult package func verify(_ arguments: String...) throws -> CommandResult { try run("firn-verify", arguments) }
+  @discardableResult package func restore(_ arguments: String...) throws -> CommandResult { try run("firn-restore", arguments) }
+  @discardableResult package func prune(_ arguments: String...) throws -> CommandResult { try run("firn-prune", arguments) }
+
+  package func run(_ name: String, _ arguments: [String]) throws -> CommandResult {
+    try Self.run(FirnProgram.path(name), arguments, environment: environment)
+  }
+
+  package static func run(_ program: FilePath, _ arguments: [String], environment: [String: String]) throws -> CommandResult {
+    let result = try ProgramResult.run(program, arguments, environment: environment)
+    return CommandResult(
+      status: result.exitCode, output: String(decoding: result.output, as: UTF8.self).trimmingCharacters(in: .newlines),
+      errors: result.errors.joined(separator: "\n"))
+  }
+
+  /// Starts a command without waiting for it.
+  package func start(_ name: String, _ arguments: [String], onErrorLine: @escaping @Sendable (String) -> Void = { _ in }) throws -> ChildProcess {
+    try ChildProcess(
+      FirnProgram.path(name), arguments: arguments, environment: environment, keepsOutput: true, onErrorLine: onErrorLine)
+  }
+
+  /// Makes a snapshot that has to succeed, and gives its id.
+  package func takeSnapshot(_ arguments: String...) throws -> String {
+    let result = try run("firn-snapshot", arguments)
+    guard result.status == 0 else { throw Unavailable("firn-snapshot: \(result)") }
+    return result.output
+  }
+
+  @discardableResult package func sql(_ text: String) throws -> String { try server.sql(text, in: database) }
+
+  /// The ids that `firn list` shows.
+  package func listedSnapshots() throws -> [String] {
+    let listed = try firn("list", "--json").json()["snapshots"] as? [[String: Any]] ?? []
+    return listed.compactMap { $0["id"] as? String }
+  }
+
+  /// What is left of runs in the folder for passing files.
+  package func leftovers() throws -> [String] { try Folder.names(in: spool) }
+}
+
+/// The built programs.
+package enum FirnProgram {
+  /// They lie beside the tests.
+  package static func path(_ name: String) -> FilePath {
+    let folder = Bundle.main.executablePath.map { FilePath($0).removingLastComponent() } ?? "."
+    return folder.appending(name)
+  }
+
+  /// Everything of the project, such as `Tests/CommandTests/Torture.sql`.
+  package static func projectFile(_ path: String) -> FilePath {
+    FilePath(#filePath).removingLastComponent().removingLastComponent().removingLastComponent().appending(path)
+  }
+}

