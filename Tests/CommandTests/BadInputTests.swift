@@ -1,0 +1,209 @@
+import Foundation
+import Platform
+import SystemPackage
+import TestSupport
+import Testing
+
+/// Whatever is wrong: a clear error, a hint, the right exit code, nothing lost, nothing left behind.
+@Suite struct `Bad input` {
+  private func workplace() throws -> Workplace {
+    let place = try Workplace(on: TestServer.system.get())
+    try place.sql("CREATE TABLE t (id int); INSERT INTO t VALUES (1), (2)")
+    return place
+  }
+
+  /// Runs a command that has to fail.
+  private func expectFailure(
+    _ place: Workplace, _ status: Int32, _ words: String..., hint: Bool = true, _ run: (Workplace) throws -> CommandResult
+  ) throws {
+    let result = try run(place)
+    #expect(result.status == status, "\(result)")
+    #expect(result.output.isEmpty, "\(result)")
+    for word in words { #expect(result.errors.contains(word), "\(word) in \(result)") }
+    if hint { #expect(result.errors.contains("hint: "), "\(result)") }
+    #expect(!result.errors.contains(TestServer.password) && !result.errors.contains(TestServer.password.urlComponent))
+    #expect(try place.leftovers().isEmpty)
+  }
+
+  @Test func `no server, no database, a wrong password, a URL that is none`() throws {
+    var place = try workplace()
+    let good = place.server.url(place.database)
+    let cases: [(String, Int32, String)] = [
+      ("postgresql://postgres:x@127.0.0.1:1/db", 8, "127.0.0.1:1"),
+      (place.server.url("no such \"database"), 10, "no such \"database"),
+      (place.server.url(place.database, password: "wrong secret"), 8, "refused the password"),
+      (place.server.url(place.database, user: "nobody here"), 8, "password"),
+      ("postgresql://postgres:pa%zz@127.0.0.1/db", 64, "URL"),
+      ("mysql://postgres:secret@127.0.0.1/db", 64, "scheme"),
+      ("postgresql://postgres:secret@127.0.0.1:port/db", 64, "port"),
+      ("dbname='unclosed password=secret", 64, "connection string"),
+    ]
+    for (url, status, word) in cases {
+      place.environment["DATABASE_URL"] = url
+      try expectFailure(place, status, word) { try $0.snapshot() }
+      let errors = try place.snapshot().errors
+      for secret in ["secret", "wrong secret", "pa%zz"] { #expect(!errors.contains(secret), "\(errors)") }
+    }
+    place.environment["DATABASE_URL"] = good
+    #expect(try place.listedSnapshots().isEmpty)
+  }
+
+  @Test func `Rails' parameters are left out, and said to be`() throws {
+    var place = try workplace()
+    place.environment["DATABASE_URL"] = place.server.url(place.database).replacing("postgresql://", with: "postgis://")
+      + "?pool=5&prepared_statements=false&checkout_timeout=5&sslmode=prefer&schema=public&encoding=unicode"
+    let result = try place.snapshot()
+    #expect(result.status == 0, "\(result)")
+    #expect(result.errors.contains("pool") && result.errors.contains("prepared_statements"))
+  }
+
+  @Test func `no rights on one table, and row security`() throws {
+    let place = try workplace()
+    let role = "weak_\(place.database)"
+    try place.sql("CREATE ROLE \(role) LOGIN PASSWORD 'abc'; CREATE TABLE open (id int); GRANT SELECT ON open TO \(role)")
+    var weak = place
+    weak.environment["DATABASE_URL"] = place.server.url(place.database, user: role, password: "abc")
+    try expectFailure(weak, 6, "public.t", "pg_read_all_data") { try $0.snapshot("--source", "s") }
+    try place.sql("""
+      GRANT SELECT ON t TO \(role); ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY one ON t USING (id = 1);
+      """)
+    try expectFailure(weak, 8, "row-level security", "t") { try $0.snapshot("--source", "s") }
+    #expect(try place.listedSnapshots().isEmpty)
+  }
+
+  @Test func `a pooler is refused, for snapshots and restores`() throws {
+    var place = try workplace()
+    _ = try place.takeSnapshot()
+    let pooler = try TestPooler(before: place.server)
+    let good = place.environment["DATABASE_URL"]
+    place.environment["DATABASE_URL"] = pooler.url(place.database)
+    try expectFailure(place, 6, "pooler", "PgBouncer") { try $0.snapshot() }
+    try expectFailure(place, 6, "pooler") { try $0.restore($0.database, "latest", "--as", "\($0.database)_copy", "--quiet") }
+    place.environment["DATABASE_URL"] = good
+    #expect(try !place.server.databaseNames().contains("\(place.database)_copy"))
+    #expect(try place.listedSnapshots().count == 1)
+  }
+
+  @Test func `no fitting pg_dump, and one that is a wrapper`() throws {
+    let place = try workplace()
+    let other = try TestServer.version18.get()
+    var away = place
+    away.environment["DATABASE_URL"] = try { try other.sql("CREATE DATABASE \(place.database)"); return other.url(place.database) }()
+    away.environment["FIRN_PG_BIN"] = place.server.binaries.string
+    try expectFailure(away, 8, "no pg_dump of PostgreSQL 18", "--pg-bin") { try $0.snapshot() }
+    #expect(try away.snapshot("--pg-bin", other.binaries.string).status == 0)
+  }
+
+  @Test func `a store that is missing, a file, not writable, or half written`() throws {
+    var place = try workplace()
+    let real = place.store
+    place.environment["FIRN_STORE"] = place.folder.path("nowhere").string
+    try expectFailure(place, 10, "no repository", "firn init") { try $0.snapshot() }
+    let file = try place.folder.write("not a folder", to: "file")
+    place.environment["FIRN_STORE"] = file.string
+    try expectFailure(place, 9, "is a file") { try $0.snapshot() }
+    place.environment["FIRN_STORE"] = "/proc/firn"
+    try expectFailure(place, 9, "/proc/firn", hint: true) { try $0.firn("init") }
+
+    place.environment["FIRN_STORE"] = real.string
+    let format = real.appending("firn.json")
+    let whole = try Folder.contents(of: format)
+    for half in [[], Array(whole.prefix(whole.count / 2)), Array("{}".utf8), Array("null".utf8), Array("{\"formatVersion\": 1}".utf8)] {
+      try Folder.write(half, to: format)
+      try expectFailure(place, 9, "firn.json") { try $0.snapshot() }
+      #expect(try place.firn("init").status == 6)
+      #expect(try place.firn("list").status == 9)
+    }
+    let newer = String(decoding: whole, as: UTF8.self).replacing("\"formatVersion\" : 1", with: "\"formatVersion\" : 99")
+    try Folder.write(Array(newer.utf8), to: format)
+    try expectFailure(place, 9, "newer", "newer Firn") { try $0.snapshot() }
+    try Folder.write(whole, to: format)
+    #expect(try place.snapshot().status == 0)
+  }
+
+  @Test func `an id that is ambiguous, unknown, or a time that is none`() throws {
+    let place = try workplace()
+    let id = try place.takeSnapshot()
+    Thread.sleep(forTimeInterval: 1.01)
+    _ = try place.takeSnapshot()
+    try expectFailure(place, 10, "begins several") { try $0.firn("show", $0.database, "20") }
+    try expectFailure(place, 10, "no snapshot 1999") { try $0.firn("show", $0.database, "1999") }
+    try expectFailure(place, 10, "no snapshot of nothing", place.database) { try $0.firn("show", "nothing") }
+    try expectFailure(place, 10, "no snapshot before:") { try $0.firn("show", $0.database, "before:2001-01-01") }
+    try expectFailure(place, 64, "names no time") { try $0.firn("show", $0.database, "before:yesterday") }
+    try expectFailure(place, 10, "latest:nightly") { try $0.firn("show", $0.database, "latest:nightly") }
+    try expectFailure(place, 10, "latest:verified") { try $0.restore($0.database, "latest:verified", "--as", "x", "--quiet") }
+    #expect(try place.firn("show", place.database, String(id.prefix(18))).status == 0)
+    #expect(try place.firn("show", place.database, "before:2100-01-01").status == 0)
+  }
+
+  @Test(arguments: [
+    #"quo"ted 'name'"#, "a=b", "100% é %41", String(repeating: "雪", count: 21), "-rf", "a/b", "..", "{}$(id)`id`;", "postgres://x", "tab\there",
+  ])
+  func `a database may have any name`(_ name: String) throws {
+    let server = try TestServer.system.get()
+    let made = name + (name.utf8.count < 55 ? " \(Int.random(in: 10000..<99999))" : "")
+    try server.sql("CREATE DATABASE \"\(made.replacing("\"", with: "\"\""))\" TEMPLATE template0")
+    let place = try Workplace(on: server, database: made)
+    try place.sql("CREATE TABLE t AS SELECT g id FROM generate_series(1, 10) g")
+    let result = try place.snapshot("--json")
+    #expect(result.status == 0, "\(result)")
+    #expect(try result.json()["database"] as? String == made)
+    let copy = String(made.unicodeScalars.dropLast().map(Character.init)) + "2"
+    #expect(try place.run("firn-restore", ["--as", copy, "--prove", "--", made, "latest"]).status == 0)
+    #expect(try server.sql("SELECT count(*) FROM t", in: copy) == "10")
+    #expect(try place.run("firn-verify", ["--read", "--", made]).status == 0)
+    #expect(try filesByPath(under: place.store).keys.contains { $0.hasSuffix("/SHA256SUMS") && $0.split(separator: "/").count == 5 })
+    try server.sql("DROP DATABASE \"\(copy.replacing("\"", with: "\"\""))\"; DROP DATABASE \"\(made.replacing("\"", with: "\"\""))\"")
+  }
+
+  @Test func `wrong arguments and settings name what is wrong`() throws {
+    let place = try workplace()
+    try expectFailure(place, 64, "--jobs", hint: false) { try $0.snapshot("--jobs", "0") }
+    try expectFailure(place, 64, "--lock-wait", hint: false) { try $0.snapshot("--lock-wait", "soon") }
+    try expectFailure(place, 64, "--tag", hint: false) { try $0.snapshot("--tag", "x") }
+    try expectFailure(place, 64, "Unknown option", hint: false) { try $0.snapshot("--fast") }
+    try expectFailure(place, 64, "--as", hint: false) { try $0.restore($0.database, "latest") }
+    let wrong = try place.folder.write("store: /tmp/x\njob: 3\n", to: "firn.yaml")
+    try expectFailure(place, 78, "line 2", "job", "did you mean jobs?") { try $0.snapshot("--config", wrong.string) }
+    try expectFailure(place, 78, "no file") { try $0.snapshot("--config", "/nowhere/firn.yaml") }
+    let help = try place.snapshot("--help")
+    #expect(help.status == 0)
+    for code in ["  3  ", " 10  ", " 64  ", " 78  "] { #expect(help.output.contains(code)) }
+  }
+
+  @Test func `a terminal that is gone stops nothing`() throws {
+    let place = try workplace()
+    // Both ends closed: what is printed goes nowhere.
+    let result = try Workplace.run(
+      "/bin/sh", ["-c", "\"$1\" >&- 2>&- </dev/null; echo $?", "sh", FirnProgram.path("firn-snapshot").string], environment: place.environment)
+    #expect(result.output == "0", "\(result)")
+    #expect(try place.listedSnapshots().count == 1)
+    let pipe = try Workplace.run(
+      "/bin/sh", ["-c", "{ \"$1\"; echo $? >\"$2\"; } | true; cat \"$2\"", "sh", FirnProgram.path("firn-snapshot").string, place.folder.path("status").string],
+      environment: place.environment)
+    #expect(pipe.output == "0", "\(pipe)")
+    #expect(try place.listedSnapshots().count == 2)
+  }
+
+  @Test func `a password shows in no argument, no file others can read, and no error`() throws {
+    let place = try workplace()
+    try place.sql("CREATE TABLE more AS SELECT repeat(md5(g::text), 20) x FROM generate_series(1, 100000) g")
+    let seen = Monitor<Set<String>>([])
+    let lines = Monitor<[String]>([])
+    let command = try place.start("firn-snapshot", ["--verbose"]) { line in lines.update { $0.append(line) } }
+    while command.exitCode() == nil {
+      for line in ProcessTable.commandLines() where line.contains("\(place.server.port)") || line.contains("firn") {
+        seen.update { _ = $0.insert(line) }
+      }
+      for (path, status) in (try? filesByPath(under: place.spool)) ?? [:] {
+        #expect(status.mode & 0o077 == 0, "\(path)")
+      }
+    }
+    #expect(command.wait() == 0)
+    #expect(seen.current.contains { $0.contains("pg_dump") })
+    for text in Array(seen.current) + lines.current {
+      #expect(!text.contains(TestServer.password) && !text.contains(TestServer.password.urlComponent))
+    }
+  }
+}

@@ -1,0 +1,121 @@
+import Foundation
+import Platform
+import SystemPackage
+import TestSupport
+import Testing
+
+@Suite struct `firn-verify` {
+  /// Two nights of one database.
+  private func workplace() throws -> Workplace {
+    let place = try Workplace(on: TestServer.system.get())
+    try place.sql("""
+      CREATE TABLE large AS SELECT g id, md5(g::text) || md5((g * 7)::text) x FROM generate_series(1, 40000) g;
+      CREATE TABLE small (id int, body text); INSERT INTO small VALUES (1, 'one'), (2, 'two');
+      """)
+    _ = try place.takeSnapshot()
+    try place.sql("INSERT INTO small VALUES (3, 'three')")
+    _ = try place.takeSnapshot()
+    return place
+  }
+
+  private func files(_ place: Workplace, _ isWanted: (String) -> Bool) throws -> [FilePath] {
+    try filesByPath(under: place.store).filter { $0.value.kind == .file && isWanted($0.key) }.keys.sorted().map { place.store.appending($0) }
+  }
+
+  @Test func `finds an intact store intact, and remembers it`() throws {
+    let place = try workplace()
+    for level in ["--quick", "--read"] {
+      let result = try place.verify(place.database, "all", level, "--json")
+      #expect(result.status == 0, "\(result)")
+      let report = try result.json()
+      let snapshots = try #require(report["snapshots"] as? [[String: Any]])
+      #expect(snapshots.count == 2)
+      #expect(snapshots.allSatisfy { $0["ok"] as? Bool == true && $0["level"] as? String == String(level.dropFirst(2)) })
+      #expect(report["objectsChecked"] as? Int ?? 0 > 0)
+      if level == "--read" { #expect(report["bytesChecked"] as? Int ?? 0 > 1_000_000) }
+    }
+    let listed = try #require(place.firn("list", "--json").json()["snapshots"] as? [[String: Any]])
+    #expect(listed.allSatisfy { $0["verifiedAt"] is String })
+    #expect(try place.firn("show", place.database, "latest:verified").status == 0)
+  }
+
+  /// Damages one file in a way, looks what the levels say of it, and mends it.
+  private func expectDamage(
+    _ place: Workplace, _ file: FilePath, seenByQuick: Bool, naming expected: [String] = [], _ damage: (inout [UInt8]) -> Void
+  ) throws {
+    let intact = try Folder.contents(of: file)
+    var bytes = intact
+    damage(&bytes)
+    try Folder.write(bytes, to: file)
+    let read = try place.verify(place.database, "all", "--read")
+    #expect(read.status == 4, "\(file): \(read)")
+    for word in expected { #expect((read.output + read.errors).contains(word), "\(word) in \(read)") }
+    if seenByQuick { #expect(try place.verify(place.database, "all", "--quick").status == 4, "\(file)") }
+    try Folder.write(intact, to: file)
+  }
+
+  @Test func `names snapshot, table and object of every bit that flips`() throws {
+    let place = try workplace()
+    let ids = try place.listedSnapshots()
+    let objects = try files(place) { $0.hasPrefix("objects/") }
+    #expect(objects.count >= 2)
+    for object in objects {
+      let name = try #require(object.lastComponent?.stem)
+      for position in [0, 5, 100] {
+        try expectDamage(place, object, seenByQuick: false, naming: [String(name.prefix(12))]) { $0[min(position, $0.count - 1)] ^= 0x10 }
+      }
+      try expectDamage(place, object, seenByQuick: false) { $0[$0.count - 1] ^= 1 }
+      try expectDamage(place, object, seenByQuick: true) { $0.removeLast() }
+      try expectDamage(place, object, seenByQuick: true) { $0.append(0) }
+    }
+    let largest = try #require(try objects.max { try Folder.status(of: $0)?.size ?? 0 < Folder.status(of: $1)?.size ?? 0 })
+    try expectDamage(place, largest, seenByQuick: false, naming: ids + ["public.large"]) { $0[$0.count / 2] ^= 0x40 }
+  }
+
+  @Test func `finds every change in a snapshot's own files`() throws {
+    let place = try workplace()
+    for name in ["manifest.json", "chunks.tsv.zst", "globals.sql.zst", "recover.sh", "SHA256SUMS"] {
+      for file in try files(place, { $0.hasSuffix(name) && $0.hasPrefix("snapshots/") }) {
+        try expectDamage(place, file, seenByQuick: true) { $0[$0.count / 2] ^= 0x04 }
+        try expectDamage(place, file, seenByQuick: true) { $0.removeLast($0.count / 3) }
+        if name != "SHA256SUMS" { try expectDamage(place, file, seenByQuick: true) { $0 = [] } }
+      }
+    }
+    #expect(try place.verify(place.database, "all", "--read").status == 0)
+  }
+
+  @Test func `finds a missing object, and tables whose bytes were exchanged`() throws {
+    let place = try workplace()
+    let objects = try files(place) { $0.hasPrefix("objects/") }
+    for object in objects {
+      let aside = place.folder.path("aside")
+      try Folder.rename(object, to: aside)
+      for level in ["--quick", "--read"] {
+        let result = try place.verify(place.database, "all", level)
+        #expect(result.status == 4)
+        #expect((result.output + result.errors).contains("missing"))
+      }
+      try Folder.rename(aside, to: object)
+    }
+    let (first, second) = (objects[0], objects[1])
+    let aside = place.folder.path("aside")
+    try Folder.rename(first, to: aside)
+    try Folder.rename(second, to: first)
+    try Folder.rename(aside, to: second)
+    #expect(try place.verify(place.database, "all", "--read").status == 4)
+  }
+
+  @Test func `does not restore from a damaged snapshot, and drops what it began`() throws {
+    let place = try workplace()
+    let objects = try files(place) { $0.hasPrefix("objects/") }
+    let largest = try #require(try objects.max { try Folder.status(of: $0)?.size ?? 0 < Folder.status(of: $1)?.size ?? 0 })
+    var bytes = try Folder.contents(of: largest)
+    bytes[bytes.count / 2] ^= 1
+    try Folder.write(bytes, to: largest)
+    let copy = "\(place.database)_copy"
+    let result = try place.restore(place.database, "latest", "--as", copy)
+    #expect(result.status == 4, "\(result)")
+    #expect(try !place.server.databaseNames().contains(copy))
+    #expect(try place.leftovers().isEmpty)
+  }
+}
