@@ -70,6 +70,7 @@ package struct CommandContext: Sendable {
   }
 
   package var storeLocation: String {
+    if common.store?.isEmpty == true { return "" }
     let given = [common.store, environment["FIRN_STORE"], configuration.store].compactMap(\.self).first { !$0.isEmpty }
     if let given { return given }
     return Host.isRoot ? "/var/lib/firn" : (Host.homeFolder ?? "/").appending(".local/share/firn").string
@@ -77,6 +78,7 @@ package struct CommandContext: Sendable {
 
   package func store() throws -> any Store {
     let location = storeLocation
+    guard !location.isEmpty else { throw UsageError("--store names nothing", hint: "name a folder, or leave --store out") }
     guard !location.contains("://") else {
       throw UsageError("\(location) is not a folder", hint: "stores on S3 and SFTP are not built yet: name a folder")
     }
@@ -113,7 +115,7 @@ package struct CommandContext: Sendable {
   package func withProgress<Result>(_ body: (WorkProgress) throws -> Result) throws -> Result {
     let isVerbose = common.verbose
     let command = command
-    let progress = WorkProgress { line in if isVerbose { Terminal.writeError("\(command): \(line)\n") } }
+    let progress = WorkProgress { line in if isVerbose { Terminal.writeError("\(command): \(Terminal.printable(line))\n") } }
     let line = ProgressLine(progress, isShown: !common.quiet && !common.json && !common.verbose)
     defer { line.end() }
     return try body(progress)
@@ -121,13 +123,13 @@ package struct CommandContext: Sendable {
 
   /// For people, on standard error.
   package func tell(_ text: String) {
-    if !common.quiet && !common.json { Terminal.writeError(text + "\n") }
+    if !common.quiet && !common.json { Terminal.writeError(Terminal.printable(text) + "\n") }
   }
 
-  package func warn(_ text: String) { if !common.json { Terminal.writeError("\(command): warning: \(text)\n") } }
+  package func warn(_ text: String) { if !common.json { Terminal.writeError("\(command): warning: \(Terminal.printable(text))\n") } }
 
   /// A result, on standard output.
-  package func output(_ text: String) { Terminal.writeOutput(text + "\n") }
+  package func output(_ text: String) { Terminal.writeOutput(Terminal.printable(text) + "\n") }
 
   package func output(json value: some Encodable) throws {
     let encoder = JSON.encoder

@@ -21,6 +21,12 @@ package struct FailureReport: Sendable {
     case let error as ConfigurationError: self.init(.configuration, error.message, hint: error.hint)
     case let error as UsageError: self.init(.usage, error.message, hint: error.hint)
     case let error as FirnError: self.init(error)
+    case let left as LeftBehind:
+      let cause = FailureReport(left.cause)
+      let names = ["DROP DATABASE \(Connection.identifier(left.database))"] + left.roles.map { "DROP ROLE \(Connection.identifier($0))" }
+      self.init(
+        cause.status, "\(cause.message)\n  what was made could not be taken away again: \(FailureReport(left.reason).message)",
+        hint: "when the server is back: \(names.joined(separator: "; "))")
     case let error as RepositoryError: self.init(error)
     case let error as StoreError: self.init(error)
     case let error as PostgresError: self.init(error)
@@ -65,10 +71,6 @@ package struct FailureReport: Sendable {
         "the restored database is not what was dumped:\n  - " + differences.prefix(20).joined(separator: "\n  - ")
           + (differences.count > 20 ? "\n  - and \(differences.count - 20) more" : ""),
         hint: "the new database was dropped; check the snapshot with firn-verify --read")
-    case .leftBehind(let database, let reason, let cause):
-      self.init(
-        .postgres, "the restore failed (\(cause)), and its unfinished database could not be dropped: \(reason)",
-        hint: "when the server is back: DROP DATABASE \"\(database)\"")
     case .onlySnapshot(let id): self.init(.refused, "\(id) is the only snapshot: it is never removed")
     case .noDatabaseNamed: self.init(.usage, "no database is named", hint: "give its name, or --database-url")
     case .noFolder(let path, let reason): self.init(.failed, "cannot work in \(path): \(reason)", hint: "name another folder with --spool")
@@ -161,7 +163,7 @@ package struct FailureReport: Sendable {
 
   /// As it is printed.
   package func text(command: String) -> String {
-    "\(command): error: \(message)\n" + (hint.map { "hint: \($0)\n" } ?? "")
+    Terminal.printable("\(command): error: \(message)\n" + (hint.map { "hint: \($0)\n" } ?? ""))
   }
 }
 

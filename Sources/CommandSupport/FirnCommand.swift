@@ -32,9 +32,26 @@ extension FirnCommand {
 /// What every program does before anything else.
 package enum Program {
   package static func start<Command: ParsableCommand>(_ command: Command.Type) {
+    Host.holdStandardStreams()
     Interruption.takeOver()
     Host.makeFilesPrivate()
-    command.main()
+    do {
+      var parsed = try command.parseAsRoot()
+      try parsed.run()
+    } catch {
+      let status = command.exitCode(for: error)
+      let text = command.fullMessage(for: error)
+      guard status == .validationFailure else { command.exit(withError: error) }
+      // The first line says what is wrong, the last how to see what is right.
+      let name = command.configuration.commandName ?? command._commandName
+      let message = command.message(for: error)
+      let lines = text.split(separator: "\n").map(String.init)
+      let usage = lines.first { $0.hasPrefix("Usage: ") }.map { $0.dropFirst(7) } ?? "\(name) --help"
+      let what = message.hasSuffix(".") ? message.dropLast() : message[...]
+      Terminal.writeError(
+        Terminal.printable("\(name): error: \(String(what).lowercasedFirst)\nhint: usage: \(usage); \(name) --help tells more\n"))
+      Foundation.exit(ExitStatus.usage.rawValue)
+    }
   }
 }
 

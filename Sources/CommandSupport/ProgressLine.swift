@@ -45,6 +45,6 @@ package final class ProgressLine: Sendable {
       parts.append(Quantity.span(seconds))
     }
     if !state.item.isEmpty { parts.append(state.item) }
-    return String(parts.joined(separator: "  ").prefix(columns - 1))
+    return String(Terminal.printable(parts.joined(separator: "  ")).prefix(columns - 1))
   }
 }

@@ -13,9 +13,15 @@ package enum FirnError: Error, Equatable {
   case refused(reasons: [String])
   /// What was restored is not what was dumped; the new database is gone again.
   case restoredCopyDiffers(differences: [String])
-  /// A restore failed, and its unfinished database could not be dropped.
-  case leftBehind(database: String, reason: String, cause: String)
   case onlySnapshot(id: String)
   case noDatabaseNamed
   case noFolder(path: String, reason: String)
+}
+
+/// A restore failed, and what it had made could not be taken away again.
+package struct LeftBehind: Error {
+  package let database: String
+  package let roles: [String]
+  package let reason: any Error
+  package let cause: any Error
 }

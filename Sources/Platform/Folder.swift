@@ -24,7 +24,7 @@ package enum Folder {
     let number = errno
     if number == ENOENT {
       let parent = path.removingLastComponent()
-      if parent != path {
+      if parent != path, try status(of: parent, followingLinks: true) == nil {
         try make(parent)
         return try make(path)
       }

@@ -57,6 +57,17 @@ package enum Host {
     return Int(limit.rlim_cur)
   }
 
+  /// Opens what is closed of standard input, output and error, to nowhere: else a file of ours would take its number,
+  /// and messages would be written into it.
+  package static func holdStandardStreams() {
+    while case let number = unsafe firn_open("/dev/null", O_RDWR, 0), number >= 0 {
+      if number > 2 {
+        close(number)
+        return
+      }
+    }
+  }
+
   /// Whatever is made from here on is for this user alone.
   package static func makeFilesPrivate() { _ = umask(0o077) }
 
@@ -90,6 +101,20 @@ package enum Terminal {
   /// Writes to standard error at once. That a terminal is gone is no failure.
   package static func writeError(_ text: String) { write(text, to: 2) }
   package static func writeOutput(_ text: String) { write(text, to: 1) }
+
+  /// The text without what a terminal would take for a command: names of tables may hold it.
+  package static func printable(_ text: String) -> String {
+    guard text.unicodeScalars.contains(where: isControl) else { return text }
+    var result = ""
+    for scalar in text.unicodeScalars {
+      if isControl(scalar) { result += "\\u{\(String(scalar.value, radix: 16))}" } else { result.unicodeScalars.append(scalar) }
+    }
+    return result
+  }
+
+  private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
+    scalar.value < 0x20 && scalar != "\n" || (0x7F...0x9F).contains(scalar.value)
+  }
 
   private static func write(_ text: String, to descriptor: Int32) {
     var rest = Array(text.utf8)[...]

@@ -10,27 +10,111 @@ package struct ArchiveContents: Sendable {
     package let oid: UInt32
     /// The rest of the line: type, schema, name, owner.
     package let text: String
+    fileprivate let line: [UInt8]
 
     package var isTableData: Bool { text.hasPrefix("TABLE DATA ") }
+    package var isEventTrigger: Bool { text.hasPrefix("EVENT TRIGGER ") || text.hasPrefix("COMMENT - EVENT TRIGGER ") }
+    package var isSubscription: Bool { text.hasPrefix("SUBSCRIPTION ") }
     /// The file of its rows.
     package var file: String { "\(dumpID).dat" }
   }
 
   package let entries: [Entry]
+  private let folder: FilePath
+  private let tools: ServerTools
 
   /// - Throws: `PostgresError.toolFailed`.
   package init(of folder: FilePath, tools: ServerTools) throws {
+    self.folder = folder
+    self.tools = tools
+    // A line is "DUMPID; TABLEOID OID TYPE SCHEMA NAME OWNER"; names with line ends are written without them.
+    entries = try Self.output(of: ["--list", folder.string], tools).split(separator: 0x0A).compactMap { line in
+      let parts = String(decoding: line, as: UTF8.self).split(separator: " ", maxSplits: 3, omittingEmptySubsequences: false)
+      guard parts.count == 4, parts[0].hasSuffix(";"), let id = Int(parts[0].dropLast()), let oid = UInt32(parts[2]) else { return nil }
+      return Entry(dumpID: id, oid: oid, text: String(parts[3]), line: Array(line))
+    }
+  }
+
+  /// Writes those entries to a file as a list for `pg_restore --use-list`.
+  package func writeList(to path: FilePath, where isWanted: (Entry) -> Bool) throws {
+    try Folder.write(Array(entries.filter(isWanted).map(\.line).joined(separator: [0x0A])) + [0x0A], to: path)
+  }
+
+  /// Where the archive sets its sequences to; nil for those never used.
+  /// - Parameter scratch: a folder for passing files.
+  package func sequenceValues(scratch: FilePath) throws -> [QualifiedName: Int64?] {
+    guard entries.contains(where: { $0.text.hasPrefix("SEQUENCE SET ") }) else { return [:] }
+    let list = scratch.appending("sequences.list")
+    try writeList(to: list) { $0.text.hasPrefix("SEQUENCE SET ") }
+    let sql = try Self.output(of: ["--use-list", list.string, "--file=-", folder.string], tools)
+    return Self.sequenceValues(inScript: String(decoding: sql, as: UTF8.self))
+  }
+
+  /// Reads statements of the form `SELECT pg_catalog.setval('schema."a name"', 12, true);`.
+  package static func sequenceValues(inScript sql: String) -> [QualifiedName: Int64?] {
+    var values: [QualifiedName: Int64?] = [:]
+    for part in sql.components(separatedBy: "SELECT pg_catalog.setval(").dropFirst() {
+      // A literal with a backslash in it is written E'…', backslashes doubled.
+      let isEscaped = part.hasPrefix("E'")
+      var rest = part.dropFirst(isEscaped ? 2 : 1)
+      var literal = ""
+      while let character = rest.popFirst() {
+        if character == "'" {
+          guard rest.first == "'" else { break }
+          rest = rest.dropFirst()
+        } else if isEscaped && character == "\\" {
+          rest = rest.dropFirst()
+        }
+        literal.append(character)
+      }
+      let arguments = rest.prefix { $0 != ")" }.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
+      guard arguments.count == 2, let value = Int64(arguments[0]), let name = QualifiedName(quoted: literal) else { continue }
+      values[name] = .some(arguments[1] == "true" ? value : nil)
+    }
+    return values
+  }
+
+  private static func output(of arguments: [String], _ tools: ServerTools) throws -> [UInt8] {
     let messages = ToolMessages(tool: "pg_restore")
-    let result = try ProgramResult.run(tools.path("pg_restore"), ["--list", folder.string], environment: ToolAccess.environment)
+    let result = try ProgramResult.run(tools.path("pg_restore"), arguments, environment: ToolAccess.environment)
     result.errors.forEach(messages.add)
     guard result.exitCode == 0 else {
       throw PostgresError.toolFailed(tool: "pg_restore", exitCode: result.exitCode, messages: messages.errors)
     }
-    // A line is "DUMPID; TABLEOID OID TYPE SCHEMA NAME OWNER"; names with line ends are written without them.
-    entries = result.output.split(separator: 0x0A).compactMap { line in
-      let parts = String(decoding: line, as: UTF8.self).split(separator: " ", maxSplits: 3, omittingEmptySubsequences: false)
-      guard parts.count == 4, parts[0].hasSuffix(";"), let id = Int(parts[0].dropLast()), let oid = UInt32(parts[2]) else { return nil }
-      return Entry(dumpID: id, oid: oid, text: String(parts[3]))
+    return result.output
+  }
+}
+
+/// The name of a relation in its schema.
+package struct QualifiedName: Hashable, Sendable {
+  package let schema: String
+  package let name: String
+
+  package init(schema: String, name: String) {
+    self.schema = schema
+    self.name = name
+  }
+
+  /// From `schema.name` as SQL writes it, with quotes where they are needed; else nil.
+  package init?(quoted text: String) {
+    var parts: [String] = [""]
+    var isQuoted = false
+    var rest = text[...]
+    while let character = rest.popFirst() {
+      if character == "\"" {
+        if isQuoted && rest.first == "\"" {
+          rest = rest.dropFirst()
+          parts[parts.count - 1].append("\"")
+        } else {
+          isQuoted.toggle()
+        }
+      } else if character == "." && !isQuoted {
+        parts.append("")
+      } else {
+        parts[parts.count - 1].append(character)
+      }
     }
+    guard parts.count == 2, !isQuoted else { return nil }
+    self.init(schema: parts[0], name: parts[1])
   }
 }

@@ -21,7 +21,7 @@ internal import Platform
     unsafe PQsetNoticeProcessor(handle, { _, _ in }, nil)
     try execute(
       """
-      SET search_path = ''; SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0;
+      SET search_path = ''; SET default_transaction_read_only = off; SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0;
       SET datestyle = 'ISO'; SET extra_float_digits = 1
       """)
     if serverVersion >= 140000 { try execute("SET idle_session_timeout = 0") }
@@ -30,7 +30,7 @@ internal import Platform
 
   deinit { unsafe PQfinish(handle) }
 
-  private static func open(_ parameters: [String: String], patience: Double) throws -> OpaquePointer {
+  private static func open(_ parameters: [String: String], patience: Double, looksElsewhere: Bool = true) throws -> OpaquePointer {
     let keywords = Array(parameters.keys)
     let values = keywords.map { parameters[$0] ?? "" }
     // expand_dbname is 0: a database named "a=b" is a name.
@@ -51,7 +51,7 @@ internal import Platform
           fd: unsafe PQsocket(handle), events: Int16(awaited == PGRES_POLLING_READING ? POLLIN : POLLOUT), revents: 0)
         if unsafe poll(&descriptor, 1, 200) > 0 { awaited = unsafe PQconnectPoll(handle) }
       }
-      guard unsafe PQstatus(handle) == CONNECTION_OK else { throw unsafe failure(handle, parameters) }
+      guard unsafe PQstatus(handle) == CONNECTION_OK else { throw unsafe failure(handle, parameters, looksElsewhere: looksElsewhere) }
       return unsafe handle
     } catch {
       unsafe PQfinish(handle)
@@ -59,17 +59,17 @@ internal import Platform
     }
   }
 
-  private static func failure(_ handle: OpaquePointer, _ parameters: [String: String]) -> PostgresError {
+  private static func failure(_ handle: OpaquePointer, _ parameters: [String: String], looksElsewhere: Bool) -> PostgresError {
     var reason = unsafe String(cString: PQerrorMessage(handle)).trimmingCharacters(in: .whitespacesAndNewlines)
     for secret in ["password", "sslpassword"] {
       if let value = parameters[secret], !value.isEmpty { reason = reason.replacing(value, with: "****") }
     }
     let place = unsafe target(handle)
     // libpq doesn't tell the SQLSTATE of a refused connection, and its text is in the server's language: look for ourselves.
-    if let name = parameters["dbname"], name != "postgres", unsafe PQsocket(handle) >= 0 || PQconnectionUsedPassword(handle) != 0 {
+    if looksElsewhere, let name = parameters["dbname"], unsafe PQsocket(handle) >= 0 || PQconnectionUsedPassword(handle) != 0 {
       var elsewhere = parameters
-      elsewhere["dbname"] = "postgres"
-      if let maintenance = try? unsafe Self.open(elsewhere, patience: 5) {
+      elsewhere["dbname"] = name == "postgres" ? "template1" : "postgres"
+      if let maintenance = try? unsafe Self.open(elsewhere, patience: 5, looksElsewhere: false) {
         defer { unsafe PQfinish(maintenance) }
         let result = unsafe withCStrings([name]) { values in
           unsafe PQexecParams(maintenance, "SELECT 1 FROM pg_catalog.pg_database WHERE datname = $1", 1, nil, values, nil, nil, 0)

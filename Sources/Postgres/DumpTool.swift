@@ -6,33 +6,42 @@ package import SystemPackage
 package final class ToolMessages: Sendable {
   private struct State: Sendable {
     var warnings: [String] = []
-    var others: [String] = []
+    var errors: [String] = []
+    /// Whether the lines that come belong to a statement that failed.
+    var isInStatement = false
   }
   private let state = Monitor(State())
   private let tool: String
 
   package init(tool: String) { self.tool = tool }
 
-  /// Takes one line. What follows a warning as detail or hint belongs to it.
+  /// Takes one line. What follows a warning as detail or hint belongs to it. A statement that failed is left out, however
+  /// many lines it has: it may hold rows or passwords.
   package func add(_ line: String) {
-    let text = line.hasPrefix("\(tool): ") ? String(line.dropFirst(tool.count + 2)) : line
+    let isMessage = line.hasPrefix("\(tool): ")
+    let text = isMessage ? String(line.dropFirst(tool.count + 2)) : line
     state.update { state in
+      if isMessage { state.isInStatement = false }
+      if text.hasPrefix("Command was:") { state.isInStatement = true }
+      if state.isInStatement || text.isEmpty { return }
       if text.hasPrefix("warning: ") {
         state.warnings.append(String(text.dropFirst(9)))
-      } else if state.others.isEmpty, !state.warnings.isEmpty, text.hasPrefix("detail: ") || text.hasPrefix("hint: ") {
+      } else if state.errors.isEmpty, !state.warnings.isEmpty, text.hasPrefix("detail: ") || text.hasPrefix("hint: ") {
         state.warnings[state.warnings.count - 1] += "; " + text
-      } else if !text.isEmpty, state.others.count < 100 {
-        state.others.append(text)
+      } else if state.errors.count < 100 {
+        state.errors.append(text)
       }
     }
   }
 
   package var warnings: [String] { state.current.warnings }
-  /// Errors with their details; the statement that failed is left out, as it may hold rows.
-  package var errors: [String] {
-    let lines = state.current.others
-    return lines.enumerated().filter { !$1.hasPrefix("Command was:") }.map(\.element)
-  }
+  package var errors: [String] { state.current.errors }
+}
+
+/// Settings of dumping and restoring sessions on which the text of values depends: the same everywhere, whatever servers,
+/// databases and roles have set.
+enum ValueText {
+  static let options = "-c timezone=UTC -c bytea_output=hex -c lc_monetary=C -c intervalstyle=postgres -c array_nulls=on"
 }
 
 /// A run of `pg_dump`.
@@ -47,6 +56,9 @@ package struct DumpTool: Sendable {
   package var excludedTableData: [String]
   /// Where not empty, only these tables' rows, named as SQL does.
   package var onlyTables: [String] = []
+
+  /// What its sessions call themselves: no other run's do.
+  package let applicationName = "firn pg_dump \(Host.processID)"
 
   package init(
     tools: ServerTools, access: ToolAccess, database: String, jobs: Int, snapshot: String, lockWait: Duration, excludedTableData: [String]
@@ -63,25 +75,13 @@ package struct DumpTool: Sendable {
   /// Starts the dump into `folder`, which must not exist.
   package func start(into folder: FilePath, messages: ToolMessages) throws -> ChildProcess {
     var arguments = [
-      "--dbname", access.connectionString(database: database, applicationName: "firn pg_dump"),
+      "--dbname", access.connectionString(database: database, applicationName: applicationName, options: ValueText.options),
       "--format=directory", "--jobs=\(jobs)", "--compress=0", "--no-sync", "--no-password",
       "--snapshot=\(snapshot)", "--lock-wait-timeout=\(lockWait.milliseconds)", "--file", folder.string,
     ]
     if !onlyTables.isEmpty { arguments += ["--data-only"] + onlyTables.map { "--table=\($0)" } }
     for pattern in excludedTableData { arguments += ["--exclude-table-data", pattern] }
     return try ChildProcess(tools.path("pg_dump"), arguments: arguments, environment: ToolAccess.environment) { messages.add($0) }
-  }
-
-  /// The schema of the database as SQL, of a snapshot or as it is.
-  package static func schema(of database: String, tools: ServerTools, access: ToolAccess) throws -> [UInt8] {
-    let messages = ToolMessages(tool: "pg_dump")
-    let result = try ProgramResult.run(
-      tools.path("pg_dump"),
-      ["--dbname", access.connectionString(database: database, applicationName: "firn pg_dump"), "--schema-only", "--no-password"],
-      environment: ToolAccess.environment)
-    result.errors.forEach(messages.add)
-    guard result.exitCode == 0 else { throw PostgresError.toolFailed(tool: "pg_dump", exitCode: result.exitCode, messages: messages.errors) }
-    return result.output
   }
 
   /// Roles, memberships and tablespaces as SQL.

@@ -22,13 +22,16 @@ package struct RestoreTool: Sendable {
   }
 
   /// Starts restoring some sections of the archive in `folder`. Never with `--create` or `--clean`.
-  package func start(_ sections: [Section], of folder: FilePath, messages: ToolMessages) throws -> ChildProcess {
-    let options = settings.map { "-c \($0.name)=\($0.value.replacing("\\", with: "\\\\").replacing(" ", with: "\\ "))" }.joined(separator: " ")
+  /// - Parameter list: a file with the entries to restore, in the form of `pg_restore --list`; nil for all.
+  package func start(_ sections: [Section], of folder: FilePath, list: FilePath?, messages: ToolMessages) throws -> ChildProcess {
+    let own = settings.map { "-c \($0.name)=\($0.value.replacing("\\", with: "\\\\").replacing(" ", with: "\\ "))" }
+    let options = ([ValueText.options] + own).joined(separator: " ")
     var arguments = [
       "--dbname", access.connectionString(database: database, applicationName: "firn pg_restore", options: options),
       "--format=directory", "--jobs=\(jobs)", "--exit-on-error", "--no-password", "--no-subscriptions",
     ]
     arguments += sections.map { "--section=\($0.rawValue)" }
+    if let list { arguments += ["--use-list", list.string] }
     arguments.append(folder.string)
     return try ChildProcess(tools.path("pg_restore"), arguments: arguments, environment: ToolAccess.environment) { messages.add($0) }
   }

@@ -62,18 +62,13 @@ package struct Manifest: Codable, Sendable {
   package struct Sequence: Codable, Sendable, Equatable {
     package var schema: String
     package var name: String
-    /// Nil where it was never used, or can't be read.
+    /// Where the archive sets it; nil where it was never used.
     package var lastValue: Int64?
-    package var increment: Int64
-    /// Whether it begins again at its end.
-    package var cycles: Bool
 
-    package init(schema: String, name: String, lastValue: Int64?, increment: Int64, cycles: Bool) {
+    package init(schema: String, name: String, lastValue: Int64?) {
       self.schema = schema
       self.name = name
       self.lastValue = lastValue
-      self.increment = increment
-      self.cycles = cycles
     }
   }
 
@@ -125,6 +120,8 @@ package struct Manifest: Codable, Sendable {
   package var tables: [Table] = []
   package var sequences: [Sequence] = []
   package var largeObjects: Int64 = 0
+  /// Tablespaces that tables and indexes name, besides the database's own.
+  package var tablespaces: [String] = []
   /// Plain bytes of the whole archive.
   package var bytes: Int64 = 0
   /// Bytes this snapshot added to the store.

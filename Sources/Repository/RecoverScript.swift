@@ -116,7 +116,7 @@ package enum RecoverScript {
     Go on with the tools of PostgreSQL $major or newer:
       psql -d postgres -f '$target/globals.sql'      # on a new server: roles and tablespaces (errors about what exists are harmless)
       createdb -T template0 NEWNAME
-      pg_restore --exit-on-error --jobs=2 -d NEWNAME '$target/archive'
+      PGOPTIONS='-c lc_monetary=C' pg_restore --exit-on-error --jobs=2 -d NEWNAME '$target/archive'
     The archive is of database $database; manifest.json beside this script tells its owner, locale and settings.
     END
     """#

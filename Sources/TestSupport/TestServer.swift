@@ -128,7 +128,7 @@ package final class TestServer: Sendable {
     try Folder.write(Array("*:*:*:*:\(escaped)\n".utf8), to: file)
     return [
       "PGHOST": "127.0.0.1", "PGPORT": "\(port)", "PGUSER": "postgres", "PGPASSFILE": file.string, "PGDATABASE": database,
-      "LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin", "PGOPTIONS": "-c client_min_messages=warning",
+      "LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin", "PGOPTIONS": "-c client_min_messages=warning -c statement_timeout=0 -c lock_timeout=0",
     ]
   }
 

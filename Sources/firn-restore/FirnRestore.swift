@@ -45,13 +45,14 @@ struct FirnRestore: FirnCommand {
     if common.json {
       try context.output(json: RestoreReport(result))
     } else {
+      for note in result.notes { context.tell("note: \(note)") }
       for warning in result.warnings { context.warn(warning) }
       context.output(result.database)
       context.tell(
         "restored \(place.id) as \(result.database): \(Quantity.count(Int64(result.tables))) tables, \(Quantity.count(result.rows)) rows, each table counted"
-          + (result.proven ? ", every byte and the schema compared" : "") + ", in \(Quantity.span(result.elapsed.inSeconds))")
+          + (result.proven ? ", every byte\(result.schemaCompared ? " and the schema" : "") compared" : "") + ", in \(Quantity.span(result.elapsed.inSeconds))")
     }
-    return result.manifest.complete ? .done : .doneWithWarnings
+    return result.warnings.isEmpty ? .done : .doneWithWarnings
   }
 }
 
@@ -66,6 +67,8 @@ private struct RestoreReport: Encodable {
   let tables: Int
   let rows: Int64
   let proven: Bool
+  let schemaCompared: Bool
+  let notes: [String]
   let warnings: [String]
   let peakMemoryBytes: Int64
 
@@ -79,12 +82,14 @@ private struct RestoreReport: Encodable {
     tables = result.tables
     rows = result.rows
     proven = result.proven
+    schemaCompared = result.schemaCompared
+    notes = result.notes
     warnings = result.warnings
     peakMemoryBytes = Host.peakMemory
   }
 
   enum CodingKeys: String, CodingKey {
-    case id, database, restoredAs, keptAs, seconds, downtimeSeconds, tables, rows, proven, warnings, peakMemoryBytes
+    case id, database, restoredAs, keptAs, seconds, downtimeSeconds, tables, rows, proven, schemaCompared, notes, warnings, peakMemoryBytes
   }
 
   // keptAs is there even where it says nothing.
@@ -99,6 +104,8 @@ private struct RestoreReport: Encodable {
     try container.encode(tables, forKey: .tables)
     try container.encode(rows, forKey: .rows)
     try container.encode(proven, forKey: .proven)
+    try container.encode(schemaCompared, forKey: .schemaCompared)
+    try container.encode(notes, forKey: .notes)
     try container.encode(warnings, forKey: .warnings)
     try container.encode(peakMemoryBytes, forKey: .peakMemoryBytes)
   }

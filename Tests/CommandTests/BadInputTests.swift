@@ -14,13 +14,13 @@ import Testing
 
   /// Runs a command that has to fail.
   private func expectFailure(
-    _ place: Workplace, _ status: Int32, _ words: String..., hint: Bool = true, _ run: (Workplace) throws -> CommandResult
+    _ place: Workplace, _ status: Int32, _ words: String..., run: (Workplace) throws -> CommandResult
   ) throws {
     let result = try run(place)
     #expect(result.status == status, "\(result)")
     #expect(result.output.isEmpty, "\(result)")
     for word in words { #expect(result.errors.contains(word), "\(word) in \(result)") }
-    if hint { #expect(result.errors.contains("hint: "), "\(result)") }
+    #expect(result.errors.contains("\nhint: "), "\(result)")
     #expect(!result.errors.contains(TestServer.password) && !result.errors.contains(TestServer.password.urlComponent))
     #expect(try place.leftovers().isEmpty)
   }
@@ -103,7 +103,7 @@ import Testing
     place.environment["FIRN_STORE"] = file.string
     try expectFailure(place, 9, "is a file") { try $0.snapshot() }
     place.environment["FIRN_STORE"] = "/proc/firn"
-    try expectFailure(place, 9, "/proc/firn", hint: true) { try $0.firn("init") }
+    try expectFailure(place, 9, "/proc/firn") { try $0.firn("init") }
 
     place.environment["FIRN_STORE"] = real.string
     let format = real.appending("firn.json")
@@ -149,8 +149,8 @@ import Testing
     let result = try place.snapshot("--json")
     #expect(result.status == 0, "\(result)")
     #expect(try result.json()["database"] as? String == made)
-    let copy = String(made.unicodeScalars.dropLast().map(Character.init)) + "2"
-    #expect(try place.run("firn-restore", ["--as", copy, "--prove", "--", made, "latest"]).status == 0)
+    let copy = String(made.dropLast()) + (made.last == "2" ? "3" : "2")
+    #expect(try place.run("firn-restore", ["--as=\(copy)", "--prove", "--", made, "latest"]).status == 0)
     #expect(try server.sql("SELECT count(*) FROM t", in: copy) == "10")
     #expect(try place.run("firn-verify", ["--read", "--", made]).status == 0)
     #expect(try filesByPath(under: place.store).keys.contains { $0.hasSuffix("/SHA256SUMS") && $0.split(separator: "/").count == 5 })
@@ -159,11 +159,11 @@ import Testing
 
   @Test func `wrong arguments and settings name what is wrong`() throws {
     let place = try workplace()
-    try expectFailure(place, 64, "--jobs", hint: false) { try $0.snapshot("--jobs", "0") }
-    try expectFailure(place, 64, "--lock-wait", hint: false) { try $0.snapshot("--lock-wait", "soon") }
-    try expectFailure(place, 64, "--tag", hint: false) { try $0.snapshot("--tag", "x") }
-    try expectFailure(place, 64, "Unknown option", hint: false) { try $0.snapshot("--fast") }
-    try expectFailure(place, 64, "--as", hint: false) { try $0.restore($0.database, "latest") }
+    try expectFailure(place, 64, "--jobs") { try $0.snapshot("--jobs", "0") }
+    try expectFailure(place, 64, "--lock-wait") { try $0.snapshot("--lock-wait", "soon") }
+    try expectFailure(place, 64, "--tag") { try $0.snapshot("--tag", "x") }
+    try expectFailure(place, 64, "unknown option") { try $0.snapshot("--fast") }
+    try expectFailure(place, 64, "--as") { try $0.restore($0.database, "latest") }
     let wrong = try place.folder.write("store: /tmp/x\njob: 3\n", to: "firn.yaml")
     try expectFailure(place, 78, "line 2", "job", "did you mean jobs?") { try $0.snapshot("--config", wrong.string) }
     try expectFailure(place, 78, "no file") { try $0.snapshot("--config", "/nowhere/firn.yaml") }

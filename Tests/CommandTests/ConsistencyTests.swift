@@ -63,11 +63,11 @@ import Testing
   }
 
   @Test func `has all rows of a table whose column's type changes across its start`() throws {
-    try overlap("ALTER TABLE precious ALTER COLUMN id TYPE bigint", rows: 1000)
+    try overlap("ALTER TABLE public.precious ALTER COLUMN id TYPE bigint", rows: 1000)
   }
 
   @Test func `has the rows put into a table that was truncated across its start`() throws {
-    try overlap("TRUNCATE precious; INSERT INTO precious SELECT g, 'new' FROM generate_series(1, 400) g", rows: 400)
+    try overlap("TRUNCATE public.precious; INSERT INTO public.precious SELECT g, 'new' FROM generate_series(1, 400) g", rows: 400)
   }
 
   @Test func `never lists a table as empty while it is rewritten again and again`() throws {

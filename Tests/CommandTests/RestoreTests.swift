@@ -36,6 +36,13 @@ import Testing
     #expect(try place.leftovers().isEmpty)
   }
 
+  /// Whether a database is being built from this place's snapshots, or was left.
+  private func unfinished(_ place: Workplace) throws -> Bool {
+    let ids = try place.listedSnapshots()
+    let comments = try place.server.sql("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname ~ '^firn_unfinished_'")
+    return ids.contains { comments.contains($0) }
+  }
+
   @Test func `refuses a name that is taken, and touches nothing`() throws {
     let place = try workplace()
     _ = try place.takeSnapshot()
@@ -129,37 +136,15 @@ import Testing
     upward.environment["DATABASE_URL"] = new.url("postgres")
     upward.environment["FIRN_PG_BIN"] = new.binaries.string
     let result = try upward.restore(place.database, "latest", "--as", "\(place.database)_up", "--prove")
-    #expect(result.status == 0, "\(result)")
+    // Done, yet the schemas of two versions can't be compared.
+    #expect(result.status == 3, "\(result)")
+    #expect(result.errors.contains("every byte compared") && result.errors.contains("schemas were not compared"))
     let oldest = try TestServer.system.get()
     guard oldest.major < 16 else { return }
     var downward = place
     downward.environment["DATABASE_URL"] = oldest.url("postgres")
     downward.environment["FIRN_PG_BIN"] = oldest.binaries.string
     #expect(try downward.restore(place.database, "latest", "--as", "\(place.database)_down").status == 6)
-  }
-
-  @Test func `a proof finds a single changed byte, and drops the copy`() throws {
-    let place = try workplace()
-    // What a row holds depends on where it is restored.
-    try place.sql("""
-      CREATE FUNCTION here() RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT current_database()::text';
-      CREATE TABLE moving (id int, at text GENERATED ALWAYS AS (here()) STORED);
-      CREATE VIEW v AS SELECT 1; INSERT INTO moving VALUES (1);
-      CREATE MATERIALIZED VIEW seen AS SELECT here() AS at;
-      """)
-    _ = try place.takeSnapshot()
-    // Columns that are generated are in no dump: this copy is right.
-    #expect(try place.restore(place.database, "latest", "--as", "\(place.database)_a", "--prove").status == 0)
-    // The server itself changes rows on their way in.
-    let second = try Workplace(on: place.server)
-    try second.sql("CREATE TABLE amounts (m money); INSERT INTO amounts VALUES ('$1.00'); CREATE TABLE t (id int)")
-    try second.server.sql("ALTER DATABASE \(second.database) SET lc_monetary = 'de_DE.UTF-8'")
-    _ = try second.takeSnapshot()
-    let result = try second.restore(second.database, "latest", "--as", "\(second.database)_b", "--prove")
-    if result.status != 0 {
-      #expect(result.status == 4 || result.status == 8)
-      #expect(try !second.server.databaseNames().contains("\(second.database)_b"))
-    }
   }
 
   @Test(arguments: [SIGINT, SIGTERM, SIGHUP]) func `ends cleanly when it is told to, in every phase`(_ signal: Int32) throws {
@@ -178,6 +163,7 @@ import Testing
         #expect(status == 128 + signal)
       }
       #expect(try !place.server.databaseNames().contains(copy), "step \(step)")
+      #expect(try !unfinished(place), "step \(step)")
       #expect(try place.leftovers().isEmpty, "step \(step)")
       #expect(children.allSatisfy { !ProcessTable.isAlive($0) }, "step \(step)")
     }
@@ -193,16 +179,22 @@ import Testing
     let lines = Monitor<[String]>([])
     let command = try place.start("firn-restore", ["app", "latest", "--as", "copy"]) { line in lines.update { $0.append(line) } }
     let deadline = ContinuousClock.now + .seconds(20)
-    while try !server.databaseNames().contains("copy"), ContinuousClock.now < deadline { Thread.sleep(forTimeInterval: 0.01) }
+    while try !server.databaseNames().contains(where: { $0.hasPrefix("firn_unfinished_") }), ContinuousClock.now < deadline {
+      Thread.sleep(forTimeInterval: 0.01)
+    }
     Thread.sleep(forTimeInterval: 0.3)
     server.crash()
     let status = command.wait()
     #expect(status == 8, "\(lines.current)")
-    #expect(lines.current.joined().contains("DROP DATABASE \"copy\""), "\(lines.current)")
+    #expect(lines.current.joined().contains("hint: when the server is back: DROP DATABASE \"firn_unfinished_"), "\(lines.current)")
     try server.start()
+    #expect(try !server.databaseNames().contains("copy"))
     #expect(try server.sql("SELECT count(*) FROM t", in: "app") == "150000")
     #expect(try place.leftovers().isEmpty)
-    let refused = try place.restore("app", "latest", "--as", "copy")
-    #expect(refused.status == 6)
+    // The next restore clears up after the one that died.
+    let next = try place.restore("app", "latest", "--as", "copy")
+    #expect(next.status == 0, "\(next)")
+    #expect(next.errors.contains("dropped firn_unfinished_"))
+    #expect(try server.databaseNames() == ["app", "copy", "postgres", "template0", "template1"])
   }
 }

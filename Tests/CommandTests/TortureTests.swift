@@ -25,11 +25,12 @@ import Testing
     let server = try version.server
     let name = "torture \"of'\(server.major)% \u{1F9CA}"
     let folder = try TemporaryFolder()
-    try server.psql(["-v", "db=\(name)", "-f", FirnProgram.projectFile("Tests/CommandTests/Torture/Database.sql").string], in: "postgres")
+    let locale = version == .system ? "LOCALE_PROVIDER icu ICU_LOCALE 'de-u-kn-true'" : ""
+    try server.psql(["-v", "db=\(name)", "-v", "locale=\(locale)", "-f", FirnProgram.projectFile("Tests/CommandTests/Torture/Database.sql").string], in: "postgres")
     for script in ["Schema", "Data"] {
       try server.psql(["-f", FirnProgram.projectFile("Tests/CommandTests/Torture/\(script).sql").string], in: name)
     }
-    // The packages of 16 and 18 from PyPI come without the contributed extensions.
+    // The servers 16 and 18 from PyPI are built without ICU and XML, and come without the contributed extensions.
     if version == .system { try server.psql(["-f", FirnProgram.projectFile("Tests/CommandTests/Torture/Extensions.sql").string], in: name) }
 
     let place = try Workplace(on: server, database: name)
@@ -43,7 +44,7 @@ import Testing
     #expect(try schema(server, copy) == schema(server, name))
     #expect(try properties(server, copy) == properties(server, name))
     let before = try tableDigests(server, name, folder.path("before"))
-    #expect(before.count > 40)
+    #expect(before.count >= 27)
     #expect(try tableDigests(server, copy, folder.path("after")) == before)
     #expect(try sequences(server, copy) == sequences(server, name))
     #expect(try largeObjects(server, copy) == largeObjects(server, name))

@@ -6,7 +6,6 @@ internal import SystemPackage
 
 /// Fills a new, empty database from a snapshot, and has what came to be in it counted.
 struct DatabaseFilling {
-  let server: Connection
   /// Of the new database.
   let settings: ConnectionSettings
   let manifest: Manifest
@@ -32,12 +31,24 @@ struct DatabaseFilling {
       settings: RestoreSettings.usual + sessionSettings)
     progress.tell("session settings: \(tool.settings.map { "\($0.name)=\($0.value)" }.joined(separator: " "))")
     let messages = ToolMessages(tool: "pg_restore")
+    let contents = try ArchiveContents(of: feeder.folder, tools: tools)
     progress.begin("restoring the schema")
-    try finish(tool.start([.preData], of: feeder.folder, messages: messages), failure, messages)
-    try load(tool, feeder, connection, failure, messages)
+    try finish(tool.start([.preData], of: feeder.folder, list: nil, messages: messages), failure, messages)
+    // Event triggers would run for what is still to be done, and may forbid it: they come last.
+    let hasEventTriggers = contents.entries.contains(where: \.isEventTrigger)
+    let lists = (all: work.path.appending("most.list"), last: work.path.appending("last.list"))
+    if hasEventTriggers {
+      try contents.writeList(to: lists.all) { !$0.isEventTrigger }
+      try contents.writeList(to: lists.last, where: \.isEventTrigger)
+    }
+    try load(tool, feeder, connection, failure, messages, list: hasEventTriggers ? lists.all : nil)
+    if hasEventTriggers {
+      try finish(tool.start([.preData, .postData], of: feeder.folder, list: lists.last, messages: messages), failure, messages)
+    }
     progress.begin("gathering statistics and counting rows")
-    try RestoreCount(settings: settings, manifest: manifest, jobs: jobs).run()
-    return messages.warnings.map { "pg_restore warns: \($0)" }
+    let unanalysed = try RestoreCount(settings: settings, manifest: manifest, jobs: jobs).run()
+    let subscriptions = contents.entries.filter(\.isSubscription).map { "not restored, as its slot belongs to the live database: \($0.text)" }
+    return messages.warnings.map { "pg_restore warns: \($0)" } + subscriptions + unanalysed
   }
 
   /// Waits for the end of a run of pg_restore.
@@ -54,7 +65,7 @@ struct DatabaseFilling {
 
   /// Rows, indexes, constraints.
   private func load(
-    _ tool: RestoreTool, _ feeder: ArchiveFeeder, _ connection: Connection, _ failure: FirstFailure, _ messages: ToolMessages
+    _ tool: RestoreTool, _ feeder: ArchiveFeeder, _ connection: Connection, _ failure: FirstFailure, _ messages: ToolMessages, list: FilePath?
   ) throws {
     progress.begin("restoring rows", expected: manifest.bytes)
     // Files of large objects are opened in a row, and no table holds their reader back.
@@ -63,7 +74,7 @@ struct DatabaseFilling {
     let held = manifest.tables.filter { large.contains($0.file) }
     // What is loaded through a partitioned table waits for that one, and reads its file before it comes to the partition.
     if !held.isEmpty { try connection.holdForFilling(held.map { $0.loadedThrough.map { ($0.schema, $0.name) } ?? ($0.schema, $0.name) }) }
-    let child = try tool.start([.data, .postData], of: feeder.folder, messages: messages)
+    let child = try tool.start([.data, .postData], of: feeder.folder, list: list, messages: messages)
     do {
       if !held.isEmpty {
         // Until its first COPY waits for us pg_restore looks at sizes; then it opens files.

@@ -9,14 +9,34 @@ struct RestoreCount {
   let manifest: Manifest
   let jobs: Int
 
+  /// - Returns: warnings.
   /// - Throws: `FirnError.restoredCopyDiffers`.
-  func run() throws {
-    let differences = try rowDifferences() + sequenceDifferences()
+  func run() throws -> [String] {
+    let unanalysed = Monitor<[String]>([])
+    let differences = try rowDifferences(unanalysed) + sequenceDifferences()
     if !differences.isEmpty { throw FirnError.restoredCopyDiffers(differences: differences) }
+    let connection = try Connection(settings, applicationName: "firn-restore")
+    for name in try connection.derivedRelations() { Self.gatherStatistics(of: [name], connection, unanalysed) }
+    return unanalysed.current
+  }
+
+  /// Where one table's statistics can't be gathered (a function in an index may fail), the others' are, and its rows are there.
+  private static func gatherStatistics(of tables: [QualifiedName], _ connection: Connection, _ failed: Monitor<[String]>) {
+    do {
+      try connection.vacuumAnalyze(tables)
+    } catch PostgresError.statementFailed(let message, _) {
+      if tables.count > 1 {
+        for table in tables { gatherStatistics(of: [table], connection, failed) }
+      } else {
+        failed.update { $0.append("no statistics of \(tables[0].schema).\(tables[0].name): \(message)") }
+      }
+    } catch {
+      // A lost connection shows when the rows are counted.
+    }
   }
 
   /// Vacuums, analyses and counts several tables at once, the largest first.
-  private func rowDifferences() throws -> [String] {
+  private func rowDifferences(_ unanalysed: Monitor<[String]>) throws -> [String] {
     let queue = Monitor(manifest.tables.sorted { $0.bytes < $1.bytes })
     let counted = Monitor<[Manifest.Table: Int64]>([:])
     let failure = FirstFailure()
@@ -27,7 +47,7 @@ struct RestoreCount {
           while failure.error == nil {
             let group = queue.update(Self.takeGroup)
             if group.isEmpty { break }
-            try connection.vacuumAnalyze(group.map { ($0.schema, $0.name) })
+            Self.gatherStatistics(of: group.map { QualifiedName(schema: $0.schema, name: $0.name) }, connection, unanalysed)
             for table in group {
               let rows = try connection.rowCount(schema: table.schema, table: table.name)
               counted.update { $0[table] = rows }
@@ -74,19 +94,14 @@ struct RestoreCount {
     return differences.sorted()
   }
 
-  /// Sequences are outside transactions: a restored one may be ahead of what its snapshot says, never behind.
+  /// Nobody has used the sequences of the new database: they stand where the archive sets them.
   private func sequenceDifferences() throws -> [String] {
-    let connection = try Connection(settings, applicationName: "firn-restore")
-    let restored = Dictionary(
-      try connection.sequences().map { ("\($0.schema).\($0.name)", $0) }, uniquingKeysWith: { first, _ in first })
+    let restored = try Connection(settings, applicationName: "firn-restore").sequenceValues()
     return manifest.sequences.compactMap { sequence in
       let name = "\(sequence.schema).\(sequence.name)"
-      guard let found = restored[name] else { return "sequence \(name) is missing" }
-      // One that begins again at its end may be anywhere.
-      guard let wanted = sequence.lastValue, !sequence.cycles else { return nil }
-      guard let value = found.lastValue else { return "sequence \(name) was never set instead of standing at \(wanted)" }
-      let isBehind = sequence.increment > 0 ? value < wanted : value > wanted
-      return isBehind ? "sequence \(name) stands at \(value), behind \(wanted)" : nil
+      guard let found = restored[QualifiedName(schema: sequence.schema, name: sequence.name)] else { return "sequence \(name) is missing" }
+      func text(_ value: Int64?) -> String { value.map { "\($0)" } ?? "its start" }
+      return found == sequence.lastValue ? nil : "sequence \(name) stands at \(text(found)) instead of \(text(sequence.lastValue))"
     }
   }
 }

@@ -26,63 +26,74 @@ package struct RestoreOperation {
     let tools = try ServerTools.find("pg_restore", major: server.serverMajor, configured: request.toolFolders)
     let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-restore of \(manifest.database)")
     defer { lock.release() }
-    let preflight = RestorePreflight(server: server, manifest: manifest, repository: repository, newName: request.newName)
-    let findings = try preflight.check()
-    let reader = try SnapshotReader(store: repository.store, manifest: manifest)
-    let files = try reader.files()
-    for table in manifest.tables where files[table.file] == nil {
-      throw RepositoryError.malformed(key: request.place.chunkTable, reason: "\(table.displayName) is missing")
-    }
     let work: WorkFolder
     do { work = try WorkFolder(in: request.workRoot) } catch {
       throw FirnError.noFolder(path: request.workRoot.string, reason: "\(error)")
     }
     defer { work.remove() }
+    var findings = try RestorePreflight(server: server, manifest: manifest, repository: repository, newName: request.newName).check()
+    findings.notes += try UnfinishedDatabase.clear(on: server)
+    let reader = try SnapshotReader(store: repository.store, manifest: manifest)
+    let files = try reader.files()
+    for table in manifest.tables where files[table.file] == nil {
+      throw RepositoryError.malformed(key: request.place.chunkTable, reason: "\(table.displayName) is missing")
+    }
 
-    for statement in findings.roleStatements { try server.execute(statement) }
-    let builder = DatabaseBuilder(server: server, properties: manifest.properties)
-    try server.execute(builder.createStatement(name: request.newName))
+    try server.executeTogether(findings.roleStatements)
+    let database = UnfinishedDatabase(for: request.newName, builder: DatabaseBuilder(server: server, properties: manifest.properties))
     do {
-      let filling = DatabaseFilling(
-        server: server, settings: server.settings.with(database: request.newName), manifest: manifest, reader: reader, files: files,
-        tools: tools, work: work, jobs: request.jobs, sessionSettings: request.sessionSettings, progress: progress)
+      try database.make(on: server, snapshot: manifest.id)
       var warnings = findings.warnings
-      warnings += try filling.run()
-      for statement in builder.finishingStatements(name: request.newName) { try server.execute(statement) }
+      let settings = server.settings.with(database: database.name)
+      warnings += try DatabaseFilling(
+        settings: settings, manifest: manifest, reader: reader, files: files, tools: tools, work: work, jobs: request.jobs,
+        sessionSettings: request.sessionSettings, progress: progress
+      ).run()
       if request.proves {
         progress.begin("proving", expected: manifest.bytes)
-        let proof = RestoreProof(
-          manifest: manifest, reader: reader, files: files, tools: tools, settings: server.settings.with(database: request.newName), work: work,
-          jobs: request.jobs, progress: progress)
-        warnings += try proof.run()
+        warnings += try RestoreProof(
+          manifest: manifest, reader: reader, files: files, tools: tools, settings: settings, work: work, jobs: request.jobs, progress: progress
+        ).run()
       }
+      try database.finish(on: server)
       return RestoreResult(
         manifest: manifest, database: request.newName, tables: manifest.tables.count, rows: manifest.rows,
-        elapsed: ContinuousClock.now - clock, warnings: warnings, proven: request.proves)
+        elapsed: ContinuousClock.now - clock, notes: findings.notes, warnings: warnings, proven: request.proves,
+        schemaCompared: request.proves && RestoreProof.comparesSchema(of: manifest, tools))
     } catch {
-      try discard(request.newName, after: error)
+      try discard(database, findings.madeRoles, after: error)
       throw error
     }
   }
 
-  /// The maintenance database of the server that was named.
+  /// A database of the server that was named from which others can be made: it need not be called `postgres`.
   private func connectToServer() throws -> Connection {
-    do {
-      return try Connection(request.settings.with(database: "postgres"), applicationName: "firn-restore")
-    } catch PostgresError.noSuchDatabase {
-      return try Connection(request.settings.with(database: "template1"), applicationName: "firn-restore")
+    var first: (any Error)?
+    for name in ["postgres", "template1", request.settings.database].compactMap(\.self) {
+      do {
+        return try Connection(request.settings.with(database: name), applicationName: "firn-restore")
+      } catch let error as PostgresError {
+        first = first ?? error
+        switch error {
+        case .noSuchDatabase, .cannotConnect: continue
+        default: throw error
+        }
+      }
     }
+    throw first ?? FirnError.noDatabaseNamed
   }
 
-  /// Drops the new database. An interruption must not keep it from being dropped.
-  private func discard(_ name: String, after error: any Error) throws {
+  /// Drops the new database and the roles made for it. An interruption must not keep them from being dropped.
+  private func discard(_ database: UnfinishedDatabase, _ roles: [String], after cause: any Error) throws {
     Interruption.clear()
     progress.begin("dropping the unfinished database")
     do {
       // The connection of before may be what failed.
-      try connectToServer().dropDatabase(name)
-    } catch let failure {
-      throw FirnError.leftBehind(database: name, reason: "\(failure)", cause: "\(error)")
+      let server = try connectToServer()
+      try server.dropDatabase(database.name)
+      try server.executeTogether(roles.map { "DROP ROLE IF EXISTS \(Connection.identifier($0))" })
+    } catch {
+      throw LeftBehind(database: database.name, roles: roles, reason: error, cause: cause)
     }
   }
 }

@@ -7,6 +7,9 @@ struct RestorePreflight {
   /// What has to be done first, and what the operator should know.
   struct Findings {
     var roleStatements: [String] = []
+    var madeRoles: [String] = []
+    var notes: [String] = []
+    /// What won't be as it was.
     var warnings: [String] = []
   }
 
@@ -18,19 +21,7 @@ struct RestorePreflight {
   /// - Throws: `FirnError.refused` with every reason at once.
   func check() throws -> Findings {
     var findings = Findings()
-    var reasons: [String] = []
-    try reasons += nameReasons()
-    if server.serverMajor < manifest.versions.serverMajor {
-      reasons.append(
-        "the snapshot is of PostgreSQL \(manifest.versions.server), this server is \(try server.versionText()): restore into \(manifest.versions.serverMajor) or newer"
-      )
-    }
-    if !(try server.mayCreateDatabases()) { reasons.append("role \(server.user) may not create databases") }
-    try reasons += extensionReasons(&findings)
-    let spaces = try server.tablespaceNames()
-    if !spaces.contains(manifest.properties.tablespace) { reasons.append("there is no tablespace \(manifest.properties.tablespace)") }
-    if manifest.properties.localeProvider == "b" && server.serverMajor < 17 { reasons.append("the builtin locale provider needs PostgreSQL 17") }
-    try reasons += roleReasons(&findings)
+    let reasons = try nameReasons() + versionReasons() + extensionReasons(&findings) + placeReasons() + roleReasons(&findings)
     if !manifest.complete {
       findings.warnings += manifest.incompleteReasons.map { "the snapshot is incomplete: \($0)" }
     }
@@ -47,6 +38,15 @@ struct RestorePreflight {
     return try server.databaseExists(newName) ? ["database \(newName) exists: a restore never goes into an existing one"] : []
   }
 
+  private func versionReasons() throws -> [String] {
+    let major = manifest.versions.serverMajor
+    return server.serverMajor >= major
+      ? []
+      : [
+        "the snapshot is of PostgreSQL \(manifest.versions.server), this server is \(try server.versionText()): restore into \(major) or newer"
+      ]
+  }
+
   private func extensionReasons(_ findings: inout Findings) throws -> [String] {
     let available = try server.availableExtensions()
     var reasons: [String] = []
@@ -56,29 +56,48 @@ struct RestorePreflight {
         continue
       }
       if !versions.contains(wanted.version) {
-        findings.warnings.append(
+        findings.notes.append(
           "extension \(wanted.name) was of version \(wanted.version), this server has \(versions.sorted().joined(separator: ", "))")
       }
     }
     return reasons
   }
 
+  /// Tablespaces and locales.
+  private func placeReasons() throws -> [String] {
+    let spaces = try server.tablespaceNames()
+    let wanted = [manifest.properties.tablespace] + manifest.tablespaces
+    var reasons = Set(wanted).subtracting(spaces).sorted().map { "there is no tablespace \($0)" }
+    switch manifest.properties.localeProvider {
+    case "b" where server.serverMajor < 17: reasons.append("the builtin locale provider needs PostgreSQL 17")
+    case "i" where try !server.hasICU(): reasons.append("the database's collation is of ICU, which this server is built without")
+    default: break
+    }
+    return reasons
+  }
+
   private func roleReasons(_ findings: inout Findings) throws -> [String] {
+    var reasons: [String] = []
+    if try !server.mayCreateDatabases() { reasons.append("role \(server.user) may not create databases") }
     let existing = try server.roleNames()
     let properties = manifest.properties
+    if existing.contains(properties.owner), try !server.mayActAs(properties.owner) {
+      reasons.append("role \(server.user) is no member of \(properties.owner), who owns the database: it can make none for it")
+    }
     let named = manifest.roles + [properties.owner] + (properties.grants ?? []).compactMap(\.grantee) + properties.settings.compactMap(\.role)
     let missing = Set(named).subtracting(existing)
-    guard !missing.isEmpty else { return [] }
+    guard !missing.isEmpty else { return reasons }
     let stored = try repository.store.read(manifest.place.globals, limit: 1 << 28)
     let script = GlobalsScript(String(decoding: try ZstdDecompressor().decompressAll(stored, limit: 1 << 28), as: UTF8.self))
-    let (statements, made) = script.statements(making: missing, existing: existing)
-    let unknown = missing.subtracting(made)
-    var reasons = unknown.sorted().map { "role \($0) does not exist, and the snapshot's globals don't tell how to make it" }
+    let made = script.roles(toMake: missing, existing: existing)
+    let unknown = missing.subtracting(made.map(\.name))
+    reasons += unknown.sorted().map { "role \($0) does not exist, and the snapshot's globals don't tell how to make it" }
     if try !made.isEmpty && !server.isSuperuser() {
-      reasons.append("roles \(made.sorted().joined(separator: ", ")) do not exist, and \(server.user) is not a superuser who could make them")
+      reasons.append("roles \(made.map(\.name).joined(separator: ", ")) do not exist, and \(server.user) is not a superuser who could make them")
     }
-    findings.roleStatements = statements
-    if reasons.isEmpty { findings.warnings.append("made missing roles: \(made.sorted().joined(separator: ", "))") }
+    findings.madeRoles = made.map(\.name)
+    findings.roleStatements = made.flatMap(\.statements)
+    findings.notes += made.map { "made role \($0.name)\($0.isSuperuser ? ", a SUPERUSER as it was" : "")" }
     return reasons
   }
 }

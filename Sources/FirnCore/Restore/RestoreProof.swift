@@ -16,6 +16,9 @@ struct RestoreProof {
   let jobs: Int
   let progress: WorkProgress
 
+  /// Whether both schemas are written by pg_dump of one major version: another writes the same otherwise.
+  static func comparesSchema(of manifest: Manifest, _ tools: ServerTools) -> Bool { tools.major == manifest.versions.serverMajor }
+
   /// - Returns: what could not be compared.
   /// - Throws: `FirnError.restoredCopyDiffers`.
   func run() throws -> [String] {
@@ -31,7 +34,7 @@ struct RestoreProof {
     let contents = try ArchiveContents(of: folder, tools: tools)
     var differences = try compare(contents, seen, transaction.tables) + comparePartitions(dump)
     var notes: [String] = []
-    if tools.major == manifest.versions.serverMajor {
+    if Self.comparesSchema(of: manifest, tools) {
       differences += try compareSchemas(with: folder)
     } else {
       notes.append("the schemas were not compared: PostgreSQL \(manifest.versions.serverMajor) and \(tools.major) write them differently")
@@ -43,18 +46,27 @@ struct RestoreProof {
   private func compare(
     _ contents: ArchiveContents, _ seen: [String: StreamedFile], _ tables: [UInt32: DumpedTable]
   ) throws -> [String] {
-    var restored: [String: StreamedFile] = [:]
+    var restored: [QualifiedName: StreamedFile] = [:]
     for entry in contents.entries where entry.isTableData {
-      if let table = tables[entry.oid] { restored["\(table.schema.keyComponent).\(table.name.keyComponent)"] = seen[entry.file] }
+      if let table = tables[entry.oid] { restored[QualifiedName(schema: table.schema, name: table.name)] = seen[entry.file] }
     }
     var differences: [String] = []
     for table in manifest.tables {
-      let found = restored.removeValue(forKey: "\(table.schema.keyComponent).\(table.name.keyComponent)")
+      let found = restored.removeValue(forKey: QualifiedName(schema: table.schema, name: table.name))
       if table.loadedThrough != nil && found != nil { continue }
       if found?.digest.description != table.sha256 { differences.append("\(table.displayName): its bytes differ") }
     }
-    differences += restored.keys.sorted().map { "\($0): not in the snapshot" }
-    return differences
+    differences += restored.keys.map { "\($0.schema).\($0.name): not in the snapshot" }.sorted()
+    return differences + largeObjectDifferences(seen)
+  }
+
+  /// The file of a large object is named for its id, which a restore keeps.
+  private func largeObjectDifferences(_ seen: [String: StreamedFile]) -> [String] {
+    let before = files.values.filter { $0.name.hasPrefix("blob_") }
+    var differences = before.filter { seen[$0.name]?.digest != $0.digest }.map { "large object \($0.name.dropFirst(5).dropLast(4)): its bytes differ" }
+    let added = Set(seen.keys.filter { $0.hasPrefix("blob_") }).subtracting(before.map(\.name))
+    differences += added.map { "large object \($0.dropFirst(5).dropLast(4)): not in the snapshot" }
+    return differences.sorted()
   }
 
   /// Partitions among which a restore may have moved rows: all rows of all partitions together, in any order.

@@ -30,7 +30,11 @@ package struct RestoreResult: Sendable {
   package let tables: Int
   package let rows: Int64
   package let elapsed: Duration
+  /// What the operator should know.
+  package let notes: [String]
   /// What is not as it was, though nothing failed.
   package let warnings: [String]
   package let proven: Bool
+  /// Whether the proof could compare the schemas.
+  package let schemaCompared: Bool
 }

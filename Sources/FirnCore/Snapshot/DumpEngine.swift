@@ -40,7 +40,8 @@ package struct DumpEngine {
   }
 
   /// - Throws: `PostgresError.toolFailed` where pg_dump failed, else what the store or the system threw first.
-  package func run(_ dump: DumpTool) throws -> Outcome {
+  /// - Parameter watch: asked now and then by this thread; throws where the dump can't go on.
+  package func run(_ dump: DumpTool, watch: @escaping () throws -> Void) throws -> Outcome {
     let failure = FirstFailure()
     let packer = ObjectPacker(
       store: repository.store, format: repository.format, registry: registry, threads: processorCount, failure: failure)
@@ -71,7 +72,7 @@ package struct DumpEngine {
     }
 
     let messages = ToolMessages(tool: "pg_dump")
-    DumpSupervision(follower: follower, failure: failure, spoolCap: spoolCap, progress: progress).run(dump, messages: messages)
+    DumpSupervision(follower: follower, failure: failure, spoolCap: spoolCap, progress: progress, watch: watch).run(dump, messages: messages)
     for thread in threads { thread.join() }
     try packer.finish()
     return outcome.update { outcome in

@@ -10,6 +10,10 @@ struct DumpSupervision {
   /// Bytes that may lie unread in the spool.
   let spoolCap: Int64
   let progress: WorkProgress
+  /// Asked now and then; throws where the dump can't go on.
+  var watch: () throws -> Void = {}
+
+  private static let watchInterval: Duration = .milliseconds(250)
 
   /// Returns when pg_dump has ended and the follower knows it. What went wrong is recorded.
   func run(_ dump: DumpTool, messages: ToolMessages) {
@@ -25,8 +29,13 @@ struct DumpSupervision {
 
   private func supervise(_ child: ChildProcess) -> Int32 {
     var isStopped = false
+    var watched = ContinuousClock.now
     while child.exitCode() == nil {
       if let signal = Interruption.signal { failure.record(Interruption(signal: signal)) }
+      if ContinuousClock.now - watched > Self.watchInterval {
+        failure.capture(watch)
+        watched = .now
+      }
       if failure.error != nil {
         child.terminate()
         break

@@ -73,6 +73,17 @@ package final class ExportTransaction {
     return ExportTransaction(connection: connection, tables: tables, snapshot: snapshot)
   }
 
+  /// A change waits for our locks, and the dump, to which none of them belongs, waits behind the change: neither would end.
+  package struct Deadlock: Error {
+    package let holder: String
+  }
+
+  /// - Throws: `Deadlock`.
+  package func check(dump applicationName: String) throws {
+    guard try connection.isStuckBehindUs(applicationName) else { return }
+    throw Deadlock(holder: try connection.sessionsInTheWay().first ?? "a session")
+  }
+
   /// What was rewritten while the dump ran; the dump counts only where this is nil.
   package func rewritten() throws -> String? { try connection.rewrittenRelations().first }
 

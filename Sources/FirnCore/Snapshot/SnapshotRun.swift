@@ -40,10 +40,12 @@ struct SnapshotRun {
     progress.begin("dumping", expected: parent?.bytes ?? facts.size)
     let outcome: DumpEngine.Outcome
     do {
-      outcome = try engine.run(
-        DumpTool(
-          tools: tools, access: access, database: connection.database, jobs: request.jobs, snapshot: transaction.snapshot,
-          lockWait: request.lockWait, excludedTableData: request.excludedTableData))
+      let dump = DumpTool(
+        tools: tools, access: access, database: connection.database, jobs: request.jobs, snapshot: transaction.snapshot,
+        lockWait: request.lockWait, excludedTableData: request.excludedTableData)
+      outcome = try engine.run(dump) { try transaction.check(dump: dump.applicationName) }
+    } catch let stuck as ExportTransaction.Deadlock {
+      return .changed("\(stuck.holder); the dump waited behind it")
     } catch let error as PostgresError {
       // A change that waits for our locks keeps pg_dump's workers from theirs: let it pass, then dump again.
       if case .toolFailed = error, (try? connection.someoneWaitsForUs()) == true {
@@ -58,8 +60,8 @@ struct SnapshotRun {
   private struct Facts {
     var database: DatabaseFacts
     var extensions: [ExtensionFacts]
-    var sequences: [SequenceFacts]
     var roles: [String]
+    var tablespaces: [String]
     var leftOut: LeftOut
     var largeObjects: Int64
     var lsn: String?
@@ -70,8 +72,8 @@ struct SnapshotRun {
   /// All that the catalogues say, within the snapshot that is dumped.
   private func gatherFacts() throws -> Facts {
     Facts(
-      database: try connection.databaseFacts(), extensions: try connection.extensions(), sequences: try connection.sequences(),
-      roles: try connection.rolesInUse(), leftOut: try connection.leftOut(), largeObjects: try connection.largeObjectCount(),
+      database: try connection.databaseFacts(), extensions: try connection.extensions(), roles: try connection.rolesInUse(),
+      tablespaces: try connection.tablespacesInUse(), leftOut: try connection.leftOut(), largeObjects: try connection.largeObjectCount(),
       lsn: try connection.logPosition(), systemIdentifier: try connection.systemIdentifier(), size: try connection.databaseSize())
   }
 
@@ -110,8 +112,10 @@ struct SnapshotRun {
     manifest.systemIdentifier = facts.systemIdentifier
     manifest.lsn = facts.lsn
     manifest.extensions = facts.extensions.map { .init(name: $0.name, version: $0.version, schema: $0.schema) }
-    manifest.sequences = facts.sequences.map { .init(schema: $0.schema, name: $0.name, lastValue: $0.lastValue, increment: $0.increment, cycles: $0.cycles) }
+    manifest.sequences = try contents.sequenceValues(scratch: scratch).map { .init(schema: $0.key.schema, name: $0.key.name, lastValue: $0.value) }
+      .sorted { ($0.schema, $0.name) < ($1.schema, $1.name) }
     manifest.roles = facts.roles
+    manifest.tablespaces = facts.tablespaces
     manifest.tables = tables
     manifest.largeObjects = facts.largeObjects
     manifest.bytes = outcome.bytes
@@ -170,6 +174,7 @@ struct SnapshotRun {
       + some("invalid indexes are not in a dump", left.invalidIndexes)
       + some("rows of foreign tables are not in a dump", left.foreignTables)
       + some("rows of tables that belong to an extension are not in a dump", left.extensionTables)
+      + some("values of sequences that belong to an extension are not in a dump", left.extensionSequences)
       + some("rows of unlogged tables are not on a standby", left.unloggedTables)
       + outcome.warnings.map { "pg_dump warns: \($0)" }
   }

@@ -36,14 +36,6 @@ package struct ExtensionFacts: Sendable {
   package let schema: String
 }
 
-package struct SequenceFacts: Sendable {
-  package let schema: String
-  package let name: String
-  package let lastValue: Int64?
-  package let increment: Int64
-  package let cycles: Bool
-}
-
 extension Connection {
   /// Of the database we are connected to.
   package func databaseFacts() throws -> DatabaseFacts {
@@ -102,12 +94,23 @@ extension Connection {
     ).map { ExtensionFacts(name: $0[0] ?? "", version: $0[1] ?? "", schema: $0[2] ?? "") }
   }
 
-  package func sequences() throws -> [SequenceFacts] {
-    try rows("SELECT schemaname, sequencename, last_value, increment_by, cycle FROM pg_catalog.pg_sequences ORDER BY 1, 2").map {
-      SequenceFacts(
-        schema: $0[0] ?? "", name: $0[1] ?? "", lastValue: $0[2].flatMap { Int64($0) }, increment: Int64($0[3] ?? "") ?? 1,
-        cycles: $0[4] == "t")
+  /// Every sequence with its last value; nil where it was never used.
+  package func sequenceValues() throws -> [QualifiedName: Int64?] {
+    var values: [QualifiedName: Int64?] = [:]
+    for row in try rows("SELECT schemaname, sequencename, last_value FROM pg_catalog.pg_sequences") {
+      values[QualifiedName(schema: row[0] ?? "", name: row[1] ?? "")] = .some(row[2].flatMap { Int64($0) })
     }
+    return values
+  }
+
+  /// Tablespaces of tables, indexes and materialized views, but for the database's own.
+  package func tablespacesInUse() throws -> [String] {
+    try rows(
+      """
+      SELECT DISTINCT t.spcname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_tablespace t ON t.oid = c.reltablespace
+      WHERE c.oid >= 16384 ORDER BY 1
+      """
+    ).compactMap { $0[0] }
   }
 
   /// Roles that own anything in this database or are named in a privilege of it.

@@ -11,12 +11,7 @@ package struct DumpedTable: Hashable, Sendable {
   /// A member of an extension: dumped only where the extension says so.
   package let isExtensionMember: Bool
   /// The partitioned table its rows are loaded through: a restore may put them in another partition.
-  package let loadedThrough: Root?
-
-  package struct Root: Hashable, Sendable {
-    package let schema: String
-    package let name: String
-  }
+  package let loadedThrough: QualifiedName?
 
   package var identifier: String { "\(Connection.identifier(schema)).\(Connection.identifier(name))" }
 }
@@ -26,8 +21,8 @@ package struct LeftOut: Sendable {
   package var invalidIndexes: [String] = []
   package var foreignTables: [String] = []
   package var extensionTables: [String] = []
+  package var extensionSequences: [String] = []
   package var unloggedTables: [String] = []
-  package var subscriptions: [String] = []
 }
 
 extension Connection {
@@ -131,6 +126,18 @@ extension Connection {
     }
   }
 
+  /// Whether a session of that name waits for one that waits for us.
+  package func isStuckBehindUs(_ applicationName: String) throws -> Bool {
+    // Within a transaction the first look at pg_stat_activity would be repeated for ever.
+    try execute("SELECT pg_catalog.pg_stat_clear_snapshot()")
+    return try value(
+      """
+      SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a, pg_catalog.unnest(pg_catalog.pg_blocking_pids(a.pid)) b
+        WHERE a.application_name = $1 AND a.wait_event_type = 'Lock' AND b <> pg_catalog.pg_backend_pid()
+          AND pg_catalog.pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids(b)))
+      """, [applicationName]) == "t"
+  }
+
   package func leftOut() throws -> LeftOut {
     func names(_ sql: String) throws -> [String] { try rows(sql).compactMap { $0[0] } }
     var left = LeftOut()
@@ -152,6 +159,14 @@ extension Connection {
       WHERE c.relkind = 'r' AND NOT c.oid = ANY (coalesce(e.extconfig, '{}')) AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
       """)
     left.extensionTables = try members.filter { try value("SELECT EXISTS (SELECT FROM \($0))") == "t" }
+    left.extensionSequences = try names(
+      """
+      SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'
+        JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+      WHERE c.relkind = 'S' AND NOT c.oid = ANY (coalesce(e.extconfig, '{}')) AND CASE
+        WHEN pg_catalog.has_sequence_privilege(c.oid, 'USAGE, SELECT') THEN pg_catalog.pg_sequence_last_value(c.oid) IS NOT NULL END
+      """)
     return left
   }
 

@@ -72,8 +72,54 @@ extension Connection {
   package func commit() throws { try execute("COMMIT") }
 
   /// Removes dead rows of the load, marks pages as all visible, and gathers statistics.
-  package func vacuumAnalyze(_ tables: [(schema: String, name: String)]) throws {
+  package func vacuumAnalyze(_ tables: [QualifiedName]) throws {
     let list = tables.map { "\(Self.identifier($0.schema)).\(Self.identifier($0.name))" }.joined(separator: ", ")
     try execute("VACUUM (ANALYZE) \(list)")
+  }
+
+  /// Materialized views and partitioned tables: no dump has rows of them, yet they have statistics.
+  package func derivedRelations() throws -> [QualifiedName] {
+    try rows(
+      """
+      SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE (c.relkind = 'm' AND c.relispopulated OR c.relkind = 'p' AND NOT c.relispartition)
+        AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' ORDER BY 1, 2
+      """
+    ).map { QualifiedName(schema: $0[0] ?? "", name: $0[1] ?? "") }
+  }
+
+  /// Whether this role may act as another, as making a database for it demands.
+  package func mayActAs(_ role: String) throws -> Bool {
+    try value("SELECT pg_catalog.pg_has_role($1, 'MEMBER')", [role]) == "t"
+  }
+
+  package func hasICU() throws -> Bool { try value("SELECT EXISTS (SELECT FROM pg_catalog.pg_collation WHERE collprovider = 'i')") == "t" }
+
+  /// The databases whose names begin with a prefix, and their comments.
+  package func databases(namedWith prefix: String) throws -> [(name: String, comment: String?)] {
+    try rows(
+      """
+      SELECT datname, pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database
+      WHERE pg_catalog.starts_with(datname, $1) ORDER BY 1
+      """, [prefix]
+    ).map { ($0[0] ?? "", $0[1]) }
+  }
+
+  /// Ends the sessions of others in a database.
+  package func endSessions(in database: String) throws {
+    _ = try rows(
+      "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = $1 AND pid <> pg_catalog.pg_backend_pid()",
+      [database])
+  }
+
+  /// Runs statements as one: all of them or none.
+  package func executeTogether(_ statements: [String]) throws {
+    guard !statements.isEmpty else { return }
+    do {
+      try execute((["BEGIN"] + statements + ["COMMIT"]).joined(separator: ";\n"))
+    } catch {
+      try? execute("ROLLBACK")
+      throw error
+    }
   }
 }

@@ -125,7 +125,8 @@ package final class LocalStore: Store {
   }
 
   package func create(_ bytes: [UInt8], at key: StoreKey) throws -> Bool {
-    try translated(key) {
+    do { try Folder.make(root) } catch { throw StoreError.unreachable(location: location, reason: error.description) }
+    return try translated(key) {
       let target = path(key)
       let folder = target.removingLastComponent()
       let passing = temporaryName(in: folder)

@@ -4,16 +4,16 @@ SET statement_timeout = 0;
 SET search_path = public;
 INSERT INTO lookup VALUES ('two', 2), ('three', 3), (E'tab\there', -1);
 INSERT INTO everything (quantity, feeling, place, places, window_of, windows, dates, loud, data, small, yes, amount, money, single, double,
-    moment, local, day, clock, clock_zone, length, net, block, card, bits, many_bits, document, binary_document, page, search, question,
+    moment, local, day, clock, clock_zone, length, net, block, card, bits, many_bits, document, binary_document, search, question,
     identity, log, grid, texts, shape, round, path, fixed, short, long)
   VALUES
   (1, 'it''s "ok"', (1.5, 'NaN', 'a,"b"\c'), ARRAY[(1, 2, NULL)::point3, (NULL, 'Infinity', '')::point3], '[1.5,2.5)', '{[1,2),(3,4]}', '[2024-01-01,2024-02-01)',
     'LOUD', '\x000a0d5c2e00ff', 'x', true, 'NaN', '$12.34', 'Infinity', '-Infinity', 'infinity', '-infinity', '4713-01-01 BC', '24:00:00', '23:59:59.999999-15:59',
     '-178000000 years', '::1/64', '10.0.0.0/8', '08:00:2b:01:02:03', B'10101', B'', '{"a": 1, "a": 2,  "b":null}', '{"n": 1e400, "u": "\u00e9"}',
-    '<a>&amp;</a>', 'a:1A fat:2B', 'a & !b', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '16/B374D848', '{{1,2},{3,NULL}}', '{"a,b","\"",NULL,"NULL",""}',
+    'a:1A fat:2B', 'a & !b', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '16/B374D848', '{{1,2},{3,NULL}}', '{"a,b","\"",NULL,"NULL",""}',
     '((0,0),(1,1),(1,0))', '<(0,0),1e300>', '[(0,0),(1,1)]', 'pad', 'short', E'\\. \n\\.\n\r\t\b\f\v\\N'),
   (2, '', NULL, '{}', 'empty', '{}', NULL, '', '', '', false, '1e-10', '-$0.01', '1e-45', '5e-324', '4713-01-01 00:00:00+00 BC', '294276-12-31', 'infinity', '00:00', '00:00+00',
-    '1 year -1 day 00:00:00.000001', '0.0.0.0/0', '::/0', '00:00:00:00:00:00', B'00000', B'1', 'null', '"\\"', '', '', '', '00000000-0000-0000-0000-000000000000', '0/0', '{}', '{}',
+    '1 year -1 day 00:00:00.000001', '0.0.0.0/0', '::/0', '00:00:00:00:00:00', B'00000', B'1', 'null', '"\\"', '', '', '00000000-0000-0000-0000-000000000000', '0/0', '{}', '{}',
     '((0,0))', '<(0,0),0>', '((0,0))', '', '', '');
 INSERT INTO everything DEFAULT VALUES;
 INSERT INTO everything (quantity, data, long) SELECT g, sha512(g::text::bytea), repeat(md5(g::text), 50) FROM generate_series(2, 3000) g;

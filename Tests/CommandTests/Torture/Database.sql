@@ -8,7 +8,7 @@ BEGIN
 END $$;
 GRANT torture_group TO torture_reader;
 
-CREATE DATABASE :"db" OWNER "torture owner" TEMPLATE template0 ENCODING UTF8 LOCALE_PROVIDER icu ICU_LOCALE 'de-u-kn-true'
+CREATE DATABASE :"db" OWNER "torture owner" TEMPLATE template0 ENCODING UTF8 :locale
   LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8' CONNECTION LIMIT 50;
 COMMENT ON DATABASE :"db" IS E'It''s "a" \\ comment\nof two lines';
 REVOKE CONNECT, TEMPORARY ON DATABASE :"db" FROM PUBLIC;

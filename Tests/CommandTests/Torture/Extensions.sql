@@ -1,8 +1,11 @@
--- What needs PostgreSQL's contributed extensions.
+-- What needs a server that is built with everything, and PostgreSQL's contributed extensions.
 SET default_transaction_read_only = off;
 SET statement_timeout = 0;
 SET search_path = public;
 CREATE SCHEMA ext;
+CREATE COLLATION "numeric" (provider = icu, locale = 'en-u-kn-true', deterministic = false);
+CREATE TABLE pages (id int, title text COLLATE "numeric" UNIQUE, page xml);
+INSERT INTO pages VALUES (1, 'a10', '<a>&amp;</a>'), (2, 'a9', '<?xml version="1.0"?><b/>'), (3, NULL, 'no element');
 CREATE EXTENSION pg_trgm;
 CREATE EXTENSION pgcrypto SCHEMA ext;
 CREATE EXTENSION hstore SCHEMA ext;

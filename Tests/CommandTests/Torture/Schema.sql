@@ -15,7 +15,6 @@ CREATE DOMAIN positive AS int NOT NULL DEFAULT 1 CHECK (VALUE > 0);
 CREATE DOMAIN shout AS text COLLATE "C" CONSTRAINT loud CHECK (VALUE = upper(VALUE));
 CREATE TYPE point3 AS (x float8, y float8, label text COLLATE "C");
 CREATE TYPE span AS RANGE (subtype = float8, subtype_diff = float8mi, multirange_type_name = spans);
-CREATE COLLATION "numeric" (provider = icu, locale = 'en-u-kn-true', deterministic = false);
 CREATE COLLATION backwards FROM "C";
 
 -- Functions that rely on the search path of whoever calls them.
@@ -54,9 +53,9 @@ CREATE TABLE everything (
   data bytea,
   small "char", yes bool, amount numeric(30, 10), money money, single float4, double float8,
   moment timestamptz, local timestamp, day date, clock time, clock_zone timetz, length interval,
-  net inet, block cidr, card macaddr, bits bit(5), many_bits varbit, document json, binary_document jsonb, page xml,
+  net inet, block cidr, card macaddr, bits bit(5), many_bits varbit, document json, binary_document jsonb,
   search tsvector, question tsquery, identity uuid, log pg_lsn, grid int[][], texts text[], shape polygon, round circle, path path,
-  fixed char(10), short varchar(7) COLLATE "C", long text COLLATE "numeric",
+  fixed char(10), short varchar(7) COLLATE "C", long text COLLATE "de_DE.utf8",
   PRIMARY KEY (id), UNIQUE (other) DEFERRABLE INITIALLY DEFERRED, CHECK (quantity < 1000000) NO INHERIT,
   EXCLUDE USING gist (dates WITH &&) WHERE (dates IS NOT NULL)
 );

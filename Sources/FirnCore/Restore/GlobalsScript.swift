@@ -1,0 +1,140 @@
+internal import Foundation
+/// Finds in a globals file the statements that make given roles.
+package struct GlobalsScript: Sendable {
+  /// A role, and what makes it as it was.
+  package struct Role: Sendable, Equatable {
+    package let name: String
+    package let isSuperuser: Bool
+    package let statements: [String]
+  }
+
+  /// Statements without their semicolons, in order.
+  package let statements: [String]
+
+  /// Splits at semicolons outside quotes; comments and lines for psql fall away.
+  package init(_ sql: String) {
+    var statements: [String] = []
+    var current = ""
+    var quote: Character?
+    for line in sql.split(separator: "\n", omittingEmptySubsequences: false) {
+      if quote == nil && current.isEmpty && (line.hasPrefix("--") || line.hasPrefix("\\")) { continue }
+      for character in line {
+        if let open = quote {
+          if character == open { quote = nil }
+        } else if character == "'" || character == "\"" {
+          quote = character
+        } else if character == ";" {
+          statements.append(current.trimmed)
+          current = ""
+          continue
+        }
+        current.append(character)
+      }
+      if !current.isEmpty { current.append("\n") }
+    }
+    self.statements = statements.filter { !$0.isEmpty }
+  }
+
+  /// The roles to make, with those they are members of, as far as the file has them. Roles that exist are changed in nothing:
+  /// they become members of none.
+  package func roles(toMake wanted: Set<String>, existing: Set<String>) -> [Role] {
+    let parsed = statements.map(Statement.init)
+    var wanted = wanted
+    while true {
+      let more = parsed.compactMap { statement -> String? in
+        guard case .grant(let role, let member) = statement, wanted.contains(member), !existing.contains(role) else { return nil }
+        return role
+      }
+      if wanted.isSuperset(of: more) { break }
+      wanted.formUnion(more)
+    }
+    var made: [String: Role] = [:]
+    var order: [String] = []
+    for (statement, text) in zip(parsed, statements) {
+      guard case .create(let name) = statement, wanted.contains(name), made[name] == nil else { continue }
+      order.append(name)
+      made[name] = Role(name: name, isSuperuser: false, statements: [text])
+    }
+    for (statement, text) in zip(parsed, statements) {
+      switch statement {
+      case .change(let name, let isSuperuser):
+        guard let role = made[name] else { continue }
+        made[name] = Role(name: name, isSuperuser: role.isSuperuser || isSuperuser, statements: role.statements + [text])
+      case .grant(let role, let member):
+        guard let known = made[member], made[role] != nil || existing.contains(role) else { continue }
+        // Who granted it may not exist here.
+        let grant = text.range(of: " GRANTED BY ").map { String(text[..<$0.lowerBound]) } ?? text
+        made[member] = Role(name: member, isSuperuser: known.isSuperuser, statements: known.statements + [grant])
+      case .create, .other: break
+      }
+    }
+    // Every role is there before one becomes a member of another.
+    let creations = order.compactMap { made[$0] }
+    guard let first = creations.first else { return [] }
+    let all = Role(name: first.name, isSuperuser: first.isSuperuser, statements: creations.map { $0.statements[0] } + first.statements.dropFirst())
+    return [all] + creations.dropFirst().map { Role(name: $0.name, isSuperuser: $0.isSuperuser, statements: Array($0.statements.dropFirst())) }
+  }
+
+  private enum Statement {
+    case create(String)
+    case change(String, isSuperuser: Bool)
+    case grant(role: String, member: String)
+    case other
+
+    init(_ text: String) {
+      var words = Words(text)
+      switch (words.next(), words.next()) {
+      case ("CREATE", "ROLE"): self = words.next().map { .create($0) } ?? .other
+      case ("ALTER", "ROLE"):
+        guard let name = words.next() else { self = .other; return }
+        self = .change(name, isSuperuser: words.next() == "WITH" && words.next() == "SUPERUSER")
+      case ("COMMENT", "ON"):
+        guard words.next() == "ROLE", let name = words.next() else { self = .other; return }
+        self = .change(name, isSuperuser: false)
+      case ("GRANT", let role?):
+        guard words.next() == "TO", let member = words.next() else { self = .other; return }
+        self = .grant(role: role, member: member)
+      default: self = .other
+      }
+    }
+  }
+}
+
+/// The words of a statement, quoted identifiers without their quotes.
+private struct Words {
+  private var rest: Substring
+
+  init(_ statement: String) { rest = statement[...] }
+
+  mutating func next() -> String? {
+    rest = rest.drop { $0.isWhitespace }
+    guard rest.first == "\"" else {
+      let word = rest.prefix { !$0.isWhitespace }
+      rest = rest.dropFirst(word.count)
+      return word.isEmpty ? nil : String(word)
+    }
+    var word = ""
+    var place = rest.index(after: rest.startIndex)
+    while place < rest.endIndex {
+      let after = rest.index(after: place)
+      if rest[place] == "\"" {
+        guard after < rest.endIndex, rest[after] == "\"" else {
+          rest = rest[after...]
+          return word
+        }
+        word.append("\"")
+        place = rest.index(after: after)
+      } else {
+        word.append(rest[place])
+        place = after
+      }
+    }
+    return nil
+  }
+}
+
+extension String {
+  fileprivate var trimmed: String {
+    String(drop { $0.isWhitespace }.reversed().drop { $0.isWhitespace }.reversed())
+  }
+}
