@@ -32,13 +32,14 @@ let package = Package(
     command("firn"), command("firn-snapshot"), command("firn-verify"), command("firn-restore"), command("firn-prune"),
     .executableTarget(name: "sample-data"),
 
-    .target(name: "TestSupport", dependencies: ["Platform", "Postgres", "Repository", system()]),
-    .testTarget(name: "PlatformTests", dependencies: ["Platform", "Postgres", "TestSupport", system()]),
-    .testTarget(name: "RetentionTests", dependencies: ["Retention"]),
+    .target(name: "TestSupport", dependencies: ["Digests", "Platform", "Postgres", "Repository", system()]),
+    .testTarget(name: "UnitTests", dependencies: ["CommandSupport", "FirnCore", "Platform", "Postgres", "TestSupport", system()]),
+    .testTarget(name: "RetentionTests", dependencies: ["Retention", "TestSupport"]),
     .testTarget(
       name: "RepositoryTests", dependencies: ["Compression", "Digests", "Platform", "Repository", "TestSupport", system()]),
     .testTarget(
-      name: "CommandTests", dependencies: ["FirnCore", "Platform", "Postgres", "Repository", "TestSupport", system()]),
+      name: "CommandTests", dependencies: ["FirnCore", "Platform", "Postgres", "Repository", "TestSupport", system()],
+      exclude: ["Torture"]),
   ]
 )
 

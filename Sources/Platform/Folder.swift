@@ -17,17 +17,16 @@ package struct FileStatus: Sendable {
 
 /// Operations on names in the file system.
 package enum Folder {
-  /// Makes the folder and those above it that are missing, mode 0700.
+  /// Makes the folder and those above it that are missing, mode 0700. Others may be making, or removing, the same ones.
   package static func make(_ path: FilePath) throws(SystemError) {
-    let failed = unsafe path.withPlatformString { unsafe mkdir($0, 0o700) } != 0
-    guard failed else { return }
-    let number = errno
-    if number == ENOENT {
+    var number: Int32 = 0
+    for _ in 0..<10 {
+      if unsafe path.withPlatformString({ unsafe mkdir($0, 0o700) }) == 0 { return }
+      number = errno
+      guard number == ENOENT else { break }
       let parent = path.removingLastComponent()
-      if parent != path, try status(of: parent, followingLinks: true) == nil {
-        try make(parent)
-        return try make(path)
-      }
+      guard parent != path, !parent.isEmpty else { break }
+      try make(parent)
     }
     if number == EEXIST, let status = try status(of: path, followingLinks: true), status.kind == .folder { return }
     throw SystemError("make folder", path.string, number: number == EEXIST ? ENOTDIR : number)

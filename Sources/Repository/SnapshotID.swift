@@ -35,6 +35,15 @@ package struct SnapshotID: Hashable, Comparable, Sendable, Codable, CustomString
     try container.encode(description)
   }
 
+  /// When it started, in seconds since 1970.
+  package var startedAt: Int64 {
+    let digits = description.utf8.prefix(15).filter { $0 != UInt8(ascii: "T") }.map { Int($0) - 0x30 }
+    func number(_ start: Int, _ length: Int) -> Int { digits[start..<(start + length)].reduce(0) { $0 * 10 + $1 } }
+    let parts = DateComponents(
+      year: number(0, 4), month: number(4, 2), day: number(6, 2), hour: number(8, 2), minute: number(10, 2), second: number(12, 2))
+    return Int64(Calendar.utc.date(from: parts)?.timeIntervalSince1970 ?? 0)
+  }
+
   /// `date` in UTC as `20261122T020000Z`.
   package static func stamp(_ date: Date) -> String {
     let parts = Calendar.utc.dateComponents([.year, .month, .day, .hour, .minute, .second], from: date)

@@ -12,7 +12,9 @@ package struct CommandResult: Sendable, CustomStringConvertible {
 
   /// The JSON object on standard output.
   package func json() throws -> [String: Any] {
-    guard let object = try JSONSerialization.jsonObject(with: Data(output.utf8)) as? [String: Any] else { throw Unavailable("no JSON object: \(self)") }
+    guard let object = try JSONSerialization.jsonObject(with: Data(output.utf8)) as? [String: Any] else {
+      throw Unavailable("no JSON object: \(self)")
+    }
     return object
   }
 }

@@ -17,18 +17,29 @@ struct FirnPrune: FirnCommand {
     discussion: "Prints what it would do. Only --apply removes anything. The newest complete snapshot is never removed.")
 
   @Argument(help: "The database, or SOURCE/DATABASE; else all of the store, each by itself.") var database: String?
-  @Option(help: ArgumentHelp("Keep the newest so many complete snapshots.", valueName: "n")) var keepLast: Int
+  @Option(help: ArgumentHelp("Keep the newest so many complete snapshots.", valueName: "n")) var keepLast = 0
+  @Option(help: ArgumentHelp("Keep the newest of each of so many days (UTC).", valueName: "n")) var keepDaily = 0
+  @Option(help: ArgumentHelp("Keep the newest of each of so many weeks, from Monday on.", valueName: "n")) var keepWeekly = 0
+  @Option(help: ArgumentHelp("Keep the newest of each of so many months.", valueName: "n")) var keepMonthly = 0
+  @Option(help: ArgumentHelp("Keep the newest of each of so many years.", valueName: "n")) var keepYearly = 0
   @Flag(help: "Remove what the plan says.") var apply = false
   @OptionGroup var common: CommonOptions
 
+  private var policy: RetentionPolicy {
+    RetentionPolicy(keepLast: keepLast, keepDaily: keepDaily, keepWeekly: keepWeekly, keepMonthly: keepMonthly, keepYearly: keepYearly)
+  }
+
   func validate() throws {
-    if keepLast < 1 { throw ValidationError("--keep-last takes a number from 1 on: one snapshot is always kept") }
+    for (name, count) in [("last", keepLast), ("daily", keepDaily), ("weekly", keepWeekly), ("monthly", keepMonthly), ("yearly", keepYearly)] {
+      if count < 0 { throw ValidationError("--keep-\(name) takes a number from 0 on") }
+    }
+    if !policy.keepsAnything { throw ValidationError("say what to keep, such as --keep-last 7 or --keep-daily 7 --keep-weekly 4") }
   }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let repository = try context.repository()
     let places = try database.map { try repository.catalog.database(named: $0) } ?? repository.catalog.snapshots()
-    let operation = PruneOperation(repository: repository, policy: RetentionPolicy(keepLast: keepLast))
+    let operation = PruneOperation(repository: repository, policy: policy)
     let outcome = try operation.run(on: places, apply: apply) { plans, freed in
       if !common.json { show(plans, freed, context) }
     }

@@ -50,7 +50,8 @@ struct FirnRestore: FirnCommand {
       context.output(result.database)
       context.tell(
         "restored \(place.id) as \(result.database): \(Quantity.count(Int64(result.tables))) tables, \(Quantity.count(result.rows)) rows, each table counted"
-          + (result.proven ? ", every byte\(result.schemaCompared ? " and the schema" : "") compared" : "") + ", in \(Quantity.span(result.elapsed.inSeconds))")
+          + (result.proven ? ", every byte\(result.schemaCompared ? " and the schema" : "") compared" : "")
+          + ", in \(Quantity.span(result.elapsed.inSeconds))")
     }
     return result.warnings.isEmpty ? .done : .doneWithWarnings
   }

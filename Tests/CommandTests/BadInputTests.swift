@@ -50,7 +50,8 @@ import Testing
 
   @Test func `Rails' parameters are left out, and said to be`() throws {
     var place = try workplace()
-    place.environment["DATABASE_URL"] = place.server.url(place.database).replacing("postgresql://", with: "postgis://")
+    place.environment["DATABASE_URL"] =
+      place.server.url(place.database).replacing("postgresql://", with: "postgis://")
       + "?pool=5&prepared_statements=false&checkout_timeout=5&sslmode=prefer&schema=public&encoding=unicode"
     let result = try place.snapshot()
     #expect(result.status == 0, "\(result)")
@@ -64,7 +65,8 @@ import Testing
     var weak = place
     weak.environment["DATABASE_URL"] = place.server.url(place.database, user: role, password: "abc")
     try expectFailure(weak, 6, "public.t", "pg_read_all_data") { try $0.snapshot("--source", "s") }
-    try place.sql("""
+    try place.sql(
+      """
       GRANT SELECT ON t TO \(role); ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY one ON t USING (id = 1);
       """)
     try expectFailure(weak, 8, "row-level security", "t") { try $0.snapshot("--source", "s") }
@@ -88,7 +90,9 @@ import Testing
     let place = try workplace()
     let other = try TestServer.version18.get()
     var away = place
-    away.environment["DATABASE_URL"] = try { try other.sql("CREATE DATABASE \(place.database)"); return other.url(place.database) }()
+    away.environment["DATABASE_URL"] = try {
+      try other.sql("CREATE DATABASE \(place.database)"); return other.url(place.database)
+    }()
     away.environment["FIRN_PG_BIN"] = place.server.binaries.string
     try expectFailure(away, 8, "no pg_dump of PostgreSQL 18", "--pg-bin") { try $0.snapshot() }
     #expect(try away.snapshot("--pg-bin", other.binaries.string).status == 0)
@@ -180,7 +184,8 @@ import Testing
     #expect(result.output == "0", "\(result)")
     #expect(try place.listedSnapshots().count == 1)
     let pipe = try Workplace.run(
-      "/bin/sh", ["-c", "{ \"$1\"; echo $? >\"$2\"; } | true; cat \"$2\"", "sh", FirnProgram.path("firn-snapshot").string, place.folder.path("status").string],
+      "/bin/sh",
+      ["-c", "{ \"$1\"; echo $? >\"$2\"; } | true; cat \"$2\"", "sh", FirnProgram.path("firn-snapshot").string, place.folder.path("status").string],
       environment: place.environment)
     #expect(pipe.output == "0", "\(pipe)")
     #expect(try place.listedSnapshots().count == 2)

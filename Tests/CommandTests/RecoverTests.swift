@@ -45,14 +45,16 @@ import Testing
   @Test func `gives the same database back, from the first night and from the thirtieth`() throws {
     let server = try TestServer.system.get()
     let place = try Workplace(on: server)
-    try place.sql("""
+    try place.sql(
+      """
       CREATE TABLE t AS SELECT g id, md5(g::text) || repeat('x', g % 40) body FROM generate_series(1, 60000) g;
       CREATE TABLE files AS SELECT g id, sha512(g::text::bytea) data FROM generate_series(1, 5000) g;
       SELECT lo_from_bytea(0, decode(repeat('00ff0a5c', 50000), 'hex')), lo_from_bytea(0, '');
       """)
     let first = (id: try place.takeSnapshot(), wanted: try place.sql(Self.digest))
     for night in 2...30 {
-      try place.sql("""
+      try place.sql(
+        """
         UPDATE t SET body = md5(body || \(night)) WHERE id % 200 = \(night);
         INSERT INTO t SELECT \(night * 100_000) + g, md5((g + \(night))::text) FROM generate_series(1, 300) g;
         """)

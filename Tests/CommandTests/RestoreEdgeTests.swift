@@ -9,7 +9,8 @@ import Testing
 @Suite struct `A restore gets right` {
   /// Snapshots a database made by `sql`, restores it with proof, and gives the copy's name.
   @discardableResult private func thereAndBack(
-    _ sql: String, on server: TestServer? = nil, expecting status: Int32 = 0, check: (Workplace, String, CommandResult) throws -> Void = { _, _, _ in }
+    _ sql: String, on server: TestServer? = nil, expecting status: Int32 = 0,
+    check: (Workplace, String, CommandResult) throws -> Void = { _, _, _ in }
   ) throws -> Workplace {
     let place = try Workplace(on: try server ?? TestServer.system.get())
     try place.sql(sql)
@@ -23,12 +24,14 @@ import Testing
   }
 
   @Test func `names with dots, that look alike when joined`() throws {
-    try thereAndBack(#"""
+    try thereAndBack(
+      #"""
       CREATE SCHEMA a; CREATE SCHEMA "a.b";
       CREATE TABLE "a.b".c (id int); CREATE TABLE a."b.c" (id int); INSERT INTO a."b.c" VALUES (1);
       CREATE SEQUENCE "a.b".s; CREATE SEQUENCE a."b.s"; SELECT setval('"a.b".s', 100), setval('a."b.s"', 5);
       CREATE SEQUENCE a."odd 'q' \ ""s"""; SELECT setval('a."odd ''q'' \ ""s"""', 7, false);
-      """#) { (place, copy, _) throws in
+      """#
+    ) { (place, copy, _) throws in
       #expect(try place.server.sql("SELECT last_value FROM a.\"b.s\"", in: copy) == "5")
     }
   }
@@ -61,19 +64,22 @@ import Testing
   }
 
   @Test func `statistics that can't be gathered, which is no reason to throw the rows away`() throws {
-    try thereAndBack("""
+    try thereAndBack(
+      """
       CREATE FUNCTION inner_f(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1';
       CREATE FUNCTION outer_f(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN inner_f($1); END $$;
       CREATE TABLE t (a text, b text); INSERT INTO t VALUES ('x', 'y'); CREATE TABLE other AS SELECT 1 id;
       CREATE STATISTICS st ON (outer_f(a)), b FROM t;
-      """, expecting: 3) { (place, copy, result) throws in
+      """, expecting: 3
+    ) { (place, copy, result) throws in
       #expect(result.errors.contains("no statistics of public.t"), "\(result)")
       #expect(try place.server.sql("SELECT a FROM t", in: copy) == "x")
     }
   }
 
   @Test func `event triggers that forbid what a restore has to do`() throws {
-    try thereAndBack("""
+    try thereAndBack(
+      """
       CREATE TABLE t AS SELECT g id FROM generate_series(1, 1000) g;
       CREATE MATERIALIZED VIEW a AS SELECT count(*) n FROM t; CREATE MATERIALIZED VIEW b AS SELECT n FROM a; CREATE MATERIALIZED VIEW c AS SELECT n FROM b;
       CREATE FUNCTION frozen() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'ddl frozen: %', tg_tag; END $$;
@@ -82,17 +88,22 @@ import Testing
       COMMENT ON EVENT TRIGGER at_start IS 'not now';
       CREATE EVENT TRIGGER at_end ON ddl_command_end EXECUTE FUNCTION frozen();
       ALTER EVENT TRIGGER at_start ENABLE;
-      """) { (place, copy, _) throws in
+      """
+    ) { (place, copy, _) throws in
       #expect(try place.server.sql("SELECT n FROM c", in: copy) == "1000")
-      #expect(try place.server.sql("SELECT string_agg(evtname || evtenabled::text, ',' ORDER BY evtname) FROM pg_event_trigger", in: copy) == "at_endO,at_startO")
+      #expect(
+        try place.server.sql("SELECT string_agg(evtname || evtenabled::text, ',' ORDER BY evtname) FROM pg_event_trigger", in: copy)
+          == "at_endO,at_startO")
     }
   }
 
   @Test func `values whose text depends on settings, on a server that has others`() throws {
     let odd = try TestServer(
       binaries: try TestServer.binaries(at: 0),
-      settings: ["timezone=Asia/Tokyo", "bytea_output=escape", "lc_monetary=de_DE.UTF-8", "intervalstyle=sql_standard", "array_nulls=off",
-        "datestyle=German", "extra_float_digits=-5", "statement_timeout=50ms", "lock_timeout=1"])
+      settings: [
+        "timezone=Asia/Tokyo", "bytea_output=escape", "lc_monetary=de_DE.UTF-8", "intervalstyle=sql_standard", "array_nulls=off",
+        "datestyle=German", "extra_float_digits=-5", "statement_timeout=50ms", "lock_timeout=1",
+      ])
     let values = """
       SET default_transaction_read_only = off; SET statement_timeout = 0;
       CREATE TABLE t (z timestamptz, b bytea, m money, i interval, a text[], f float8, d date);
@@ -131,7 +142,8 @@ import Testing
   @Test func `roles that exist, which it changes in nothing`() throws {
     let source = try TestServer(binaries: try TestServer.binaries(at: 0))
     let target = try TestServer(binaries: try TestServer.binaries(at: 0))
-    try source.sql("""
+    try source.sql(
+      """
       CREATE ROLE powerful; CREATE ROLE bob; CREATE ROLE grantor SUPERUSER; CREATE ROLE absent; GRANT powerful TO bob; GRANT powerful TO absent;
       CREATE DATABASE app OWNER powerful;
       """)
@@ -150,7 +162,8 @@ import Testing
     let source = try TestServer(binaries: try TestServer.binaries(at: 0))
     let target = try TestServer(binaries: try TestServer.binaries(at: 0))
     try source.sql("CREATE ROLE owner; CREATE DATABASE app OWNER owner")
-    try source.sql("""
+    try source.sql(
+      """
       CREATE FUNCTION fine(int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT true'; CREATE TABLE t (id int CHECK (fine(id))); INSERT INTO t VALUES (1);
       CREATE OR REPLACE FUNCTION fine(int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT false';
       """, in: "app")
@@ -199,7 +212,8 @@ import Testing
     let server = try TestServer.system.get()
     let place = try Workplace(on: server)
     let (owner, weak) = ("owner_\(place.database)", "weak_\(place.database)")
-    try place.sql("""
+    try place.sql(
+      """
       CREATE ROLE \(owner); CREATE ROLE \(weak) LOGIN CREATEDB PASSWORD 'abc'; ALTER ROLE \(weak) SET default_transaction_read_only = on;
       ALTER DATABASE \(place.database) OWNER TO \(owner); ALTER SCHEMA public OWNER TO \(owner);
       """)

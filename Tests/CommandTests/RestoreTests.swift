@@ -8,7 +8,8 @@ import Testing
 @Suite struct `firn-restore --as` {
   private func workplace(rows: Int = 20000) throws -> Workplace {
     let place = try Workplace(on: TestServer.system.get())
-    try place.sql("""
+    try place.sql(
+      """
       CREATE TABLE users (id serial PRIMARY KEY, email text NOT NULL UNIQUE);
       CREATE TABLE posts (id serial PRIMARY KEY, user_id int REFERENCES users, body text);
       INSERT INTO users (email) SELECT 'u' || g || '@example.org' FROM generate_series(1, 500) g;
@@ -73,7 +74,8 @@ import Testing
   @Test func `drops the new database where a constraint can't be made again`() throws {
     let place = try workplace()
     // Legal now, and not when it is restored: what the check calls has changed.
-    try place.sql("""
+    try place.sql(
+      """
       CREATE FUNCTION fine(text) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT true';
       CREATE TABLE checked (body text CHECK (fine(body))); INSERT INTO checked VALUES ('bad');
       CREATE OR REPLACE FUNCTION fine(text) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT false';
@@ -91,7 +93,8 @@ import Testing
   @Test func `makes missing roles from the snapshot, passwords and memberships too`() throws {
     let source = try TestServer(binaries: try TestServer.binaries(at: 0))
     let target = try TestServer(binaries: try TestServer.binaries(at: 0))
-    try source.sql(#"""
+    try source.sql(
+      #"""
       CREATE ROLE "app; owner" LOGIN PASSWORD 'geheim;''x'; CREATE ROLE readers; CREATE ROLE reader IN ROLE readers;
       ALTER ROLE reader SET work_mem = '7MB'; COMMENT ON ROLE reader IS 'reads; only';
       CREATE DATABASE app OWNER "app; owner"; REVOKE CONNECT ON DATABASE app FROM PUBLIC; GRANT CONNECT ON DATABASE app TO readers;

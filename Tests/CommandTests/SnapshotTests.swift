@@ -37,7 +37,8 @@ import Testing
 
   @Test func `counts rows whose values hold every character that COPY escapes`() throws {
     let place = try workplace()
-    try place.sql(#"""
+    try place.sql(
+      #"""
       CREATE TABLE odd (a text, b bytea);
       INSERT INTO odd VALUES (E'a\nb\\.\n\t\r', '\x0a0d00'), (E'\\.', NULL), (NULL, NULL), ('', ''), (E'\n\n\n', '\x5c2e0a');
       CREATE TABLE no_columns (); INSERT INTO no_columns DEFAULT VALUES; INSERT INTO no_columns DEFAULT VALUES;
@@ -88,7 +89,8 @@ import Testing
 
   @Test func `marks a snapshot incomplete for what was left out, and says what`() throws {
     let place = try workplace()
-    try place.sql("""
+    try place.sql(
+      """
       CREATE EXTENSION postgres_fdw;
       CREATE SERVER away FOREIGN DATA WRAPPER postgres_fdw;
       CREATE FOREIGN TABLE afar (id int) SERVER away;
@@ -109,7 +111,8 @@ import Testing
 
   @Test func `tells of rows that belong to an extension and are in no dump`() throws {
     let place = try workplace()
-    try place.sql("""
+    try place.sql(
+      """
       CREATE EXTENSION hstore; CREATE TABLE members (id int); INSERT INTO members VALUES (1);
       ALTER EXTENSION hstore ADD TABLE members;
       """)
@@ -122,7 +125,8 @@ import Testing
     let place = try workplace()
     let role = "warned_\(place.database)"
     // A role that is no superuser may not dump subscriptions, which pg_dump warns of.
-    try place.sql("""
+    try place.sql(
+      """
       CREATE ROLE \(role) LOGIN PASSWORD 'x y'; CREATE TABLE t (id int); INSERT INTO t VALUES (1); GRANT pg_read_all_data TO \(role);
       CREATE SUBSCRIPTION far CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false, slot_name = NONE, enabled = false);
       """)

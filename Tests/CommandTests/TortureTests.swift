@@ -26,7 +26,8 @@ import Testing
     let name = "torture \"of'\(server.major)% \u{1F9CA}"
     let folder = try TemporaryFolder()
     let locale = version == .system ? "LOCALE_PROVIDER icu ICU_LOCALE 'de-u-kn-true'" : ""
-    try server.psql(["-v", "db=\(name)", "-v", "locale=\(locale)", "-f", FirnProgram.projectFile("Tests/CommandTests/Torture/Database.sql").string], in: "postgres")
+    try server.psql(
+      ["-v", "db=\(name)", "-v", "locale=\(locale)", "-f", FirnProgram.projectFile("Tests/CommandTests/Torture/Database.sql").string], in: "postgres")
     for script in ["Schema", "Data"] {
       try server.psql(["-f", FirnProgram.projectFile("Tests/CommandTests/Torture/\(script).sql").string], in: name)
     }

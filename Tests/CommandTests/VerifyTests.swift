@@ -8,7 +8,8 @@ import Testing
   /// Two nights of one database.
   private func workplace() throws -> Workplace {
     let place = try Workplace(on: TestServer.system.get())
-    try place.sql("""
+    try place.sql(
+      """
       CREATE TABLE large AS SELECT g id, md5(g::text) || md5((g * 7)::text) x FROM generate_series(1, 40000) g;
       CREATE TABLE small (id int, body text); INSERT INTO small VALUES (1, 'one'), (2, 'two');
       """)

@@ -49,7 +49,7 @@ package struct PruneOperation {
     for place in places { databases["\(place.source.keyComponent)/\(place.database.keyComponent)", default: []].append(place) }
     return try databases.sorted { $0.key < $1.key }.flatMap { _, places in
       let snapshots = try places.map { place in
-        RetainedSnapshot(id: place.id, isComplete: try isComplete(place))
+        RetainedSnapshot(id: place.id, startedAt: place.id.startedAt, isComplete: try isComplete(place))
       }
       let byID = Dictionary(places.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
       return policy.plan(for: snapshots).decisions.compactMap { decision in byID[decision.id].map { Plan(place: $0, decision: decision) } }

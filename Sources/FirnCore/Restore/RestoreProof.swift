@@ -63,7 +63,9 @@ struct RestoreProof {
   /// The file of a large object is named for its id, which a restore keeps.
   private func largeObjectDifferences(_ seen: [String: StreamedFile]) -> [String] {
     let before = files.values.filter { $0.name.hasPrefix("blob_") }
-    var differences = before.filter { seen[$0.name]?.digest != $0.digest }.map { "large object \($0.name.dropFirst(5).dropLast(4)): its bytes differ" }
+    var differences = before.filter { seen[$0.name]?.digest != $0.digest }.map {
+      "large object \($0.name.dropFirst(5).dropLast(4)): its bytes differ"
+    }
     let added = Set(seen.keys.filter { $0.hasPrefix("blob_") }).subtracting(before.map(\.name))
     differences += added.map { "large object \($0.dropFirst(5).dropLast(4)): not in the snapshot" }
     return differences.sorted()

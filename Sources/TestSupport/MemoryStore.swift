@@ -1,0 +1,118 @@
+internal import Platform
+package import Repository
+package import SystemPackage
+
+/// A store in memory that knows what a power cut would leave, and can be told to fail.
+package final class MemoryStore: Store {
+  private struct File: Sendable {
+    var bytes: [UInt8]
+    /// What is on the disk: nil for nothing.
+    var durable: [UInt8]?
+  }
+
+  private struct State: Sendable {
+    var files: [StoreKey: File] = [:]
+    var operations = 0
+    var failure: (at: Int, error: StoreError)?
+    var clock = 0.0
+  }
+
+  private let state = Monitor(State())
+
+  package init() {}
+
+  package var location: String { "memory" }
+
+  /// Operations so far.
+  package var operations: Int { state.current.operations }
+
+  /// Lets the operation of that number, and all after it, fail.
+  package func fail(at operation: Int, with error: StoreError) { state.update { $0.failure = (operation, error) } }
+  package func mend() { state.update { $0.failure = nil } }
+
+  /// What was not flushed is lost: the names may have stayed, and the bytes not.
+  package func cutPower(keepsNames: Bool) {
+    state.update { state in
+      for (key, file) in state.files {
+        if let durable = file.durable {
+          state.files[key] = File(bytes: durable, durable: durable)
+        } else if keepsNames {
+          state.files[key] = File(bytes: [], durable: [])
+        } else {
+          state.files[key] = nil
+        }
+      }
+      state.failure = nil
+    }
+  }
+
+  /// Changes a file's bytes behind everyone's back.
+  package func damage(_ key: StoreKey, _ body: (inout [UInt8]) -> Void) {
+    state.update { state in
+      guard var file = state.files[key] else { return }
+      body(&file.bytes)
+      file.durable = file.bytes
+      state.files[key] = file
+    }
+  }
+
+  private func step<Result>(_ body: (inout State) throws -> Result) throws -> Result {
+    try state.update { state in
+      state.operations += 1
+      state.clock += 1
+      if let failure = state.failure, state.operations >= failure.at { throw failure.error }
+      return try body(&state)
+    }
+  }
+
+  package func read(_ key: StoreKey, limit: Int) throws -> [UInt8] {
+    try step { state in
+      guard let file = state.files[key] else { throw StoreError.missing(key) }
+      guard file.bytes.count <= limit else { throw StoreError.tooLarge(key) }
+      return file.bytes
+    }
+  }
+
+  package func read(_ key: StoreKey, from offset: Int64, count: Int) throws -> [UInt8] {
+    try step { state in
+      guard let file = state.files[key] else { throw StoreError.missing(key) }
+      guard file.bytes.count >= Int(offset) + count else { throw StoreError.truncated(key) }
+      return Array(file.bytes[Int(offset)..<(Int(offset) + count)])
+    }
+  }
+
+  package func write(_ bytes: [UInt8], to key: StoreKey, durability: Durability) throws {
+    try step { state in
+      let before = state.files[key]?.durable
+      state.files[key] = File(bytes: bytes, durable: durability == .immediate ? bytes : before)
+    }
+  }
+
+  package func write(contentsOf file: FilePath, to key: StoreKey) throws {
+    try write(try Folder.contents(of: file, limit: 1 << 30), to: key, durability: .deferred)
+  }
+
+  package func create(_ bytes: [UInt8], at key: StoreKey) throws -> Bool {
+    try step { state in
+      guard state.files[key] == nil else { return false }
+      state.files[key] = File(bytes: bytes, durable: bytes)
+      return true
+    }
+  }
+
+  package func list(_ prefix: String) throws -> [StoreEntry] {
+    try step { state in
+      state.files.filter { $0.key.hasPrefix(prefix) }.map { StoreEntry(key: $0.key, size: Int64($0.value.bytes.count), modified: state.clock) }
+        .sorted { $0.key < $1.key }
+    }
+  }
+
+  package func size(of key: StoreKey) throws -> Int64? { try step { $0.files[key].map { Int64($0.bytes.count) } } }
+  package func delete(_ keys: [StoreKey]) throws { try step { state in for key in keys { state.files[key] = nil } } }
+
+  package func flush() throws {
+    try step { state in state.files = state.files.mapValues { File(bytes: $0.bytes, durable: $0.bytes) } }
+  }
+
+  package func removeLeftovers() throws {}
+}

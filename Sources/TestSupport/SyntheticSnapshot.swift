@@ -1,0 +1,91 @@
+internal import Digests
+package import Foundation
+internal import Platform
+package import Repository
+
+/// Snapshots of bytes made up by a test, through the same cutter and packer as those of a database.
+package struct SyntheticSnapshots {
+  package let repository: Repository
+  private let scratch: TemporaryFolder
+
+  package init(in store: any Store, chunkAverage: Int = 8192, frameBytes: Int = 1 << 20, objectBytes: Int = 1 << 20) throws {
+    var format = RepositoryFormat(repositoryID: "test", createdAt: Date(timeIntervalSince1970: 1_700_000_000))
+    format.chunking = .init(average: chunkAverage)
+    format.frameBytes = frameBytes
+    format.objectBytes = objectBytes
+    repository = try Repository(creatingIn: store, format: format)
+    scratch = try TemporaryFolder()
+  }
+
+  package static func date(night: Int) -> Date { Date(timeIntervalSince1970: 1_700_000_000 + Double(night) * 86400) }
+
+  /// Stores files as a committed snapshot.
+  @discardableResult package func take(_ files: [String: [UInt8]], night: Int, database: String = "app", source: String = "s") throws -> Manifest {
+    var random = SeededRandom(seed: UInt64(night))
+    let place = SnapshotPlace(source: source, database: database, id: SnapshotID(startedAt: Self.date(night: night), random: &random))
+    let parent = try repository.catalog.snapshots(source: source, database: database).last.map { try repository.catalog.manifest(of: $0) }
+    let registry = ObjectRegistry()
+    let index = try parent.map {
+      ParentIndex(
+        table: try ChunkTable(store: repository.store, key: $0.place.chunkTable, place: $0.chunkTable), store: repository.store, registry: registry)
+    }
+    let folder = scratch.path("night-\(night)-\(database)")
+    try Folder.make(folder)
+    let writer = ChunkTableWriter(scratch: folder, registry: registry)
+    let packer = ObjectPacker(store: repository.store, format: repository.format, registry: registry, threads: 2, failure: FirstFailure())
+    var sink = ChunkSink(packer: packer)
+    var segments = SegmentBuilder(writer: writer)
+    var cursor = index.map { ParentCursor(index: $0) }
+    let chunker = Chunker(repository.format.chunking)
+    for (name, bytes) in files.sorted(by: { $0.key < $1.key }) {
+      segments.beginFile(name)
+      var start = 0
+      while let end = chunker.boundary(in: bytes.span, from: start, isLast: true) {
+        let chunk = Array(bytes[start..<end])
+        let digest = SHA256Digest(of: chunk).prefix
+        if let known = try cursor?.find(digest, length: chunk.count) {
+          sink.skip()
+          try segments.add(digest, at: known)
+        } else {
+          try segments.add(digest, at: try sink.append(chunk.span))
+        }
+        start = end
+      }
+      try segments.endFile(digest: SHA256Digest(of: bytes))
+    }
+    try sink.closeObject()
+    try segments.flush()
+    try packer.finish()
+    let table = try writer.finish(store: repository.store, key: place.chunkTable)
+    var manifest = Manifest(
+      place: place, kind: "nightly", startedAt: Self.date(night: night), finishedAt: Self.date(night: night),
+      versions: .init(firn: "test", pgDump: "none", server: "15.0", serverNumber: 150000),
+      properties: DatabaseProperties(
+        owner: "o", encoding: "UTF8", localeProvider: "c", collate: "C", ctype: "C", tablespace: "pg_default", connectionLimit: -1),
+      chunkTable: table.place)
+    manifest.parent = parent?.id
+    manifest.storedBytes = registry.added.bytes
+    var checksums = [place.chunkTable: table.digest]
+    for object in try registry.completed() { checksums[object.name.key] = object.name.digest }
+    for (key, bytes) in [(place.manifest, try JSON.bytes(manifest)), (place.globals, []), (place.recoverScript, [])] {
+      try repository.store.write(bytes, to: key, durability: .deferred)
+      checksums[key] = SHA256Digest(of: bytes)
+    }
+    try repository.store.flush()
+    try repository.store.write(ChecksumFile(entries: checksums).bytes, to: place.checksums, durability: .immediate)
+    return manifest
+  }
+
+  /// The files of a snapshot, read back.
+  package func files(of manifest: Manifest) throws -> [String: [UInt8]] {
+    let reader = try SnapshotReader(store: repository.store, manifest: manifest)
+    return try reader.files().mapValues { file in
+      var bytes: [UInt8] = []
+      try reader.read(file) { bytes.append($0) }
+      return bytes
+    }
+  }
+
+  /// Stored bytes of all objects.
+  package func objectBytes() throws -> Int64 { try repository.store.list(ObjectName.root).reduce(0) { $0 + $1.size } }
+}

@@ -1,0 +1,130 @@
+import Digests
+import Foundation
+import Platform
+import Repository
+import TestSupport
+import Testing
+
+@Suite struct `The catalog` {
+  private func snapshots() throws -> SyntheticSnapshots { try SyntheticSnapshots(in: MemoryStore()) }
+
+  @Test func `lists only what was committed, and garbage collection removes the rest`() throws {
+    let snapshots = try snapshots()
+    let store = snapshots.repository.store
+    let manifest = try snapshots.take(["a.dat": Array("some rows".utf8)], night: 1)
+    // A run that was killed: everything but the checksums.
+    var random = SeededRandom(seed: 9)
+    let half = SnapshotPlace(source: "s", database: "app", id: SnapshotID(startedAt: SyntheticSnapshots.date(night: 2), random: &random))
+    try store.write([1, 2, 3], to: half.manifest, durability: .immediate)
+    let stray = ObjectName(SHA256Digest(of: [4]))
+    try store.write([4], to: stray.key, durability: .immediate)
+    #expect(try snapshots.repository.catalog.snapshots() == [manifest.place])
+    let outcome = try GarbageCollector(store: store).collect()
+    #expect(outcome.objects == 1 && outcome.bytes == 1)
+    #expect(try store.size(of: half.manifest) == nil && store.size(of: stray.key) == nil)
+    #expect(try snapshots.files(of: manifest) == ["a.dat": Array("some rows".utf8)])
+  }
+
+  @Test func `collects nothing while a list of checksums can't be read`() throws {
+    let store = MemoryStore()
+    let snapshots = try SyntheticSnapshots(in: store)
+    let manifest = try snapshots.take(["a.dat": Array("some rows".utf8)], night: 1)
+    let objects = try store.list(ObjectName.root)
+    store.damage(manifest.place.checksums) { $0.removeLast(5) }
+    #expect(throws: RepositoryError.self) { try GarbageCollector(store: store).collect() }
+    #expect(try store.list(ObjectName.root).map(\.key) == objects.map(\.key))
+  }
+
+  @Test func `tells databases apart whose names or sources only look alike`() throws {
+    let snapshots = try snapshots()
+    for database in ["app", "app-staging", "App", "a/pp", "a%2Fpp", "ap", "app "] {
+      try snapshots.take(["a.dat": Array(database.utf8)], night: 1, database: database)
+    }
+    try snapshots.take(["a.dat": []], night: 2, database: "app", source: "other")
+    let catalog = snapshots.repository.catalog
+    #expect(try catalog.snapshots().count == 8)
+    #expect(try catalog.snapshots(source: "s", database: "app").count == 1)
+    #expect(try catalog.database(named: "a/pp").count == 1)
+    #expect(try catalog.database(named: "other/app").count == 1)
+    #expect(throws: RepositoryError.ambiguousDatabase(name: "app", sources: ["other", "s"])) { try catalog.database(named: "app") }
+    #expect(throws: RepositoryError.self) { try catalog.database(named: "pp") }
+  }
+
+  @Test func `names any text as one component of a key, and finds it again`() {
+    var random = SeededRandom(seed: 10)
+    var texts = ["", ".", "..", "a/b", "%", "%41", "ä\u{0}b", "-", "x.y", ".x", String(repeating: "雪", count: 21)]
+    for _ in 0..<500 {
+      texts.append(
+        String((0..<Int.random(in: 1...20, using: &random)).map { _ in Character(Unicode.Scalar(UInt8.random(in: 1...127, using: &random))) }))
+    }
+    var seen: [String: String] = [:]
+    for text in texts where !text.isEmpty {
+      let component = text.keyComponent
+      #expect(!component.contains("/") && !component.hasPrefix(".") && component.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F })
+      #expect(String(keyComponent: component) == text)
+      #expect(seen.updateValue(text, forKey: component).map { $0 == text } ?? true)
+    }
+    #expect(String(keyComponent: "%4") == nil && String(keyComponent: "%41") == nil && String(keyComponent: "%e4") == nil)
+  }
+
+  @Test func `chooses the snapshot that is meant`() throws {
+    let snapshots = try snapshots()
+    let catalog = snapshots.repository.catalog
+    let manifests = try (1...4).map { try snapshots.take(["a.dat": [UInt8($0)]], night: $0) }
+    let places = try catalog.database(named: "app")
+    #expect(places == manifests.map(\.place))
+    func chosen(_ text: String) throws -> SnapshotID { try SnapshotSelector(text).choose(from: places, in: catalog).id }
+    #expect(try chosen("latest") == manifests[3].id)
+    #expect(try chosen("latest:nightly") == manifests[3].id)
+    #expect(try chosen("before:2023-11-17") == manifests[1].id)
+    #expect(try chosen("before:20231117T230000Z") == manifests[2].id)
+    #expect(try chosen(manifests[1].id.description) == manifests[1].id)
+    #expect(try chosen(String(manifests[2].id.description.prefix(8))) == manifests[2].id)
+    #expect(throws: RepositoryError.self) { try chosen("2023") }
+    #expect(throws: RepositoryError.self) { try chosen("") }
+    #expect(throws: RepositoryError.self) { try chosen("latest:verified") }
+    #expect(throws: RepositoryError.invalidSelector("before:2023-02-30")) { try chosen("before:2023-02-30") }
+    try catalog.record(
+      CheckRecord(level: .quick, ok: true, checkedAt: Date(), seconds: 1, host: "h", firn: "t"), of: manifests[3].place)
+    #expect(throws: RepositoryError.self) { try chosen("latest:verified") }
+    try catalog.record(
+      CheckRecord(level: .read, ok: true, checkedAt: Date(timeIntervalSince1970: 1_800_000_000), seconds: 1, host: "h", firn: "t"),
+      of: manifests[0].place)
+    #expect(try chosen("latest:verified") == manifests[0].id)
+  }
+
+  @Test func `takes no checksum list that was changed`() throws {
+    let digest = SHA256Digest(of: [1])
+    let good = "\(digest)  \(ObjectName(digest).key)\n"
+    #expect(try ChecksumFile(parsing: Array(good.utf8), key: "k").objects == [ObjectName(digest)])
+    for bad in [
+      "", String(good.dropLast()), good + good, good.replacing("  ", with: " "), "\(SHA256Digest(of: [2]))  \(ObjectName(digest).key)\n",
+      "\(digest)  ../../etc/passwd\n", "\(digest)  objects/x\n", good + "\n", "x" + good,
+    ] {
+      #expect(throws: RepositoryError.self, "\(bad)") { try ChecksumFile(parsing: Array(bad.utf8), key: "k") }
+    }
+  }
+
+  @Test func `refuses a format that is newer, half written or senseless`() throws {
+    let store = MemoryStore()
+    let snapshots = try SyntheticSnapshots(in: store)
+    #expect(throws: RepositoryError.self) { try Repository(creatingIn: store, format: snapshots.repository.format) }
+    let whole = String(decoding: try store.read(RepositoryFormat.key, limit: 1 << 20), as: UTF8.self)
+    func reopened(_ text: String) throws -> Repository {
+      store.damage(RepositoryFormat.key) { $0 = Array(text.utf8) }
+      return try Repository(opening: store)
+    }
+    #expect(throws: RepositoryError.newerFormat(location: "memory", version: 2)) {
+      try reopened(whole.replacing("\"formatVersion\" : 1", with: "\"formatVersion\" : 2"))
+    }
+    for (from, to) in [
+      ("\"average\" : 8192", "\"average\" : 0"), ("\"minimum\" : 2048", "\"minimum\" : -1"), ("\"maximum\" : 65536", "\"maximum\" : 99999999"),
+      ("fastcdc-nc2", "other"), ("\"frameBytes\" : 1048576", "\"frameBytes\" : 1"),
+    ] {
+      #expect(whole.contains(from), "\(from) in \(whole)")
+      #expect(throws: RepositoryError.self) { try reopened(whole.replacing(from, with: to)) }
+    }
+    for length in 0..<(whole.utf8.count - 2) { #expect(throws: RepositoryError.self) { try reopened(String(whole.prefix(length))) } }
+    #expect(try reopened(whole).format == snapshots.repository.format)
+  }
+}

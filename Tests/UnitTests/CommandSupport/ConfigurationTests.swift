@@ -1,0 +1,40 @@
+import CommandSupport
+import Testing
+
+@Suite struct `A configuration file` {
+  @Test func `sets what its keys say`() throws {
+    let configuration = try Configuration(
+      parsing: "store: /srv/backup\njobs: 4\nspool-cap: 64MiB\nlock-wait: 5s\nexclude-table-data: [a.*, b]\npg-bin: /opt/pg/bin\n", name: "firn.yaml")
+    #expect(configuration.store == "/srv/backup")
+    #expect(configuration.jobs == 4)
+    #expect(configuration.spoolCap == 64 << 20)
+    #expect(configuration.lockWait == .seconds(5))
+    #expect(configuration.excludedTableData == ["a.*", "b"])
+    #expect(configuration.toolFolders == ["/opt/pg/bin"])
+    #expect(try Configuration(parsing: "", name: "firn.yaml") == Configuration())
+  }
+
+  @Test(arguments: [
+    ("store: x\nstor: y\n", "firn.yaml line 2: there is no key stor", "did you mean store?"),
+    ("jobs: many\n", "firn.yaml line 1: jobs is not a number from 1 to 64", nil),
+    ("jobs: 0\n", "firn.yaml line 1: jobs is not a number from 1 to 64", nil),
+    ("\nlock-wait: soon\n", "firn.yaml line 2: lock-wait is not a duration such as 30s", nil),
+    ("- store\n", "firn.yaml is not a list of keys and values", "write a line as store: /var/lib/firn"),
+    ("store: [a, b]\n", "firn.yaml line 1: store is not a text", nil),
+  ])
+  func `that is wrong is refused with the line and the nearest key`(_ text: String, _ message: String, _ hint: String?) {
+    do {
+      _ = try Configuration(parsing: text, name: "firn.yaml")
+      Issue.record("\(text) was taken")
+    } catch let error as ConfigurationError {
+      #expect(error.message == message)
+      #expect(error.hint == hint)
+    } catch {
+      Issue.record("\(error)")
+    }
+  }
+
+  @Test func `that is no YAML is refused`() {
+    #expect(throws: ConfigurationError.self) { try Configuration(parsing: "store: [a\n", name: "firn.yaml") }
+  }
+}

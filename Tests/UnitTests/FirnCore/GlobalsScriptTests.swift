@@ -1,0 +1,49 @@
+import FirnCore
+import Testing
+
+@Suite struct `A globals file` {
+  private let script = GlobalsScript(
+    #"""
+    --
+    -- Roles
+    --
+    \restrict abc
+    CREATE ROLE app;
+    ALTER ROLE app WITH NOSUPERUSER INHERIT LOGIN PASSWORD 'SCRAM-SHA-256$4096:x;y''z--';
+    COMMENT ON ROLE app IS 'two
+    lines; of "text"';
+    CREATE ROLE "odd ""role""";
+    ALTER ROLE "odd ""role""" WITH SUPERUSER;
+    CREATE ROLE readers;
+    ALTER ROLE readers WITH NOSUPERUSER;
+    CREATE ROLE other;
+    ALTER ROLE other SET search_path TO 'x';
+    GRANT readers TO app WITH INHERIT TRUE GRANTED BY postgres;
+    GRANT other TO stranger GRANTED BY postgres;
+    """#)
+
+  @Test func `gives up the roles that are missing, with those they belong to`() {
+    let roles = script.roles(toMake: ["app"], existing: ["postgres"])
+    #expect(roles.map(\.name) == ["app", "readers"])
+    let statements = roles.flatMap(\.statements)
+    #expect(statements.first == "CREATE ROLE app" && statements[1] == "CREATE ROLE readers")
+    #expect(statements.contains("ALTER ROLE app WITH NOSUPERUSER INHERIT LOGIN PASSWORD 'SCRAM-SHA-256$4096:x;y''z--'"))
+    #expect(statements.contains("COMMENT ON ROLE app IS 'two\nlines; of \"text\"'"))
+    #expect(statements.contains("GRANT readers TO app WITH INHERIT TRUE"))
+    #expect(!statements.contains { $0.contains("other") || $0.contains("odd") })
+  }
+
+  @Test func `tells superusers, whatever their names`() {
+    let roles = script.roles(toMake: [#"odd "role""#], existing: [])
+    #expect(roles.map(\.name) == [#"odd "role""#])
+    #expect(roles[0].isSuperuser)
+  }
+
+  @Test func `changes nothing of roles that exist`() {
+    let roles = script.roles(toMake: ["app"], existing: ["readers"])
+    #expect(roles.map(\.name) == ["app"])
+    #expect(!roles[0].statements.contains { $0.contains("ROLE readers") })
+    #expect(roles[0].statements.contains("GRANT readers TO app WITH INHERIT TRUE"))
+    #expect(script.roles(toMake: ["nobody"], existing: []).isEmpty)
+  }
+}

@@ -1,0 +1,26 @@
+import Postgres
+import Testing
+
+@Suite struct `An archive's contents` {
+  @Test func `tell where it sets its sequences`() {
+    let script = #"""
+      SELECT pg_catalog.setval('public.users_id_seq', 42, true);
+      SELECT pg_catalog.setval('public."it''s ""odd"" )"', -7, true);
+      SELECT pg_catalog.setval('"a.b"."c"', 1, false);
+      SELECT pg_catalog.setval(E'public."back\\slash"', 9, true);
+      """#
+    let values = ArchiveContents.sequenceValues(inScript: script)
+    #expect(values.count == 4)
+    #expect(values[QualifiedName(schema: "public", name: "users_id_seq")] == 42)
+    #expect(values[QualifiedName(schema: "public", name: "it's \"odd\" )")] == -7)
+    #expect(values[QualifiedName(schema: "a.b", name: "c")] == .some(nil))
+    #expect(values[QualifiedName(schema: "public", name: #"back\slash"#)] == 9)
+  }
+
+  @Test func `name relations as SQL quotes them`() {
+    #expect(QualifiedName(quoted: "public.t") == QualifiedName(schema: "public", name: "t"))
+    #expect(QualifiedName(quoted: #""a ""b"" .c"."d.e""#) == QualifiedName(schema: #"a "b" .c"#, name: "d.e"))
+    #expect(QualifiedName(quoted: "t") == nil)
+    #expect(QualifiedName(quoted: #"public."open"#) == nil)
+  }
+}

@@ -1,0 +1,478 @@
+"""Measures Firn beside its peers: every figure is a ratio to a peer measured in the same run.
+
+Run it by scripts/bench, which installs and builds what it needs.
+"""
+
+import argparse
+import json
+import os
+import pwd
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+FIRN = os.environ["FIRN_BUILD"]
+POSTGRES = os.environ["PG_BIN"]
+JOBS = 2
+
+# Rows at size 1, which is about 1 GB of dump.
+ROWS = {"users": 50_000, "documents": 220_000, "events": 1_200_000, "attachments": 20_000, "taggings": 600_000}
+COLUMNS_CHANGED = {
+    "users": "settings = settings || jsonb_build_object('night', {night})",
+    "documents": "body = left(body, -20) || ' night {night} ', updated_at = updated_at + interval '1 day'",
+    "events": "payload = payload || jsonb_build_object('night', {night})",
+    "attachments": "filename = 'night_{night}_' || filename",
+    "taggings": "created_at = created_at + interval '1 day'",
+}
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+class Server:
+    """A throw-away server that listens on a socket in a private folder only."""
+
+    def __init__(self, home):
+        self.home = home
+        self.unprivileged = []
+        if os.geteuid() == 0:
+            user = pwd.getpwnam("postgres")
+            os.chown(home, user.pw_uid, user.pw_gid)
+            self.unprivileged = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups"]
+        data = os.path.join(home, "data")
+        subprocess.run(
+            self.unprivileged + [f"{POSTGRES}/initdb", "-D", data, "-U", "postgres", "--auth=trust", "--locale=C.UTF-8", "-E", "UTF8"],
+            check=True, stdout=subprocess.DEVNULL)
+        settings = {
+            "listen_addresses": "", "unix_socket_directories": home, "shared_buffers": "1GB", "max_wal_size": "8GB",
+            "checkpoint_timeout": "30min", "autovacuum": "off",
+        }
+        arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        self.process = subprocess.Popen(
+            self.unprivileged + [f"{POSTGRES}/postgres", "-D", data] + arguments, stderr=open(os.path.join(home, "..", "server.log"), "w"))
+        os.environ.update(PGHOST=home, PGUSER="postgres", PGDATABASE="postgres")
+        for _ in range(200):
+            if subprocess.run([f"{POSTGRES}/pg_isready", "-q"]).returncode == 0:
+                return
+            time.sleep(0.1)
+        raise SystemExit("bench: error: the server did not start")
+
+    def stop(self):
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(60)
+
+
+def sql(text, database):
+    subprocess.run([f"{POSTGRES}/psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", database], input=text, text=True, check=True, stdout=subprocess.DEVNULL)
+
+
+def value(text, database):
+    return subprocess.run(
+        [f"{POSTGRES}/psql", "-XqAt", "-d", database, "-c", text], text=True, check=True, capture_output=True).stdout.strip()
+
+
+class SampleDatabase:
+    """Rows of a small application: the same seed gives the same bytes."""
+
+    def __init__(self, name, size, seed):
+        self.name = name
+        self.seed = seed
+        self.rows = {table: max(200, int(count * size)) for table, count in ROWS.items()}
+        self.initial = dict(self.rows)
+        sql(f"CREATE DATABASE {name}", "postgres")
+        sql(self.statements("schema"), name)
+        for table, count in self.rows.items():
+            self.append(table, 1, count)
+        sql(self.statements("indexes"), name)
+        sql("VACUUM (ANALYZE); CHECKPOINT", name)
+
+    def statements(self, which):
+        return subprocess.run([f"{FIRN}/sample-data", which], check=True, capture_output=True, text=True).stdout
+
+    def append(self, table, first, count):
+        source = subprocess.Popen([f"{FIRN}/sample-data", table, str(self.seed), str(first), str(count)], stdout=subprocess.PIPE)
+        subprocess.run([f"{POSTGRES}/psql", "-Xq", "-d", self.name, "-c", f"COPY {table} FROM STDIN"], stdin=source.stdout, check=True)
+        if source.wait() != 0:
+            raise SystemExit("bench: error: sample-data failed")
+
+    def churn(self, night):
+        """A day's work: 0.5 % scattered updates and 2 % new rows."""
+        for table, change in COLUMNS_CHANGED.items():
+            sql(f"UPDATE {table} SET {change.format(night=night)} WHERE id % 200 = {night * 37 % 200}", self.name)
+            more = self.initial[table] // 50
+            self.append(table, self.rows[table] + 1, more)
+            self.rows[table] += more
+        sql("VACUUM; CHECKPOINT", self.name)
+
+
+class Watch:
+    """Looks at the disk space a folder takes while something runs."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.peak = 0
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        while not self.done.wait(0.02):
+            total = 0
+            for root, _, files in os.walk(self.folder):
+                for name in files:
+                    # What Firn keeps there besides the dump's files is no spool.
+                    if not name.endswith(".dat"):
+                        continue
+                    try:
+                        total += os.lstat(os.path.join(root, name)).st_blocks * 512
+                    except OSError:
+                        pass
+            self.peak = max(self.peak, total)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.done.set()
+        self.thread.join()
+
+
+def measure(command, **options):
+    """Runs a command, or a list of commands as a pipe or a row. Seconds of the clock."""
+    os.sync()
+    start = time.monotonic()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **options)
+    return time.monotonic() - start
+
+
+def tree_size(path):
+    if os.path.isfile(path):
+        return os.path.getsize(path)
+    return sum(os.path.getsize(os.path.join(root, name)) for root, _, files in os.walk(path) for name in files)
+
+
+def remove(path):
+    if os.path.isdir(path):
+        shutil.rmtree(path)
+    elif os.path.exists(path):
+        os.remove(path)
+
+
+class Bench:
+    def __init__(self, work, size, rounds, nights, long_size, long_nights):
+        self.work, self.size, self.rounds, self.nights = work, size, rounds, nights
+        self.long_size, self.long_nights = long_size, long_nights
+        self.rows = []
+        self.spool = self.path("spool")
+        os.mkdir(self.spool)
+        secret = self.path("restic-secret")
+        with open(os.open(secret, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
+            file.write("for a benchmark only\n")
+        self.environment = dict(os.environ, RESTIC_PASSWORD_FILE=secret, RESTIC_CACHE_DIR=self.path("restic-cache"), TMPDIR=self.spool)
+        for name in ["DATABASE_URL", "FIRN_STORE"]:
+            self.environment.pop(name, None)
+
+    def path(self, name):
+        return os.path.join(self.work, name)
+
+    def add(self, what, figure, bound=None):
+        self.rows.append((what, figure, bound))
+        verdict = "" if bound is None else ("ok" if figure <= bound else "MISSED")
+        say(f"  {what}: {figure:.3f}" + ("" if bound is None else f" (wanted <= {bound}) {verdict}"))
+
+    def snapshot(self, database, store, prefix=(), *extra):
+        report = subprocess.run(
+            list(prefix) + [f"{FIRN}/firn-snapshot", database, "--store", store, "--json", "--jobs", str(JOBS), *extra],
+            check=True, capture_output=True, text=True, env=self.environment)
+        return json.loads(report.stdout)
+
+    def init(self, store):
+        subprocess.run([f"{FIRN}/firn", "init", "--quiet", "--store", store], check=True, env=self.environment)
+
+    def restore(self, database, store, name, snapshot="latest", *extra):
+        report = subprocess.run(
+            [f"{FIRN}/firn-restore", database, snapshot, "--as", name, "--store", store, "--json", "--jobs", str(JOBS), *extra],
+            check=True, capture_output=True, text=True, env=self.environment)
+        return json.loads(report.stdout)
+
+    def dump_directory(self, database, target):
+        return measure([f"{POSTGRES}/pg_dump", "-Fd", "-Z0", f"-j{JOBS}", "-f", target, database])
+
+    # Cold: the first night.
+
+    def cold(self, database):
+        say("cold snapshots")
+        times = {"firn": [], "-Fc": [], "-Fd": [], "zstd": [], "restic": []}
+        peak_memory = spool_peak = 0
+        for number in range(self.rounds):
+            for name in rotated(list(times), number):
+                target = self.path("target")
+                if name == "firn":
+                    self.init(target)
+                    os.sync()
+                    with Watch(self.spool) as watch:
+                        start = time.monotonic()
+                        report = self.snapshot(database, target)
+                        times[name].append(time.monotonic() - start)
+                    spool_peak = max(spool_peak, watch.peak)
+                    peak_memory = max(peak_memory, report["peakMemoryBytes"])
+                    self.plain = report["bytes"]
+                    firn_size = tree_size(target)
+                elif name == "-Fc":
+                    times[name].append(measure([f"{POSTGRES}/pg_dump", "-Fc", "-f", target, database]))
+                    self.custom_size = tree_size(target)
+                elif name == "-Fd":
+                    times[name].append(self.dump_directory(database, target))
+                elif name == "zstd":
+                    times[name].append(measure(
+                        ["sh", "-c", '"$1/pg_dump" -Fc -Z0 "$2" | zstd -3 -T0 -q -o "$3"', "sh", POSTGRES, database, target]))
+                    zstd_size = tree_size(target)
+                else:
+                    raw = self.path("raw")
+                    took = self.dump_directory(database, raw)
+                    subprocess.run(["restic", "init", "-q", "-r", target], check=True, env=self.environment, stdout=subprocess.DEVNULL)
+                    times[name].append(took + measure(["restic", "backup", "-q", "-r", target, raw], env=self.environment))
+                    remove(raw)
+                remove(target)
+        median = {name: statistics.median(values) for name, values in times.items()}
+        self.seconds = median
+        self.add("cold snapshot / pg_dump -Fc, time", median["firn"] / median["-Fc"], 0.25)
+        self.add("cold snapshot / pg_dump -Fc -Z0 | zstd -3 -T0, time", median["firn"] / median["zstd"], 0.85)
+        self.add("cold snapshot / pg_dump -Fd -Z0 -j2, time", median["firn"] / median["-Fd"])
+        self.add("cold snapshot / pg_dump -Fd + restic, time", median["firn"] / median["restic"])
+        self.add("cold store / pg_dump -Fc file, bytes", firn_size / self.custom_size)
+        self.add("cold store / pg_dump -Fc -Z0 | zstd -3 -T0 file, bytes", firn_size / zstd_size, 1.0)
+        self.add("peak memory, MB", peak_memory / 1e6, 256)
+        self.add("peak spool above its cap of 512 MiB, MB", max(0, spool_peak - (512 << 20)) / 1e6, 64)
+        target = self.path("target")
+        self.init(target)
+        cap = 16 << 20
+        with Watch(self.spool) as watch:
+            self.snapshot(database, target, (), "--spool-cap", str(cap))
+        self.add("peak spool above a cap of 16 MiB, MB", max(0, watch.peak - cap) / 1e6, 64)
+        remove(target)
+
+    # Nights of churn.
+
+    def warm(self, database):
+        say(f"{self.nights} nights of churn")
+        store, repository, raw = self.path("store"), self.path("restic"), self.path("raw")
+        self.init(store)
+        subprocess.run(["restic", "init", "-q", "-r", repository], check=True, env=self.environment, stdout=subprocess.DEVNULL)
+        times = {"firn": [], "-Fd": [], "restic": []}
+        custom = 0
+        for night in range(1, self.nights + 1):
+            if night > 1:
+                database.churn(night)
+            for name in rotated(["firn", "-Fd"], night):
+                if name == "firn":
+                    os.sync()
+                    start = time.monotonic()
+                    self.snapshot(database.name, store)
+                    took = time.monotonic() - start
+                else:
+                    took = self.dump_directory(database.name, raw)
+                if night > 1:
+                    times[name].append(took)
+            took += measure(["restic", "backup", "-q", "-r", repository, raw], env=self.environment)
+            remove(raw)
+            subprocess.run([f"{POSTGRES}/pg_dump", "-Fc", "-f", self.path("custom"), database.name], check=True)
+            custom += tree_size(self.path("custom"))
+            say(f"  night {night}: firn {tree_size(store) / 1e6:.0f} MB, restic {tree_size(repository) / 1e6:.0f} MB, -Fc files {custom / 1e6:.0f} MB")
+        self.add("warm snapshot / pg_dump -Fd -Z0 -j2, time", statistics.median(times["firn"]) / statistics.median(times["-Fd"]), 1.25)
+        self.add(f"store after {self.nights} nights / restic's, bytes", tree_size(store) / tree_size(repository), 0.5)
+        self.add(f"store after {self.nights} nights / as many -Fc files, bytes", tree_size(store) / custom, 0.2)
+        remove(repository)
+        remove(self.path("custom"))
+
+    # The way back.
+
+    def restores(self, database):
+        say("restores")
+        raw, custom, store = self.path("raw"), self.path("custom"), self.path("store")
+        self.dump_directory(database, raw)
+        subprocess.run([f"{POSTGRES}/pg_dump", "-Fc", "-f", custom, database], check=True)
+        times = {"firn": [], "prove": [], "-Fd": [], "-Fd+": [], "-Fc": []}
+        memory = 0
+        for number in range(self.rounds):
+            for name in rotated(["firn", "-Fd", "-Fc", "prove"], number):
+                copy = "restored"
+                sql("CHECKPOINT", "postgres")
+                if name in ("firn", "prove"):
+                    os.sync()
+                    start = time.monotonic()
+                    report = self.restore(database, store, copy, "latest", *(["--prove"] if name == "prove" else []))
+                    times[name].append(time.monotonic() - start)
+                    memory = max(memory, report["peakMemoryBytes"])
+                else:
+                    sql(f"CREATE DATABASE {copy} TEMPLATE template0", "postgres")
+                    if name == "-Fd":
+                        took = measure([f"{POSTGRES}/pg_restore", f"-j{JOBS}", "-d", copy, raw])
+                        times["-Fd"].append(took)
+                        times["-Fd+"].append(took + measure([f"{POSTGRES}/vacuumdb", "-q", "--analyze", f"-j{JOBS}", copy]))
+                    else:
+                        times["-Fc"].append(measure([f"{POSTGRES}/pg_restore", "-d", copy, custom]))
+                sql(f"DROP DATABASE {copy}", "postgres")
+        median = {name: statistics.median(values) for name, values in times.items()}
+        say("  seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in median.items()))
+        self.add("restore / pg_restore -j2 of the directory, time", median["firn"] / median["-Fd"], 1.05)
+        self.add("restore / pg_restore -j2 of the directory, then vacuumdb --analyze, time", median["firn"] / median["-Fd+"])
+        self.add("restore / pg_restore of the -Fc file, time", median["firn"] / median["-Fc"], 0.65)
+        self.add("restore --prove / pg_restore -j2 of the directory, then vacuumdb --analyze, time", median["prove"] / median["-Fd+"], 1.35)
+        self.add("restore, peak memory, MB", memory / 1e6, 256)
+        remove(raw)
+        remove(custom)
+
+    # recover.sh.
+
+    def recovery(self, database):
+        say("recover.sh")
+        store = self.path("store")
+        report = json.loads(subprocess.run(
+            [f"{FIRN}/firn", "list", "--json", "--store", store], check=True, capture_output=True, text=True, env=self.environment).stdout)
+        for which, entry in (("first", report["snapshots"][0]), ("last", report["snapshots"][-1])):
+            script = os.path.join(store, "snapshots", entry["source"], entry["database"], entry["id"], "recover.sh")
+            target = self.path("recovered")
+            took = measure(["sh", script, target], stderr=subprocess.DEVNULL)
+            self.add(f"recover.sh, {which} night: 50 MB/s / its rate", 50e6 / (entry["bytes"] / took), 1.0)
+            remove(target)
+
+    # Sixty nights, pruned as most people prune.
+
+    def long_run(self):
+        say(f"{self.long_nights} nights with pruning")
+        database = SampleDatabase("longrun", self.long_size, 5)
+        store = self.path("long")
+        self.init(store)
+        environment = dict(self.environment, FAKETIME_DONT_FAKE_MONOTONIC="1", FAKETIME_NO_CACHE="1")
+        peak = 0
+        first = last = None
+        for night in range(1, self.long_nights + 1):
+            if night > 1:
+                database.churn(night)
+            day = time.strftime("%Y-%m-%d", time.gmtime(1_767_225_600 + night * 86400))
+            fake = ["env", "TZ=UTC", "faketime", "-f", f"{day} 02:00:00"]
+            self.environment, before = environment, self.environment
+            report = self.snapshot(database.name, store, fake)
+            subprocess.run(
+                fake + [f"{FIRN}/firn-prune", database.name, "--store", store, "--quiet", "--apply", "--keep-daily", "7", "--keep-weekly", "4",
+                        "--keep-monthly", "12"], check=True, env=environment, stdout=subprocess.DEVNULL)
+            self.environment = before
+            peak = max(peak, report["peakMemoryBytes"])
+            if night == 1:
+                first = self.restore_rate(database.name, store, report)
+            last = report
+            say(f"  night {night}: {tree_size(store) / 1e6:.0f} MB") if night % 10 == 0 else None
+        sixtieth = self.restore_rate(database.name, store, last)
+        fresh = self.path("fresh")
+        self.init(fresh)
+        anew = self.restore_rate(database.name, fresh, self.snapshot(database.name, fresh))
+        self.add(f"restoring night {self.long_nights} / restoring the first night, time a byte", sixtieth / first, 1.1)
+        self.add(f"restoring night {self.long_nights} / restoring the same from a new store, time", sixtieth / anew, 1.1)
+        self.add(f"store after {self.long_nights} nights with pruning / what those kept need, bytes", tree_size(store) / self.needed(store), 1.5)
+        remove(fresh)
+        remove(store)
+        sql(f"DROP DATABASE {database.name}", "postgres")
+
+    def restore_rate(self, database, store, report):
+        """Seconds a plain byte, the median of three."""
+        times = []
+        for _ in range(3):
+            sql("CHECKPOINT", "postgres")
+            os.sync()
+            start = time.monotonic()
+            self.restore(database, store, "longrun_copy", report["id"])
+            times.append(time.monotonic() - start)
+            sql("DROP DATABASE longrun_copy", "postgres")
+        return statistics.median(times) / report["bytes"]
+
+    def needed(self, store):
+        """The bytes of a store that holds only what `store` still lists: each restored in turn, oldest first, and snapshotted anew."""
+        listed = json.loads(subprocess.run(
+            [f"{FIRN}/firn", "list", "--json", "--store", store], check=True, capture_output=True, text=True, env=self.environment).stdout)
+        target = self.path("needed")
+        self.init(target)
+        for entry in listed["snapshots"]:
+            self.restore(entry["database"], store, "needed", entry["id"])
+            self.snapshot("needed", target)
+            sql("DROP DATABASE needed", "postgres")
+        size = tree_size(target)
+        remove(target)
+        return size
+
+    def memory_at(self, factor):
+        say(f"memory at {factor} times the size")
+        database = SampleDatabase("large", self.size * factor, 9)
+        store = self.path("large")
+        self.init(store)
+        report = self.snapshot(database.name, store)
+        self.add(f"peak memory at {report['bytes'] / 1e9:.1f} GB, MB", report["peakMemoryBytes"] / 1e6, 256)
+        report = self.snapshot(database.name, store)
+        self.add("peak memory of the next night there, MB", report["peakMemoryBytes"] / 1e6, 256)
+        remove(store)
+        sql(f"DROP DATABASE {database.name}", "postgres")
+
+    def report(self):
+        print(f"| {self.plain / 1e9:.2f} GB of dump, {os.cpu_count()} cores, medians of {self.rounds} | measured | wanted |")
+        print("|---|---|---|")
+        for what, figure, bound in self.rows:
+            print(f"| {what} | {figure:.0f} |" if "MB" in what.split(",")[-1] else f"| {what} | {figure:.2f} |", end="")
+            print(f" ≤ {bound} |" if bound is not None else " |")
+        return all(bound is None or figure <= bound for _, figure, bound in self.rows)
+
+
+def rotated(names, number):
+    number %= len(names)
+    return names[number:] + names[:number]
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("--size", type=float, default=1.0, help="GB of dump text, about (default 1)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default 3)")
+    parser.add_argument("--nights", type=int, default=7, help="nights of churn beside restic (default 7)")
+    parser.add_argument("--long-size", type=float, default=0.2, help="GB, about, of the database of the long run (default 0.2)")
+    parser.add_argument("--long-nights", type=int, default=60, help="nights of the long run (default 60)")
+    parser.add_argument("--only", default="cold,warm,restores,recovery,memory,long", help="parts to run, in this order (restores and recovery want warm)")
+    options = parser.parse_args()
+    parts = options.only.split(",")
+    root = os.environ.get("TMPDIR", "/var/tmp")
+    work = tempfile.mkdtemp(prefix="firn-bench-", dir=root)
+    os.chmod(work, 0o711)
+    home = os.path.join(work, "server")
+    os.mkdir(home, 0o700)
+    server = Server(home)
+    try:
+        bench = Bench(work, options.size, options.rounds, options.nights, options.long_size, options.long_nights)
+        bench.plain = 0
+        if set(parts) & {"cold", "warm", "restores", "recovery"}:
+            say(f"making a database of about {options.size:g} GB")
+            database = SampleDatabase("bench", options.size, 1)
+        if "cold" in parts:
+            bench.cold(database.name)
+        if "warm" in parts:
+            bench.warm(database)
+        if "restores" in parts:
+            bench.restores(database.name)
+        if "recovery" in parts:
+            bench.recovery(database.name)
+        if "memory" in parts:
+            bench.memory_at(4)
+        if "long" in parts:
+            bench.long_run()
+        reached = bench.report()
+    finally:
+        server.stop()
+        shutil.rmtree(work, ignore_errors=True)
+    sys.exit(0 if reached else 1)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    main()
