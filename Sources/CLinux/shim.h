@@ -16,6 +16,9 @@
 #ifndef F_SETPIPE_SZ
 #define F_SETPIPE_SZ 1031
 #endif
+#ifndef O_DIRECT
+#define O_DIRECT __O_DIRECT
+#endif
 extern int fallocate(int, int, off_t, off_t);
 extern int pipe2(int[2], int);
 
@@ -25,6 +28,13 @@ static inline int firn_open(const char *path, int flags, mode_t mode) {
 
 static inline int firn_punch_hole(int fd, off_t offset, off_t length) {
   return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+}
+
+// From here on writes to the file go around the page cache, or through it. Returns 0 where that can be had.
+static inline int firn_set_direct(int fd, int direct) {
+  int flags = fcntl(fd, F_GETFL);
+  if (flags < 0) return -1;
+  return fcntl(fd, F_SETFL, direct ? flags | O_DIRECT : flags & ~O_DIRECT);
 }
 
 static inline int firn_set_pipe_size(int fd, int bytes) { return fcntl(fd, F_SETPIPE_SZ, bytes); }

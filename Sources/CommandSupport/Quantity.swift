@@ -46,6 +46,7 @@ package enum Quantity {
   /// As `4.2 s`, `3 min`, `14 h`.
   package static func span(_ seconds: Double) -> String {
     switch seconds {
+    case ..<0.05: "under 0.1 s"
     case ..<9.95: String(format: "%.1f s", seconds)
     case ..<90: "\(Int(seconds.rounded())) s"
     case ..<5400: "\(Int((seconds / 60).rounded())) min"

@@ -42,48 +42,16 @@ package struct SHA256Digest: Hashable, Sendable, CustomStringConvertible {
   /// The value in four words, the first the most significant.
   var lanes: [UInt64] { [words.0, words.1, words.2, words.3] }
 
-  /// The first 128 bits.
-  package var prefix: ChunkDigest { ChunkDigest(high: words.0, low: words.1) }
-
   /// 64 small hexadecimal digits.
   package var description: String {
-    prefix.description + ChunkDigest(high: words.2, low: words.3).description
+    var text: [UInt8] = []
+    text.reserveCapacity(64)
+    for lane in lanes { Hexadecimal.append(lane, digits: 16, to: &text) }
+    return String(decoding: text, as: UTF8.self)
   }
 
   package static func == (left: Self, right: Self) -> Bool { left.words == right.words }
   package func hash(into hasher: inout Hasher) { hasher.combine(words.0) }
-}
-
-/// The first 128 bits of a chunk's SHA-256: what tells chunks apart within a repository.
-package struct ChunkDigest: Hashable, Sendable, CustomStringConvertible {
-  package let high: UInt64
-  package let low: UInt64
-
-  package init(high: UInt64, low: UInt64) {
-    self.high = high
-    self.low = low
-  }
-
-  package func hash(into hasher: inout Hasher) { hasher.combine(low) }
-
-  private static let digits = Array("0123456789abcdef".utf8)
-
-  /// Appends 32 hexadecimal digits.
-  package func appendHexadecimal(to text: inout [UInt8]) {
-    for word in [high, low] {
-      var shift = 60
-      while shift >= 0 {
-        text.append(Self.digits[Int(truncatingIfNeeded: word >> UInt64(shift)) & 15])
-        shift -= 4
-      }
-    }
-  }
-
-  package var description: String {
-    var text: [UInt8] = []
-    appendHexadecimal(to: &text)
-    return String(decoding: text, as: UTF8.self)
-  }
 }
 
 /// SHA-256 of bytes that come in pieces.

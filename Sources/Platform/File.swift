@@ -90,6 +90,37 @@ package struct File: ~Copyable, Sendable {
     }
   }
 
+  /// Writes all of `bytes` at the file's current place, which must be its beginning, around the page cache where the file system
+  /// can: nobody will read them soon, and the copies would cost more than compressing them did.
+  package func writeUncached(_ bytes: Span<UInt8>) throws(SystemError) {
+    let whole = bytes.count & ~(Self.alignment - 1)
+    var done = 0
+    if whole > 0, firn_set_direct(descriptor, 1) == 0 {
+      var aligned: UnsafeMutableRawPointer?
+      if unsafe posix_memalign(&aligned, Self.alignment, Self.uncachedPiece) == 0, let buffer = unsafe aligned {
+        defer { unsafe free(buffer) }
+        while done < whole {
+          let count = min(Self.uncachedPiece, whole - done)
+          let piece = bytes.extracting(done..<(done + count))
+          unsafe piece.withUnsafeBytes { unsafe buffer.copyMemory(from: $0.baseAddress!, byteCount: count) }
+          let written = unsafe Glibc.write(descriptor, buffer, count)
+          if written < 0 && errno == EINTR { continue }
+          // Whatever this can't do the ordinary way can, or says why not.
+          if written <= 0 || written % Self.alignment != 0 {
+            done += max(0, written)
+            break
+          }
+          done += written
+        }
+      }
+      if firn_set_direct(descriptor, 0) != 0 { throw SystemError("write", path.string) }
+    }
+    try write(bytes.extracting(droppingFirst: done))
+  }
+
+  private static let alignment = 4096
+  private static let uncachedPiece = 2 << 20
+
   /// Returns when the file's bytes are on the disk.
   package func synchronize() throws(SystemError) {
     if fsync(descriptor) != 0 { throw SystemError("synchronize", path.string) }

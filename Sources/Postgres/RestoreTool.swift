@@ -4,11 +4,10 @@ package import SystemPackage
 
 /// A run of `pg_restore` into an existing, empty database.
 package struct RestoreTool: Sendable {
-  package enum Section: String, Sendable { case preData = "pre-data", data, postData = "post-data" }
-
   package var tools: ServerTools
   package var access: ToolAccess
   package var database: String
+  /// At least 2: a run that is not parallel fills tables without emptying them first, and rows may change their order.
   package var jobs: Int
   /// Settings for its sessions.
   package var settings: [(name: String, value: String)]
@@ -17,20 +16,19 @@ package struct RestoreTool: Sendable {
     self.tools = tools
     self.access = access
     self.database = database
-    self.jobs = jobs
+    self.jobs = max(2, jobs)
     self.settings = settings
   }
 
-  /// Starts restoring some sections of the archive in `folder`. Never with `--create` or `--clean`.
+  /// Starts restoring the archive in `folder`. Never with `--create` or `--clean`.
   /// - Parameter list: a file with the entries to restore, in the form of `pg_restore --list`; nil for all.
-  package func start(_ sections: [Section], of folder: FilePath, list: FilePath?, messages: ToolMessages) throws -> ChildProcess {
+  package func start(of folder: FilePath, list: FilePath?, messages: ToolMessages) throws -> ChildProcess {
     let own = settings.map { "-c \($0.name)=\($0.value.replacing("\\", with: "\\\\").replacing(" ", with: "\\ "))" }
     let options = ([ValueText.options] + own).joined(separator: " ")
     var arguments = [
       "--dbname", access.connectionString(database: database, applicationName: "firn pg_restore", options: options),
       "--format=directory", "--jobs=\(jobs)", "--exit-on-error", "--no-password", "--no-subscriptions",
     ]
-    arguments += sections.map { "--section=\($0.rawValue)" }
     if let list { arguments += ["--use-list", list.string] }
     arguments.append(folder.string)
     return try ChildProcess(tools.path("pg_restore"), arguments: arguments, environment: ToolAccess.environment) { messages.add($0) }

@@ -310,10 +310,10 @@ private struct FieldScanner {
   }
 
   mutating func chunkDigest() throws -> ChunkDigest {
-    guard place + 32 < bytes.count else { throw malformed("it is cut off") }
-    func word(_ start: Int) throws -> UInt64 {
+    guard place + ChunkDigest.digits < bytes.count else { throw malformed("it is cut off") }
+    func word(_ range: Range<Int>) throws -> UInt64 {
       var value: UInt64 = 0
-      for index in start..<(start + 16) {
+      for index in range {
         let digit = bytes[index]
         switch digit {
         case 0x30...0x39: value = value << 4 | UInt64(digit - 0x30)
@@ -323,8 +323,9 @@ private struct FieldScanner {
       }
       return value
     }
-    let digest = ChunkDigest(high: try word(place), low: try word(place + 16))
-    place += 32
+    let end = place + ChunkDigest.digits
+    let digest = ChunkDigest(high: try word(place..<(place + 16)), low: UInt32(try word((place + 16)..<end)))
+    place = end
     if try peek() == 0x09 { place += 1 }
     return digest
   }

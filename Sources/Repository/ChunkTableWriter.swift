@@ -127,8 +127,8 @@ package struct SegmentBuilder {
     } else {
       text += Array("@\t\(location.object)\t\(location.frame)\t\(location.offset)\n".utf8)
     }
-    // The first chunks of a segment, and of a file, are where a later stream comes in.
-    if count == 0 || fileOffset == 0 || digest.high & ChunkTable.hookMask == 0 { hooks.append(digest) }
+    // The first chunk of a segment is where a later stream comes in; the first ones of a file tell it how to cut.
+    if count == 0 || fileOffset < Cutter.sampleSize || digest.high & ChunkTable.hookMask == 0 { hooks.append(digest) }
     digest.appendHexadecimal(to: &text)
     text += Array("\t\(location.length)\n".utf8)
     uses[location.object, default: 0] += Int64(location.length)

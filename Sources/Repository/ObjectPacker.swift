@@ -83,7 +83,7 @@ package final class ObjectPacker: Sendable {
 /// One thread's way into an `ObjectPacker`: takes chunks in order, tells where each will lie.
 package struct ChunkSink {
   private let packer: ObjectPacker
-  private let effort = EffortChoice()
+  private var effort = EffortChoice()
   private var buffer: [UInt8] = []
   private var assembly: ObjectAssembly?
   private var frame = 0
@@ -125,6 +125,12 @@ package struct ChunkSink {
     frame += 1
     gaps = 0
     if assembly.expectedBytes >= packer.format.objectBytes { try closeObject() }
+  }
+
+  /// Says that what comes is of another kind than what came: it goes into an object of its own, with an effort of its own.
+  package mutating func beginKind() throws {
+    try closeObject()
+    effort = EffortChoice()
   }
 
   /// Ends the object being filled, so that the next chunk begins another.
@@ -188,32 +194,5 @@ private final class ObjectAssembly: Sendable {
       let ratio = state.plain > 0 ? Double(state.stored) / Double(state.plain) : 0.4
       return state.stored + Int(Double(state.pendingPlain) * ratio)
     }
-  }
-}
-
-/// Finds out from time to time which effort pays for the data at hand.
-private final class EffortChoice: Sendable {
-  private struct State: Sendable {
-    var frames = 0
-    var effort = ZstdCompressor.Effort.light
-  }
-
-  private let state = Mutex(State())
-
-  /// Frames between two trials.
-  private static let period = 64
-
-  func compress(_ bytes: [UInt8], with compressor: inout ZstdCompressor) throws -> [UInt8] {
-    let (isTrial, effort) = state.withLock { state in
-      defer { state.frames += 1 }
-      return (state.frames % Self.period == 0, state.effort)
-    }
-    guard isTrial else { return try compressor.compress(bytes.span, effort: effort) }
-    let light = try compressor.compress(bytes.span, effort: .light)
-    let dense = try compressor.compress(bytes.span, effort: .dense)
-    // Worth its time only for a real gain.
-    let isWorth = Double(dense.count) < Double(light.count) * 0.96
-    state.withLock { $0.effort = isWorth ? .dense : .light }
-    return dense.count < light.count ? dense : light
   }
 }

@@ -98,6 +98,9 @@ package struct ParentCursor {
     return location
   }
 
+  /// Whether the earlier snapshot has such a chunk near what was looked for last.
+  package mutating func knows(_ digest: ChunkDigest) throws -> Bool { try lookUp(digest) != nil }
+
   private mutating func lookUp(_ digest: ChunkDigest) throws -> ChunkLocation? {
     for (place, entry) in loaded.enumerated() {
       guard let location = entry.chunks[digest] else { continue }

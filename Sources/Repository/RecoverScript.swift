@@ -48,7 +48,7 @@ package enum RecoverScript {
       while (<STDIN>) {
         chomp;
         my @f = split /\t/;
-        if (length $f[0] == 32) {
+        if (length $f[0] == 24) {
           my $n = $f[1];
           if (@run and $run[0] == $object and $run[1] + $run[2] == $place and $run[3] + $run[2] == $at) { $run[2] += $n }
           else { put(); @run = ($object, $place, $n, $at, $file) }

@@ -9,7 +9,8 @@ package struct SyntheticSnapshots {
   private let scratch: TemporaryFolder
 
   package init(in store: any Store, chunkAverage: Int = 8192, frameBytes: Int = 1 << 20, objectBytes: Int = 1 << 20) throws {
-    var format = RepositoryFormat(repositoryID: "test", createdAt: Date(timeIntervalSince1970: 1_700_000_000))
+    var random = SeededRandom(seed: 0)
+    var format = RepositoryFormat(repositoryID: "test", createdAt: Date(timeIntervalSince1970: 1_700_000_000), random: &random)
     format.chunking = .init(average: chunkAverage)
     format.frameBytes = frameBytes
     format.objectBytes = objectBytes
@@ -36,13 +37,15 @@ package struct SyntheticSnapshots {
     var sink = ChunkSink(packer: packer)
     var segments = SegmentBuilder(writer: writer)
     var cursor = index.map { ParentCursor(index: $0) }
-    let chunker = Chunker(repository.format.chunking)
+    let cutter = Cutter(repository.format)
     for (name, bytes) in files.sorted(by: { $0.key < $1.key }) {
       segments.beginFile(name)
+      let beginning = bytes.span.extracting(first: min(bytes.count, Cutter.sampleSize))
+      let chunker = try cutter.chunker(for: name, beginning: beginning, parent: &cursor)
       var start = 0
       while let end = chunker.boundary(in: bytes.span, from: start, isLast: true) {
         let chunk = Array(bytes[start..<end])
-        let digest = SHA256Digest(of: chunk).prefix
+        let digest = cutter.hasher.digest(of: chunk.span)
         if let known = try cursor?.find(digest, length: chunk.count) {
           sink.skip()
           try segments.add(digest, at: known)

@@ -8,12 +8,15 @@ import Repository
 struct Init: FirnCommand {
   static let configuration = CommandSupport.configuration("init", abstract: "Make a repository.")
   @Option(
-    help: ArgumentHelp("Bytes in a chunk, on average: a power of two. Smaller finds more repetition and costs more bookkeeping.", valueName: "size"))
+    help: ArgumentHelp(
+      "Bytes in a chunk, on average: a power of two; half of it where rows are narrow. Smaller finds more repetition and costs more bookkeeping. Default: 4KiB.",
+      valueName: "size"))
   var chunkSize: String?
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
-    var format = RepositoryFormat(repositoryID: UUID().uuidString.lowercased(), createdAt: Date())
+    var random = SystemRandomNumberGenerator()
+    var format = RepositoryFormat(repositoryID: UUID().uuidString.lowercased(), createdAt: Date(), random: &random)
     if let chunkSize {
       guard let bytes = Quantity.bytes(chunkSize), bytes >= 1024, bytes <= 1 << 18, bytes.nonzeroBitCount == 1 else {
         throw UsageError("--chunk-size takes a power of two from 1KiB to 256KiB, not \(chunkSize)")

@@ -21,9 +21,10 @@ struct Show: FirnCommand {
     }
     let checks = try catalog.checks(of: place)
     let now = Date()
+    let took = manifest.finishedAt.timeIntervalSince(manifest.startedAt)
     var lines = [
       "snapshot   \(manifest.id)", "database   \(manifest.database) of source \(manifest.source)",
-      "taken      \(Quantity.time(manifest.startedAt)), \(Quantity.age(of: manifest.startedAt, now: now)), in \(Quantity.span(manifest.finishedAt.timeIntervalSince(manifest.startedAt)))",
+      "taken      \(Quantity.time(manifest.startedAt)), \(Quantity.age(of: manifest.startedAt, now: now))\(took >= 1 ? ", in \(Quantity.span(took))" : "")",
       "kind       \(manifest.kind)" + manifest.tags.sorted { $0.key < $1.key }.map { "  \($0.key)=\($0.value)" }.joined(),
       "server     PostgreSQL \(manifest.versions.server), dumped by \(manifest.versions.pgDump)",
       "size       \(Quantity.size(manifest.bytes)) in \(manifest.tables.count) tables, \(Quantity.count(manifest.rows)) rows, \(manifest.largeObjects) large objects",

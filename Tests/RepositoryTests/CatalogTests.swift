@@ -118,7 +118,8 @@ import Testing
       try reopened(whole.replacing("\"formatVersion\" : 1", with: "\"formatVersion\" : 2"))
     }
     for (from, to) in [
-      ("\"average\" : 8192", "\"average\" : 0"), ("\"minimum\" : 2048", "\"minimum\" : -1"), ("\"maximum\" : 65536", "\"maximum\" : 99999999"),
+      ("\"average\" : 8192", "\"average\" : 0"), ("\"narrowAverage\" : 4096", "\"narrowAverage\" : 4097"),
+      ("\"wideRow\" : 1024", "\"wideRow\" : -1"), ("\"digestKey\" : \"", "\"digestKey\" : \"x"),
       ("fastcdc-nc2", "other"), ("\"frameBytes\" : 1048576", "\"frameBytes\" : 1"),
     ] {
       #expect(whole.contains(from), "\(from) in \(whole)")

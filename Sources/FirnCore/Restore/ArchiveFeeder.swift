@@ -7,7 +7,7 @@ internal import Synchronization
 /// A folder that pg_restore takes for an archive: small files lie in it, large ones are FIFOs which we fill while they are read.
 ///
 /// pg_restore looks at the sizes of the files to begin with the largest; a FIFO has none. So each large file is first a hole of
-/// its length, and becomes a FIFO once pg_restore has looked: before its first COPY is let through.
+/// its length, and becomes a FIFO once pg_restore has looked, and before it opens one.
 package final class ArchiveFeeder: Sendable {
   package let folder: FilePath
   private let reader: SnapshotReader
@@ -53,29 +53,26 @@ package final class ArchiveFeeder: Sendable {
     }
   }
 
-  /// Tables whose rows come through a FIFO.
+  /// Files that come through a FIFO.
   package var largeFiles: Set<String> { Set(large.keys) }
 
-  /// Turns the holes into FIFOs and begins to fill each that is opened.
-  /// - Parameter isReady: whether the file is to be exchanged in this call.
-  package func exchange(where isReady: (String) -> Bool) throws {
-    if watcher.current == nil {
-      let box = WatchHolder(try FolderWatch(folder, opens: true))
-      let thread = WorkerThread(name: "feeder") { [weak self] in
-        while let self, !self.isEnded.current {
-          self.failure.capture {
-            for event in try box.watch.next(timeout: .milliseconds(50)) {
-              if case .opened(let name) = event { self.begin(name) }
-              if event == .overflow { self.beginAll() }
-            }
+  /// Turns the holes into FIFOs and begins to fill each that is opened. To be called once.
+  package func exchange() throws {
+    let box = WatchHolder(try FolderWatch(folder, opens: true))
+    let thread = WorkerThread(name: "feeder") { [weak self] in
+      while let self, !self.isEnded.current {
+        self.failure.capture {
+          for event in try box.watch.next(timeout: .milliseconds(50)) {
+            if case .opened(let name) = event { self.begin(name) }
+            if event == .overflow { self.beginAll() }
           }
         }
       }
-      watcher.update { $0 = thread }
     }
+    watcher.update { $0 = thread }
     let side = folder.removingLastComponent().appending("fifos")
     try Folder.make(side)
-    for name in large.keys where isReady(name) && opened.current[name] == nil && !fed.current.contains(name) {
+    for name in large.keys {
       let path = side.appending(name)
       try Folder.makeFIFO(path)
       let holder = try Holder(path)

@@ -32,8 +32,6 @@ struct DatabaseFilling {
     progress.tell("session settings: \(tool.settings.map { "\($0.name)=\($0.value)" }.joined(separator: " "))")
     let messages = ToolMessages(tool: "pg_restore")
     let contents = try ArchiveContents(of: feeder.folder, tools: tools)
-    progress.begin("restoring the schema")
-    try finish(tool.start([.preData], of: feeder.folder, list: nil, messages: messages), failure, messages)
     // Event triggers would run for what is still to be done, and may forbid it: they come last.
     let hasEventTriggers = contents.entries.contains(where: \.isEventTrigger)
     let lists = (all: work.path.appending("most.list"), last: work.path.appending("last.list"))
@@ -43,7 +41,7 @@ struct DatabaseFilling {
     }
     try load(tool, feeder, connection, failure, messages, list: hasEventTriggers ? lists.all : nil)
     if hasEventTriggers {
-      try finish(tool.start([.preData, .postData], of: feeder.folder, list: lists.last, messages: messages), failure, messages)
+      try finish(tool.start(of: feeder.folder, list: lists.last, messages: messages), failure, messages)
     }
     progress.begin("gathering statistics and counting rows")
     let unanalysed = try RestoreCount(settings: settings, manifest: manifest, jobs: jobs).run()
@@ -63,26 +61,24 @@ struct DatabaseFilling {
     if code != 0 { throw PostgresError.toolFailed(tool: "pg_restore", exitCode: code, messages: messages.errors) }
   }
 
-  /// Rows, indexes, constraints.
+  /// Schema, rows, indexes, constraints, in one run: only so does pg_restore empty each table in the transaction that fills it,
+  /// and only then do rows come to lie in the order in which they were dumped. (Else free space in earlier pages is used.)
   private func load(
     _ tool: RestoreTool, _ feeder: ArchiveFeeder, _ connection: Connection, _ failure: FirstFailure, _ messages: ToolMessages, list: FilePath?
   ) throws {
     progress.begin("restoring rows", expected: manifest.bytes)
-    // Files of large objects are opened in a row, and no table holds their reader back.
-    try feeder.exchange { $0.hasPrefix("blob") }
-    let large = feeder.largeFiles
-    let held = manifest.tables.filter { large.contains($0.file) }
-    // What is loaded through a partitioned table waits for that one, and reads its file before it comes to the partition.
-    if !held.isEmpty { try connection.holdForFilling(held.map { $0.loadedThrough.map { ($0.schema, $0.name) } ?? ($0.schema, $0.name) }) }
-    let child = try tool.start([.data, .postData], of: feeder.folder, list: list, messages: messages)
+    // pg_restore looks at the files' sizes, makes the schema, and then opens files. While it waits to make its first relation
+    // it has looked and not opened: then holes become FIFOs. Who may not make it wait lets it see FIFOs, and no sizes.
+    let isHeld = try !feeder.largeFiles.isEmpty && !manifest.tables.isEmpty && connection.isSuperuser()
+    if isHeld { try connection.holdCreation() } else { try feeder.exchange() }
+    let child = try tool.start(of: feeder.folder, list: list, messages: messages)
     do {
-      if !held.isEmpty {
-        // Until its first COPY waits for us pg_restore looks at sizes; then it opens files.
+      if isHeld {
         while child.exitCode() == nil, !(try connection.someoneWaitsForUs()) {
           try Interruption.check()
           Thread.sleep(forTimeInterval: 0.01)
         }
-        try feeder.exchange { _ in true }
+        try feeder.exchange()
         try connection.commit()
       }
     } catch {

@@ -47,12 +47,12 @@ package struct DumpEngine {
       store: repository.store, format: repository.format, registry: registry, threads: processorCount, failure: failure)
     let follower = try SpoolFollower(folder: spool, failure: failure)
     let outcome = Monitor(Outcome())
-    let chunker = Chunker(repository.format.chunking)
+    let cutter = Cutter(repository.format)
     let threads = (0..<max(1, dump.jobs)).map { [parent, table, progress] _ in
       WorkerThread(name: "stream") {
         failure.capture {
           var stream = FileStream(
-            follower: follower, chunker: chunker, packer: packer, table: table, parent: parent, progress: progress, failure: failure)
+            follower: follower, cutter: cutter, packer: packer, table: table, parent: parent, progress: progress, failure: failure)
           while let name = follower.next() {
             let streamed = try stream.stream(name)
             outcome.update { outcome in

@@ -49,7 +49,7 @@ package struct StreamTally {
 /// and gives the disk back behind itself.
 struct FileStream {
   private let follower: SpoolFollower
-  private let chunker: Chunker
+  private let cutter: Cutter
   private var sink: ChunkSink
   private var segments: SegmentBuilder
   private var parent: ParentCursor?
@@ -60,21 +60,21 @@ struct FileStream {
 
   /// Read at once: a size that stays in the second-level cache while it is hashed twice, cut and copied.
   private static let readSize = 256 << 10
-  /// A file that stored this much gets objects of its own behind it.
-  private static let largeFile: Int64 = 64 << 20
+  /// What follows a file of this size is taken to be of another kind.
+  private static let largeFile: Int64 = 16 << 20
 
   init(
-    follower: SpoolFollower, chunker: Chunker, packer: ObjectPacker, table: ChunkTableWriter, parent: ParentIndex?, progress: WorkProgress,
+    follower: SpoolFollower, cutter: Cutter, packer: ObjectPacker, table: ChunkTableWriter, parent: ParentIndex?, progress: WorkProgress,
     failure: FirstFailure
   ) {
     self.follower = follower
-    self.chunker = chunker
+    self.cutter = cutter
     self.progress = progress
     self.failure = failure
     sink = ChunkSink(packer: packer)
     segments = SegmentBuilder(writer: table)
     self.parent = parent.map { ParentCursor(index: $0) }
-    buffer = [UInt8](repeating: 0, count: chunker.maximum + Self.readSize)
+    buffer = [UInt8](repeating: 0, count: max(cutter.longestChunk, Cutter.sampleSize) + Self.readSize)
   }
 
   /// Streams one file to its end, as soon as pg_dump has closed it.
@@ -87,18 +87,25 @@ struct FileStream {
     var held = 0
     segments.beginFile(name)
     progress.show(item: name)
+    // The sample doesn't depend on how the bytes come in, so that the next night cuts alike.
+    while held < Cutter.sampleSize, case let got = try file.read(into: &buffer, at: held, count: Cutter.sampleSize - held), got > 0 {
+      tally.add(buffer.span.extracting(held..<(held + got)))
+      held += got
+    }
+    progress.advance(by: held)
+    let chunker = try cutter.chunker(for: name, beginning: buffer.span.extracting(first: held), parent: &parent)
     while case let got = try file.read(into: &buffer, at: held, count: Self.readSize), got > 0 {
       tally.add(buffer.span.extracting(held..<(held + got)))
       progress.advance(by: got)
       let end = held + got
-      let cutTo = try cut(buffer.span.extracting(first: end), isLast: false)
+      let cutTo = try cut(buffer.span.extracting(first: end), with: chunker, isLast: false)
       buffer.moveToFront(cutTo..<end)
       held = end - cutTo
     }
-    _ = try cut(buffer.span.extracting(first: held), isLast: true)
+    _ = try cut(buffer.span.extracting(first: held), with: chunker, isLast: true)
     let streamed = tally.finish(name: name)
     try segments.endFile(digest: streamed.digest)
-    if streamed.bytes >= Self.largeFile { try sink.closeObject() }
+    if streamed.bytes >= Self.largeFile { try sink.beginKind() }
     cannotPunchHoles = cannotPunchHoles || file.cannotPunchHoles
     try file.finish()
     return streamed
@@ -106,11 +113,11 @@ struct FileStream {
 
   /// Stores the chunks that `bytes` begins with.
   /// - Returns: where the last of them ends.
-  private mutating func cut(_ bytes: Span<UInt8>, isLast: Bool) throws -> Int {
+  private mutating func cut(_ bytes: Span<UInt8>, with chunker: Chunker, isLast: Bool) throws -> Int {
     var start = 0
     while let end = chunker.boundary(in: bytes, from: start, isLast: isLast) {
       let chunk = bytes.extracting(start..<end)
-      let digest = SHA256Digest(of: chunk).prefix
+      let digest = cutter.hasher.digest(of: chunk)
       if let known = try parent?.find(digest, length: end - start) {
         sink.skip()
         try segments.add(digest, at: known)

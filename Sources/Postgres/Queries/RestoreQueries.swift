@@ -50,15 +50,8 @@ extension Connection {
     }
   }
 
-  /// Holds tables of the new database, and partitions of them, so that no row can be written to them, until the transaction ends.
-  package func holdForFilling(_ tables: [(schema: String, name: String)]) throws {
-    try execute("BEGIN")
-    for start in stride(from: 0, to: tables.count, by: 500) {
-      let list = tables[start..<min(start + 500, tables.count)]
-        .map { "\(Self.identifier($0.schema)).\(Self.identifier($0.name))" }.joined(separator: ", ")
-      try execute("LOCK TABLE \(list) IN SHARE MODE")
-    }
-  }
+  /// Holds everyone back from making relations in this database until the transaction ends. Only superusers can.
+  package func holdCreation() throws { try execute("BEGIN; LOCK TABLE pg_catalog.pg_class IN SHARE MODE") }
 
   /// Whether a session waits for a lock that we hold. (`pg_stat_activity` would show one state throughout a transaction.)
   package func someoneWaitsForUs() throws -> Bool {

@@ -63,7 +63,7 @@ package final class LocalStore: Store {
   }
 
   package func write(_ bytes: [UInt8], to key: StoreKey, durability: Durability) throws {
-    try place(key, durability: durability) { file in try file.write(bytes.span) }
+    try place(key, durability: durability) { file in try file.writeUncached(bytes.span) }
   }
 
   package func write(contentsOf source: FilePath, to key: StoreKey) throws {
