@@ -101,6 +101,14 @@ package struct CommandContext: Sendable {
     return settings
   }
 
+  /// The server that environment or file names; nil where they name none.
+  package func namedServer() throws -> ConnectionSettings? {
+    if let url = [environment["DATABASE_URL"], configuration.databaseURL].compactMap(\.self).first(where: { !$0.isEmpty }) {
+      return try ConnectionSettings(url)
+    }
+    return ["PGHOST", "PGSERVICE", "PGHOSTADDR"].contains { environment[$0] != nil } ? ConnectionSettings() : nil
+  }
+
   package func toolFolders(_ options: ServerOptions) -> [FilePath] {
     (options.toolFolders + (environment["FIRN_PG_BIN"] ?? "").split(separator: ":").map(String.init) + configuration.toolFolders).map { FilePath($0) }
   }
@@ -125,6 +133,9 @@ package struct CommandContext: Sendable {
   package func tell(_ text: String) {
     if !common.quiet && !common.json { Terminal.writeError(Terminal.printable(text) + "\n") }
   }
+
+  /// What a question is about: for people, also where `--quiet` was said.
+  package func explain(_ text: String) { if !common.json { Terminal.writeError(Terminal.printable(text) + "\n") } }
 
   package func warn(_ text: String) { if !common.json { Terminal.writeError("\(command): warning: \(Terminal.printable(text))\n") } }
 

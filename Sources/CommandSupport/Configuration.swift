@@ -1,3 +1,4 @@
+package import FirnCore
 internal import Foundation
 internal import Platform
 internal import SystemPackage
@@ -21,12 +22,14 @@ package struct Configuration: Sendable, Equatable {
   package var lockWait: Duration?
   package var toolFolders: [String] = []
   package var excludedTableData: [String] = []
+  package var maintenance = Maintenance()
 
   package init() {}
 
   private static let keys = [
-    "store", "database-url", "source", "jobs", "spool", "spool-cap", "lock-wait", "pg-bin", "exclude-table-data",
+    "store", "database-url", "source", "jobs", "spool", "spool-cap", "lock-wait", "pg-bin", "exclude-table-data", "maintenance",
   ]
+  private static let maintenanceKeys = ["stop", "start", "health", "health-retries", "health-pause"]
 
   /// The named file, else the first there is of `./firn.yaml`, `~/.config/firn/firn.yaml`, `/etc/firn/firn.yaml`, else nothing.
   /// - Throws: `ConfigurationError`.
@@ -72,15 +75,45 @@ package struct Configuration: Sendable, Equatable {
       case "lock-wait": lockWait = try reader.duration()
       case "pg-bin": toolFolders = try reader.list()
       case "exclude-table-data": excludedTableData = try reader.list()
-      default:
-        let line = keyNode.mark.map { " line \($0.line)" } ?? ""
-        throw ConfigurationError(
-          message: "\(name)\(line): there is no key \(key)", hint: "did you mean \(Self.nearest(to: key))?")
+      case "maintenance": maintenance = try Self.maintenance(value, name)
+      default: throw Self.unknown(keyNode, name, Self.keys)
       }
     }
   }
 
-  private static func nearest(to word: String) -> String {
+  private static func maintenance(_ node: Node, _ name: String) throws -> Maintenance {
+    guard case .mapping(let mapping) = node else {
+      throw ConfigurationError(
+        message: "\(name): maintenance is not a list of keys and values", hint: "its keys are \(maintenanceKeys.joined(separator: ", "))")
+    }
+    var maintenance = Maintenance()
+    for (keyNode, value) in mapping {
+      let reader = ValueReader(key: keyNode.string ?? "", node: value, name: name)
+      switch reader.key {
+      case "stop": maintenance.stop = try reader.list()
+      case "start": maintenance.start = try reader.list()
+      case "health": maintenance.healthCheck = healthCommand(try reader.text())
+      case "health-retries": maintenance.healthRetries = try reader.number(in: 0...1000)
+      case "health-pause": maintenance.healthPause = try reader.duration()
+      default: throw unknown(keyNode, name, maintenanceKeys)
+      }
+    }
+    return maintenance
+  }
+
+  /// A URL is asked for by curl, anything else is a command.
+  private static func healthCommand(_ text: String) -> String {
+    guard text.hasPrefix("http://") || text.hasPrefix("https://") else { return text }
+    return "curl -fsS -o /dev/null --max-time 10 '\(text.replacing("'", with: "'\\''"))'"
+  }
+
+  private static func unknown(_ key: Node, _ name: String, _ keys: [String]) -> ConfigurationError {
+    let line = key.mark.map { " line \($0.line)" } ?? ""
+    return ConfigurationError(
+      message: "\(name)\(line): there is no key \(key.string ?? "")", hint: "did you mean \(nearest(to: key.string ?? "", in: keys))?")
+  }
+
+  private static func nearest(to word: String, in keys: [String]) -> String {
     keys.min { distance($0, word) < distance($1, word) } ?? ""
   }
 

@@ -27,6 +27,23 @@ package struct FailureReport: Sendable {
       self.init(
         cause.status, "\(cause.message)\n  what was made could not be taken away again: \(FailureReport(left.reason).message)",
         hint: "when the server is back: \(names.joined(separator: "; "))")
+    case let failed as SafetySnapshotFailed:
+      let cause = FailureReport(failed.cause)
+      self.init(
+        cause.status, "the database as it is could not be snapshotted, so it was left alone: \(cause.message)",
+        hint: "if it is too broken for that, say --no-safety-snapshot; it is kept under another name in any case")
+    case let failure as Maintenance.Failure:
+      self.init(
+        .failed, "\(failure.command) failed with exit code \(failure.exitCode)\(failure.lastLine.isEmpty ? "" : ": \(failure.lastLine)")",
+        hint: "nothing was exchanged, and the application was started again; mend maintenance: stop in firn.yaml")
+    case let unwell as ApplicationUnwell:
+      self.init(
+        .failed, "\(unwell.database) was exchanged, and the application is not well: \(unwell.healthCheck) keeps failing",
+        hint: "the database of before is \(unwell.keptAs); to have it back: firn-restore \(unwell.database) --undo")
+    case let undone as ExchangeUndone:
+      self.init(
+        .failed, "the application was not well (\(undone.healthCheck) kept failing), so \(undone.database) is what it was before",
+        hint: "the restored database is kept as \(undone.keptAs)")
     case let error as RepositoryError: self.init(error)
     case let error as StoreError: self.init(error)
     case let error as PostgresError: self.init(error)
@@ -72,6 +89,12 @@ package struct FailureReport: Sendable {
           + (differences.count > 20 ? "\n  - and \(differences.count - 20) more" : ""),
         hint: "the new database was dropped; check the snapshot with firn-verify --read")
     case .onlySnapshot(let id): self.init(.refused, "\(id) is the only snapshot: it is never removed")
+    case .noKeptDatabase(let name):
+      self.init(.notFound, "no database is kept for \(name)", hint: "firn list shows those that are kept")
+    case .notConfirmed(let phrase, let given):
+      self.init(
+        .notConfirmed, given.map { "\"\($0)\" is not \"\(phrase)\": nothing was touched" } ?? "nobody is here to confirm: nothing was touched",
+        hint: given == nil ? "on a terminal you are asked; elsewhere say --confirm '\(phrase)'" : "run it again when you are sure")
     case .noDatabaseNamed: self.init(.usage, "no database is named", hint: "give its name, or --database-url")
     case .noFolder(let path, let reason): self.init(.failed, "cannot work in \(path): \(reason)", hint: "name another folder with --spool")
     }

@@ -35,6 +35,7 @@ package enum Program {
     Host.holdStandardStreams()
     Interruption.takeOver()
     Host.makeFilesPrivate()
+    Host.keepFreedMemory()
     do {
       var parsed = try command.parseAsRoot()
       try parsed.run()

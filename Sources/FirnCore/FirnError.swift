@@ -15,6 +15,10 @@ package enum FirnError: Error, Equatable {
   case restoredCopyDiffers(differences: [String])
   case onlySnapshot(id: String)
   case noDatabaseNamed
+  /// No database is kept that could take the name back, or be dropped.
+  case noKeptDatabase(name: String)
+  /// The typed words were not those asked for; nil where there was nobody to ask.
+  case notConfirmed(phrase: String, given: String?)
   case noFolder(path: String, reason: String)
 }
 

@@ -89,7 +89,7 @@ package final class ChildProcess: Sendable {
         return code
       }
       Thread.sleep(forTimeInterval: pause)
-      pause = min(pause * 1.5, 0.02)
+      pause = min(pause * 1.5, 0.01)
     }
   }
 
@@ -111,7 +111,7 @@ package struct ProgramResult: Sendable {
     while child.exitCode() == nil {
       if Interruption.signal != nil { child.terminate() }
       try Interruption.check()
-      Thread.sleep(forTimeInterval: 0.005)
+      Thread.sleep(forTimeInterval: 0.002)
     }
     let code = child.wait()
     return ProgramResult(exitCode: code, output: child.standardOutput, errors: lines.current)

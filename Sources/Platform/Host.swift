@@ -68,6 +68,9 @@ package enum Host {
     }
   }
 
+  /// Large buffers come and go all the time: the C library keeps what was freed for the next.
+  package static func keepFreedMemory() { firn_keep_memory() }
+
   /// Whatever is made from here on is for this user alone.
   package static func makeFilesPrivate() { _ = umask(0o077) }
 
@@ -96,11 +99,30 @@ package enum Host {
 package enum Terminal {
   package static var errorIsTerminal: Bool { isatty(2) == 1 }
   package static var outputIsTerminal: Bool { isatty(1) == 1 }
+  package static var inputIsTerminal: Bool { isatty(0) == 1 }
   package static var columns: Int { max(40, Int(firn_terminal_columns(2))) }
 
   /// Writes to standard error at once. That a terminal is gone is no failure.
   package static func writeError(_ text: String) { write(text, to: 2) }
   package static func writeOutput(_ text: String) { write(text, to: 1) }
+
+  /// A line from standard input without its end; nil where there is none.
+  /// - Throws: `Interruption` as soon as a signal arrives.
+  package static func readLine() throws(Interruption) -> String? {
+    var line: [UInt8] = []
+    while true {
+      var waiting = pollfd(fd: 0, events: Int16(POLLIN), revents: 0)
+      let ready = unsafe poll(&waiting, 1, 100)
+      try Interruption.check()
+      if ready == 0 || ready < 0 && errno == EINTR { continue }
+      var byte: UInt8 = 0
+      let got = unsafe read(0, &byte, 1)
+      if got < 0 && errno == EINTR { continue }
+      if got <= 0 { return line.isEmpty ? nil : String(decoding: line, as: UTF8.self) }
+      if byte == 0x0A { return String(decoding: line, as: UTF8.self) }
+      line.append(byte)
+    }
+  }
 
   /// The text without what a terminal would take for a command: names of tables may hold it.
   package static func printable(_ text: String) -> String {

@@ -23,7 +23,7 @@ package final class FrameCache: Sendable {
   private let state = Mutex(State())
 
   /// - Parameter capacity: plain bytes kept at most.
-  package init(table: ChunkTable, store: any Store, capacity: Int = 96 << 20) {
+  package init(table: ChunkTable, store: any Store, capacity: Int = 48 << 20) {
     self.table = table
     self.store = store
     self.capacity = capacity

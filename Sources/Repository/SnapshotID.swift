@@ -58,6 +58,11 @@ package struct SnapshotID: Hashable, Comparable, Sendable, Codable, CustomString
   package static func < (left: Self, right: Self) -> Bool { left.description < right.description }
 }
 
+extension Date {
+  /// The time in UTC as it stands in ids: `20261122T020000Z`.
+  package var idStamp: String { SnapshotID.stamp(self) }
+}
+
 extension Calendar {
   package static var utc: Calendar {
     var calendar = Calendar(identifier: .gregorian)

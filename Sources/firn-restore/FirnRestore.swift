@@ -3,111 +3,115 @@ import CommandSupport
 import FirnCore
 import Foundation
 import Platform
+import Postgres
 import Repository
 
 @main struct Main {
   static func main() { Program.start(FirnRestore.self) }
 }
 
-/// Restores a snapshot into a new database.
+/// Restores a snapshot: into a new database, or in the place of one that is kept.
 struct FirnRestore: FirnCommand {
   static let configuration = CommandSupport.configuration(
-    "firn-restore", abstract: "Restore a snapshot into a new database.",
-    discussion: "An existing database is never written to. Whatever fails, the new database is gone again.")
+    "firn-restore", abstract: "Restore a snapshot, destroying nothing.",
+    discussion: """
+      The new database is built beside the old one and proven; then the two change names within a second. The old one is kept, \
+      and --undo brings it back. With --as nothing that exists is changed at all. Whatever fails, the new database is gone again.
+      """)
 
   @Argument(help: "The database, or SOURCE/DATABASE.") var database: String
-  @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND, or before:TIME.") var snapshot = "latest"
-  @Option(name: .customLong("as"), help: ArgumentHelp("The name of the new database.", valueName: "name")) var newName: String
+  @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND, or before:TIME.") var snapshot: String?
+  @Option(name: .customLong("as"), help: ArgumentHelp("Make a new database of this name instead of replacing one.", valueName: "name"))
+  var newName: String?
+  @Flag(help: "Bring back the database that was replaced last.") var undo = false
+  @Flag(help: "Drop the databases that are kept, each after a typed word.") var forgetOld = false
   @Flag(help: "Dump the new database again and compare every table's bytes and the schema.") var prove = false
+  @Option(help: ArgumentHelp("The word that is asked for, where nobody is there to type it.", valueName: "phrase")) var confirm: String?
+  @Flag(help: "Don't snapshot the database that is replaced.") var noSafetySnapshot = false
+  @Flag(help: "Let a snapshot take a database's place from which something was left out.") var allowIncomplete = false
+  @Flag(help: "Take the exchange back where the health check fails.") var undoOnFailure = false
   @Option(name: .customLong("set"), help: ArgumentHelp("A server setting for the sessions that restore. May be repeated.", valueName: "name=value"))
   var settings: [String] = []
   @OptionGroup var server: ServerOptions
   @OptionGroup var common: CommonOptions
 
+  func validate() throws {
+    let modes = [newName != nil, undo, forgetOld].count { $0 }
+    if modes > 1 { throw ValidationError("--as, --undo and --forget-old exclude each other") }
+    if (undo || forgetOld) && snapshot != nil { throw ValidationError("--undo and --forget-old take no snapshot") }
+  }
+
   func execute(_ context: CommandContext) throws -> ExitStatus {
+    if undo { return try KeptDatabases(command: self, context: context).undo() }
+    if forgetOld { return try KeptDatabases(command: self, context: context).forget() }
     let repository = try context.repository()
     let places = try repository.catalog.database(named: database)
-    let place = try SnapshotSelector(snapshot).choose(from: places, in: repository.catalog)
-    var request = RestoreRequest(settings: try context.connectionSettings(server), place: place, newName: newName)
+    let place = try SnapshotSelector(snapshot ?? "latest").choose(from: places, in: repository.catalog)
+    let request = try request(context, place)
+    if case .replacing = request.target {
+      let plan = try context.withProgress { progress in
+        try RestoreOperation(repository: repository, request: request, progress: progress).plan()
+      }
+      if !common.json { ImpactStatement(plan, checks: try repository.catalog.checks(of: place), request: request).show(context) }
+      try Confirmation.require(request.target.name, given: confirm)
+    } else {
+      context.tell("restoring \(place.database) of \(place.id) into a new database, \(request.target.name)")
+    }
+    let result = try context.withProgress { progress in
+      try RestoreOperation(repository: repository, request: request, progress: progress).run()
+    }
+    try report(result, place, context)
+    return result.warnings.isEmpty ? .done : .doneWithWarnings
+  }
+
+  private func request(_ context: CommandContext, _ place: SnapshotPlace) throws -> RestoreRequest {
+    let settings = try context.connectionSettings(server)
+    var request = RestoreRequest(settings: settings, place: place, target: try target(settings, place))
     request.jobs = context.jobs(server)
     request.proves = prove
-    request.sessionSettings = try settings.map { setting in
+    request.allowsIncomplete = allowIncomplete
+    request.maintenance = context.configuration.maintenance
+    request.undoesOnFailure = undoOnFailure
+    request.sessionSettings = try self.settings.map { setting in
       let parts = setting.split(separator: "=", maxSplits: 1)
       guard parts.count == 2 else { throw UsageError("--set takes NAME=VALUE, not \(setting)") }
       return (String(parts[0]), String(parts[1]))
     }
     request.toolFolders = context.toolFolders(server)
     request.workRoot = context.spoolRoot(server)
-    context.tell("restoring \(place.database) of \(place.id) into a new database, \(newName)")
-    let result = try context.withProgress { progress in
-      try RestoreOperation(repository: repository, request: request, progress: progress).run()
+    if case .replacing(let name) = request.target, !noSafetySnapshot {
+      var safety = SnapshotRequest(settings: settings.with(database: name))
+      safety.source = context.configuration.source ?? place.source
+      safety.kind = "pre-restore"
+      safety.jobs = request.jobs
+      safety.toolFolders = request.toolFolders
+      safety.spoolRoot = request.workRoot
+      if let wait = context.configuration.lockWait { safety.lockWait = wait }
+      if let cap = context.configuration.spoolCap { safety.spoolCap = cap }
+      request.safetySnapshot = safety
     }
-    if common.json {
-      try context.output(json: RestoreReport(result))
-    } else {
-      for note in result.notes { context.tell("note: \(note)") }
-      for warning in result.warnings { context.warn(warning) }
-      context.output(result.database)
-      context.tell(
-        "restored \(place.id) as \(result.database): \(Quantity.count(Int64(result.tables))) tables, \(Quantity.count(result.rows)) rows, each table counted"
-          + (result.proven ? ", every byte\(result.schemaCompared ? " and the schema" : "") compared" : "")
-          + ", in \(Quantity.span(result.elapsed.inSeconds))")
-    }
-    return result.warnings.isEmpty ? .done : .doneWithWarnings
-  }
-}
-
-/// The JSON of a restore. Its keys are fixed.
-private struct RestoreReport: Encodable {
-  let id: String
-  let database: String
-  let restoredAs: String
-  let keptAs: String?
-  let seconds: Double
-  let downtimeSeconds: Double
-  let tables: Int
-  let rows: Int64
-  let proven: Bool
-  let schemaCompared: Bool
-  let notes: [String]
-  let warnings: [String]
-  let peakMemoryBytes: Int64
-
-  init(_ result: RestoreResult) {
-    id = result.manifest.id.description
-    database = result.manifest.database
-    restoredAs = result.database
-    keptAs = nil
-    seconds = result.elapsed.inSeconds
-    downtimeSeconds = 0
-    tables = result.tables
-    rows = result.rows
-    proven = result.proven
-    schemaCompared = result.schemaCompared
-    notes = result.notes
-    warnings = result.warnings
-    peakMemoryBytes = Host.peakMemory
+    return request
   }
 
-  enum CodingKeys: String, CodingKey {
-    case id, database, restoredAs, keptAs, seconds, downtimeSeconds, tables, rows, proven, schemaCompared, notes, warnings, peakMemoryBytes
+  /// Without `--as` the database itself: replaced where it exists, made where it doesn't.
+  private func target(_ settings: ConnectionSettings, _ place: SnapshotPlace) throws -> RestoreRequest.Target {
+    if let newName { return .new(newName) }
+    let server = try ServerConnection.open(settings, except: place.database)
+    return try server.databaseExists(place.database) ? .replacing(place.database) : .new(place.database)
   }
 
-  // keptAs is there even where it says nothing.
-  func encode(to encoder: any Encoder) throws {
-    var container = encoder.container(keyedBy: CodingKeys.self)
-    try container.encode(id, forKey: .id)
-    try container.encode(database, forKey: .database)
-    try container.encode(restoredAs, forKey: .restoredAs)
-    try container.encode(keptAs, forKey: .keptAs)
-    try container.encode(seconds, forKey: .seconds)
-    try container.encode(downtimeSeconds, forKey: .downtimeSeconds)
-    try container.encode(tables, forKey: .tables)
-    try container.encode(rows, forKey: .rows)
-    try container.encode(proven, forKey: .proven)
-    try container.encode(schemaCompared, forKey: .schemaCompared)
-    try container.encode(notes, forKey: .notes)
-    try container.encode(warnings, forKey: .warnings)
-    try container.encode(peakMemoryBytes, forKey: .peakMemoryBytes)
+  private func report(_ result: RestoreResult, _ place: SnapshotPlace, _ context: CommandContext) throws {
+    if common.json { return try context.output(json: RestoreReport(result)) }
+    for note in result.notes { context.tell("note: \(note)") }
+    for warning in result.warnings { context.warn(warning) }
+    context.output(result.database)
+    context.tell(
+      "restored \(place.id) as \(result.database): \(Quantity.count(Int64(result.tables))) tables, \(Quantity.count(result.rows)) rows, each table counted"
+        + (result.proven ? ", every byte\(result.schemaCompared ? " and the schema" : "") compared" : "")
+        + ", in \(Quantity.span(result.elapsed.inSeconds))")
+    guard let kept = result.keptAs else { return }
+    context.tell("the name led nowhere for \(Quantity.span(result.downtime.inSeconds)); the database of before is kept as \(kept)")
+    if let safety = result.safetySnapshot { context.tell("it is also in snapshot \(safety)") }
+    context.tell("to have it back: firn-restore \(result.database) --undo; to let go of it: firn-restore \(result.database) --forget-old")
   }
 }

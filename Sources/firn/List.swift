@@ -1,7 +1,9 @@
 import ArgumentParser
 import CommandSupport
+import FirnCore
 import Foundation
 import Platform
+import Postgres
 import Repository
 
 /// Lists snapshots.
@@ -28,8 +30,23 @@ struct List: FirnCommand {
     } else {
       show(entries, context)
     }
+    if !common.json { try showKept(context) }
     for place in unreadable { context.warn("\(place.database) \(place.id) cannot be read: see firn-verify") }
     return unreadable.isEmpty ? .done : .doneWithWarnings
+  }
+
+  /// Databases that restores have replaced, where the server can be asked.
+  private func showKept(_ context: CommandContext) throws {
+    guard let settings = try context.namedServer(),
+      let server = try? ServerConnection.open(settings.with("connect_timeout", "3")), let kept = try? KeptDatabase.all(on: server, of: database),
+      !kept.isEmpty
+    else { return }
+    context.output("")
+    for entry in kept {
+      context.output(
+        "kept on \(server.target): \(entry.name), \(Quantity.size(entry.size)), was \(entry.record.database) until \(Quantity.age(of: entry.record.keptAt, now: Date()))"
+      )
+    }
   }
 
   private func show(_ entries: [Entry], _ context: CommandContext) {

@@ -62,7 +62,7 @@ package final class ArchiveFeeder: Sendable {
     let thread = WorkerThread(name: "feeder") { [weak self] in
       while let self, !self.isEnded.current {
         self.failure.capture {
-          for event in try box.watch.next(timeout: .milliseconds(50)) {
+          for event in try box.watch.next(timeout: .milliseconds(10)) {
             if case .opened(let name) = event { self.begin(name) }
             if event == .overflow { self.beginAll() }
           }

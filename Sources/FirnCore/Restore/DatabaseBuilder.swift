@@ -37,7 +37,8 @@ struct DatabaseBuilder {
       let subject = setting.role.map { "ALTER ROLE \(Connection.identifier($0)) IN DATABASE \(database)" } ?? "ALTER DATABASE \(database)"
       statements.append("\(subject) SET \(Self.settingName(setting.name)) = \(value)")
     }
-    if let comment = properties.comment { statements.append("COMMENT ON DATABASE \(database) IS \(Connection.literal(comment))") }
+    // Also where there is none: a database that is being built has one that says so.
+    statements.append(Connection.commentStatement(name, properties.comment))
     if let grants = properties.grants {
       statements.append("REVOKE ALL ON DATABASE \(database) FROM PUBLIC")
       statements.append("REVOKE ALL ON DATABASE \(database) FROM \(Connection.identifier(properties.owner))")

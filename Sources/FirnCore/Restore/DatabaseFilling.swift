@@ -28,7 +28,7 @@ struct DatabaseFilling {
     let access = try ToolAccess(as: connection, folder: work.path)
     let tool = RestoreTool(
       tools: tools, access: access, database: settings.database ?? "", jobs: jobs,
-      settings: RestoreSettings.usual + sessionSettings)
+      settings: RestoreSettings.usual(jobs: max(2, jobs), sharedBuffers: try connection.sharedBuffers()) + sessionSettings)
     progress.tell("session settings: \(tool.settings.map { "\($0.name)=\($0.value)" }.joined(separator: " "))")
     let messages = ToolMessages(tool: "pg_restore")
     let contents = try ArchiveContents(of: feeder.folder, tools: tools)
@@ -96,9 +96,13 @@ struct DatabaseFilling {
 /// Settings for the sessions that restore: no time limits, no waiting for the log at each commit, memory for index builds,
 /// which run side by side rather than each in parallel.
 enum RestoreSettings {
-  static let usual: [(name: String, value: String)] = [
-    ("default_transaction_read_only", "off"), ("statement_timeout", "0"), ("lock_timeout", "0"),
-    ("idle_in_transaction_session_timeout", "0"), ("synchronous_commit", "off"), ("maintenance_work_mem", "256MB"),
-    ("max_parallel_maintenance_workers", "0"),
-  ]
+  /// - Parameter sharedBuffers: bytes. Sessions that build indexes may together use as much: who set it knows the machine.
+  static func usual(jobs: Int, sharedBuffers: Int64) -> [(name: String, value: String)] {
+    let memory = min(2048, max(256, (sharedBuffers / Int64(jobs)) >> 20))
+    return [
+      ("default_transaction_read_only", "off"), ("statement_timeout", "0"), ("lock_timeout", "0"),
+      ("idle_in_transaction_session_timeout", "0"), ("synchronous_commit", "off"), ("maintenance_work_mem", "\(memory)MB"),
+      ("max_parallel_maintenance_workers", "0"),
+    ]
+  }
 }

@@ -4,7 +4,8 @@ internal import Postgres
 package import Repository
 internal import SystemPackage
 
-/// Restores a snapshot into a new database. Whatever fails, the new database is gone again and nothing else was touched.
+/// Restores a snapshot: builds a new database beside whatever is there, proves it, and gives it its name, or the name of the
+/// one it replaces. Whatever fails before that, the new database is gone again and nothing else was touched.
 package struct RestoreOperation {
   private let repository: Repository
   private let request: RestoreRequest
@@ -16,12 +17,22 @@ package struct RestoreOperation {
     self.progress = progress
   }
 
+  /// Looks at everything a restore depends on, and touches nothing.
+  /// - Throws: `FirnError.refused` with every reason at once.
+  package func plan() throws -> RestorePlan {
+    progress.begin("looking before leaping")
+    let manifest = try repository.catalog.manifest(of: request.place)
+    let server = try ServerConnection.open(request.settings, except: replaced)
+    let findings = try preflight(server, manifest).check()
+    let impact = try replaced.map { try ReplacementImpact.gather(replacing: $0, by: manifest, on: server, at: request.now()) }
+    return RestorePlan(manifest: manifest, target: request.target, impact: impact, warnings: findings.warnings)
+  }
+
   package func run() throws -> RestoreResult {
     let clock = ContinuousClock.now
     progress.begin("looking before leaping")
     let manifest = try repository.catalog.manifest(of: request.place)
-    let server = try connectToServer()
-    try server.refusePooler()
+    let server = try ServerConnection.open(request.settings, except: replaced)
     // A pg_restore of the server's major version, and no older than the pg_dump: the latter is in the preflight.
     let tools = try ServerTools.find("pg_restore", major: server.serverMajor, configured: request.toolFolders)
     let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-restore of \(manifest.database)")
@@ -31,20 +42,23 @@ package struct RestoreOperation {
       throw FirnError.noFolder(path: request.workRoot.string, reason: "\(error)")
     }
     defer { work.remove() }
-    var findings = try RestorePreflight(server: server, manifest: manifest, repository: repository, newName: request.newName).check()
+    var findings = try preflight(server, manifest).check()
     findings.notes += try UnfinishedDatabase.clear(on: server)
     let reader = try SnapshotReader(store: repository.store, manifest: manifest)
     let files = try reader.files()
     for table in manifest.tables where files[table.file] == nil {
       throw RepositoryError.malformed(key: request.place.chunkTable, reason: "\(table.displayName) is missing")
     }
+    let safety = try takeSafetySnapshot()
 
-    try server.executeTogether(findings.roleStatements)
-    let database = UnfinishedDatabase(for: request.newName, builder: DatabaseBuilder(server: server, properties: manifest.properties))
+    let properties = try propertiesOfNew(manifest, server)
+    let database = UnfinishedDatabase(for: request.target.name, builder: DatabaseBuilder(server: server, properties: properties))
+    var result: RestoreResult
     do {
+      try server.executeTogether(findings.roleStatements)
       try database.make(on: server, snapshot: manifest.id)
-      var warnings = findings.warnings
       let settings = server.settings.with(database: database.name)
+      var warnings = findings.warnings
       warnings += try DatabaseFilling(
         settings: settings, manifest: manifest, reader: reader, files: files, tools: tools, work: work, jobs: request.jobs,
         sessionSettings: request.sessionSettings, progress: progress
@@ -55,45 +69,90 @@ package struct RestoreOperation {
           manifest: manifest, reader: reader, files: files, tools: tools, settings: settings, work: work, jobs: request.jobs, progress: progress
         ).run()
       }
-      try database.finish(on: server)
-      return RestoreResult(
-        manifest: manifest, database: request.newName, tables: manifest.tables.count, rows: manifest.rows,
-        elapsed: ContinuousClock.now - clock, notes: findings.notes, warnings: warnings, proven: request.proves,
+      result = RestoreResult(
+        manifest: manifest, database: request.target.name, safetySnapshot: safety, tables: manifest.tables.count, rows: manifest.rows,
+        elapsed: .zero, notes: findings.notes, warnings: warnings, proven: request.proves,
         schemaCompared: request.proves && RestoreProof.comparesSchema(of: manifest, tools))
+      if replaced == nil {
+        try database.finish(on: server)
+      } else {
+        try exchange(database, server, &result)
+      }
     } catch {
       try discard(database, findings.madeRoles, after: error)
       throw error
     }
+    result.elapsed = ContinuousClock.now - clock
+    return result
   }
 
-  /// A database of the server that was named from which others can be made: it need not be called `postgres`.
-  private func connectToServer() throws -> Connection {
-    var first: (any Error)?
-    for name in ["postgres", "template1", request.settings.database].compactMap(\.self) {
-      do {
-        return try Connection(request.settings.with(database: name), applicationName: "firn-restore")
-      } catch let error as PostgresError {
-        first = first ?? error
-        switch error {
-        case .noSuchDatabase, .cannotConnect: continue
-        default: throw error
-        }
-      }
+  private var replaced: String? {
+    if case .replacing(let name) = request.target { name } else { nil }
+  }
+
+  private func preflight(_ server: Connection, _ manifest: Manifest) -> RestorePreflight {
+    RestorePreflight(server: server, manifest: manifest, repository: repository, request: request)
+  }
+
+  /// A new database is as the snapshot's was. One that replaces another takes over what belongs to its name: owner, settings, privileges,
+  /// limit, comment.
+  private func propertiesOfNew(_ manifest: Manifest, _ server: Connection) throws -> DatabaseProperties {
+    var properties = manifest.properties
+    guard let replaced else { return properties }
+    let live = DatabaseProperties(try server.databaseFacts(of: replaced))
+    properties.owner = live.owner
+    properties.settings = live.settings
+    properties.grants = live.grants
+    properties.connectionLimit = live.connectionLimit
+    properties.comment = live.comment
+    return properties
+  }
+
+  private func takeSafetySnapshot() throws -> SnapshotID? {
+    guard replaced != nil, let safety = request.safetySnapshot else { return nil }
+    progress.begin("taking a snapshot of the database as it is")
+    do {
+      return try SnapshotOperation(repository: repository, request: safety, progress: progress).run().manifest.id
+    } catch let error where !(error is Interruption) {
+      throw SafetySnapshotFailed(cause: error)
     }
-    throw first ?? FirnError.noDatabaseNamed
+  }
+
+  /// Gives the new database the name of the live one.
+  private func exchange(_ database: UnfinishedDatabase, _ server: Connection, _ result: inout RestoreResult) throws {
+    let live = request.target.name
+    let facts = try server.databaseFacts(of: live)
+    let taken = Set(try server.databaseEntries().map(\.name))
+    let time = request.now()
+    let swap = DatabaseSwap(
+      settings: server.settings, live: live, replacement: database.name, keptName: KeptDatabase.name(for: live, at: time, taken: taken),
+      record: .init(database: live, keptAt: time, snapshot: result.manifest.id.description, comment: facts.comment),
+      finishing: database.finishingStatements(name: live))
+    let around = SwapWithMaintenance(swap: swap, maintenance: request.maintenance, undoesOnFailure: request.undoesOnFailure, progress: progress)
+    let outcome = try around.run(now: request.now)
+    result.keptAs = swap.keptName
+    result.downtime = outcome.downtime
+    result.warnings += outcome.warnings
   }
 
   /// Drops the new database and the roles made for it. An interruption must not keep them from being dropped.
   private func discard(_ database: UnfinishedDatabase, _ roles: [String], after cause: any Error) throws {
+    // Its name leads to it by now: it is no rest of anything.
+    if cause is ExchangeUndone || cause is ApplicationUnwell { return }
     Interruption.clear()
     progress.begin("dropping the unfinished database")
     do {
       // The connection of before may be what failed.
-      let server = try connectToServer()
+      let server = try ServerConnection.open(request.settings, except: replaced)
       try server.dropDatabase(database.name)
       try server.executeTogether(roles.map { "DROP ROLE IF EXISTS \(Connection.identifier($0))" })
     } catch {
       throw LeftBehind(database: database.name, roles: roles, reason: error, cause: cause)
     }
   }
+}
+
+/// The snapshot of the database that was to be replaced could not be made.
+package struct SafetySnapshotFailed: Error {
+  package let cause: any Error
 }

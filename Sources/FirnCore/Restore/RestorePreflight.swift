@@ -1,6 +1,8 @@
 internal import Compression
+internal import Platform
 internal import Postgres
 internal import Repository
+internal import SystemPackage
 
 /// Looks for everything that would make a restore fail, before anything is made.
 struct RestorePreflight {
@@ -16,14 +18,20 @@ struct RestorePreflight {
   let server: Connection
   let manifest: Manifest
   let repository: Repository
-  let newName: String
+  let request: RestoreRequest
+
+  private var newName: String { request.target.name }
 
   /// - Throws: `FirnError.refused` with every reason at once.
   func check() throws -> Findings {
     var findings = Findings()
-    let reasons = try nameReasons() + versionReasons() + extensionReasons(&findings) + placeReasons() + roleReasons(&findings)
+    var reasons = try nameReasons() + versionReasons() + extensionReasons(&findings) + placeReasons() + roleReasons(&findings) + diskReasons()
     if !manifest.complete {
       findings.warnings += manifest.incompleteReasons.map { "the snapshot is incomplete: \($0)" }
+      if case .replacing = request.target, !request.allowsIncomplete {
+        reasons.append(
+          "the snapshot is incomplete (\(manifest.incompleteReasons.first ?? "see firn show")): it replaces a database only with --allow-incomplete")
+      }
     }
     guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
     return findings
@@ -35,7 +43,25 @@ struct RestorePreflight {
       return ["the name \(newName) has \(newName.utf8.count) bytes: PostgreSQL cuts names at 63, and two could become one"]
     }
     if ["template0", "template1", "postgres"].contains(newName) { return ["\(newName) belongs to the server itself"] }
-    return try server.databaseExists(newName) ? ["database \(newName) exists: a restore never goes into an existing one"] : []
+    let exists = try server.databaseExists(newName)
+    switch request.target {
+    case .new: return exists ? ["database \(newName) exists: a restore never goes into an existing one"] : []
+    case .replacing:
+      guard exists else { return ["there is no database \(newName) to replace"] }
+      return try SwapPreflight(server: server, database: newName).reasons()
+    }
+  }
+
+  /// On a server of this machine: whether both databases have room. A restored database takes about what its dump has, and its
+  /// indexes; one that is there already shows how much that is.
+  private func diskReasons() throws -> [String] {
+    guard server.isLocal, manifest.properties.tablespace == "pg_default", let folder = try server.dataFolder(),
+      let free = try? Folder.freeSpace(at: FilePath(folder))
+    else { return [] }
+    var needed = manifest.bytes
+    if case .replacing(let name) = request.target, let size = try server.diskSize(of: name) { needed = max(needed, size) }
+    return free >= needed
+      ? [] : ["the new database needs about \(needed / 1_000_000) MB beside the old one, and \(folder) has \(free / 1_000_000) MB free"]
   }
 
   private func versionReasons() throws -> [String] {

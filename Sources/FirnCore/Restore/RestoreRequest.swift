@@ -1,39 +1,74 @@
-internal import Foundation
+package import Foundation
 package import Postgres
 package import Repository
 package import SystemPackage
 
 /// What is to be restored, and where to.
 package struct RestoreRequest: Sendable {
+  package enum Target: Sendable, Equatable {
+    /// A database that doesn't exist yet.
+    case new(String)
+    /// In the place of a database that exists, which is kept under another name.
+    case replacing(String)
+
+    /// The name that leads to the restored database in the end.
+    package var name: String {
+      switch self {
+      case .new(let name), .replacing(let name): name
+      }
+    }
+  }
+
   package var settings: ConnectionSettings
   package var place: SnapshotPlace
-  /// The name of the new database.
-  package var newName: String
+  package var target: Target
   package var jobs = 2
   /// Whether every table's bytes and the schema are compared with the snapshot afterwards.
   package var proves = false
+  /// Whether a snapshot from which something was left out may take a database's place.
+  package var allowsIncomplete = false
+  /// How the database that is replaced is snapshotted before; nil where that was refused.
+  package var safetySnapshot: SnapshotRequest?
+  package var maintenance = Maintenance()
+  /// Whether a failed health check takes the exchange back.
+  package var undoesOnFailure = false
   /// Settings for the sessions that restore, after Firn's own.
   package var sessionSettings: [(name: String, value: String)] = []
   package var toolFolders: [FilePath] = []
   package var workRoot = WorkFolder.defaultRoot
+  package var now: @Sendable () -> Date = { Date() }
 
-  package init(settings: ConnectionSettings, place: SnapshotPlace, newName: String) {
+  package init(settings: ConnectionSettings, place: SnapshotPlace, target: Target) {
     self.settings = settings
     self.place = place
-    self.newName = newName
+    self.target = target
   }
+}
+
+/// What a restore would do, before anything is touched.
+package struct RestorePlan: Sendable {
+  package let manifest: Manifest
+  package let target: RestoreRequest.Target
+  /// What becomes of the database that is replaced.
+  package let impact: ReplacementImpact?
+  package let warnings: [String]
 }
 
 package struct RestoreResult: Sendable {
   package let manifest: Manifest
   package let database: String
+  /// The name under which the replaced database is kept.
+  package var keptAs: String?
+  package var safetySnapshot: SnapshotID?
+  /// How long the name led nowhere.
+  package var downtime: Duration = .zero
   package let tables: Int
   package let rows: Int64
-  package let elapsed: Duration
+  package var elapsed: Duration
   /// What the operator should know.
-  package let notes: [String]
+  package var notes: [String]
   /// What is not as it was, though nothing failed.
-  package let warnings: [String]
+  package var warnings: [String]
   package let proven: Bool
   /// Whether the proof could compare the schemas.
   package let schemaCompared: Bool

@@ -49,7 +49,7 @@ struct DumpSupervision {
         child.resume()
         isStopped = false
       }
-      Thread.sleep(forTimeInterval: 0.01)
+      Thread.sleep(forTimeInterval: 0.005)
     }
     return child.wait()
   }

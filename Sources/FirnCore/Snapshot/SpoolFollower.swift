@@ -19,6 +19,7 @@ package final class SpoolFollower: Sendable {
 
   package let folder: FilePath
   private let monitor = Monitor(State())
+  private let isEnding = Monitor(false)
   private let watcher: Monitor<WorkerThread?> = Monitor(nil)
   private let failure: FirstFailure
 
@@ -30,15 +31,21 @@ package final class SpoolFollower: Sendable {
     let box = WatchBox(try FolderWatch(folder))
     let thread = WorkerThread(name: "spool") { [weak self] in
       failure.capture {
-        while let self, self.take(try box.watch.next(timeout: .milliseconds(50))) {}
+        while let self {
+          // Asked before looking: what pg_dump did is in the queue when it has ended.
+          let isEnding = self.isEnding.current
+          let events = try box.watch.next(timeout: .milliseconds(10))
+          if events.isEmpty && isEnding { return }
+          self.take(events)
+        }
       }
     }
     watcher.update { $0 = thread }
   }
 
-  private func take(_ events: [FolderWatch.Event]) -> Bool {
-    guard !events.isEmpty else { return !monitor.current.isEnded }
-    return monitor.update { state in
+  private func take(_ events: [FolderWatch.Event]) {
+    guard !events.isEmpty else { return }
+    monitor.update { state in
       for event in events {
         switch event {
         case .created(let name):
@@ -52,7 +59,6 @@ package final class SpoolFollower: Sendable {
         case .overflow: failure.record(FirnError.lostTrackOfSpool)
         }
       }
-      return !state.isEnded
     }
   }
 
@@ -104,10 +110,10 @@ package final class SpoolFollower: Sendable {
 
   /// Says that pg_dump has ended: no file will come that isn't there yet.
   package func end() {
-    // The events of what it did last may still be in the queue.
-    Thread.sleep(forTimeInterval: 0.06)
-    monitor.update { $0.isEnded = true }
+    isEnding.update { $0 = true }
     watcher.current?.join()
+    // Also where the watch has failed.
+    monitor.update { $0.isEnded = true }
   }
 }
 

@@ -37,8 +37,10 @@ package struct ExtensionFacts: Sendable {
 }
 
 extension Connection {
-  /// Of the database we are connected to.
-  package func databaseFacts() throws -> DatabaseFacts {
+  /// - Parameter name: the database; nil for the one we are connected to.
+  /// - Throws: `PostgresError.noSuchDatabase`.
+  package func databaseFacts(of name: String? = nil) throws -> DatabaseFacts {
+    let name = name ?? database
     // pg_database grew: providers in 15, ICU rules in 16, one column for all providers' locales in 17.
     let provider = serverVersion >= 150000 ? "d.datlocprovider" : "'c'"
     let locale = serverVersion >= 170000 ? "d.datlocale" : serverVersion >= 150000 ? "d.daticulocale" : "NULL"
@@ -52,36 +54,36 @@ extension Connection {
           \(locale), \(rules), \(recorded), \(actual), t.spcname, d.datconnlimit,
           pg_catalog.shobj_description(d.oid, 'pg_database'), d.datacl IS NULL
         FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace
-        WHERE d.datname = pg_catalog.current_database()
-        """
+        WHERE d.datname = $1
+        """, [name]
       ).first ?? []
-    guard row.count == 13 else { throw PostgresError.noSuchDatabase(name: database) }
+    guard row.count == 13 else { throw PostgresError.noSuchDatabase(name: name) }
     return DatabaseFacts(
       owner: row[0] ?? "", encoding: row[1] ?? "", localeProvider: row[2] ?? "c", collate: row[3] ?? "", ctype: row[4] ?? "",
       locale: row[5], icuRules: row[6], collationVersion: row[7], actualCollationVersion: row[8], tablespace: row[9] ?? "pg_default",
-      connectionLimit: Int(row[10] ?? "") ?? -1, comment: row[11], grants: row[12] == "t" ? nil : try databaseGrants(),
-      settings: try databaseSettings())
+      connectionLimit: Int(row[10] ?? "") ?? -1, comment: row[11], grants: row[12] == "t" ? nil : try databaseGrants(of: name),
+      settings: try databaseSettings(of: name))
   }
 
-  private func databaseGrants() throws -> [DatabaseFacts.Grant] {
+  private func databaseGrants(of name: String) throws -> [DatabaseFacts.Grant] {
     try rows(
       """
       SELECT CASE WHEN a.grantee = 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(a.grantee) END, a.privilege_type, a.is_grantable
-      FROM pg_catalog.pg_database d, pg_catalog.aclexplode(d.datacl) a WHERE d.datname = pg_catalog.current_database()
+      FROM pg_catalog.pg_database d, pg_catalog.aclexplode(d.datacl) a WHERE d.datname = $1
       ORDER BY a.grantee, a.privilege_type
-      """
+      """, [name]
     ).map { .init(grantee: $0[0], privilege: $0[1] ?? "", grantable: $0[2] == "t") }
   }
 
-  private func databaseSettings() throws -> [DatabaseFacts.Setting] {
+  private func databaseSettings(of name: String) throws -> [DatabaseFacts.Setting] {
     try rows(
       """
       SELECT CASE WHEN s.setrole = 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(s.setrole) END, pg_catalog.split_part(c, '=', 1),
         pg_catalog.substr(c, pg_catalog.strpos(c, '=') + 1)
       FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c
-      WHERE s.setdatabase = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+      WHERE s.setdatabase = (SELECT oid FROM pg_catalog.pg_database WHERE datname = $1)
       ORDER BY 1 NULLS FIRST, 2
-      """
+      """, [name]
     ).map { .init(role: $0[0], name: $0[1] ?? "", value: $0[2] ?? "") }
   }
 

@@ -98,13 +98,6 @@ extension Connection {
     ).map { ($0[0] ?? "", $0[1]) }
   }
 
-  /// Ends the sessions of others in a database.
-  package func endSessions(in database: String) throws {
-    _ = try rows(
-      "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = $1 AND pid <> pg_catalog.pg_backend_pid()",
-      [database])
-  }
-
   /// Runs statements as one: all of them or none.
   package func executeTogether(_ statements: [String]) throws {
     guard !statements.isEmpty else { return }

@@ -35,6 +35,13 @@ extension Connection {
 
   package func versionText() throws -> String { try value("SHOW server_version") ?? "" }
 
+  /// Bytes of `shared_buffers`.
+  package func sharedBuffers() throws -> Int64 {
+    try value(
+      "SELECT setting::int8 * pg_catalog.current_setting('block_size')::int8 FROM pg_catalog.pg_settings WHERE name = 'shared_buffers'"
+    ).flatMap { Int64($0) } ?? 0
+  }
+
   /// How many objects the lock table holds, about.
   package func lockTableCapacity() throws -> Int {
     try value(

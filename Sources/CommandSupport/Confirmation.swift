@@ -1,0 +1,19 @@
+internal import FirnCore
+internal import Platform
+
+/// A typed word before anything is risked.
+package enum Confirmation {
+  /// Returns where the phrase was given, on the command line or by hand. A wrong word is not asked for again.
+  /// - Parameter given: what `--confirm` says.
+  /// - Throws: `FirnError.notConfirmed`.
+  package static func require(_ phrase: String, given: String?) throws {
+    if let given {
+      guard given == phrase else { throw FirnError.notConfirmed(phrase: phrase, given: given) }
+      return
+    }
+    guard Terminal.inputIsTerminal && Terminal.errorIsTerminal else { throw FirnError.notConfirmed(phrase: phrase, given: nil) }
+    Terminal.writeError(Terminal.printable("Type \(phrase) to go on: "))
+    let typed = try Terminal.readLine()
+    guard typed == phrase else { throw FirnError.notConfirmed(phrase: phrase, given: typed ?? "") }
+  }
+}

@@ -1,0 +1,66 @@
+package import Foundation
+package import Postgres
+internal import Repository
+
+/// A database that made way for another and is kept under a name of its own. Its comment tells what it was.
+package struct KeptDatabase: Sendable {
+  /// What has to be known to take it back.
+  package struct Record: Codable, Sendable {
+    /// The name it had.
+    package let database: String
+    package let keptAt: Date
+    /// The snapshot that took its place; nil where an earlier database did.
+    package let snapshot: String?
+    /// The comment it had.
+    package let comment: String?
+
+    package init(database: String, keptAt: Date, snapshot: String?, comment: String?) {
+      self.database = database
+      self.keptAt = keptAt
+      self.snapshot = snapshot
+      self.comment = comment
+    }
+  }
+
+  package let name: String
+  package let record: Record
+  /// Bytes on disk.
+  package let size: Int64
+
+  private static let mark = "kept by firn: "
+
+  /// The comment of a kept database.
+  static func comment(for record: Record) throws -> String {
+    let encoder = JSONEncoder()
+    encoder.dateEncodingStrategy = .iso8601
+    encoder.outputFormatting = [.sortedKeys]
+    return mark + String(decoding: try encoder.encode(record), as: UTF8.self)
+  }
+
+  /// The kept databases of a server, the newest first.
+  /// - Parameter database: only those that had this name.
+  package static func all(on server: Connection, of database: String? = nil) throws -> [KeptDatabase] {
+    let decoder = JSONDecoder()
+    decoder.dateDecodingStrategy = .iso8601
+    return try server.databaseEntries().compactMap { entry in
+      guard let comment = entry.comment, comment.hasPrefix(mark),
+        let record = try? decoder.decode(Record.self, from: Data(comment.dropFirst(mark.count).utf8))
+      else { return nil }
+      return KeptDatabase(name: entry.name, record: record, size: entry.size)
+    }
+    .filter { database == nil || $0.record.database == database }
+    .sorted { ($0.record.keptAt, $0.name) > ($1.record.keptAt, $1.name) }
+  }
+
+  /// `DATABASE_before_20261124T193000Z`: at most 63 bytes, and no name that is taken.
+  package static func name(for database: String, _ infix: String = "before", at time: Date, taken: Set<String>) -> String {
+    var number = 1
+    while true {
+      let suffix = "_\(infix)_\(time.idStamp)" + (number > 1 ? "_\(number)" : "")
+      var stem = database
+      while stem.utf8.count + suffix.utf8.count > 63 { stem.removeLast() }
+      if !taken.contains(stem + suffix) { return stem + suffix }
+      number += 1
+    }
+  }
+}

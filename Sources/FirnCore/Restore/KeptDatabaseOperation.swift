@@ -1,0 +1,98 @@
+package import Foundation
+internal import Platform
+package import Postgres
+
+/// Takes an exchange back, or lets go of the databases that exchanges have left.
+package struct KeptDatabaseOperation {
+  /// What taking back would do.
+  package struct UndoPlan: Sendable {
+    package let database: String
+    package let server: String
+    /// The database that gets its name back.
+    package let kept: KeptDatabase
+    /// What the present one is called then.
+    package let presentBecomes: String
+    /// Bytes on disk.
+    package let presentSize: Int64?
+    package let applications: [ConnectedApplication]
+  }
+
+  private let settings: ConnectionSettings
+  private let database: String
+  private let progress: WorkProgress
+
+  package init(settings: ConnectionSettings, database: String, progress: WorkProgress) {
+    self.settings = settings
+    self.database = database
+    self.progress = progress
+  }
+
+  /// - Throws: `FirnError.noKeptDatabase`, `.refused`.
+  package func planUndo(at time: Date) throws -> UndoPlan {
+    let server = try ServerConnection.open(settings, except: database)
+    guard let kept = try KeptDatabase.all(on: server, of: database).first else { throw FirnError.noKeptDatabase(name: database) }
+    let reasons = try SwapPreflight(server: server, database: database).reasons() + SwapPreflight(server: server, database: kept.name).reasons()
+    guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
+    let swap = try DatabaseSwap(bringingBack: kept, on: server, at: time)
+    return UndoPlan(
+      database: database, server: server.target, kept: kept, presentBecomes: swap.keptName, presentSize: try server.diskSize(of: database),
+      applications: try server.connectedApplications(of: database))
+  }
+
+  /// - Returns: the name of the database that made way, and how long the name led nowhere.
+  package func undo(_ plan: UndoPlan, maintenance: Maintenance, now: @Sendable () -> Date) throws -> (
+    keptAs: String, downtime: Duration, warnings: [String]
+  ) {
+    let server = try ServerConnection.open(settings, except: database)
+    let swap = try DatabaseSwap(bringingBack: plan.kept, on: server, at: now())
+    let outcome = try SwapWithMaintenance(swap: swap, maintenance: maintenance, undoesOnFailure: false, progress: progress).run(now: now)
+    return (swap.keptName, outcome.downtime, outcome.warnings)
+  }
+
+  /// The databases that are kept of this one, the newest first.
+  package func kept() throws -> [KeptDatabase] {
+    try KeptDatabase.all(on: try ServerConnection.open(settings, except: database), of: database)
+  }
+
+  /// Drops a kept database, whatever sessions it has.
+  /// - Throws: `FirnError.noKeptDatabase` where it is no longer one.
+  package func forget(_ kept: KeptDatabase) throws {
+    let server = try ServerConnection.open(settings, except: kept.name)
+    // Looked at anew: its name may lead to something else by now.
+    guard try KeptDatabase.all(on: server, of: database).contains(where: { $0.name == kept.name }) else {
+      throw FirnError.noKeptDatabase(name: kept.name)
+    }
+    try server.dropDatabase(kept.name)
+  }
+}
+
+/// What stands in the way of giving a database another name.
+struct SwapPreflight {
+  let server: Connection
+  let database: String
+
+  func reasons() throws -> [String] {
+    if ["postgres", "template0", "template1"].contains(database) { return ["\(database) belongs to the server itself: it is never replaced"] }
+    let obstacles = try server.obstacles(toSwapping: database)
+    var reasons: [String] = []
+    if obstacles.isTemplate { reasons.append("\(database) is a template: it is never replaced") }
+    if try !server.mayReplace(database) {
+      reasons.append("role \(server.user) may not rename \(database): that takes its owner, with CREATEDB, or a superuser")
+    }
+    func list(_ names: [String]) -> String { names.prefix(5).joined(separator: ", ") }
+    if !obstacles.preparedTransactions.isEmpty {
+      reasons.append(
+        "\(database) has prepared transactions, which bar renaming: \(list(obstacles.preparedTransactions)) (COMMIT PREPARED or ROLLBACK PREPARED)")
+    }
+    if !obstacles.replicationSlots.isEmpty {
+      reasons.append(
+        "\(database) has replication slots, which would stay with the old database: \(list(obstacles.replicationSlots)) (pg_drop_replication_slot)")
+    }
+    if !obstacles.subscriptions.isEmpty {
+      reasons.append(
+        "\(database) has subscriptions, which would go on filling the old database: \(list(obstacles.subscriptions)) (ALTER SUBSCRIPTION … DISABLE, then DROP)"
+      )
+    }
+    return reasons
+  }
+}

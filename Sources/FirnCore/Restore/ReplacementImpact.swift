@@ -1,0 +1,83 @@
+internal import Foundation
+internal import Platform
+package import Postgres
+internal import Repository
+
+/// What is lost and what is kept when a database is replaced: figures for the operator to decide by.
+package struct ReplacementImpact: Sendable {
+  /// A table whose rows now and then differ.
+  package struct Change: Sendable, Equatable {
+    package let table: String
+    /// Nil where the snapshot has no such table.
+    package let then: Int64?
+    /// Nil where the database has no such table.
+    package let now: Int64?
+  }
+
+  package let server: String
+  package let serverVersion: String
+  package let database: String
+  /// Bytes on disk.
+  package let size: Int64?
+  package let applications: [ConnectedApplication]
+  package let keptAs: String
+  package let changes: [Change]
+  package let tablesNow: Int?
+  package let rowsNow: Int64?
+  /// False where large tables were estimated instead of counted.
+  package let isCounted: Bool
+  /// Why the database could not be looked into.
+  package let unreadable: PostgresError?
+
+  /// How long counting may take in all.
+  private static let patience: Duration = .seconds(10)
+
+  /// - Parameter server: a connection to another database of the server.
+  static func gather(replacing name: String, by manifest: Manifest, on server: Connection, at time: Date) throws -> ReplacementImpact {
+    let taken = Set(try server.databaseEntries().map(\.name))
+    var counts: (rows: [QualifiedName: Int64], isCounted: Bool)?
+    var unreadable: PostgresError?
+    do {
+      counts = try countRows(try Connection(server.settings.with(database: name), applicationName: "firn-restore"))
+    } catch let error as PostgresError {
+      unreadable = error
+    }
+    var changes: [Change] = []
+    if let counts {
+      var then: [QualifiedName: Int64] = [:]
+      for table in manifest.tables { then[QualifiedName(schema: table.schema, name: table.name)] = table.rows }
+      for table in Set(then.keys).union(counts.rows.keys) where then[table] != counts.rows[table] {
+        changes.append(Change(table: "\(table.schema).\(table.name)", then: then[table], now: counts.rows[table]))
+      }
+      func weight(_ change: Change) -> Int64 { abs((change.now ?? 0) - (change.then ?? 0)) }
+      changes.sort { (weight($0), $1.table) > (weight($1), $0.table) }
+    }
+    return ReplacementImpact(
+      server: server.target, serverVersion: try server.versionText(), database: name, size: try server.diskSize(of: name),
+      applications: try server.connectedApplications(of: name), keptAs: KeptDatabase.name(for: name, at: time, taken: taken), changes: changes,
+      tablesNow: counts?.rows.count, rowsNow: counts.map { $0.rows.values.reduce(0, +) }, isCounted: counts?.isCounted ?? false,
+      unreadable: unreadable)
+  }
+
+  /// Counts tables while there is time, the rest by the server's own estimate.
+  private static func countRows(_ connection: Connection) throws -> (rows: [QualifiedName: Int64], isCounted: Bool) {
+    var rows = try connection.estimatedRows()
+    var isCounted = true
+    let deadline = ContinuousClock.now + patience
+    // Small tables first: more of them are told exactly.
+    for (table, _) in rows.sorted(by: { $0.value < $1.value }) {
+      let left = (deadline - ContinuousClock.now).milliseconds
+      guard left > 10 else {
+        isCounted = false
+        break
+      }
+      do {
+        try connection.execute("SET statement_timeout = \(left)")
+        if let exact = try connection.rowCount(schema: table.schema, table: table.name) { rows[table] = exact }
+      } catch PostgresError.statementFailed {
+        isCounted = false
+      }
+    }
+    return (rows, isCounted)
+  }
+}

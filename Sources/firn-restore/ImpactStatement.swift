@@ -1,0 +1,77 @@
+import CommandSupport
+import FirnCore
+import Foundation
+import Postgres
+import Repository
+
+/// What an operator has to know before the word is typed.
+struct ImpactStatement {
+  private let plan: RestorePlan
+  private let checks: [CheckRecord]
+  private let request: RestoreRequest
+
+  init(_ plan: RestorePlan, checks: [CheckRecord], request: RestoreRequest) {
+    self.plan = plan
+    self.checks = checks
+    self.request = request
+  }
+
+  private static let shownChanges = 8
+
+  func show(_ context: CommandContext) {
+    guard let impact = plan.impact else { return }
+    let manifest = plan.manifest
+    let now = Date()
+    var lines = [
+      "", "This puts snapshot \(manifest.id) in the place of database \(impact.database).", "",
+      "  server      PostgreSQL \(impact.serverVersion) at \(impact.server)", "  database    \(current(impact))",
+      "  connected   \(connected(impact))",
+      "  snapshot    of \(Quantity.time(manifest.startedAt)), \(Quantity.age(of: manifest.startedAt, now: now)): \(manifest.tables.count) tables, \(Quantity.count(manifest.rows)) rows, \(Quantity.size(manifest.bytes))",
+      "  proof       \(proof(now))",
+    ]
+    if let unreadable = impact.unreadable {
+      lines.append("  changes     unknown: \(FailureReport(unreadable).message)")
+    } else if impact.changes.isEmpty {
+      lines.append("  changes     every table has as many rows now as in the snapshot")
+    } else {
+      lines.append("  changes     \(impact.isCounted ? "" : "(large tables by the server's estimate) ")rows now, and then:")
+      let width = impact.changes.prefix(Self.shownChanges).map(\.table.count).max() ?? 0
+      for change in impact.changes.prefix(Self.shownChanges) {
+        lines.append(
+          "                \(change.table.padding(toLength: width, withPad: " ", startingAt: 0))  \(text(change.now)) → \(text(change.then))")
+      }
+      if impact.changes.count > Self.shownChanges { lines.append("                and \(impact.changes.count - Self.shownChanges) more tables") }
+    }
+    lines.append("  kept        the database of now stays as \(impact.keptAs), whole; --undo brings it back")
+    lines.append(
+      "  before      "
+        + (request.safetySnapshot == nil ? "no snapshot of it is taken (--no-safety-snapshot)" : "a snapshot of it is taken, of kind pre-restore"))
+    if !request.maintenance.stop.isEmpty { lines.append("  stopped     \(request.maintenance.stop.joined(separator: "; "))") }
+    for warning in plan.warnings { lines.append("  warning     \(warning)") }
+    lines += ["", "Its sessions are ended for the second in which the names change. Nothing has been touched yet.", ""]
+    // Also where --quiet was said: who is asked must know for what.
+    context.explain(lines.joined(separator: "\n"))
+  }
+
+  private func current(_ impact: ReplacementImpact) -> String {
+    var parts = [impact.database]
+    if let size = impact.size { parts.append(Quantity.size(size) + " on disk") }
+    if let tables = impact.tablesNow { parts.append("\(tables) tables") }
+    if let rows = impact.rowsNow { parts.append("\(impact.isCounted ? "" : "about ")\(Quantity.count(rows)) rows") }
+    return parts.joined(separator: ", ")
+  }
+
+  private func connected(_ impact: ReplacementImpact) -> String {
+    guard !impact.applications.isEmpty else { return "nobody" }
+    return impact.applications.prefix(5).map { "\($0.name) (\($0.user), \($0.sessions))" }.joined(separator: ", ")
+      + (impact.applications.count > 5 ? " and \(impact.applications.count - 5) more" : "")
+  }
+
+  private func proof(_ now: Date) -> String {
+    guard let last = checks.last else { return "never verified; its rows are counted before the names change" }
+    let age = Quantity.age(of: last.checkedAt, now: now)
+    return last.ok ? "found intact \(age) (\(last.level.rawValue))" : "FOUND DAMAGED \(age) (\(last.level.rawValue))"
+  }
+
+  private func text(_ rows: Int64?) -> String { rows.map(Quantity.count) ?? "no such table" }
+}

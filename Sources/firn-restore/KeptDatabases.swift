@@ -1,0 +1,91 @@
+import CommandSupport
+import FirnCore
+import Foundation
+import Platform
+import Postgres
+import Repository
+
+/// `--undo` and `--forget-old`.
+struct KeptDatabases {
+  let command: FirnRestore
+  let context: CommandContext
+
+  private func operation(_ progress: WorkProgress) throws -> KeptDatabaseOperation {
+    // SOURCE/DATABASE names the same database here: a server has one of that name.
+    let name = command.database
+    return KeptDatabaseOperation(settings: try context.connectionSettings(command.server), database: name, progress: progress)
+  }
+
+  func undo() throws -> ExitStatus {
+    let started = Date()
+    let plan = try context.withProgress { try operation($0).planUndo(at: started) }
+    if !command.common.json { show(plan) }
+    try Confirmation.require(plan.database, given: command.confirm)
+    let outcome = try context.withProgress { progress in
+      try operation(progress).undo(plan, maintenance: context.configuration.maintenance) { Date() }
+    }
+    if command.common.json {
+      try context.output(
+        json: UndoReport(
+          database: plan.database, restoredAs: plan.kept.name, keptAs: outcome.keptAs, downtimeSeconds: outcome.downtime.inSeconds,
+          seconds: Date().timeIntervalSince(started), warnings: outcome.warnings))
+    } else {
+      for warning in outcome.warnings { context.warn(warning) }
+      context.output(plan.database)
+      context.tell(
+        "\(plan.database) is again the database that was replaced \(Quantity.age(of: plan.kept.record.keptAt, now: Date())); the name led nowhere for \(Quantity.span(outcome.downtime.inSeconds))"
+      )
+      context.tell(
+        "the other is kept as \(outcome.keptAs): what was written since \(Quantity.time(plan.kept.record.keptAt)) is there and nowhere else")
+    }
+    return outcome.warnings.isEmpty ? .done : .doneWithWarnings
+  }
+
+  private func show(_ plan: KeptDatabaseOperation.UndoPlan) {
+    let since = Quantity.time(plan.kept.record.keptAt)
+    let sessions = plan.applications.map { "\($0.name) (\($0.user), \($0.sessions))" }.joined(separator: ", ")
+    context.explain(
+      """
+
+      This brings back the database that was \(plan.database) until \(since), \(Quantity.age(of: plan.kept.record.keptAt, now: Date())).
+
+        server      \(plan.server)
+        comes back  \(plan.kept.name), \(Quantity.size(plan.kept.size)): with all that was written to it before
+        goes aside  \(plan.database) of now\(plan.presentSize.map { ", \(Quantity.size($0))" } ?? "") becomes \(plan.presentBecomes): what was written since stays in it, and is not in the one that comes back
+        connected   \(sessions.isEmpty ? "nobody" : sessions)
+
+      Both are kept whole. Nothing has been touched yet.
+
+      """)
+  }
+
+  func forget() throws -> ExitStatus {
+    let kept = try context.withProgress { try operation($0).kept() }
+    guard !kept.isEmpty else { throw FirnError.noKeptDatabase(name: command.database) }
+    var dropped: [String] = []
+    // With --confirm the one that is named, else each that is typed.
+    let chosen = command.confirm.map { phrase in kept.filter { $0.name == phrase } } ?? kept
+    guard !chosen.isEmpty else { throw FirnError.notConfirmed(phrase: kept[0].name, given: command.confirm) }
+    for database in chosen {
+      context.explain(
+        "\(database.name): \(Quantity.size(database.size)), was \(database.record.database) until \(Quantity.time(database.record.keptAt)), \(Quantity.age(of: database.record.keptAt, now: Date())). Dropping it can't be undone."
+      )
+      try Confirmation.require(database.name, given: command.confirm)
+      try context.withProgress { try operation($0).forget(database) }
+      dropped.append(database.name)
+      if !command.common.json { context.output(database.name) }
+    }
+    if command.common.json { try context.output(json: ["dropped": dropped]) }
+    context.tell("dropped \(dropped.count) of \(kept.count) kept databases")
+    return .done
+  }
+
+  private struct UndoReport: Encodable {
+    let database: String
+    let restoredAs: String
+    let keptAs: String
+    let downtimeSeconds: Double
+    let seconds: Double
+    let warnings: [String]
+  }
+}
