@@ -47,18 +47,20 @@ struct FirnRestore: FirnCommand {
     let repository = try context.repository()
     let places = try repository.catalog.database(named: database)
     let place = try SnapshotSelector(snapshot ?? "latest").choose(from: places, in: repository.catalog)
-    let request = try request(context, place)
+    var request = try request(context, place)
     if case .replacing = request.target {
       let plan = try context.withProgress { progress in
         try RestoreOperation(repository: repository, request: request, progress: progress).plan()
       }
       if !common.json { ImpactStatement(plan, checks: try repository.catalog.checks(of: place), request: request).show(context) }
       try Confirmation.require(request.target.name, given: confirm)
+      request.keptName = plan.impact?.keptAs
     } else {
       context.tell("restoring \(place.database) of \(place.id) into a new database, \(request.target.name)")
     }
+    let decided = request
     let result = try context.withProgress { progress in
-      try RestoreOperation(repository: repository, request: request, progress: progress).run()
+      try RestoreOperation(repository: repository, request: decided, progress: progress).run()
     }
     try report(result, place, context)
     return result.warnings.isEmpty ? .done : .doneWithWarnings

@@ -167,7 +167,10 @@ import Testing
     try expectFailure(place, 64, "--lock-wait") { try $0.snapshot("--lock-wait", "soon") }
     try expectFailure(place, 64, "--tag") { try $0.snapshot("--tag", "x") }
     try expectFailure(place, 64, "unknown option") { try $0.snapshot("--fast") }
-    try expectFailure(place, 64, "--as") { try $0.restore($0.database, "latest") }
+    try expectFailure(place, 64, "exclude each other") { try $0.restore($0.database, "--undo", "--as", "x") }
+    try expectFailure(place, 64, "take no snapshot") { try $0.restore($0.database, "latest", "--forget-old") }
+    try expectFailure(place, 64, "--keep-last") { try $0.prune($0.database) }
+    try expectFailure(place, 64, "--keep-daily") { try $0.prune($0.database, "--keep-daily=-1") }
     let wrong = try place.folder.write("store: /tmp/x\njob: 3\n", to: "firn.yaml")
     try expectFailure(place, 78, "line 2", "job", "did you mean jobs?") { try $0.snapshot("--config", wrong.string) }
     try expectFailure(place, 78, "no file") { try $0.snapshot("--config", "/nowhere/firn.yaml") }

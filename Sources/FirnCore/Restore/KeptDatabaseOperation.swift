@@ -15,6 +15,8 @@ package struct KeptDatabaseOperation {
     /// Bytes on disk.
     package let presentSize: Int64?
     package let applications: [ConnectedApplication]
+    /// When it was made: the names follow from it.
+    package let time: Date
   }
 
   private let settings: ConnectionSettings
@@ -36,7 +38,7 @@ package struct KeptDatabaseOperation {
     let swap = try DatabaseSwap(bringingBack: kept, on: server, at: time)
     return UndoPlan(
       database: database, server: server.target, kept: kept, presentBecomes: swap.keptName, presentSize: try server.diskSize(of: database),
-      applications: try server.connectedApplications(of: database))
+      applications: try server.connectedApplications(of: database), time: time)
   }
 
   /// - Returns: the name of the database that made way, and how long the name led nowhere.
@@ -44,7 +46,7 @@ package struct KeptDatabaseOperation {
     keptAs: String, downtime: Duration, warnings: [String]
   ) {
     let server = try ServerConnection.open(settings, except: database)
-    let swap = try DatabaseSwap(bringingBack: plan.kept, on: server, at: now())
+    let swap = try DatabaseSwap(bringingBack: plan.kept, on: server, at: plan.time)
     let outcome = try SwapWithMaintenance(swap: swap, maintenance: maintenance, undoesOnFailure: false, progress: progress).run(now: now)
     return (swap.keptName, outcome.downtime, outcome.warnings)
   }

@@ -124,8 +124,9 @@ package struct RestoreOperation {
     let facts = try server.databaseFacts(of: live)
     let taken = Set(try server.databaseEntries().map(\.name))
     let time = request.now()
+    let told = request.keptName.flatMap { taken.contains($0) ? nil : $0 }
     let swap = DatabaseSwap(
-      settings: server.settings, live: live, replacement: database.name, keptName: KeptDatabase.name(for: live, at: time, taken: taken),
+      settings: server.settings, live: live, replacement: database.name, keptName: told ?? KeptDatabase.name(for: live, at: time, taken: taken),
       record: .init(database: live, keptAt: time, snapshot: result.manifest.id.description, comment: facts.comment),
       finishing: database.finishingStatements(name: live))
     let around = SwapWithMaintenance(swap: swap, maintenance: request.maintenance, undoesOnFailure: request.undoesOnFailure, progress: progress)

@@ -29,6 +29,8 @@ package struct RestoreRequest: Sendable {
   package var allowsIncomplete = false
   /// How the database that is replaced is snapshotted before; nil where that was refused.
   package var safetySnapshot: SnapshotRequest?
+  /// The name for the database that is replaced, as the operator was told it; nil for one by the time.
+  package var keptName: String?
   package var maintenance = Maintenance()
   /// Whether a failed health check takes the exchange back.
   package var undoesOnFailure = false
