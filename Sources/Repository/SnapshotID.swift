@@ -12,6 +12,19 @@ package struct SnapshotID: Hashable, Comparable, Sendable, Codable, CustomString
     description = "\(Self.stamp(date))-\(suffix)"
   }
 
+  /// The same, sorting after `newest` where that is of the same second: so that the later one is the latest.
+  package init(startedAt date: Date, after newest: SnapshotID?, random: inout some RandomNumberGenerator) {
+    var id = SnapshotID(startedAt: date, random: &random)
+    if let newest, newest.description.hasPrefix(Self.stamp(date)) {
+      var tries = 0
+      while id <= newest && tries < 10_000 {
+        id = SnapshotID(startedAt: date, random: &random)
+        tries += 1
+      }
+    }
+    self = id
+  }
+
   /// Nil where `text` is not of the form.
   package init?(_ text: some StringProtocol) {
     let bytes = Array(text.utf8)

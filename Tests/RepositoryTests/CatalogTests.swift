@@ -105,6 +105,17 @@ import Testing
     }
   }
 
+  @Test func `sorts snapshots of one second in the order in which they were made`() throws {
+    var random = SeededRandom(seed: 3)
+    let date = Date(timeIntervalSince1970: 1_700_000_000)
+    for _ in 0..<200 {
+      let first = SnapshotID(startedAt: date, random: &random)
+      let second = SnapshotID(startedAt: date, after: first, random: &random)
+      #expect(second > first || first.description.hasSuffix("zzzz"))
+      #expect(SnapshotID(startedAt: date.addingTimeInterval(1), after: second, random: &random) > second)
+    }
+  }
+
   @Test func `refuses a format that is newer, half written or senseless`() throws {
     let store = MemoryStore()
     let snapshots = try SyntheticSnapshots(in: store)

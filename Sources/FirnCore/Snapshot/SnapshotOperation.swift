@@ -52,8 +52,9 @@ package struct SnapshotOperation {
   private func attempt(_ connection: Connection, _ tools: ServerTools, _ work: WorkFolder, startedAt: Date) throws -> Manifest {
     let source = try request.source ?? connection.systemIdentifier() ?? connection.target
     var random = SystemRandomNumberGenerator()
+    let newest = try repository.catalog.snapshots(source: source, database: connection.database).last?.id
     let place = SnapshotPlace(
-      source: source, database: connection.database, id: SnapshotID(startedAt: startedAt, random: &random))
+      source: source, database: connection.database, id: SnapshotID(startedAt: startedAt, after: newest, random: &random))
     let parent = try newestReadable(source: source, database: connection.database)
     let attempts = 3
     for number in 1...attempts {
