@@ -1,5 +1,18 @@
 internal import Glibc
 
+extension String {
+  /// The text with every occurrence of an ASCII character exchanged, byte by byte. What quotes must not look at `Character`s:
+  /// a quote after U+0600, or before an accent, is part of one, and would go unquoted.
+  package func replacingASCII(_ character: Unicode.Scalar, with replacement: String) -> String {
+    precondition(character.isASCII)
+    var bytes: [UInt8] = []
+    for byte in utf8 {
+      if byte == UInt8(ascii: character) { bytes.append(contentsOf: replacement.utf8) } else { bytes.append(byte) }
+    }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+}
+
 extension Array<UInt8> {
   /// Appends the bytes of a span.
   package mutating func append(_ bytes: Span<UInt8>) {

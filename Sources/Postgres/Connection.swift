@@ -209,12 +209,12 @@ internal import Platform
   }
 
   /// `name` as an identifier in a statement, always quoted.
-  package static func identifier(_ name: String) -> String { "\"" + name.replacing("\"", with: "\"\"") + "\"" }
+  package static func identifier(_ name: String) -> String { "\"" + name.replacingASCII("\"", with: "\"\"") + "\"" }
 
   /// `text` as a literal in a statement.
   package static func literal(_ text: String) -> String {
-    let quoted = "'" + text.replacing("'", with: "''") + "'"
-    return text.contains("\\") ? " E" + quoted.replacing("\\", with: "\\\\") : quoted
+    let quoted = "'" + text.replacingASCII("'", with: "''") + "'"
+    return text.utf8.contains(UInt8(ascii: "\\")) ? " E" + quoted.replacingASCII("\\", with: "\\\\") : quoted
   }
 }
 

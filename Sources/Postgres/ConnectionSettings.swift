@@ -1,5 +1,6 @@
 internal import CLibPQ
 internal import Foundation
+internal import Platform
 
 /// How to reach a server: libpq's parameters, without those that libpq doesn't know.
 package struct ConnectionSettings: Sendable {
@@ -152,6 +153,6 @@ package struct ConnectionSettings: Sendable {
 
   /// `text` as a value in a connection string.
   package static func quoted(_ text: String) -> String {
-    "'" + text.replacing("\\", with: "\\\\").replacing("'", with: "\\'") + "'"
+    "'" + text.replacingASCII("\\", with: "\\\\").replacingASCII("'", with: "\\'") + "'"
   }
 }

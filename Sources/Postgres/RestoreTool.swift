@@ -23,7 +23,7 @@ package struct RestoreTool: Sendable {
   /// Starts restoring the archive in `folder`. Never with `--create` or `--clean`.
   /// - Parameter list: a file with the entries to restore, in the form of `pg_restore --list`; nil for all.
   package func start(of folder: FilePath, list: FilePath?, messages: ToolMessages) throws -> ChildProcess {
-    let own = settings.map { "-c \($0.name)=\($0.value.replacing("\\", with: "\\\\").replacing(" ", with: "\\ "))" }
+    let own = settings.map { "-c \($0.name)=\($0.value.replacingASCII("\\", with: "\\\\").replacingASCII(" ", with: "\\ "))" }
     let options = ([ValueText.options] + own).joined(separator: " ")
     var arguments = [
       "--dbname", access.connectionString(database: database, applicationName: "firn pg_restore", options: options),

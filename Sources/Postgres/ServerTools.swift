@@ -61,7 +61,7 @@ package struct ToolAccess: Sendable {
   package init(as connection: Connection, folder: FilePath) throws {
     parameters = connection.effectiveParameters
     passFile = folder.appending("pgpass")
-    let password = connection.password.replacing("\\", with: "\\\\").replacing(":", with: "\\:")
+    let password = connection.password.replacingASCII("\\", with: "\\\\").replacingASCII(":", with: "\\:")
     try Folder.write(password.isEmpty ? [] : Array("*:*:*:*:\(password)\n".utf8), to: passFile)
   }
 

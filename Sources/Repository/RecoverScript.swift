@@ -1,10 +1,12 @@
+internal import Platform
+
 /// The script stored beside every snapshot, which recovers it without Firn.
 package enum RecoverScript {
   /// - Parameters:
   ///   - database: its name, for the hint at the end.
   ///   - major: the major version of the pg_dump that made the archive.
   package static func text(id: SnapshotID, database: String, major: Int) -> String {
-    let quoted = "'" + database.replacing("'", with: "'\\''") + "'"
+    let quoted = "'" + database.replacingASCII("'", with: "'\\''") + "'"
     return """
       #!/bin/sh
       # Recovers one snapshot without Firn: writes the archive that pg_dump made (directory format) and globals.sql

@@ -79,7 +79,11 @@ package final class RepositoryLock: Sendable {
   /// Who holds a lock that excludes one of `mode`, in words. Locks of dead processes are cleared away.
   private static func conflict(with mode: Mode, except own: StoreKey, in store: any Store, now: Date, dead: inout Int) throws -> String? {
     for entry in try store.list(root) where entry.key != own {
-      guard let bytes = try? store.read(entry.key, limit: 1 << 16) else { continue }
+      let bytes: [UInt8]
+      // One that is gone was given back; one that can't be read, as another user's, is held.
+      do { bytes = try store.read(entry.key, limit: 1 << 16) } catch StoreError.missing { continue } catch {
+        return "a lock that can't be read, \(entry.key)"
+      }
       guard let record = try? JSON.decoder.decode(Record.self, from: Data(bytes)) else {
         // Whose it is can't be told: it counts until it is old.
         if now.timeIntervalSince1970 - entry.modified > expiry {
