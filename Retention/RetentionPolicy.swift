@@ -26,13 +26,35 @@ package struct RetainedSnapshot<ID: Hashable & Comparable & Sendable>: Sendable 
   package let id: ID
   /// Seconds since 1970-01-01T00:00:00Z.
   package let startedAt: Int64
-  /// Whether nothing was left out of it.
-  package let isComplete: Bool
+  package let standing: Standing
+  /// Whether it was read whole and found intact when it was looked at last.
+  package let isVerified: Bool
 
-  package init(id: ID, startedAt: Int64, isComplete: Bool) {
+  /// Only what is sound counts towards what is kept.
+  package enum Standing: Sendable {
+    case sound
+    /// Something was left out of it.
+    case incomplete
+    /// It was found damaged when it was looked at last.
+    case damaged
+    /// Of a database that was about to be replaced.
+    case safety
+
+    var words: String {
+      switch self {
+      case .sound: "complete"
+      case .incomplete: "incomplete"
+      case .damaged: "damaged"
+      case .safety: "made before a restore"
+      }
+    }
+  }
+
+  package init(id: ID, startedAt: Int64, standing: Standing = .sound, isVerified: Bool = false) {
     self.id = id
     self.startedAt = startedAt
-    self.isComplete = isComplete
+    self.standing = standing
+    self.isVerified = isVerified && standing != .damaged
   }
 }
 
@@ -57,26 +79,30 @@ package struct RetentionPlan<ID: Hashable & Comparable & Sendable>: Sendable {
 extension RetentionPolicy {
   /// Decides on the snapshots of one database; their order doesn't matter.
   ///
-  /// Incomplete snapshots don't count towards what is kept, and stay while fewer than the last so many complete ones are newer.
-  /// The newest snapshot and the newest complete one are always kept.
+  /// Incomplete or damaged snapshots, and those made before a restore, don't count towards what is kept, and stay while fewer
+  /// than the last so many complete ones are newer. The newest snapshot, the newest complete one and the newest verified one are
+  /// always kept.
   package func plan<ID>(for snapshots: [RetainedSnapshot<ID>]) -> RetentionPlan<ID> {
     let sorted = snapshots.sorted { ($0.startedAt, $0.id) > ($1.startedAt, $1.id) }
-    let newestComplete = sorted.first { $0.isComplete }?.id
+    let newestSound = sorted.first { $0.standing == .sound }?.id
+    let newestVerified = sorted.first { $0.isVerified }?.id
     var rules = self.rules
     var complete = 0
     let decisions = sorted.enumerated().map { index, snapshot in
       var reasons: [String] = []
-      if snapshot.isComplete {
+      let isSound = snapshot.standing == .sound
+      if isSound {
         for number in rules.indices {
           if let reason = rules[number].keep(snapshot.startedAt) { reasons.append(reason) }
         }
         complete += 1
       } else if complete < max(1, keepLast) {
-        reasons.append("incomplete, newer than the last \(max(1, keepLast)) complete ones")
+        reasons.append("\(snapshot.standing.words), newer than the last \(max(1, keepLast)) complete ones")
       }
       if index == 0 { reasons.append("the newest") }
-      if snapshot.id == newestComplete { reasons.append("the newest complete one") }
-      let removeReason = snapshot.isComplete ? "no rule keeps it" : "incomplete, and \(complete) complete ones are newer"
+      if snapshot.id == newestSound { reasons.append("the newest complete one") }
+      if snapshot.id == newestVerified { reasons.append("the newest verified one") }
+      let removeReason = isSound ? "no rule keeps it" : "\(snapshot.standing.words), and \(complete) complete ones are newer"
       return RetentionPlan<ID>.Decision(id: snapshot.id, keepReasons: reasons, removeReason: reasons.isEmpty ? removeReason : "")
     }
     return RetentionPlan(decisions: decisions)

@@ -51,12 +51,12 @@ static inline int firn_terminal_columns(int fd) {
 
 static inline int firn_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
 
-// Starts a program as the leader of a process group of its own, which gets SIGTERM when the calling
-// *thread* ends (prctl(2), PR_SET_PDEATHSIG), so that no kill of ours leaves it behind. Files it makes
-// are private. Between fork and exec only async-signal-safe calls are made.
+// Starts a program as the leader of a process group of its own. With `bound` it gets SIGTERM when the calling
+// *thread* ends (prctl(2), PR_SET_PDEATHSIG), so that no kill of ours leaves it behind. Files it makes have the
+// modes that `mask` leaves. Between fork and exec only async-signal-safe calls are made.
 // Returns the process id, or -errno.
 static inline pid_t firn_spawn(const char *path, char *const arguments[], char *const environment[],
-                               int input, int output, int error) {
+                               int input, int output, int error, mode_t mask, int bound) {
   int report[2];
   if (pipe2(report, O_CLOEXEC) != 0) return -errno;
   sigset_t all, before;
@@ -66,7 +66,7 @@ static inline pid_t firn_spawn(const char *path, char *const arguments[], char *
   pid_t child = fork();
   if (child == 0) {
     setpgid(0, 0);
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (bound) prctl(PR_SET_PDEATHSIG, SIGTERM);
     int failure = 0;
     if (getppid() != parent) _exit(127);
     for (int number = 1; number < 65; number++) {
@@ -75,7 +75,7 @@ static inline pid_t firn_spawn(const char *path, char *const arguments[], char *
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    umask(077);
+    umask(mask);
     if (dup2(input, 0) < 0 || dup2(output, 1) < 0 || dup2(error, 2) < 0) failure = errno;
     if (!failure) {
       execve(path, arguments, environment);

@@ -134,8 +134,10 @@ package struct CommandContext: Sendable {
     if !common.quiet && !common.json { Terminal.writeError(Terminal.printable(text) + "\n") }
   }
 
-  /// What a question is about: for people, also where `--quiet` was said.
-  package func explain(_ text: String) { if !common.json { Terminal.writeError(Terminal.printable(text) + "\n") } }
+  /// What a question is about: for people, also where `--quiet` was said. Whoever is asked at a terminal must know for what.
+  package func explain(_ text: String) {
+    if !common.json || Terminal.inputIsTerminal && Terminal.errorIsTerminal { Terminal.writeError(Terminal.printable(text) + "\n") }
+  }
 
   package func warn(_ text: String) { if !common.json { Terminal.writeError("\(command): warning: \(Terminal.printable(text))\n") } }
 

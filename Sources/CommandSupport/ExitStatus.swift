@@ -19,7 +19,7 @@ package enum ExitStatus: Int32, CaseIterable, Sendable {
     switch self {
     case .done: "done"
     case .failed: "failed, unexpectedly"
-    case .doneWithWarnings: "done, with warnings (an incomplete snapshot)"
+    case .doneWithWarnings: "done, with warnings (an incomplete snapshot, a table that lost most of its rows)"
     case .verificationFailed: "verification failed: damage, or a restored copy that differs"
     case .notConfirmed: "not confirmed"
     case .refused: "refused by a preflight check; nothing was touched"

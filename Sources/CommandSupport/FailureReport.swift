@@ -34,16 +34,31 @@ package struct FailureReport: Sendable {
         hint: "if it is too broken for that, say --no-safety-snapshot; it is kept under another name in any case")
     case let failure as Maintenance.Failure:
       self.init(
-        .failed, "\(failure.command) failed with exit code \(failure.exitCode)\(failure.lastLine.isEmpty ? "" : ": \(failure.lastLine)")",
+        .failed, "\(failure.command) failed with exit code \(failure.exitCode)",
         hint: "nothing was exchanged, and the application was started again; mend maintenance: stop in firn.yaml")
     case let unwell as ApplicationUnwell:
       self.init(
-        .failed, "\(unwell.database) was exchanged, and the application is not well: \(unwell.healthCheck) keeps failing",
+        .failed,
+        "\(unwell.database) was exchanged, and the application is not well: \(unwell.healthCheck) keeps failing" + Self.lines(unwell.startFailures),
         hint: "the database of before is \(unwell.keptAs); to have it back: firn-restore \(unwell.database) --undo")
     case let undone as ExchangeUndone:
       self.init(
-        .failed, "the application was not well (\(undone.healthCheck) kept failing), so \(undone.database) is what it was before",
-        hint: "the restored database is kept as \(undone.keptAs)")
+        .failed,
+        "the application was not well (\(undone.healthCheck) kept failing), so \(undone.database) is what it was before"
+          + Self.lines(undone.startFailures), hint: "the restored database is kept as \(undone.keptAs)")
+    case let failed as UndoFailed:
+      let cause = FailureReport(failed.cause)
+      self.init(
+        cause.status,
+        "\(failed.database) was exchanged, the application is not well (\(failed.healthCheck) keeps failing), and the exchange could not be taken back: "
+          + cause.message + Self.lines(failed.startFailures),
+        hint: "the database of before is \(failed.keptAs), whole; to have it back: firn-restore \(failed.database) --undo")
+    case let stopped as ApplicationNotStarted:
+      let cause = FailureReport(stopped.cause)
+      self.init(
+        cause.status,
+        "\(cause.message)\n  nothing was exchanged, but not all that was stopped was started again:" + Self.lines(stopped.startFailures),
+        hint: "start it by hand; then: \(cause.hint ?? "run this again")")
     case let error as RepositoryError: self.init(error)
     case let error as StoreError: self.init(error)
     case let error as PostgresError: self.init(error)
@@ -74,7 +89,7 @@ package struct FailureReport: Sendable {
     case .unsoundArchive(let reason):
       self.init(.postgres, "the archive is not sound: \(reason)", hint: "run it again; if it stays so, this is a bug worth reporting")
     case .lostTrackOfSpool:
-      self.init(.failed, "pg_dump wrote files faster than they could be followed", hint: "raise fs.inotify.max_queued_events, or use fewer --jobs")
+      self.init(.failed, "the tool opened files faster than they could be followed", hint: "raise fs.inotify.max_queued_events, or use fewer --jobs")
     case .databaseExists(let name):
       self.init(.refused, "database \(name) is not empty", hint: "name a database that does not exist")
     case .invalidName(let name, let reason): self.init(.refused, "\(name): \(reason)", hint: "choose another name")
@@ -95,6 +110,10 @@ package struct FailureReport: Sendable {
       self.init(
         .notConfirmed, given.map { "\"\($0)\" is not \"\(phrase)\": nothing was touched" } ?? "nobody is here to confirm: nothing was touched",
         hint: given == nil ? "on a terminal you are asked; elsewhere say --confirm '\(phrase)'" : "run it again when you are sure")
+    case .notConfirmedFurther(let phrase, let given, let dropped):
+      self.init(
+        .notConfirmed, "\"\(given)\" is not \"\(phrase)\": it stays; \(Self.some(dropped)) was dropped before", hint: "run it again when you are sure"
+      )
     case .noDatabaseNamed: self.init(.usage, "no database is named", hint: "give its name, or --database-url")
     case .noFolder(let path, let reason): self.init(.failed, "cannot work in \(path): \(reason)", hint: "name another folder with --spool")
     }
@@ -127,6 +146,10 @@ package struct FailureReport: Sendable {
       self.init(.notFound, "\(selector) begins several ids: \(Self.some(candidates))", hint: "give more of the id")
     case .invalidSelector(let text):
       self.init(.usage, "\(text) names no time", hint: "write it as before:2026-11-22T02:00 (UTC)")
+    case .lockLost:
+      self.init(
+        .store, "the lock of this run was removed while it worked: nothing was listed",
+        hint: "another run took it for dead (a machine that slept, a clock that jumped) or somebody deleted it; run this again")
     case .locked(let holder):
       self.init(.locked, "the repository is in use by \(holder)", hint: "wait for its end, then run this again")
     }
@@ -140,7 +163,7 @@ package struct FailureReport: Sendable {
     case .notAFile(let key): self.init(.store, "\(key) is no ordinary file", hint: "it was changed by something else")
     case .full(let location):
       self.init(.store, "\(location) is full", hint: "make room (firn-prune removes old snapshots), then run this again; nothing half-done is listed")
-    case .unreachable(_, let reason): self.init(.store, reason, hint: "check the store's place and rights")
+    case .unreachable(_, let reason), .readOnly(_, let reason): self.init(.store, reason, hint: "check the store's place and rights")
     }
   }
 
@@ -183,6 +206,8 @@ package struct FailureReport: Sendable {
   private static func some(_ names: [String]) -> String {
     names.prefix(8).joined(separator: ", ") + (names.count > 8 ? " and \(names.count - 8) more" : "")
   }
+
+  private static func lines(_ failures: [String]) -> String { failures.map { "\n  \($0)" }.joined() }
 
   /// As it is printed.
   package func text(command: String) -> String {

@@ -11,8 +11,16 @@ package final class ProgressLine: Sendable {
   package init(_ progress: WorkProgress, isShown: Bool) {
     guard isShown && Terminal.errorIsTerminal else { return }
     let worker = WorkerThread(name: "progress") { [isEnded] in
+      var shared = ""
       while !isEnded.wait(atMost: .milliseconds(200), until: { $0 }) {
-        Terminal.writeError("\r" + Self.line(progress.current, columns: Terminal.columns) + "\u{1B}[K")
+        let state = progress.current
+        guard state.sharesTerminal else {
+          Terminal.writeError("\r" + Self.line(state, columns: Terminal.columns) + "\u{1B}[K")
+          continue
+        }
+        // Once, and whole: what others print comes below.
+        if shared != state.phase { Terminal.writeError("\r\u{1B}[K\(Terminal.printable(state.phase))\n") }
+        shared = state.phase
       }
       Terminal.writeError("\r\u{1B}[K")
     }

@@ -19,6 +19,8 @@ package enum FirnError: Error, Equatable {
   case noKeptDatabase(name: String)
   /// The typed words were not those asked for; nil where there was nobody to ask.
   case notConfirmed(phrase: String, given: String?)
+  /// The same, after others were confirmed and dropped.
+  case notConfirmedFurther(phrase: String, given: String, dropped: [String])
   case noFolder(path: String, reason: String)
 }
 

@@ -9,6 +9,8 @@ package final class WorkProgress: Sendable {
     /// Bytes in all, about; nil where it can't be told.
     package var expected: Int64?
     package var started = ContinuousClock.now
+    /// Whether programs of others write to the terminal meanwhile.
+    package var sharesTerminal = false
   }
 
   private let monitor = Monitor(State())
@@ -19,6 +21,15 @@ package final class WorkProgress: Sendable {
 
   package func begin(_ phase: String, expected: Int64? = nil) {
     monitor.update { $0 = State(phase: phase, expected: expected) }
+    note(phase)
+  }
+
+  /// Begins work by programs of others, which write to the terminal themselves.
+  package func beginOthers(_ phase: String) {
+    monitor.update {
+      $0 = State(phase: phase)
+      $0.sharesTerminal = true
+    }
     note(phase)
   }
 

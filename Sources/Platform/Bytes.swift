@@ -1,6 +1,9 @@
 internal import Glibc
 
 extension String {
+  /// Whether the bytes are the same. `==` takes `é` for an `e` with an accent; file systems and PostgreSQL don't.
+  package func isSame(as other: String) -> Bool { utf8.elementsEqual(other.utf8) }
+
   /// The text with every occurrence of an ASCII character exchanged, byte by byte. What quotes must not look at `Character`s:
   /// a quote after U+0600, or before an accent, is part of one, and would go unquoted.
   package func replacingASCII(_ character: Unicode.Scalar, with replacement: String) -> String {

@@ -30,7 +30,7 @@ package final class ChildProcess: Sendable {
       unsafe withCStrings(settings) { envp in
         unsafe program.withPlatformString { path in
           unsafe firn_spawn(
-            path, argv, envp, null.rawDescriptor, results?.writer.number ?? null.rawDescriptor, errors.writer.number)
+            path, argv, envp, null.rawDescriptor, results?.writer.number ?? null.rawDescriptor, errors.writer.number, 0o077, 1)
         }
       }
     }
@@ -115,6 +115,26 @@ package struct ProgramResult: Sendable {
     }
     let code = child.wait()
     return ProgramResult(exitCode: code, output: child.standardOutput, errors: lines.current)
+  }
+}
+
+/// A command of the user's own, for `/bin/sh`. It may leave programs behind that go on, as one that starts a service does, and
+/// its files have the modes that the user's umask gives them. What it prints goes to our standard error.
+package enum ShellCommand {
+  /// Runs it to its end, whoever interrupts.
+  /// - Returns: its exit code, 128 + signal where one ended it.
+  package static func run(_ command: String) throws(SystemError) -> Int32 {
+    let null = try File("/dev/null", .read)
+    let settings = ProcessInfo.processInfo.environment.map { "\($0.key)=\($0.value)" }
+    let id = unsafe withCStrings(["/bin/sh", "-c", command]) { argv in
+      unsafe withCStrings(settings) { envp in
+        unsafe firn_spawn("/bin/sh", argv, envp, null.rawDescriptor, 2, 2, Host.umaskOfUser, 0)
+      }
+    }
+    guard id > 0 else { throw SystemError("start", "/bin/sh", number: -id) }
+    var status: Int32 = 0
+    while unsafe waitpid(id, &status, 0) != id && errno == EINTR {}
+    return firn_exit_code(status)
   }
 }
 

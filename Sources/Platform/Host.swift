@@ -1,6 +1,7 @@
 internal import CLinux
 internal import Foundation
 package import SystemPackage
+internal import Synchronization
 internal import Glibc
 
 /// The machine and process we are.
@@ -72,7 +73,14 @@ package enum Host {
   package static func keepFreedMemory() { firn_keep_memory() }
 
   /// Whatever is made from here on is for this user alone.
-  package static func makeFilesPrivate() { _ = umask(0o077) }
+  package static func makeFilesPrivate() {
+    let before = umask(0o077)
+    userMask.withLock { $0 = before }
+  }
+
+  private static let userMask = Mutex<mode_t>(0o077)
+  /// The umask this process was started with.
+  static var umaskOfUser: mode_t { userMask.withLock { $0 } }
 
   /// Goes on as another program; returns only where that fails.
   package static func become(_ program: FilePath, arguments: [String]) {

@@ -53,22 +53,30 @@ package struct ArchiveContents: Sendable {
   /// Reads statements of the form `SELECT pg_catalog.setval('schema."a name"', 12, true);`.
   package static func sequenceValues(inScript sql: String) -> [QualifiedName: Int64?] {
     var values: [QualifiedName: Int64?] = [:]
-    for part in sql.components(separatedBy: "SELECT pg_catalog.setval(").dropFirst() {
+    let call = Array("\nSELECT pg_catalog.setval(".utf8)
+    let bytes = [0x0A] + Array(sql.utf8)
+    var rest = bytes[...]
+    // At a line's beginning only: a comment before it tells the name, which may look like such a call.
+    while let start = rest.firstRange(of: call) {
+      rest = rest[start.upperBound...]
       // A literal with a backslash in it is written E'…', backslashes doubled.
-      let isEscaped = part.hasPrefix("E'")
-      var rest = part.dropFirst(isEscaped ? 2 : 1)
-      var literal = ""
-      while let character = rest.popFirst() {
-        if character == "'" {
-          guard rest.first == "'" else { break }
+      let isEscaped = rest.first == UInt8(ascii: "E")
+      rest = rest.dropFirst(isEscaped ? 2 : 1)
+      var literal: [UInt8] = []
+      while let byte = rest.popFirst() {
+        if byte == UInt8(ascii: "'") {
+          guard rest.first == byte else { break }
           rest = rest.dropFirst()
-        } else if isEscaped && character == "\\" {
+        } else if isEscaped && byte == UInt8(ascii: "\\") {
           rest = rest.dropFirst()
         }
-        literal.append(character)
+        literal.append(byte)
       }
-      let arguments = rest.prefix { $0 != ")" }.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
-      guard arguments.count == 2, let value = Int64(arguments[0]), let name = QualifiedName(quoted: literal) else { continue }
+      let arguments = String(decoding: rest.prefix { $0 != UInt8(ascii: ")") }, as: UTF8.self).split(separator: ",")
+        .map { $0.trimmingCharacters(in: .whitespaces) }
+      guard arguments.count == 2, let value = Int64(arguments[0]),
+        let name = QualifiedName(quoted: String(decoding: literal, as: UTF8.self))
+      else { continue }
       values[name] = .some(arguments[1] == "true" ? value : nil)
     }
     return values
@@ -85,7 +93,7 @@ package struct ArchiveContents: Sendable {
   }
 }
 
-/// The name of a relation in its schema.
+/// The name of a relation in its schema. Equal where the bytes are: PostgreSQL tells `é` and `e` with an accent apart.
 package struct QualifiedName: Hashable, Sendable {
   package let schema: String
   package let name: String
@@ -95,26 +103,34 @@ package struct QualifiedName: Hashable, Sendable {
     self.name = name
   }
 
+  package static func == (left: Self, right: Self) -> Bool { left.schema.isSame(as: right.schema) && left.name.isSame(as: right.name) }
+
+  package func hash(into hasher: inout Hasher) {
+    for byte in schema.utf8 { hasher.combine(byte) }
+    hasher.combine(0 as UInt8)
+    for byte in name.utf8 { hasher.combine(byte) }
+  }
+
   /// From `schema.name` as SQL writes it, with quotes where they are needed; else nil.
   package init?(quoted text: String) {
-    var parts: [String] = [""]
+    var parts = [String.UnicodeScalarView()]
     var isQuoted = false
-    var rest = text[...]
-    while let character = rest.popFirst() {
-      if character == "\"" {
+    var rest = text[...].unicodeScalars
+    while let scalar = rest.popFirst() {
+      if scalar == "\"" {
         if isQuoted && rest.first == "\"" {
-          rest = rest.dropFirst()
+          rest.removeFirst()
           parts[parts.count - 1].append("\"")
         } else {
           isQuoted.toggle()
         }
-      } else if character == "." && !isQuoted {
-        parts.append("")
+      } else if scalar == "." && !isQuoted {
+        parts.append(.init())
       } else {
-        parts[parts.count - 1].append(character)
+        parts[parts.count - 1].append(scalar)
       }
     }
     guard parts.count == 2, !isQuoted else { return nil }
-    self.init(schema: parts[0], name: parts[1])
+    self.init(schema: String(parts[0]), name: String(parts[1]))
   }
 }

@@ -1,3 +1,4 @@
+internal import Platform
 package import Foundation
 
 /// The committed snapshots of a store.
@@ -46,7 +47,7 @@ package struct Catalog: Sendable {
   /// The results of the verifications of a snapshot, oldest first. One that can't be read is passed over: it proves nothing.
   package func checks(of place: SnapshotPlace) throws -> [CheckRecord] {
     try store.list(place.prefix + "checks/").compactMap { entry in
-      guard let bytes = try? store.read(entry.key, limit: 1 << 20) else { return nil }
+      guard let bytes = try? store.read(entry.key, limit: CheckRecord.sizeLimit) else { return nil }
       return try? JSON.decoder.decode(CheckRecord.self, from: Data(bytes))
     }
   }
@@ -59,14 +60,32 @@ package struct Catalog: Sendable {
   /// - Throws: `RepositoryError.noSuchDatabase`, `.ambiguousDatabase`.
   package func database(named name: String) throws -> [SnapshotPlace] {
     let all = try snapshots()
-    var matches = all.filter { $0.database == name }
-    if matches.isEmpty { matches = all.filter { "\($0.source)/\($0.database)" == name } }
-    let sources = Set(matches.map(\.source)).sorted()
+    var matches = all.filter { $0.database.isSame(as: name) }
+    if matches.isEmpty { matches = all.filter { "\($0.source)/\($0.database)".isSame(as: name) } }
     guard !matches.isEmpty else {
       throw RepositoryError.noSuchDatabase(name: name, known: Set(all.map(\.database)).sorted())
     }
-    guard sources.count == 1 else { throw RepositoryError.ambiguousDatabase(name: name, sources: sources) }
-    return matches
+    var sources = Dictionary(grouping: matches, by: \.source.keyComponent)
+    // A source of which nothing but safety snapshots are here was never backed up: it was restored to.
+    if sources.count > 1 { sources = sources.filter { _, places in places.contains { !isSafetySnapshot($0) } } }
+    guard sources.count <= 1 else {
+      throw RepositoryError.ambiguousDatabase(name: name, sources: sources.values.compactMap(\.first?.source).sorted())
+    }
+    return sources.first?.value ?? matches
+  }
+
+  /// Whether a restore made it of the database it replaced. One that can't be read counts as none.
+  package func isSafetySnapshot(_ place: SnapshotPlace) -> Bool { (try? manifest(of: place).kind) == Manifest.safetyKind }
+
+  /// The newest result of at least that level; nil where there is none that can be read.
+  package func lastCheck(of place: SnapshotPlace, atLeast level: CheckRecord.Level = .quick) throws -> CheckRecord? {
+    for entry in try store.list(place.prefix + "checks/").reversed() {
+      guard let bytes = try? store.read(entry.key, limit: CheckRecord.sizeLimit),
+        let check = try? JSON.decoder.decode(CheckRecord.self, from: Data(bytes)), check.level >= level
+      else { continue }
+      return check
+    }
+    return nil
   }
 }
 
@@ -85,16 +104,21 @@ package struct CheckRecord: Codable, Sendable {
     }
   }
 
+  package static let sizeLimit = 1 << 24
+
   package let level: Level
   package let ok: Bool
+  /// Objects found damaged, by their digests.
+  package let damagedObjects: [String]?
   package let checkedAt: Date
   package let seconds: Double
   package let host: String
   package let firn: String
 
-  package init(level: Level, ok: Bool, checkedAt: Date, seconds: Double, host: String, firn: String) {
+  package init(level: Level, ok: Bool, damagedObjects: [String]?, checkedAt: Date, seconds: Double, host: String, firn: String) {
     self.level = level
     self.ok = ok
+    self.damagedObjects = damagedObjects
     self.checkedAt = checkedAt
     self.seconds = seconds
     self.host = host

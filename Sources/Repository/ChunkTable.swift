@@ -296,7 +296,7 @@ private struct FieldScanner {
     return field
   }
 
-  mutating func number(limit: Int64 = 1 << 60) throws -> Int64 {
+  mutating func number(limit: Int64 = 1 << 59) throws -> Int64 {
     var value: Int64 = 0
     let start = place
     while case let digit = try peek(), digit >= 0x30 && digit <= 0x39 {

@@ -1,4 +1,4 @@
-internal import Foundation
+package import Foundation
 
 /// Removes snapshots, and then what no snapshot names. Wants the exclusive lock.
 package struct GarbageCollector: Sendable {
@@ -9,9 +9,14 @@ package struct GarbageCollector: Sendable {
 
   private let store: any Store
   private let catalog: Catalog
+  private let now: Date
 
-  package init(store: any Store) {
+  /// Objects older than this, where no snapshot is, are not the rest of a first one that failed: rather are the snapshots out of sight.
+  private static let longestRun: TimeInterval = 2 * 86400
+
+  package init(store: any Store, now: Date = Date()) {
     self.store = store
+    self.now = now
     catalog = Catalog(store: store)
   }
 
@@ -41,20 +46,23 @@ package struct GarbageCollector: Sendable {
   /// Deletes what cut-off runs left, and every object that no snapshot names.
   package func collect() throws -> Outcome {
     try store.removeLeftovers()
-    // Every list of checksums must be read before anything is deleted: one that can't be read stops the collection.
+    // Every list of checksums must be read before anything is deleted: one that can't be read stops the collection, and so does
+    // what may lead to lists that we don't see.
     var referenced = Set<ObjectName>()
+    let files = try store.list(SnapshotPlace.root)
+    if let strange = files.first(where: { !$0.isFile }) { throw StoreError.notAFile(strange.key) }
     let committed = try catalog.snapshots()
     for place in committed { referenced.formUnion(try catalog.checksums(of: place).objects) }
 
     let places = Set(committed)
-    let unlisted = try store.list(SnapshotPlace.root).filter { entry in
-      SnapshotPlace(key: entry.key).map { !places.contains($0) } ?? false
-    }
+    let unlisted = files.filter { entry in SnapshotPlace(key: entry.key).map { !places.contains($0) } ?? false }
     try store.delete(unlisted.map(\.key))
 
+    let objects = try store.list(ObjectName.root)
+    if committed.isEmpty, objects.contains(where: { now.timeIntervalSince1970 - $0.modified > Self.longestRun }) { return Outcome() }
     var outcome = Outcome()
-    for entry in try store.list(ObjectName.root) {
-      guard let name = ObjectName(key: entry.key), !referenced.contains(name) else { continue }
+    for entry in objects {
+      guard entry.isFile, let name = ObjectName(key: entry.key), !referenced.contains(name) else { continue }
       try store.delete([entry.key])
       outcome.objects += 1
       outcome.bytes += entry.size

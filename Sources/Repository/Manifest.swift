@@ -3,6 +3,8 @@ package import Foundation
 /// What a snapshot is: everything a restore, a proof or an operator needs to know of it.
 package struct Manifest: Codable, Sendable {
   package static let sizeLimit = 1 << 28
+  /// The kind of a snapshot that a restore makes of the database it replaces.
+  package static let safetyKind = "pre-restore"
 
   package struct Versions: Codable, Sendable {
     package var firn: String
@@ -109,6 +111,8 @@ package struct Manifest: Codable, Sendable {
   package var complete: Bool
   package var incompleteReasons: [String] = []
   package var warnings: [String] = []
+  /// Those of the warnings that tell of tables with far fewer rows than before.
+  package var anomalies: [String]?
   package var versions: Versions
   package var systemIdentifier: String?
   /// The write-ahead log's place when the snapshot began.

@@ -48,6 +48,9 @@ package final class ObjectRegistry: Sendable {
     }
   }
 
+  /// Objects of earlier snapshots that are used again.
+  package var adopted: [ObjectEntry] { slots.withLock { slots in slots.compactMap { $0.isNew ? nil : $0.entry } } }
+
   /// How many objects are new, and their stored bytes.
   package var added: (objects: Int, bytes: Int64) {
     slots.withLock { slots in

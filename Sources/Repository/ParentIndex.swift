@@ -11,6 +11,8 @@ package final class ParentIndex: Sendable {
   private let store: any Store
   private let registry: ObjectRegistry
   private let hooks: [ChunkDigest: Int32]
+  /// Objects that were found damaged once: they are read before they are used again.
+  private let suspects: Set<ObjectName>
   /// What became of each of its objects.
   private let adopted: Mutex<[Adoption]>
   private let missing = Mutex<[String]>([])
@@ -24,8 +26,9 @@ package final class ParentIndex: Sendable {
   /// Sampled digests that are kept at most: 500,000 take about 25 MB.
   private static let hookLimit = 500_000
 
-  package init(table: ChunkTable, store: any Store, registry: ObjectRegistry) {
+  package init(table: ChunkTable, store: any Store, registry: ObjectRegistry, suspects: Set<ObjectName> = []) {
     self.table = table
+    self.suspects = suspects
     self.store = store
     self.registry = registry
     let total = table.segments.reduce(0) { $0 + $1.hooks.count }
@@ -47,7 +50,7 @@ package final class ParentIndex: Sendable {
       })
   }
 
-  /// Objects of the earlier snapshot that are gone or have another length.
+  /// Objects of the earlier snapshot that are gone or damaged.
   package var missingObjects: [String] { missing.withLock { $0 } }
 
   fileprivate func segment(of hook: ChunkDigest) -> Int? { hooks[hook].map(Int.init) }
@@ -60,6 +63,11 @@ package final class ParentIndex: Sendable {
     return chunks
   }
 
+  private func isIntact(_ entry: ObjectEntry) -> Bool {
+    guard let bytes = try? store.read(entry.name.key, limit: Int(entry.storedBytes)) else { return false }
+    return SHA256Digest(of: bytes) == entry.name.digest
+  }
+
   /// The object's place in the new snapshot, if it may be used again.
   fileprivate func adopt(_ ordinal: UInt32) -> UInt32? {
     adopted.withLock { adopted in
@@ -68,7 +76,7 @@ package final class ParentIndex: Sendable {
       case .adopted(let known): return known
       case .untried:
         let entry = table.objects[Int(ordinal)]
-        guard let size = try? store.size(of: entry.name.key), size == entry.storedBytes else {
+        guard let size = try? store.size(of: entry.name.key), size == entry.storedBytes, !suspects.contains(entry.name) || isIntact(entry) else {
           adopted[Int(ordinal)] = .refused
           missing.withLock { $0.append(entry.name.digest.description) }
           return nil

@@ -26,6 +26,7 @@ package struct Repository: Sendable {
     guard try store.create(try JSON.bytes(format), at: RepositoryFormat.key) else {
       throw RepositoryError.alreadyExists(location: store.location)
     }
+    try RepositoryLock.makeReserve(in: store)
   }
 
   package var catalog: Catalog { Catalog(store: store) }

@@ -15,4 +15,6 @@ package enum RepositoryError: Error, Equatable {
   case invalidSelector(String)
   /// Another process holds a lock that excludes ours.
   case locked(holder: String)
+  /// Our own lock is gone.
+  case lockLost
 }

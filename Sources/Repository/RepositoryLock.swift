@@ -22,12 +22,17 @@ package final class RepositoryLock: Sendable {
   }
 
   private static let root = "locks/"
+  /// Room for a lock on a disk that is full: without a lock nothing could be removed.
+  private static let reserve: StoreKey = "reserve"
+  private static let reserveBytes = [UInt8](repeating: 0x20, count: 64 << 10)
   /// A lock of another machine that is not refreshed for this long is of a dead process.
   private static let expiry: TimeInterval = 30 * 60
   private static let refreshInterval: Duration = .seconds(300)
 
   private let store: any Store
+  private let mode: Mode
   private let key: StoreKey
+  private let isWritten: Bool
   /// Whether locks of dead processes were found: what these left may be cleared away.
   package let foundDeadHolders: Bool
   private let released = Monitor(false)
@@ -39,21 +44,25 @@ package final class RepositoryLock: Sendable {
     _ mode: Mode, on store: any Store, purpose: String, patience: Duration = .seconds(0), now: @escaping @Sendable () -> Date = { Date() }
   ) throws {
     self.store = store
+    self.mode = mode
     key = "\(Self.root)\(mode.rawValue)-\(UUID().uuidString.lowercased()).json"
     let record = Record(
       mode: mode, host: Host.name, process: Host.processID, processStart: Host.startTime(of: Host.processID) ?? 0,
       boot: Host.bootID, purpose: purpose, createdAt: now(), refreshedAt: now())
     let deadline = ContinuousClock.now + patience
     var dead = 0
+    var isWritten: Bool
     while true {
-      try store.write(try JSON.bytes(record), to: key, durability: .immediate)
+      isWritten = try Self.write(try JSON.bytes(record), to: key, in: store, mode)
       guard let holder = try Self.conflict(with: mode, except: key, in: store, now: now(), dead: &dead) else { break }
       try store.delete([key])
       guard ContinuousClock.now < deadline else { throw RepositoryError.locked(holder: holder) }
       try Interruption.check()
       Thread.sleep(forTimeInterval: Double.random(in: 0.1...0.5))
     }
+    self.isWritten = isWritten
     foundDeadHolders = dead > 0
+    guard isWritten else { return }
     let thread = WorkerThread(name: "lock") { [store, key, released] in
       while !released.wait(atMost: Self.refreshInterval, until: { $0 }) {
         var refreshed = record
@@ -62,6 +71,31 @@ package final class RepositoryLock: Sendable {
       }
     }
     refresher.withLock { $0 = thread }
+  }
+
+  /// Writes a lock file; on a full disk, in the room kept for it.
+  /// - Returns: false where nothing can be written: who only reads goes on, and finds out should what it reads go away.
+  private static func write(_ bytes: [UInt8], to key: StoreKey, in store: any Store, _ mode: Mode) throws -> Bool {
+    do {
+      try store.write(bytes, to: key, durability: .immediate)
+      return true
+    } catch StoreError.full(let location) {
+      guard mode == .exclusive else { return false }
+      try store.delete([reserve])
+      do { try store.write(bytes, to: key, durability: .immediate) } catch { throw StoreError.full(location: location) }
+      return true
+    } catch StoreError.readOnly(let location, let reason) {
+      guard mode == .shared else { throw StoreError.readOnly(location: location, reason: reason) }
+      return false
+    }
+  }
+
+  /// Keeps room for a lock, where there is none yet.
+  static func makeReserve(in store: any Store) throws { _ = try store.create(reserveBytes, at: reserve) }
+
+  /// - Throws: `RepositoryError.lockLost` where it is no longer there: somebody took this process for dead.
+  package func check() throws {
+    if try store.size(of: key) == nil { throw RepositoryError.lockLost }
   }
 
   /// Gives the lock back. Further calls do nothing.
@@ -74,6 +108,8 @@ package final class RepositoryLock: Sendable {
     released.update { $0 = true }
     thread.join()
     try? store.delete([key])
+    // Where a full disk has taken it.
+    if mode == .exclusive, (try? store.size(of: RepositoryFormat.key)) != nil { try? Self.makeReserve(in: store) }
   }
 
   /// Who holds a lock that excludes one of `mode`, in words. Locks of dead processes are cleared away.

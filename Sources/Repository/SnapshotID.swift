@@ -1,3 +1,4 @@
+internal import Platform
 package import Foundation
 
 /// The name of a snapshot: its start in UTC and four random characters, as `20261122T020000Z-k3f9`.
@@ -95,6 +96,12 @@ package struct SnapshotPlace: Hashable, Sendable {
     self.database = database
     self.id = id
   }
+
+  package static func == (left: Self, right: Self) -> Bool {
+    left.id == right.id && left.source.isSame(as: right.source) && left.database.isSame(as: right.database)
+  }
+
+  package func hash(into hasher: inout Hasher) { hasher.combine(id) }
 
   package static let root = "snapshots/"
 

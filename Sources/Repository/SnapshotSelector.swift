@@ -47,13 +47,14 @@ package enum SnapshotSelector: Sendable, Equatable {
       return place
     }
     switch self {
-    case .latest: return try required(places.last)
+    case .latest: return try required(newest(of: places, in: catalog))
     case .latestVerified:
-      return try required(places.last { try catalog.checks(of: $0).contains { $0.ok && $0.level > .quick } })
+      let verified = try places.filter { try catalog.lastCheck(of: $0, atLeast: .read)?.ok == true }
+      return try required(newest(of: verified, in: catalog))
     case .latestOfKind(let kind): return try required(places.last { try catalog.manifest(of: $0).kind == kind })
     case .before(let date):
       let stamp = SnapshotID.stamp(date)
-      return try required(places.last { $0.id.description < stamp })
+      return try required(newest(of: places.filter { $0.id.description < stamp }, in: catalog))
     case .prefix(let text):
       if let exact = places.first(where: { $0.id.description == text }) { return exact }
       let matches = text.isEmpty ? [] : places.filter { $0.id.description.hasPrefix(text) }
@@ -62,6 +63,11 @@ package enum SnapshotSelector: Sendable, Equatable {
       }
       return try required(matches.first)
     }
+  }
+
+  /// What a restore made of the database it replaced is not what a backup's owner means, as long as there is anything else.
+  private func newest(of places: [SnapshotPlace], in catalog: Catalog) -> SnapshotPlace? {
+    places.last { !catalog.isSafetySnapshot($0) } ?? places.last
   }
 
   package var description: String {

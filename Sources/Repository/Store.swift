@@ -10,11 +10,14 @@ package struct StoreEntry: Sendable, Equatable {
   package let size: Int64
   /// Seconds since 1970, by the store's clock.
   package let modified: Double
+  /// False for what stands where files stand and is none, such as a symbolic link.
+  package let isFile: Bool
 
-  package init(key: StoreKey, size: Int64, modified: Double) {
+  package init(key: StoreKey, size: Int64, modified: Double, isFile: Bool = true) {
     self.key = key
     self.size = size
     self.modified = modified
+    self.isFile = isFile
   }
 }
 
@@ -64,5 +67,7 @@ package enum StoreError: Error, Equatable {
   /// Something that is no ordinary file stands where one is expected.
   case notAFile(StoreKey)
   case full(location: String)
+  /// Writing is not allowed there.
+  case readOnly(location: String, reason: String)
   case unreachable(location: String, reason: String)
 }

@@ -1,3 +1,4 @@
+internal import Foundation
 internal import Platform
 package import Repository
 package import SystemPackage
@@ -14,7 +15,9 @@ package final class MemoryStore: Store {
     var files: [StoreKey: File] = [:]
     var operations = 0
     var failure: (at: Int, error: StoreError)?
-    var clock = 0.0
+    var refusal: (error: StoreError, room: StoreKey?)?
+    /// Seconds since 1970.
+    var clock = Date().timeIntervalSince1970
   }
 
   private let state = Monitor(State())
@@ -28,6 +31,11 @@ package final class MemoryStore: Store {
 
   /// Lets the operation of that number, and all after it, fail.
   package func fail(at operation: Int, with error: StoreError) { state.update { $0.failure = (operation, error) } }
+  /// Lets writes fail; where `room` is named, until that is deleted.
+  package func refuseWrites(with error: StoreError?, untilDeleted room: StoreKey? = nil) {
+    state.update { $0.refusal = error.map { ($0, room) } }
+  }
+
   package func mend() { state.update { $0.failure = nil } }
 
   /// What was not flushed is lost: the names may have stayed, and the bytes not.
@@ -83,6 +91,7 @@ package final class MemoryStore: Store {
 
   package func write(_ bytes: [UInt8], to key: StoreKey, durability: Durability) throws {
     try step { state in
+      if let refusal = state.refusal, refusal.room.map({ state.files[$0] != nil }) ?? true { throw refusal.error }
       let before = state.files[key]?.durable
       state.files[key] = File(bytes: bytes, durable: durability == .immediate ? bytes : before)
     }

@@ -21,7 +21,11 @@ package struct SyntheticSnapshots {
   package static func date(night: Int) -> Date { Date(timeIntervalSince1970: 1_700_000_000 + Double(night) * 86400) }
 
   /// Stores files as a committed snapshot.
-  @discardableResult package func take(_ files: [String: [UInt8]], night: Int, database: String = "app", source: String = "s") throws -> Manifest {
+  @discardableResult package func take(
+    _ files: [String: [UInt8]], night: Int, database: String = "app", source: String = "s", kind: String = "nightly"
+  )
+    throws -> Manifest
+  {
     var random = SeededRandom(seed: UInt64(night))
     let place = SnapshotPlace(source: source, database: database, id: SnapshotID(startedAt: Self.date(night: night), random: &random))
     let parent = try repository.catalog.snapshots(source: source, database: database).last.map { try repository.catalog.manifest(of: $0) }
@@ -61,7 +65,7 @@ package struct SyntheticSnapshots {
     try packer.finish()
     let table = try writer.finish(store: repository.store, key: place.chunkTable)
     var manifest = Manifest(
-      place: place, kind: "nightly", startedAt: Self.date(night: night), finishedAt: Self.date(night: night),
+      place: place, kind: kind, startedAt: Self.date(night: night), finishedAt: Self.date(night: night),
       versions: .init(firn: "test", pgDump: "none", server: "15.0", serverNumber: 150000),
       properties: DatabaseProperties(
         owner: "o", encoding: "UTF8", localeProvider: "c", collate: "C", ctype: "C", tablespace: "pg_default", connectionLimit: -1),

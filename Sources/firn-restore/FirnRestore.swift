@@ -25,6 +25,7 @@ struct FirnRestore: FirnCommand {
   var newName: String?
   @Flag(help: "Bring back the database that was replaced last.") var undo = false
   @Flag(help: "Drop the databases that are kept, each after a typed word.") var forgetOld = false
+  @Flag(help: "Tidy up after a restore that was killed, and do nothing else.") var recover = false
   @Flag(help: "Dump the new database again and compare every table's bytes and the schema.") var prove = false
   @Option(help: ArgumentHelp("The word that is asked for, where nobody is there to type it.", valueName: "phrase")) var confirm: String?
   @Flag(help: "Don't snapshot the database that is replaced.") var noSafetySnapshot = false
@@ -36,12 +37,16 @@ struct FirnRestore: FirnCommand {
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
-    let modes = [newName != nil, undo, forgetOld].count { $0 }
-    if modes > 1 { throw ValidationError("--as, --undo and --forget-old exclude each other") }
-    if (undo || forgetOld) && snapshot != nil { throw ValidationError("--undo and --forget-old take no snapshot") }
+    let modes = [newName != nil, undo, forgetOld, recover].count { $0 }
+    if modes > 1 { throw ValidationError("--as, --undo, --forget-old and --recover exclude each other") }
+    if (undo || forgetOld || recover) && snapshot != nil { throw ValidationError("--undo, --forget-old and --recover take no snapshot") }
   }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
+    // Before anything else: somebody's application may be waiting for it.
+    let started = try context.withProgress { StoppedApplication.startAgain($0) }
+    for line in started { context.warn(line) }
+    if recover { return try tidyUp(context, isDone: !started.isEmpty) }
     if undo { return try KeptDatabases(command: self, context: context).undo() }
     if forgetOld { return try KeptDatabases(command: self, context: context).forget() }
     let repository = try context.repository()
@@ -52,7 +57,7 @@ struct FirnRestore: FirnCommand {
       let plan = try context.withProgress { progress in
         try RestoreOperation(repository: repository, request: request, progress: progress).plan()
       }
-      if !common.json { ImpactStatement(plan, checks: try repository.catalog.checks(of: place), request: request).show(context) }
+      ImpactStatement(plan, lastCheck: try repository.catalog.lastCheck(of: place), request: request).show(context)
       try Confirmation.require(request.target.name, given: confirm)
       request.keptName = plan.impact?.keptAs
     } else {
@@ -64,6 +69,15 @@ struct FirnRestore: FirnCommand {
     }
     try report(result, place, context)
     return result.warnings.isEmpty ? .done : .doneWithWarnings
+  }
+
+  private func tidyUp(_ context: CommandContext, isDone: Bool) throws -> ExitStatus {
+    let settings = try context.connectionSettings(server)
+    let found = try RestoreOperation.tidyUp(settings)
+    if common.json { try context.output(json: ["found": found]) }
+    for line in found { context.tell(line) }
+    if found.isEmpty && !isDone { context.tell("nothing is left of any restore") }
+    return .done
   }
 
   private func request(_ context: CommandContext, _ place: SnapshotPlace) throws -> RestoreRequest {
@@ -83,8 +97,8 @@ struct FirnRestore: FirnCommand {
     request.workRoot = context.spoolRoot(server)
     if case .replacing(let name) = request.target, !noSafetySnapshot {
       var safety = SnapshotRequest(settings: settings.with(database: name))
-      safety.source = context.configuration.source ?? place.source
-      safety.kind = "pre-restore"
+      safety.source = context.configuration.source
+      safety.kind = Manifest.safetyKind
       safety.jobs = request.jobs
       safety.toolFolders = request.toolFolders
       safety.spoolRoot = request.workRoot
@@ -113,7 +127,10 @@ struct FirnRestore: FirnCommand {
         + ", in \(Quantity.span(result.elapsed.inSeconds))")
     guard let kept = result.keptAs else { return }
     context.tell("the name led nowhere for \(Quantity.span(result.downtime.inSeconds)); the database of before is kept as \(kept)")
-    if let safety = result.safetySnapshot { context.tell("it is also in snapshot \(safety)") }
+    if let safety = result.safetySnapshot {
+      context.tell("it is also in snapshot \(safety)\(result.leftOutOfSafety.isEmpty ? "" : ", which is INCOMPLETE")")
+    }
+    for reason in result.leftOutOfSafety { context.tell("  not in that snapshot: \(reason)") }
     context.tell("to have it back: firn-restore \(result.database) --undo; to let go of it: firn-restore \(result.database) --forget-old")
   }
 }

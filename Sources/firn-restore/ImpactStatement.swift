@@ -7,12 +7,12 @@ import Repository
 /// What an operator has to know before the word is typed.
 struct ImpactStatement {
   private let plan: RestorePlan
-  private let checks: [CheckRecord]
+  private let lastCheck: CheckRecord?
   private let request: RestoreRequest
 
-  init(_ plan: RestorePlan, checks: [CheckRecord], request: RestoreRequest) {
+  init(_ plan: RestorePlan, lastCheck: CheckRecord?, request: RestoreRequest) {
     self.plan = plan
-    self.checks = checks
+    self.lastCheck = lastCheck
     self.request = request
   }
 
@@ -47,6 +47,7 @@ struct ImpactStatement {
       "  before      "
         + (request.safetySnapshot == nil ? "no snapshot of it is taken (--no-safety-snapshot)" : "a snapshot of it is taken, of kind pre-restore"))
     if !request.maintenance.stop.isEmpty { lines.append("  stopped     \(request.maintenance.stop.joined(separator: "; "))") }
+    for note in plan.notes { lines.append("  note        \(note)") }
     for warning in plan.warnings { lines.append("  warning     \(warning)") }
     lines += ["", "Its sessions are ended for the second in which the names change. Nothing has been touched yet.", ""]
     // Also where --quiet was said: who is asked must know for what.
@@ -68,10 +69,18 @@ struct ImpactStatement {
   }
 
   private func proof(_ now: Date) -> String {
-    guard let last = checks.last else { return "never verified; its rows are counted before the names change" }
+    guard let last = lastCheck else { return "never verified; its rows are counted before the names change" }
     let age = Quantity.age(of: last.checkedAt, now: now)
     return last.ok ? "found intact \(age) (\(last.level.rawValue))" : "FOUND DAMAGED \(age) (\(last.level.rawValue))"
   }
 
   private func text(_ rows: Int64?) -> String { rows.map(Quantity.count) ?? "no such table" }
+
+  private func text(_ count: ReplacementImpact.Count?) -> String {
+    switch count {
+    case .rows(let rows): Quantity.count(rows)
+    case .unknown: "unknown"
+    case nil: "no such table"
+    }
+  }
 }

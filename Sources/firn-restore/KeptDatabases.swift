@@ -11,15 +11,21 @@ struct KeptDatabases {
   let context: CommandContext
 
   private func operation(_ progress: WorkProgress) throws -> KeptDatabaseOperation {
-    // SOURCE/DATABASE names the same database here: a server has one of that name.
+    let settings = try context.connectionSettings(command.server)
+    return KeptDatabaseOperation(settings: settings, database: try nameOnServer(settings), progress: progress)
+  }
+
+  /// `SOURCE/DATABASE` names the same database here, unless one is really called that: a server has one of that name.
+  private func nameOnServer(_ settings: ConnectionSettings) throws -> String {
     let name = command.database
-    return KeptDatabaseOperation(settings: try context.connectionSettings(command.server), database: name, progress: progress)
+    guard let slash = name.firstIndex(of: "/"), try !ServerConnection.open(settings, except: name).databaseExists(name) else { return name }
+    return String(name[name.index(after: slash)...])
   }
 
   func undo() throws -> ExitStatus {
     let started = Date()
     let plan = try context.withProgress { try operation($0).planUndo(at: started) }
-    if !command.common.json { show(plan) }
+    show(plan)
     try Confirmation.require(plan.database, given: command.confirm)
     let outcome = try context.withProgress { progress in
       try operation(progress).undo(plan, maintenance: context.configuration.maintenance) { Date() }
@@ -62,22 +68,35 @@ struct KeptDatabases {
   func forget() throws -> ExitStatus {
     let kept = try context.withProgress { try operation($0).kept() }
     guard !kept.isEmpty else { throw FirnError.noKeptDatabase(name: command.database) }
-    var dropped: [String] = []
     // With --confirm the one that is named, else each that is typed.
     let chosen = command.confirm.map { phrase in kept.filter { $0.name == phrase } } ?? kept
     guard !chosen.isEmpty else { throw FirnError.notConfirmed(phrase: kept[0].name, given: command.confirm) }
-    for database in chosen {
-      context.explain(
-        "\(database.name): \(Quantity.size(database.size)), was \(database.record.database) until \(Quantity.time(database.record.keptAt)), \(Quantity.age(of: database.record.keptAt, now: Date())). Dropping it can't be undone."
-      )
-      try Confirmation.require(database.name, given: command.confirm)
-      try context.withProgress { try operation($0).forget(database) }
-      dropped.append(database.name)
-      if !command.common.json { context.output(database.name) }
+    var dropped: [String] = []
+    do {
+      for database in chosen {
+        context.explain(
+          "\(database.name): \(Quantity.size(database.size)), was \(database.record.database) until \(Quantity.time(database.record.keptAt)), \(Quantity.age(of: database.record.keptAt, now: Date())). Dropping it can't be undone."
+        )
+        try Confirmation.require(database.name, given: command.confirm)
+        try context.withProgress { try operation($0).forget(database) }
+        dropped.append(database.name)
+        if !command.common.json { context.output(database.name) }
+      }
+    } catch {
+      // What is gone is told before what stopped the rest.
+      context.tell(Self.summary(dropped, of: kept))
+      if case FirnError.notConfirmed(let phrase, let given?) = error, !dropped.isEmpty {
+        throw FirnError.notConfirmedFurther(phrase: phrase, given: given, dropped: dropped)
+      }
+      throw error
     }
     if command.common.json { try context.output(json: ["dropped": dropped]) }
-    context.tell("dropped \(dropped.count) of \(kept.count) kept databases")
+    context.tell(Self.summary(dropped, of: kept))
     return .done
+  }
+
+  private static func summary(_ dropped: [String], of kept: [KeptDatabase]) -> String {
+    "dropped \(dropped.count) of \(kept.count) kept database\(kept.count == 1 ? "" : "s")"
   }
 
   private struct UndoReport: Encodable {

@@ -45,7 +45,7 @@ struct FirnSnapshot: FirnCommand {
           + "\(Quantity.size(manifest.bytes)) in \(Quantity.span(seconds)) (\(Quantity.size(Int64(Double(manifest.bytes) / max(0.001, seconds))))/s), "
           + "\(Quantity.size(manifest.storedBytes)) stored" + (manifest.complete ? "" : ", INCOMPLETE"))
     }
-    return manifest.complete ? .done : .doneWithWarnings
+    return manifest.complete && manifest.anomalies == nil ? .done : .doneWithWarnings
   }
 
   private func request(_ context: CommandContext) throws -> SnapshotRequest {

@@ -19,8 +19,8 @@ struct List: FirnCommand {
     var unreadable: [SnapshotPlace] = []
     for place in places {
       do {
-        let verified = try catalog.checks(of: place).last { $0.ok && $0.level > .quick }
-        entries.append(Entry(try catalog.manifest(of: place), verifiedAt: verified?.checkedAt))
+        let check = try catalog.lastCheck(of: place, atLeast: .read)
+        entries.append(Entry(try catalog.manifest(of: place), check: check))
       } catch is RepositoryError {
         unreadable.append(place)
       }
@@ -30,14 +30,15 @@ struct List: FirnCommand {
     } else {
       show(entries, context)
     }
-    if !common.json { try showKept(context) }
+    if !common.json { showKept(context) }
     for place in unreadable { context.warn("\(place.database) \(place.id) cannot be read: see firn-verify") }
     return unreadable.isEmpty ? .done : .doneWithWarnings
   }
 
   /// Databases that restores have replaced, where the server can be asked.
-  private func showKept(_ context: CommandContext) throws {
-    guard let settings = try context.namedServer(),
+  private func showKept(_ context: CommandContext) {
+    // Nobody asked for the server: a list of what is in the store doesn't fail for it.
+    guard let settings = try? context.namedServer(),
       let server = try? ServerConnection.open(settings.with("connect_timeout", "3")), let kept = try? KeptDatabase.all(on: server, of: database),
       !kept.isEmpty
     else { return }
@@ -56,7 +57,7 @@ struct List: FirnCommand {
       [
         entry.database, entry.id, entry.kind, Quantity.age(of: entry.startedAt, now: now), Quantity.size(entry.bytes),
         Quantity.size(entry.storedBytes), entry.complete ? "complete" : "INCOMPLETE",
-        entry.verifiedAt.map { "verified \(Quantity.age(of: $0, now: now))" } ?? "not verified",
+        entry.damaged ? "FOUND DAMAGED" : entry.verifiedAt.map { "verified \(Quantity.age(of: $0, now: now))" } ?? "not verified",
       ]
     }
     let header = ["DATABASE", "SNAPSHOT", "KIND", "AGE", "SIZE", "STORED", "STATE", "PROOF"]
@@ -78,8 +79,10 @@ struct List: FirnCommand {
     let storedBytes: Int64
     let complete: Bool
     let verifiedAt: Date?
+    /// Whether the last verification that read it found it damaged.
+    let damaged: Bool
 
-    init(_ manifest: Manifest, verifiedAt: Date?) {
+    init(_ manifest: Manifest, check: CheckRecord?) {
       id = manifest.id.description
       source = manifest.source
       database = manifest.database
@@ -88,11 +91,12 @@ struct List: FirnCommand {
       bytes = manifest.bytes
       storedBytes = manifest.storedBytes
       complete = manifest.complete
-      self.verifiedAt = verifiedAt
+      verifiedAt = check.flatMap { $0.ok ? $0.checkedAt : nil }
+      damaged = check?.ok == false
     }
 
     enum CodingKeys: String, CodingKey {
-      case id, source, database, kind, startedAt, bytes, storedBytes, complete, verifiedAt
+      case id, source, database, kind, startedAt, bytes, storedBytes, complete, verifiedAt, damaged
     }
 
     // verifiedAt is there even where it says nothing.
@@ -107,6 +111,7 @@ struct List: FirnCommand {
       try container.encode(storedBytes, forKey: .storedBytes)
       try container.encode(complete, forKey: .complete)
       try container.encode(verifiedAt, forKey: .verifiedAt)
+      try container.encode(damaged, forKey: .damaged)
     }
   }
 }

@@ -268,8 +268,60 @@ import Testing
       "CREATE TABLE public.mine (id int); INSERT INTO public.notes (body) VALUES ('new'); SELECT pg_catalog.nextval('public.notes_id_seq')")
     #expect(try bare.sql("SELECT count(*) FROM notes", in: "a2d2_production") == "2")
     let grants =
-      "SELECT datacl::text, (SELECT array_agg(defaclacl::text ORDER BY 1) FROM pg_default_acl) FROM pg_database WHERE datname = current_database()"
+      "SELECT datacl::text, (SELECT array_agg(defaclacl::text ORDER BY defaclacl::text) FROM pg_default_acl) FROM pg_database WHERE datname = current_database()"
     #expect(try bare.sql(grants, in: "a2d2_production") == server.sql(grants, in: "a2d2_production"))
     #expect(try bare.sql("SELECT pg_has_role('a2d2_user', 'readers', 'MEMBER')") == "t")
+  }
+
+  private func configure(_ place: inout Workplace, _ maintenance: String) throws {
+    place.environment["HOME"] = place.folder.path.string
+    try Folder.make(place.folder.path(".config/firn"))
+    try Folder.write(Array("maintenance:\n\(maintenance)".utf8), to: place.folder.path(".config/firn/firn.yaml"))
+  }
+
+  @Test func `leaves running what a start command started, and tells what did not start`() throws {
+    var place = try workplace()
+    _ = try place.takeSnapshot()
+    let pid = place.folder.path("pid")
+    try configure(&place, "  start: ['sleep 60 >/dev/null 2>&1 & echo $! > \(pid)']\n")
+    #expect(try place.restore(place.database, "--confirm", place.database).status == 0)
+    let number = try #require(Int32(String(decoding: try Folder.contents(of: pid), as: UTF8.self).trimmingCharacters(in: .newlines)))
+    #expect(Host.startTime(of: number) != nil)
+    Host.send(SIGTERM, to: number)
+
+    try configure(&place, "  stop: ['exit 3']\n  start: ['exit 4']\n")
+    let failed = try place.restore(place.database, "--confirm", place.database)
+    #expect(failed.status == 1, "\(failed)")
+    #expect(failed.errors.contains("exit 3 failed") && failed.errors.contains("exit 4 failed"), "\(failed)")
+  }
+
+  @Test func `is followed by one that starts what it left stopped when it was killed`() throws {
+    var place = try workplace()
+    _ = try place.takeSnapshot()
+    let log = place.folder.path("log").string
+    // The command's parent is firn-restore.
+    try configure(&place, "  stop: ['echo stop >> \(log); kill -9 $PPID']\n  start: ['echo start >> \(log)']\n")
+    #expect(try place.restore(place.database, "--confirm", place.database).status == 128 + SIGKILL)
+    let unfinished = try place.server.databaseNames().filter { $0.hasPrefix("firn_unfinished_") }
+    #expect(!unfinished.isEmpty)
+    let recovered = try place.restore(place.database, "--recover")
+    #expect(recovered.status == 0, "\(recovered)")
+    #expect(recovered.errors.contains("started again") && recovered.errors.contains("dropped firn_unfinished_"), "\(recovered)")
+    #expect(String(decoding: try Folder.contents(of: FilePath(log)), as: UTF8.self) == "stop\nstart\n")
+    #expect(try place.restore(place.database, "--recover").errors.contains("nothing is left"))
+    #expect(try count(place) == "5000")
+    #expect(try kept(place).isEmpty)
+  }
+
+  @Test func `does not take a stranger's database for the kept one`() throws {
+    let place = try workplace()
+    let role = "forger_\(place.database)"
+    let comment = #"kept by firn: {"database":"\#(place.database)","keptAt":"2030-01-01T00:00:00Z"}"#
+    try place.server.sql("CREATE ROLE \(role); CREATE DATABASE \(place.database)_forged OWNER \(role)")
+    try place.server.sql("COMMENT ON DATABASE \(place.database)_forged IS \(Connection.literal(comment))")
+    let undone = try place.restore(place.database, "--undo", "--confirm", place.database)
+    #expect(undone.status == 6, "\(undone)")
+    #expect(undone.errors.contains("belongs to \(role)"))
+    #expect(try count(place) == "5000")
   }
 }

@@ -153,7 +153,7 @@ import Testing
     place.environment["DATABASE_URL"] = target.url("postgres")
     let result = try place.restore("app", "latest", "--as", "app")
     #expect(result.status == 0, "\(result)")
-    #expect(result.errors.contains("made role powerful"))
+    #expect(result.errors.contains("role powerful is made"))
     #expect(try target.sql("SELECT pg_has_role('bob', 'powerful', 'MEMBER')") == "f")
     #expect(try target.sql("SELECT rolname FROM pg_roles WHERE rolname IN ('powerful', 'absent')") == "powerful")
   }
@@ -226,5 +226,21 @@ import Testing
     try place.sql("GRANT \(owner) TO \(weak)")
     let allowed = try other.restore(place.database, "latest", "--as", "\(place.database)_copy")
     #expect(allowed.status == 0 || allowed.status == 3, "\(allowed)")
+  }
+
+  @Test func `names that try to be statements`() throws {
+    // Joined with what stands beside it, a quote is no Character of its own.
+    let odd = [
+      "a\u{600}\"; DROP TABLE victim; --", "\"\u{301}; DROP TABLE victim; --", "'\u{301}); DROP TABLE victim; --", "x\ny'\u{600}'\\\"",
+      "\u{e9}", "e\u{301}",
+    ]
+    let tables = odd.map { name in
+      let quoted = Connection.identifier(name)
+      return "CREATE TABLE \(quoted) (id serial, \(quoted) text); INSERT INTO \(quoted) (\(quoted)) VALUES (\(Connection.literal(name)));"
+    }
+    try thereAndBack("CREATE TABLE victim AS SELECT 1 id;" + tables.joined()) { (place, copy, _) throws in
+      #expect(try place.server.sql("SELECT count(*) FROM victim", in: copy) == "1")
+      #expect(try place.server.sql("SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace", in: copy) == "7")
+    }
   }
 }

@@ -179,4 +179,31 @@ import Testing
     #expect(peak.current < (8 + 64) << 20)
     #expect(try place.restore(place.database, "latest", "--as", "\(place.database)_copy", "--prove").status == 0)
   }
+
+  @Test func `lists nothing when its lock was taken from it`() throws {
+    let place = try workplace()
+    try place.sql("CREATE TABLE wide AS SELECT repeat(md5(g::text), 100) FROM generate_series(1, 100000) g")
+    let running = try place.start("firn-snapshot", [])
+    let locks = place.store.appending("locks")
+    let deadline = ContinuousClock.now + .seconds(10)
+    while ((try? Folder.names(in: locks)) ?? []).isEmpty, ContinuousClock.now < deadline { Thread.sleep(forTimeInterval: 0.01) }
+    running.stop()
+    for name in try Folder.names(in: locks) { try Folder.removeFile(locks.appending(name)) }
+    running.resume()
+    #expect(running.wait() == 9)
+    #expect(try place.listedSnapshots().isEmpty)
+    #expect(try place.snapshot().status == 0)
+  }
+
+  @Test func `warns of a table that lost most of its rows`() throws {
+    let place = try workplace()
+    try place.sql(
+      "CREATE TABLE shrinking AS SELECT g id FROM generate_series(1, 1000) g; CREATE TABLE few AS SELECT g id FROM generate_series(1, 9) g")
+    _ = try place.takeSnapshot()
+    try place.sql("DELETE FROM shrinking WHERE id > 400; DELETE FROM few")
+    let result = try place.snapshot()
+    #expect(result.status == 3, "\(result)")
+    #expect(result.errors.contains("public.shrinking has 400 rows, it had 1000") && !result.errors.contains("public.few"), "\(result)")
+    #expect(try place.snapshot().status == 0)
+  }
 }

@@ -119,4 +119,24 @@ import Testing
     #expect(try !place.server.databaseNames().contains(copy))
     #expect(try place.leftovers().isEmpty)
   }
+
+  @Test func `lets the next snapshot mend what it found, and pruning keep what is sound`() throws {
+    let place = try workplace()
+    let ids = try place.listedSnapshots()
+    let objects = try files(place) { $0.hasPrefix("objects/") }
+    let largest = try #require(try objects.max { try Folder.status(of: $0)?.size ?? 0 < Folder.status(of: $1)?.size ?? 0 })
+    var bytes = try Folder.contents(of: largest)
+    bytes[bytes.count / 2] ^= 1
+    try Folder.write(bytes, to: largest)
+    #expect(try place.verify(place.database, ids[1], "--read").status == 4)
+    #expect(try place.firn("list").output.contains("FOUND DAMAGED"))
+    // The newest is damaged: it counts for nothing, and the one before stays.
+    let plan = try place.prune(place.database, "--keep-last", "1", "--json").json()
+    #expect((plan["remove"] as? [Any])?.isEmpty == true, "\(plan)")
+    let third = try place.snapshot("--json")
+    #expect(third.status == 0, "\(third)")
+    #expect((try third.json()["warnings"] as? [String] ?? []).contains { $0.contains("gone or damaged") })
+    #expect(try place.verify(place.database, "latest", "--read").status == 0)
+    #expect(try place.restore(place.database, "latest", "--as", "\(place.database)_copy", "--prove").status == 0)
+  }
 }

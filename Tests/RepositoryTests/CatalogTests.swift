@@ -2,6 +2,7 @@ import Digests
 import Foundation
 import Platform
 import Repository
+import SystemPackage
 import TestSupport
 import Testing
 
@@ -85,10 +86,11 @@ import Testing
     #expect(throws: RepositoryError.self) { try chosen("latest:verified") }
     #expect(throws: RepositoryError.invalidSelector("before:2023-02-30")) { try chosen("before:2023-02-30") }
     try catalog.record(
-      CheckRecord(level: .quick, ok: true, checkedAt: Date(), seconds: 1, host: "h", firn: "t"), of: manifests[3].place)
+      CheckRecord(level: .quick, ok: true, damagedObjects: nil, checkedAt: Date(), seconds: 1, host: "h", firn: "t"), of: manifests[3].place)
     #expect(throws: RepositoryError.self) { try chosen("latest:verified") }
     try catalog.record(
-      CheckRecord(level: .read, ok: true, checkedAt: Date(timeIntervalSince1970: 1_800_000_000), seconds: 1, host: "h", firn: "t"),
+      CheckRecord(
+        level: .read, ok: true, damagedObjects: nil, checkedAt: Date(timeIntervalSince1970: 1_800_000_000), seconds: 1, host: "h", firn: "t"),
       of: manifests[0].place)
     #expect(try chosen("latest:verified") == manifests[0].id)
   }
@@ -138,5 +140,39 @@ import Testing
     }
     for length in 0..<(whole.utf8.count - 2) { #expect(throws: RepositoryError.self) { try reopened(String(whole.prefix(length))) } }
     #expect(try reopened(whole).format == snapshots.repository.format)
+  }
+
+  @Test func `takes for the latest what was not made just before a restore`() throws {
+    let snapshots = try snapshots()
+    let catalog = snapshots.repository.catalog
+    let nightly = try snapshots.take(["a.dat": [1]], night: 1)
+    let safety = try snapshots.take(["a.dat": [2]], night: 2, kind: Manifest.safetyKind)
+    let places = try catalog.database(named: "app")
+    func chosen(_ text: String) throws -> SnapshotID { try SnapshotSelector(text).choose(from: places, in: catalog).id }
+    #expect(try chosen("latest") == nightly.id)
+    #expect(try chosen("before:2030-01-01") == nightly.id)
+    #expect(try chosen("latest:pre-restore") == safety.id)
+    #expect(try SnapshotSelector("latest").choose(from: [safety.place], in: catalog).id == safety.id)
+    // Nor does a source that was only restored to make the name ambiguous.
+    try snapshots.take(["a.dat": [3]], night: 3, source: "staging", kind: Manifest.safetyKind)
+    #expect(try catalog.database(named: "app") == places)
+  }
+
+  @Test func `collects nothing while something may hide snapshots from it`() throws {
+    let folder = try TemporaryFolder()
+    let snapshots = try SyntheticSnapshots(in: LocalStore(root: folder.path("store")))
+    let store = snapshots.repository.store
+    let manifest = try snapshots.take(["a.dat": Array("some rows".utf8)], night: 1)
+    let objects = try store.list(ObjectName.root).map(\.key)
+    let hidden = folder.path("store/snapshots/s")
+    try Folder.rename(hidden, to: folder.path("elsewhere"))
+    try FileManager.default.createSymbolicLink(atPath: hidden.string, withDestinationPath: folder.path("elsewhere").string)
+    #expect(throws: StoreError.notAFile("snapshots/s")) { try GarbageCollector(store: store).collect() }
+    try Folder.removeFile(hidden)
+    // Nothing to see at all, and objects of days ago.
+    #expect(try GarbageCollector(store: store, now: Date(timeIntervalSinceNow: 3 * 86400)).collect().objects == 0)
+    #expect(try store.list(ObjectName.root).map(\.key) == objects)
+    try Folder.rename(folder.path("elsewhere"), to: hidden)
+    #expect(try snapshots.files(of: manifest) == ["a.dat": Array("some rows".utf8)])
   }
 }

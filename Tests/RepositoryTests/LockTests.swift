@@ -56,8 +56,8 @@ import Testing
   @Test func `that can't be read count until they are old`() throws {
     let store = MemoryStore()
     try store.write(Array("{\"mode\": \"excl".utf8), to: "locks/x.json", durability: .immediate)
-    #expect(throws: RepositoryError.self) { try RepositoryLock(.shared, on: store, purpose: "mine", now: { Date(timeIntervalSince1970: 60) }) }
-    try RepositoryLock(.shared, on: store, purpose: "mine", now: { Date(timeIntervalSince1970: 1_000_000) }).release()
+    #expect(throws: RepositoryError.self) { try RepositoryLock(.shared, on: store, purpose: "mine", now: { Date() }) }
+    try RepositoryLock(.shared, on: store, purpose: "mine", now: { Date(timeIntervalSinceNow: 3600) }).release()
   }
 
   @Test func `never let two in that exclude each other, however they come`() throws {
@@ -88,5 +88,27 @@ import Testing
     }
     for thread in threads { thread.join() }
     #expect(failures.error == nil)
+  }
+
+  @Test func `that can't be written keep nobody from reading, and let nobody commit`() throws {
+    let store = MemoryStore()
+    store.refuseWrites(with: .readOnly(location: "memory", reason: "read-only"))
+    let lock = try RepositoryLock(.shared, on: store, purpose: "verify")
+    #expect(throws: RepositoryError.lockLost) { try lock.check() }
+    lock.release()
+    #expect(throws: StoreError.self) { try RepositoryLock(.exclusive, on: store, purpose: "prune") }
+  }
+
+  @Test func `find room on a full disk, so that something can be removed from it`() throws {
+    let store = MemoryStore()
+    let snapshots = try SyntheticSnapshots(in: store)
+    try snapshots.take(["a.dat": [1]], night: 1)
+    store.refuseWrites(with: .full(location: "memory"), untilDeleted: "reserve")
+    let lock = try RepositoryLock(.exclusive, on: store, purpose: "prune")
+    try lock.check()
+    #expect(try store.size(of: "reserve") == nil)
+    store.refuseWrites(with: nil)
+    lock.release()
+    #expect(try store.size(of: "reserve") != nil)
   }
 }

@@ -7,7 +7,7 @@ import Testing
 
   /// A night's snapshot; its id is its number.
   private func night(_ number: Int, complete: Bool = true) -> RetainedSnapshot<Int> {
-    RetainedSnapshot(id: number, startedAt: Self.start + Int64(number) * 86400, isComplete: complete)
+    RetainedSnapshot(id: number, startedAt: Self.start + Int64(number) * 86400, standing: complete ? .sound : .incomplete)
   }
 
   private func kept(_ policy: RetentionPolicy, _ snapshots: [RetainedSnapshot<Int>]) -> [Int] {
@@ -28,7 +28,7 @@ import Testing
     #expect(kept(RetentionPolicy(keepWeekly: 3), nights) == [45, 52, 59])
     #expect(kept(RetentionPolicy(keepMonthly: 3), nights) == [30, 58, 59])
     #expect(kept(RetentionPolicy(keepYearly: 2), nights + [night(-1), night(-2)]) == [-1, 59])
-    let twice = nights + [RetainedSnapshot(id: 1000, startedAt: Self.start + 59 * 86400 + 3600, isComplete: true)]
+    let twice = nights + [RetainedSnapshot(id: 1000, startedAt: Self.start + 59 * 86400 + 3600)]
     #expect(kept(RetentionPolicy(keepDaily: 2), twice) == [58, 1000])
   }
 
@@ -39,7 +39,7 @@ import Testing
       (951_782_400, "2000-02-29"), (0, "1970-01-01"), (-1, "1969-12-31"), (4_107_542_400, "2100-03-01"),
     ]
     for (seconds, name) in dates {
-      let reasons = policy.plan(for: [RetainedSnapshot(id: 1, startedAt: seconds, isComplete: true)]).decisions[0].keepReasons
+      let reasons = policy.plan(for: [RetainedSnapshot(id: 1, startedAt: seconds)]).decisions[0].keepReasons
       #expect(reasons.contains("daily \(name)"), "\(reasons)")
     }
   }
@@ -57,7 +57,8 @@ import Testing
       var random = SeededRandom(seed: UInt64(seed))
       let snapshots = (0..<Int.random(in: 0...25, using: &random)).map { number in
         RetainedSnapshot(
-          id: number, startedAt: Self.start + Int64.random(in: 0..<40_000_000, using: &random), isComplete: Int.random(in: 0..<5, using: &random) > 0)
+          id: number, startedAt: Self.start + Int64.random(in: 0..<40_000_000, using: &random),
+          standing: [.sound, .sound, .sound, .incomplete, .damaged, .safety].randomElement(using: &random)!, isVerified: .random(using: &random))
       }
       func count() -> Int { Int.random(in: 0...3, using: &random) }
       let policy = RetentionPolicy(keepLast: count(), keepDaily: count(), keepWeekly: count(), keepMonthly: count(), keepYearly: count())
@@ -69,7 +70,12 @@ import Testing
       more.keepLast += 1
       #expect(Set(kept(more, snapshots)).isSuperset(of: first))
       if !snapshots.isEmpty { #expect(!first.isEmpty) }
-      if snapshots.contains(where: \.isComplete) { #expect(snapshots.contains { $0.isComplete && first.contains($0.id) }) }
+      func newest(_ isWanted: (RetainedSnapshot<Int>) -> Bool) -> Int? {
+        snapshots.filter(isWanted).max { ($0.startedAt, $0.id) < ($1.startedAt, $1.id) }?.id
+      }
+      for guarded in [newest { _ in true }, newest { $0.standing == .sound }, newest(\.isVerified)] {
+        #expect(guarded.map(first.contains) ?? true)
+      }
     }
   }
 }

@@ -64,7 +64,8 @@ package final class ArchiveFeeder: Sendable {
         self.failure.capture {
           for event in try box.watch.next(timeout: .milliseconds(10)) {
             if case .opened(let name) = event { self.begin(name) }
-            if event == .overflow { self.beginAll() }
+            // A FIFO whose reader we didn't see would wait for ever.
+            if event == .overflow { throw FirnError.lostTrackOfSpool }
           }
         }
       }
@@ -95,11 +96,6 @@ package final class ArchiveFeeder: Sendable {
       }
     }
     feeders.update { $0.append(thread) }
-  }
-
-  /// After lost events any FIFO may have a reader; one without it just waits, its pipe full.
-  private func beginAll() {
-    for name in opened.current.keys { begin(name) }
   }
 
   private func fill(_ file: SnapshotReader.FileEntry, keeping holder: Holder) throws {

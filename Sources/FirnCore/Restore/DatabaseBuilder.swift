@@ -52,7 +52,7 @@ struct DatabaseBuilder {
   }
 
   private static func settingName(_ name: String) -> String {
-    name.split(separator: ".").map { Connection.identifier(String($0)) }.joined(separator: ".")
+    name.unicodeScalars.split(separator: ".").map { Connection.identifier(String($0)) }.joined(separator: ".")
   }
 
   /// Lists are recorded as they are to be written; other values are one literal (dumputils.c, variable_is_guc_list_quote).
@@ -68,32 +68,26 @@ struct DatabaseBuilder {
   /// Takes a list of identifiers apart; quotes within quotes are doubled.
   static func splitList(_ text: String) -> [String] {
     var items: [String] = []
-    var item = ""
+    var item = String.UnicodeScalarView()
     var isQuoted = false
-    var place = text.startIndex
-    while place < text.endIndex {
-      let character = text[place]
-      let next = text.index(after: place)
-      if isQuoted {
-        if character != "\"" {
-          item.append(character)
-        } else if next < text.endIndex, text[next] == "\"" {
+    var rest = text[...].unicodeScalars
+    while let scalar = rest.popFirst() {
+      if scalar == "\"" {
+        if isQuoted && rest.first == "\"" {
           item.append("\"")
-          place = text.index(after: next)
-          continue
+          rest.removeFirst()
         } else {
-          isQuoted = false
+          isQuoted.toggle()
         }
-      } else if character == "\"" {
-        isQuoted = true
-      } else if character == "," {
-        items.append(item)
-        item = ""
-      } else if character != " " {
-        item.append(character)
+      } else if isQuoted {
+        item.append(scalar)
+      } else if scalar == "," {
+        items.append(String(item))
+        item = .init()
+      } else if scalar != " " {
+        item.append(scalar)
       }
-      place = next
     }
-    return items + [item]
+    return items + [String(item)]
   }
 }

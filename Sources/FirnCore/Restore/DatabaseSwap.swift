@@ -30,17 +30,20 @@ struct DatabaseSwap {
     ] + finishing
   }
 
-  /// - Returns: how long the name led nowhere: from the first session that was ended to the commit.
+  /// - Returns: how long sessions were ended and none could begin: from the first that was ended to the commit, attempts in vain included.
   /// - Throws: what the server said. Then nothing was exchanged.
   func run() throws -> Duration {
     let statements = try statements()
     let ender = try Connection(settings, applicationName: "firn-restore")
     var last: (any Error)?
+    var inVain: Duration = .zero
     for attempt in 1...Self.attempts {
+      let start = ContinuousClock.now
       do {
-        return try exchange(statements, ender)
+        return try inVain + exchange(statements, ender)
       } catch PostgresError.statementFailed(let message, let state) where state == "55006" || state == "55P03" {
         last = PostgresError.statementFailed(message: message, state: state)
+        inVain += ContinuousClock.now - start
         Thread.sleep(forTimeInterval: 0.2 * Double(attempt))
       }
     }

@@ -14,21 +14,22 @@ package struct GlobalsScript: Sendable {
   /// Splits at semicolons outside quotes; comments and lines for psql fall away.
   package init(_ sql: String) {
     var statements: [String] = []
-    var current = ""
-    var quote: Character?
-    for line in sql.split(separator: "\n", omittingEmptySubsequences: false) {
-      if quote == nil && current.isEmpty && (line.hasPrefix("--") || line.hasPrefix("\\")) { continue }
-      for character in line {
+    var current = String.UnicodeScalarView()
+    var quote: Unicode.Scalar?
+    // By scalars: a quote joined with an accent would be no quote as a `Character`.
+    for line in sql.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false) {
+      if quote == nil && current.isEmpty && (line.starts(with: "--".unicodeScalars) || line.first == "\\") { continue }
+      for scalar in line {
         if let open = quote {
-          if character == open { quote = nil }
-        } else if character == "'" || character == "\"" {
-          quote = character
-        } else if character == ";" {
-          statements.append(current.trimmed)
-          current = ""
+          if scalar == open { quote = nil }
+        } else if scalar == "'" || scalar == "\"" {
+          quote = scalar
+        } else if scalar == ";" {
+          statements.append(String(current).trimmed)
+          current = .init()
           continue
         }
-        current.append(character)
+        current.append(scalar)
       }
       if !current.isEmpty { current.append("\n") }
     }
@@ -63,8 +64,7 @@ package struct GlobalsScript: Sendable {
       case .grant(let role, let member):
         guard let known = made[member], made[role] != nil || existing.contains(role) else { continue }
         // Who granted it may not exist here.
-        let grant = text.range(of: " GRANTED BY ").map { String(text[..<$0.lowerBound]) } ?? text
-        made[member] = Role(name: member, isSuperuser: known.isSuperuser, statements: known.statements + [grant])
+        made[member] = Role(name: member, isSuperuser: known.isSuperuser, statements: known.statements + [Words(text).beforeGrantor])
       case .create, .other: break
       }
     }
@@ -102,34 +102,42 @@ package struct GlobalsScript: Sendable {
 
 /// The words of a statement, quoted identifiers without their quotes.
 private struct Words {
-  private var rest: Substring
+  private let statement: String
+  private var rest: Substring.UnicodeScalarView
 
-  init(_ statement: String) { rest = statement[...] }
+  init(_ statement: String) {
+    self.statement = statement
+    rest = statement[...].unicodeScalars
+  }
 
   mutating func next() -> String? {
-    rest = rest.drop { $0.isWhitespace }
+    rest = rest.drop { $0.properties.isWhitespace }
     guard rest.first == "\"" else {
-      let word = rest.prefix { !$0.isWhitespace }
+      let word = rest.prefix { !$0.properties.isWhitespace }
       rest = rest.dropFirst(word.count)
       return word.isEmpty ? nil : String(word)
     }
-    var word = ""
-    var place = rest.index(after: rest.startIndex)
-    while place < rest.endIndex {
-      let after = rest.index(after: place)
-      if rest[place] == "\"" {
-        guard after < rest.endIndex, rest[after] == "\"" else {
-          rest = rest[after...]
-          return word
-        }
-        word.append("\"")
-        place = rest.index(after: after)
-      } else {
-        word.append(rest[place])
-        place = after
+    var word = String.UnicodeScalarView()
+    rest.removeFirst()
+    while let scalar = rest.popFirst() {
+      if scalar == "\"" {
+        guard rest.first == "\"" else { return String(word) }
+        rest.removeFirst()
       }
+      word.append(scalar)
     }
     return nil
+  }
+
+  /// The statement without `GRANTED BY` and what follows.
+  var beforeGrantor: String {
+    var words = self
+    while true {
+      let isQuoted = words.rest.drop { $0.properties.isWhitespace }.first == "\""
+      let start = words.rest.startIndex
+      guard let word = words.next() else { return statement }
+      if word == "GRANTED" && !isQuoted { return String(statement[..<start]) }
+    }
   }
 }
 

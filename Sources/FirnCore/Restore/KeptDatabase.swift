@@ -1,5 +1,6 @@
 package import Foundation
 package import Postgres
+internal import Platform
 internal import Repository
 
 /// A database that made way for another and is kept under a name of its own. Its comment tells what it was.
@@ -26,6 +27,8 @@ package struct KeptDatabase: Sendable {
   package let record: Record
   /// Bytes on disk.
   package let size: Int64
+  package let owner: String
+  package let isUsable: Bool
 
   private static let mark = "kept by firn: "
 
@@ -46,9 +49,9 @@ package struct KeptDatabase: Sendable {
       guard let comment = entry.comment, comment.hasPrefix(mark),
         let record = try? decoder.decode(Record.self, from: Data(comment.dropFirst(mark.count).utf8))
       else { return nil }
-      return KeptDatabase(name: entry.name, record: record, size: entry.size)
+      return KeptDatabase(name: entry.name, record: record, size: entry.size, owner: entry.owner, isUsable: entry.isUsable)
     }
-    .filter { database == nil || $0.record.database == database }
+    .filter { kept in database.map { kept.record.database.isSame(as: $0) } ?? true }
     .sorted { ($0.record.keptAt, $0.name) > ($1.record.keptAt, $1.name) }
   }
 

@@ -33,7 +33,13 @@ package struct KeptDatabaseOperation {
   package func planUndo(at time: Date) throws -> UndoPlan {
     let server = try ServerConnection.open(settings, except: database)
     guard let kept = try KeptDatabase.all(on: server, of: database).first else { throw FirnError.noKeptDatabase(name: database) }
-    let reasons = try SwapPreflight(server: server, database: database).reasons() + SwapPreflight(server: server, database: kept.name).reasons()
+    var reasons = try SwapPreflight(server: server, database: database).reasons() + SwapPreflight(server: server, database: kept.name).reasons()
+    // Whoever may make databases can write such a comment.
+    let owner = try server.databaseFacts(of: database).owner
+    if kept.owner != owner {
+      reasons.append("\(kept.name) belongs to \(kept.owner), \(database) to \(owner): look whether it is what its comment says")
+    }
+    if !kept.isUsable { reasons.append("\(kept.name) takes no sessions: ALTER DATABASE … ALLOW_CONNECTIONS, unless dropping it was cut off") }
     guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
     let swap = try DatabaseSwap(bringingBack: kept, on: server, at: time)
     return UndoPlan(
@@ -75,13 +81,19 @@ struct SwapPreflight {
 
   func reasons() throws -> [String] {
     if ["postgres", "template0", "template1"].contains(database) { return ["\(database) belongs to the server itself: it is never replaced"] }
+    func list(_ names: [String]) -> String { names.prefix(5).joined(separator: ", ") }
     let obstacles = try server.obstacles(toSwapping: database)
     var reasons: [String] = []
     if obstacles.isTemplate { reasons.append("\(database) is a template: it is never replaced") }
     if try !server.mayReplace(database) {
       reasons.append("role \(server.user) may not rename \(database): that takes its owner, with CREATEDB, or a superuser")
     }
-    func list(_ names: [String]) -> String { names.prefix(5).joined(separator: ", ") }
+    let unendable = try server.unendableSessions(in: database)
+    if !unendable.isEmpty {
+      reasons.append(
+        "\(database) has sessions that role \(server.user) may not end: of \(list(unendable.map { "\($0.user) (\($0.sessions))" })); GRANT pg_signal_backend TO \(server.user) lets it, but for superusers'"
+      )
+    }
     if !obstacles.preparedTransactions.isEmpty {
       reasons.append(
         "\(database) has prepared transactions, which bar renaming: \(list(obstacles.preparedTransactions)) (COMMIT PREPARED or ROLLBACK PREPARED)")

@@ -11,7 +11,15 @@ package struct ReplacementImpact: Sendable {
     /// Nil where the snapshot has no such table.
     package let then: Int64?
     /// Nil where the database has no such table.
-    package let now: Int64?
+    package let now: Count?
+  }
+
+  package enum Count: Sendable, Equatable {
+    case rows(Int64)
+    case unknown
+
+    fileprivate init(_ rows: Int64?) { self = rows.map(Count.rows) ?? .unknown }
+    package var known: Int64? { if case .rows(let rows) = self { rows } else { nil } }
   }
 
   package let server: String
@@ -35,7 +43,7 @@ package struct ReplacementImpact: Sendable {
   /// - Parameter server: a connection to another database of the server.
   static func gather(replacing name: String, by manifest: Manifest, on server: Connection, at time: Date) throws -> ReplacementImpact {
     let taken = Set(try server.databaseEntries().map(\.name))
-    var counts: (rows: [QualifiedName: Int64], isCounted: Bool)?
+    var counts: (rows: [QualifiedName: Int64?], isCounted: Bool)?
     var unreadable: PostgresError?
     do {
       counts = try countRows(try Connection(server.settings.with(database: name), applicationName: "firn-restore"))
@@ -46,26 +54,27 @@ package struct ReplacementImpact: Sendable {
     if let counts {
       var then: [QualifiedName: Int64] = [:]
       for table in manifest.tables { then[QualifiedName(schema: table.schema, name: table.name)] = table.rows }
-      for table in Set(then.keys).union(counts.rows.keys) where then[table] != counts.rows[table] {
-        changes.append(Change(table: "\(table.schema).\(table.name)", then: then[table], now: counts.rows[table]))
+      for table in Set(then.keys).union(counts.rows.keys) {
+        let now = counts.rows[table].map(Count.init)
+        if then[table].map(Count.rows) != now { changes.append(Change(table: "\(table.schema).\(table.name)", then: then[table], now: now)) }
       }
-      func weight(_ change: Change) -> Int64 { abs((change.now ?? 0) - (change.then ?? 0)) }
+      func weight(_ change: Change) -> Int64 { abs((change.now?.known ?? 0) - (change.then ?? 0)) }
       changes.sort { (weight($0), $1.table) > (weight($1), $0.table) }
     }
     return ReplacementImpact(
       server: server.target, serverVersion: try server.versionText(), database: name, size: try server.diskSize(of: name),
       applications: try server.connectedApplications(of: name), keptAs: KeptDatabase.name(for: name, at: time, taken: taken), changes: changes,
-      tablesNow: counts?.rows.count, rowsNow: counts.map { $0.rows.values.reduce(0, +) }, isCounted: counts?.isCounted ?? false,
+      tablesNow: counts?.rows.count, rowsNow: counts.map { $0.rows.values.reduce(0) { $0 + ($1 ?? 0) } }, isCounted: counts?.isCounted ?? false,
       unreadable: unreadable)
   }
 
   /// Counts tables while there is time, the rest by the server's own estimate.
-  private static func countRows(_ connection: Connection) throws -> (rows: [QualifiedName: Int64], isCounted: Bool) {
+  private static func countRows(_ connection: Connection) throws -> (rows: [QualifiedName: Int64?], isCounted: Bool) {
     var rows = try connection.estimatedRows()
     var isCounted = true
     let deadline = ContinuousClock.now + patience
     // Small tables first: more of them are told exactly.
-    for (table, _) in rows.sorted(by: { $0.value < $1.value }) {
+    for (table, _) in rows.sorted(by: { ($0.value ?? .max) < ($1.value ?? .max) }) {
       let left = (deadline - ContinuousClock.now).milliseconds
       guard left > 10 else {
         isCounted = false
@@ -73,7 +82,7 @@ package struct ReplacementImpact: Sendable {
       }
       do {
         try connection.execute("SET statement_timeout = \(left)")
-        if let exact = try connection.rowCount(schema: table.schema, table: table.name) { rows[table] = exact }
+        if let exact = try connection.rowCount(schema: table.schema, table: table.name) { rows[table] = .some(exact) }
       } catch PostgresError.statementFailed {
         isCounted = false
       }

@@ -1,6 +1,6 @@
 internal import Foundation
 internal import Platform
-internal import Postgres
+package import Postgres
 package import Repository
 internal import SystemPackage
 
@@ -25,7 +25,13 @@ package struct RestoreOperation {
     let server = try ServerConnection.open(request.settings, except: replaced)
     let findings = try preflight(server, manifest).check()
     let impact = try replaced.map { try ReplacementImpact.gather(replacing: $0, by: manifest, on: server, at: request.now()) }
-    return RestorePlan(manifest: manifest, target: request.target, impact: impact, warnings: findings.warnings)
+    return RestorePlan(manifest: manifest, target: request.target, impact: impact, notes: findings.notes, warnings: findings.warnings)
+  }
+
+  /// Drops what restores that were killed have left on the server.
+  /// - Returns: what was found, in words.
+  package static func tidyUp(_ settings: ConnectionSettings) throws -> [String] {
+    try UnfinishedDatabase.clear(on: ServerConnection.open(settings))
   }
 
   package func run() throws -> RestoreResult {
@@ -49,13 +55,15 @@ package struct RestoreOperation {
     for table in manifest.tables where files[table.file] == nil {
       throw RepositoryError.malformed(key: request.place.chunkTable, reason: "\(table.displayName) is missing")
     }
-    let safety = try takeSafetySnapshot()
+    let safety = try takeSafetySnapshot(manifest, server)
 
     let properties = try propertiesOfNew(manifest, server)
     let database = UnfinishedDatabase(for: request.target.name, builder: DatabaseBuilder(server: server, properties: properties))
     var result: RestoreResult
+    var madeRoles: [String] = []
     do {
       try server.executeTogether(findings.roleStatements)
+      madeRoles = findings.madeRoles
       try database.make(on: server, snapshot: manifest.id)
       let settings = server.settings.with(database: database.name)
       var warnings = findings.warnings
@@ -70,7 +78,8 @@ package struct RestoreOperation {
         ).run()
       }
       result = RestoreResult(
-        manifest: manifest, database: request.target.name, safetySnapshot: safety, tables: manifest.tables.count, rows: manifest.rows,
+        manifest: manifest, database: request.target.name, safetySnapshot: safety?.id, leftOutOfSafety: safety?.incompleteReasons ?? [],
+        tables: manifest.tables.count, rows: manifest.rows,
         elapsed: .zero, notes: findings.notes, warnings: warnings, proven: request.proves,
         schemaCompared: request.proves && RestoreProof.comparesSchema(of: manifest, tools))
       if replaced == nil {
@@ -79,7 +88,7 @@ package struct RestoreOperation {
         try exchange(database, server, &result)
       }
     } catch {
-      try discard(database, findings.madeRoles, after: error)
+      try discard(database, madeRoles, after: error)
       throw error
     }
     result.elapsed = ContinuousClock.now - clock
@@ -108,11 +117,15 @@ package struct RestoreOperation {
     return properties
   }
 
-  private func takeSafetySnapshot() throws -> SnapshotID? {
-    guard replaced != nil, let safety = request.safetySnapshot else { return nil }
+  private func takeSafetySnapshot(_ manifest: Manifest, _ server: Connection) throws -> Manifest? {
+    guard replaced != nil, var safety = request.safetySnapshot else { return nil }
     progress.begin("taking a snapshot of the database as it is")
+    // Of the same cluster: beside the snapshot that is restored. Of another: it must not pass for one of that.
+    if safety.source == nil, let identifier = manifest.systemIdentifier, try server.systemIdentifier() == identifier {
+      safety.source = manifest.source
+    }
     do {
-      return try SnapshotOperation(repository: repository, request: safety, progress: progress).run().manifest.id
+      return try SnapshotOperation(repository: repository, request: safety, progress: progress).run().manifest
     } catch let error where !(error is Interruption) {
       throw SafetySnapshotFailed(cause: error)
     }
@@ -121,14 +134,16 @@ package struct RestoreOperation {
   /// Gives the new database the name of the live one.
   private func exchange(_ database: UnfinishedDatabase, _ server: Connection, _ result: inout RestoreResult) throws {
     let live = request.target.name
+    // Looked at anew: what was granted or set while the new one was built belongs to the name, too.
     let facts = try server.databaseFacts(of: live)
+    let finishing = try DatabaseBuilder(server: server, properties: propertiesOfNew(result.manifest, server)).finishingStatements(name: live)
     let taken = Set(try server.databaseEntries().map(\.name))
     let time = request.now()
     let told = request.keptName.flatMap { taken.contains($0) ? nil : $0 }
     let swap = DatabaseSwap(
       settings: server.settings, live: live, replacement: database.name, keptName: told ?? KeptDatabase.name(for: live, at: time, taken: taken),
       record: .init(database: live, keptAt: time, snapshot: result.manifest.id.description, comment: facts.comment),
-      finishing: database.finishingStatements(name: live))
+      finishing: ["ALTER DATABASE \(Connection.identifier(live)) OWNER TO \(Connection.identifier(facts.owner))"] + finishing)
     let around = SwapWithMaintenance(swap: swap, maintenance: request.maintenance, undoesOnFailure: request.undoesOnFailure, progress: progress)
     let outcome = try around.run(now: request.now)
     result.keptAs = swap.keptName
@@ -139,7 +154,7 @@ package struct RestoreOperation {
   /// Drops the new database and the roles made for it. An interruption must not keep them from being dropped.
   private func discard(_ database: UnfinishedDatabase, _ roles: [String], after cause: any Error) throws {
     // Its name leads to it by now: it is no rest of anything.
-    if cause is ExchangeUndone || cause is ApplicationUnwell { return }
+    if cause is any AfterExchange { return }
     Interruption.clear()
     progress.begin("dropping the unfinished database")
     do {

@@ -25,7 +25,8 @@ struct RestorePreflight {
   /// - Throws: `FirnError.refused` with every reason at once.
   func check() throws -> Findings {
     var findings = Findings()
-    var reasons = try nameReasons() + versionReasons() + extensionReasons(&findings) + placeReasons() + roleReasons(&findings) + diskReasons()
+    var reasons =
+      try nameReasons() + versionReasons() + extensionReasons(&findings) + placeReasons() + roleReasons(&findings) + diskReasons(&findings)
     if !manifest.complete {
       findings.warnings += manifest.incompleteReasons.map { "the snapshot is incomplete: \($0)" }
       if case .replacing = request.target, !request.allowsIncomplete {
@@ -53,15 +54,21 @@ struct RestorePreflight {
   }
 
   /// On a server of this machine: whether both databases have room. A restored database takes about what its dump has, and its
-  /// indexes; one that is there already shows how much that is.
-  private func diskReasons() throws -> [String] {
-    guard server.isLocal, manifest.properties.tablespace == "pg_default", let folder = try server.dataFolder(),
-      let free = try? Folder.freeSpace(at: FilePath(folder))
+  /// indexes, or less where rows are compressed; one that is there already shows how much that is.
+  private func diskReasons(_ findings: inout Findings) throws -> [String] {
+    guard server.isLocal, !server.settings.allowsForwardedPort, manifest.properties.tablespace == "pg_default",
+      let folder = try server.dataFolder(), let free = try? Folder.freeSpace(at: FilePath(folder))
     else { return [] }
-    var needed = manifest.bytes
-    if case .replacing(let name) = request.target, let size = try server.diskSize(of: name) { needed = max(needed, size) }
-    return free >= needed
-      ? [] : ["the new database needs about \(needed / 1_000_000) MB beside the old one, and \(folder) has \(free / 1_000_000) MB free"]
+    var least: Int64 = 0
+    var most = manifest.bytes
+    if case .replacing(let name) = request.target, let size = try server.diskSize(of: name) {
+      least = min(size, manifest.bytes)
+      most = max(size, manifest.bytes)
+    }
+    func megabytes(_ bytes: Int64) -> String { "\(bytes / 1_000_000) MB" }
+    if free < least { return ["the new database needs about \(megabytes(least)) beside the old one, and \(folder) has \(megabytes(free)) free"] }
+    if free < most { findings.notes.append("the new database may need \(megabytes(most)), and \(folder) has \(megabytes(free)) free") }
+    return []
   }
 
   private func versionReasons() throws -> [String] {
@@ -106,9 +113,15 @@ struct RestorePreflight {
     var reasons: [String] = []
     if try !server.mayCreateDatabases() { reasons.append("role \(server.user) may not create databases") }
     let existing = try server.roleNames()
-    let properties = manifest.properties
+    // What replaces a database has its owner, privileges and settings, whatever the snapshot's had.
+    var properties = manifest.properties
+    if case .replacing(let name) = request.target, let live = try? server.databaseFacts(of: name) { properties = DatabaseProperties(live) }
     if existing.contains(properties.owner), try !server.mayActAs(properties.owner) {
       reasons.append("role \(server.user) is no member of \(properties.owner), who owns the database: it can make none for it")
+    }
+    let reserved = try server.settingsOfSuperusers(among: properties.settings.map(\.name))
+    if !reserved.isEmpty {
+      reasons.append("the database has settings that only a superuser may make: \(reserved.sorted().joined(separator: ", "))")
     }
     let named = manifest.roles + [properties.owner] + (properties.grants ?? []).compactMap(\.grantee) + properties.settings.compactMap(\.role)
     let missing = Set(named).subtracting(existing)
@@ -123,7 +136,7 @@ struct RestorePreflight {
     }
     findings.madeRoles = made.map(\.name)
     findings.roleStatements = made.flatMap(\.statements)
-    findings.notes += made.map { "made role \($0.name)\($0.isSuperuser ? ", a SUPERUSER as it was" : "")" }
+    findings.notes += made.map { "role \($0.name) is made, as it is missing\($0.isSuperuser ? ", a SUPERUSER as it was" : "")" }
     return reasons
   }
 }

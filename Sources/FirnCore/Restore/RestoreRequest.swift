@@ -53,6 +53,8 @@ package struct RestorePlan: Sendable {
   package let target: RestoreRequest.Target
   /// What becomes of the database that is replaced.
   package let impact: ReplacementImpact?
+  /// What will be done besides.
+  package let notes: [String]
   package let warnings: [String]
 }
 
@@ -62,6 +64,8 @@ package struct RestoreResult: Sendable {
   /// The name under which the replaced database is kept.
   package var keptAs: String?
   package var safetySnapshot: SnapshotID?
+  /// What was left out of that.
+  package var leftOutOfSafety: [String] = []
   /// How long the name led nowhere.
   package var downtime: Duration = .zero
   package let tables: Int

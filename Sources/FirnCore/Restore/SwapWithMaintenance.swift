@@ -2,19 +2,39 @@ internal import Foundation
 internal import Platform
 internal import Postgres
 
+/// What went wrong when the databases had been exchanged already: neither is a rest of anything.
+package protocol AfterExchange: Error {}
+
 /// The application is not well after the exchange, which stays.
-package struct ApplicationUnwell: Error {
+package struct ApplicationUnwell: AfterExchange {
   package let database: String
   package let keptAs: String
   package let healthCheck: String
+  package let startFailures: [String]
 }
 
 /// The application was not well after the exchange, which was taken back.
-package struct ExchangeUndone: Error {
+package struct ExchangeUndone: AfterExchange {
   package let database: String
   /// The name of the restored database now.
   package let keptAs: String
   package let healthCheck: String
+  package let startFailures: [String]
+}
+
+/// The application was not well after the exchange, and it could not be taken back.
+package struct UndoFailed: AfterExchange {
+  package let database: String
+  package let keptAs: String
+  package let healthCheck: String
+  package let cause: any Error
+  package let startFailures: [String]
+}
+
+/// Nothing was exchanged, and not everything that had been stopped was started again.
+package struct ApplicationNotStarted: Error {
+  package let cause: any Error
+  package let startFailures: [String]
 }
 
 /// An exchange of databases, with the application stopped before it and started after it, however it ends.
@@ -29,33 +49,46 @@ struct SwapWithMaintenance {
   let undoesOnFailure: Bool
   let progress: WorkProgress
 
-  /// - Throws: what stopping or exchanging threw, then nothing was exchanged; `ApplicationUnwell`, `ExchangeUndone`.
+  /// - Throws: what stopping or exchanging threw, then nothing was exchanged; else an `AfterExchange`.
   func run(now: () -> Date) throws -> Outcome {
-    var warnings: [String] = []
+    let exchanged = try whileStopped(swap)
+    guard let check = maintenance.healthCheck, !maintenance.isHealthy(progress) else {
+      return Outcome(downtime: exchanged.downtime, warnings: exchanged.startFailures)
+    }
+    guard undoesOnFailure else {
+      throw ApplicationUnwell(database: swap.live, keptAs: swap.keptName, healthCheck: check, startFailures: exchanged.startFailures)
+    }
+    progress.begin("taking the exchange back")
+    // Whoever interrupted the waiting wants the way back to be gone to its end.
+    Interruption.clear()
+    do {
+      let back = try undo(now())
+      let undone = try whileStopped(back)
+      throw ExchangeUndone(database: swap.live, keptAs: back.keptName, healthCheck: check, startFailures: undone.startFailures)
+    } catch let undone as ExchangeUndone {
+      throw undone
+    } catch {
+      let (cause, failures) = (error as? ApplicationNotStarted).map { ($0.cause, $0.startFailures) } ?? (error, [])
+      throw UndoFailed(database: swap.live, keptAs: swap.keptName, healthCheck: check, cause: cause, startFailures: failures)
+    }
+  }
+
+  /// Exchanges while the application is stopped. It is started again in any case: by this process, or, should that be killed, by
+  /// the next.
+  private func whileStopped(_ swap: DatabaseSwap) throws -> (downtime: Duration, startFailures: [String]) {
+    try Interruption.check()
+    let mark = try maintenance.stop.isEmpty ? nil : StoppedApplication(database: swap.live, start: maintenance.start)
+    defer { mark?.remove() }
     let downtime: Duration
     do {
-      try Interruption.check()
-      progress.begin("stopping the application")
       try maintenance.stopAll(progress)
       progress.begin("exchanging the databases")
       downtime = try swap.run()
     } catch {
-      progress.begin("starting the application")
-      for failure in maintenance.startAll(progress) { progress.tell(failure) }
-      throw error
+      let failures = maintenance.startAll(progress)
+      throw failures.isEmpty ? error : ApplicationNotStarted(cause: error, startFailures: failures)
     }
-    progress.begin("starting the application")
-    warnings += maintenance.startAll(progress)
-    guard let check = maintenance.healthCheck, !maintenance.isHealthy(progress) else { return Outcome(downtime: downtime, warnings: warnings) }
-    guard undoesOnFailure else {
-      throw ApplicationUnwell(database: swap.live, keptAs: swap.keptName, healthCheck: check)
-    }
-    progress.begin("taking the exchange back")
-    let back = try undo(now())
-    try? maintenance.stopAll(progress)
-    defer { for failure in maintenance.startAll(progress) { progress.tell(failure) } }
-    _ = try back.run()
-    throw ExchangeUndone(database: swap.live, keptAs: back.keptName, healthCheck: check)
+    return (downtime, maintenance.startAll(progress))
   }
 
   private func undo(_ time: Date) throws -> DatabaseSwap {

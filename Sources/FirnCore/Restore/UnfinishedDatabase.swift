@@ -48,9 +48,6 @@ struct UnfinishedDatabase {
     try refuseRivals(server)
   }
 
-  /// The statements for the last of its properties, when it has its own name.
-  func finishingStatements(name: String) -> [String] { builder.finishingStatements(name: name) }
-
   /// Gives it the last of its properties and its own name, in one step.
   func finish(on server: Connection) throws {
     let statements =

@@ -38,7 +38,7 @@ package struct SnapshotOperation {
     }
     defer { work.remove() }
     do {
-      let manifest = try attempt(connection, tools, work, startedAt: startedAt)
+      let manifest = try attempt(connection, tools, work, lock, startedAt: startedAt)
       return SnapshotResult(manifest: manifest, elapsed: ContinuousClock.now - clock)
     } catch {
       // What was stored so far is named by nothing. Where others are at work it stays for the next to clear.
@@ -49,7 +49,8 @@ package struct SnapshotOperation {
   }
 
   /// Dumps until nothing changed under the dump.
-  private func attempt(_ connection: Connection, _ tools: ServerTools, _ work: WorkFolder, startedAt: Date) throws -> Manifest {
+  private func attempt(_ connection: Connection, _ tools: ServerTools, _ work: WorkFolder, _ lock: RepositoryLock, startedAt: Date) throws -> Manifest
+  {
     let source = try request.source ?? connection.systemIdentifier() ?? connection.target
     var random = SystemRandomNumberGenerator()
     let newest = try repository.catalog.snapshots(source: source, database: connection.database).last?.id
@@ -62,7 +63,7 @@ package struct SnapshotOperation {
       try Folder.make(scratch)
       let run = SnapshotRun(
         repository: repository, request: request, progress: progress, connection: connection, tools: tools, scratch: scratch,
-        place: place, startedAt: startedAt, parent: parent)
+        place: place, startedAt: startedAt, parent: parent, lock: lock)
       switch try run.dump() {
       case .done(let manifest): return manifest
       case .changed(let what):

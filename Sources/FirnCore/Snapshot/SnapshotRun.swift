@@ -23,6 +23,7 @@ struct SnapshotRun {
   let place: SnapshotPlace
   let startedAt: Date
   let parent: Manifest?
+  let lock: RepositoryLock
 
   func dump() throws -> Outcome {
     progress.begin("locking tables")
@@ -81,7 +82,7 @@ struct SnapshotRun {
     guard let parent else { return nil }
     do {
       let table = try ChunkTable(store: repository.store, key: parent.place.chunkTable, place: parent.chunkTable)
-      return ParentIndex(table: table, store: repository.store, registry: registry)
+      return ParentIndex(table: table, store: repository.store, registry: registry, suspects: try suspects())
     } catch is RepositoryError {
       progress.tell("the chunk table of \(parent.id) cannot be read: everything is stored once more")
       return nil
@@ -91,6 +92,16 @@ struct SnapshotRun {
     }
   }
 
+  /// Objects that verifications of this database's snapshots found damaged.
+  private func suspects() throws -> Set<ObjectName> {
+    var suspects: Set<ObjectName> = []
+    for place in try repository.catalog.snapshots(source: place.source, database: place.database) {
+      guard let check = try repository.catalog.lastCheck(of: place, atLeast: .read), !check.ok else { continue }
+      suspects.formUnion((check.damagedObjects ?? []).compactMap { SHA256Digest(hexadecimal: $0).map(ObjectName.init) })
+    }
+    return suspects
+  }
+
   private func commit(
     _ outcome: DumpEngine.Outcome, _ transaction: ExportTransaction, _ facts: Facts, table: ChunkTableWriter, registry: ObjectRegistry,
     index: ParentIndex?, spool: FilePath, access: ToolAccess
@@ -98,6 +109,9 @@ struct SnapshotRun {
     progress.begin("committing")
     let contents = try ArchiveContents(of: spool, tools: tools)
     let (tables, missing) = try match(contents, outcome, transaction.tables)
+    guard outcome.largeObjectFiles == facts.largeObjects else {
+      throw FirnError.unsoundArchive(reason: "it holds \(outcome.largeObjectFiles) large objects of \(facts.largeObjects)")
+    }
     let store = repository.store
     let chunkTable = try table.finish(store: store, key: place.chunkTable)
 
@@ -126,7 +140,10 @@ struct SnapshotRun {
     let globals = try writeGlobals(access)
     manifest.incompleteReasons = reasons(facts, outcome, missing) + globals.reasons
     manifest.complete = manifest.incompleteReasons.isEmpty
-    manifest.warnings = outcome.notes + (index?.missingObjects ?? []).map { "object \($0) of the parent was gone; its bytes are stored again" }
+    let fallen = fallenTables(tables)
+    manifest.anomalies = fallen.isEmpty ? nil : fallen
+    manifest.warnings =
+      fallen + outcome.notes + (index?.missingObjects ?? []).map { "object \($0) of the parent was gone or damaged; its bytes are stored again" }
     if let recorded = facts.database.collationVersion, let actual = facts.database.actualCollationVersion, recorded != actual {
       manifest.warnings.append("the database's collation is of version \(recorded), the server's library of \(actual): its indexes may be wrong")
     }
@@ -141,6 +158,11 @@ struct SnapshotRun {
     }
     try Interruption.check()
     try store.flush()
+    // What is named must be there: should this process have been taken for dead, a collection may have been at work.
+    try lock.check()
+    for object in registry.adopted where try store.size(of: object.name.key) != object.storedBytes {
+      throw StoreError.missing(object.name.key)
+    }
     try store.write(ChecksumFile(entries: checksums).bytes, to: place.checksums, durability: .immediate)
     return manifest
   }
@@ -163,6 +185,17 @@ struct SnapshotRun {
     }
     guard outcome.files["toc.dat"] != nil else { throw FirnError.unsoundArchive(reason: "toc.dat never came") }
     return (tables.sorted { ($0.schema, $0.name) < ($1.schema, $1.name) }, missing.values.sorted { $0.identifier < $1.identifier })
+  }
+
+  /// A table with far fewer rows than in the parent: it may be meant, and it may be a damaged disk (a zeroed page is no error to pg_dump).
+  private func fallenTables(_ tables: [Manifest.Table]) -> [String] {
+    guard let parent else { return [] }
+    let before = Dictionary(
+      parent.tables.map { (QualifiedName(schema: $0.schema, name: $0.name), $0.rows) }, uniquingKeysWith: { first, _ in first })
+    return tables.compactMap { table in
+      guard let rows = before[QualifiedName(schema: table.schema, name: table.name)], rows >= 100, table.rows < rows / 2 else { return nil }
+      return "\(table.displayName) has \(table.rows) rows, it had \(rows) in \(parent.id)"
+    }
   }
 
   private func reasons(_ facts: Facts, _ outcome: DumpEngine.Outcome, _ missing: [DumpedTable]) -> [String] {

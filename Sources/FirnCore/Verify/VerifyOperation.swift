@@ -80,7 +80,9 @@ package struct VerifyOperation {
     outcome.elapsed = ContinuousClock.now - clock
     for snapshot in outcome.snapshots {
       let record = CheckRecord(
-        level: level, ok: snapshot.problems.isEmpty, checkedAt: now(), seconds: outcome.elapsed.inSeconds, host: Host.name, firn: Firn.version)
+        level: level, ok: snapshot.problems.isEmpty,
+        damagedObjects: snapshot.problems.isEmpty ? nil : Set(snapshot.problems.compactMap(\.object)).sorted(),
+        checkedAt: now(), seconds: outcome.elapsed.inSeconds, host: Host.name, firn: Firn.version)
       // A store that can't be written to can still be verified.
       do { try repository.catalog.record(record, of: snapshot.place) } catch { progress.tell("the result could not be recorded: \(error)") }
     }

@@ -115,7 +115,8 @@ extension Connection {
     ).compactMap { $0[0] }
   }
 
-  /// Roles that own anything in this database or are named in a privilege of it.
+  /// Roles that own anything in this database or are named in a privilege of it. Of the first superuser (10) nothing is noted in
+  /// `pg_shdepend`.
   package func rolesInUse() throws -> [String] {
     try rows(
       """
@@ -125,6 +126,12 @@ extension Connection {
           OR s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass
             AND s.objid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
       UNION SELECT pg_catalog.pg_get_userbyid(datdba) FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
+      UNION SELECT rolname FROM pg_catalog.pg_roles WHERE oid = 10 AND (
+        EXISTS (SELECT FROM pg_catalog.pg_class WHERE relowner = 10 AND oid >= 16384)
+        OR EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspowner = 10 AND oid >= 16384)
+        OR EXISTS (SELECT FROM pg_catalog.pg_proc WHERE proowner = 10 AND oid >= 16384)
+        OR EXISTS (SELECT FROM pg_catalog.pg_type WHERE typowner = 10 AND oid >= 16384)
+        OR EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata WHERE lomowner = 10))
       ORDER BY 1
       """
     ).compactMap { $0[0] }

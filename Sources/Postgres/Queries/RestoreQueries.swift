@@ -81,9 +81,19 @@ extension Connection {
     ).map { QualifiedName(schema: $0[0] ?? "", name: $0[1] ?? "") }
   }
 
+  /// Of settings with those names, the ones that only a superuser may set.
+  package func settingsOfSuperusers(among names: [String]) throws -> Set<String> {
+    guard !names.isEmpty, try !isSuperuser() else { return [] }
+    let list = names.map { Self.literal($0.lowercased()) }.joined(separator: ", ")
+    return Set(
+      try rows(
+        "SELECT pg_catalog.lower(name) FROM pg_catalog.pg_settings WHERE context = 'superuser' AND pg_catalog.lower(name) IN (\(list))"
+      ).compactMap { $0[0] })
+  }
+
   /// Whether this role may act as another, as making a database for it demands.
   package func mayActAs(_ role: String) throws -> Bool {
-    try value("SELECT pg_catalog.pg_has_role($1, 'MEMBER')", [role]) == "t"
+    try value("SELECT pg_catalog.pg_has_role($1, '\(serverVersion >= 160000 ? "SET" : "MEMBER")')", [role]) == "t"
   }
 
   package func hasICU() throws -> Bool { try value("SELECT EXISTS (SELECT FROM pg_catalog.pg_collation WHERE collprovider = 'i')") == "t" }

@@ -18,9 +18,12 @@ package struct ConnectedApplication: Sendable {
 /// A database of the server, as a list of them tells of it.
 package struct DatabaseEntry: Sendable {
   package let name: String
+  package let owner: String
   package let comment: String?
   /// Bytes on disk.
   package let size: Int64
+  /// Whether sessions can begin in it: not where that was forbidden, or where dropping it was cut off.
+  package let isUsable: Bool
 }
 
 /// About exchanging one database for another. All but `liveRows` are asked in another database than these.
@@ -40,7 +43,7 @@ extension Connection {
   package func mayReplace(_ name: String) throws -> Bool {
     try value(
       """
-      SELECT r.rolsuper OR (r.rolcreatedb AND pg_catalog.pg_has_role(d.datdba, 'MEMBER')) FROM pg_catalog.pg_roles r, pg_catalog.pg_database d
+      SELECT r.rolsuper OR (r.rolcreatedb AND pg_catalog.pg_has_role(d.datdba, 'USAGE')) FROM pg_catalog.pg_roles r, pg_catalog.pg_database d
       WHERE r.rolname = current_user AND d.datname = $1
       """, [name]) == "t"
   }
@@ -49,10 +52,28 @@ extension Connection {
     try rows(
       """
       SELECT coalesce(nullif(application_name, ''), 'no name'), coalesce(usename, '?'), count(*) FROM pg_catalog.pg_stat_activity
-      WHERE datname = $1 AND backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid() GROUP BY 1, 2 ORDER BY 3 DESC, 1
+      WHERE datname = $1 AND coalesce(backend_type, 'client backend') = 'client backend' AND pid <> pg_catalog.pg_backend_pid()
+      GROUP BY 1, 2 ORDER BY 3 DESC, 1
       """, [name]
     ).map { ConnectedApplication(name: $0[0] ?? "", user: $0[1] ?? "", sessions: Int($0[2] ?? "") ?? 0) }
   }
+
+  /// Users of sessions in the database that this role may not end, with their number.
+  package func unendableSessions(in name: String) throws -> [ConnectedApplication] {
+    try rows(
+      """
+      SELECT '', coalesce(usename, '?'), count(*) FROM pg_catalog.pg_stat_activity a
+      WHERE datname = $1 AND pid <> pg_catalog.pg_backend_pid() AND usesysid IS NOT NULL AND NOT (\(Self.mayEnd)) GROUP BY 2 ORDER BY 2
+      """, [name]
+    ).map { ConnectedApplication(name: $0[0] ?? "", user: $0[1] ?? "", sessions: Int($0[2] ?? "") ?? 0) }
+  }
+
+  /// Whether the current role may end session `a` (signalfuncs.c, pg_signal_backend).
+  private static let mayEnd = """
+    (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)
+      OR NOT coalesce((SELECT rolsuper FROM pg_catalog.pg_roles WHERE oid = a.usesysid), false)
+        AND (pg_catalog.pg_has_role(a.usesysid, 'USAGE') OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE'))
+    """
 
   /// Bytes on disk of a whole database; nil where this role may not know.
   package func diskSize(of name: String) throws -> Int64? {
@@ -61,11 +82,21 @@ extension Connection {
     }
   }
 
-  /// Rows of the database we are connected to by the server's own count of tuples, which is near the truth and costs nothing.
-  package func estimatedRows() throws -> [QualifiedName: Int64] {
-    var counts: [QualifiedName: Int64] = [:]
-    for row in try rows("SELECT schemaname, relname, n_live_tup FROM pg_catalog.pg_stat_user_tables") {
-      counts[QualifiedName(schema: row[0] ?? "", name: row[1] ?? "")] = Int64(row[2] ?? "") ?? 0
+  /// Tables of the database we are connected to, as a dump has them, with their rows by the server's own count, which is near the
+  /// truth and costs nothing; nil where it has none.
+  package func estimatedRows() throws -> [QualifiedName: Int64?] {
+    var counts: [QualifiedName: Int64?] = [:]
+    for row in try rows(
+      """
+      SELECT n.nspname, c.relname, CASE WHEN s.n_live_tup > 0 THEN s.n_live_tup WHEN c.reltuples >= 0 THEN c.reltuples::int8 END
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        LEFT JOIN pg_catalog.pg_stat_user_tables s ON s.relid = c.oid
+      WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+          WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
+      """)
+    {
+      counts[QualifiedName(schema: row[0] ?? "", name: row[1] ?? "")] = .some(row[2].flatMap { Int64($0) })
     }
     return counts
   }
@@ -75,10 +106,11 @@ extension Connection {
     try rows(
       """
       SELECT datname, pg_catalog.shobj_description(oid, 'pg_database'),
-        CASE WHEN pg_catalog.has_database_privilege(oid, 'CONNECT') THEN pg_catalog.pg_database_size(oid) ELSE 0 END
+        CASE WHEN pg_catalog.has_database_privilege(oid, 'CONNECT') THEN pg_catalog.pg_database_size(oid) ELSE 0 END,
+        pg_catalog.pg_get_userbyid(datdba), datallowconn AND datconnlimit <> -2
       FROM pg_catalog.pg_database WHERE NOT datistemplate ORDER BY 1
       """
-    ).map { DatabaseEntry(name: $0[0] ?? "", comment: $0[1], size: Int64($0[2] ?? "") ?? 0) }
+    ).map { DatabaseEntry(name: $0[0] ?? "", owner: $0[3] ?? "", comment: $0[1], size: Int64($0[2] ?? "") ?? 0, isUsable: $0[4] == "t") }
   }
 
   /// Where the server's data lies, for a server of this machine; nil where this role may not know.
@@ -86,15 +118,14 @@ extension Connection {
     do { return try value("SHOW data_directory") } catch PostgresError.statementFailed { return nil }
   }
 
-  /// Ends the sessions of others in databases. Those of superusers stay where this role is none.
+  /// Ends the sessions of others in databases, as far as this role may.
   package func endSessions(in databases: [String]) throws {
     for database in databases {
       _ = try rows(
         """
         SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a WHERE a.datname = $1
-          AND a.pid <> pg_catalog.pg_backend_pid() AND a.backend_type <> 'walsender'
-          AND (NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = a.usename)
-            OR (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user))
+          AND a.pid <> pg_catalog.pg_backend_pid() AND a.backend_type IS DISTINCT FROM 'walsender' AND a.usesysid IS NOT NULL
+          AND (\(Self.mayEnd))
         """, [database])
     }
   }

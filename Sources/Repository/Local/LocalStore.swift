@@ -22,6 +22,9 @@ package final class LocalStore: Store {
 
   private func failure(_ error: SystemError, _ key: StoreKey) -> StoreError {
     if error.isOutOfSpace { return .full(location: location) }
+    if [.readOnlyFileSystem, .permissionDenied, .notPermitted].contains(error.number) {
+      return .readOnly(location: location, reason: error.description)
+    }
     if error.number == .noSuchFileOrDirectory || error.number == .notDirectory { return .missing(key) }
     return .unreachable(location: location, reason: error.description)
   }
@@ -85,7 +88,8 @@ package final class LocalStore: Store {
       let folder = target.removingLastComponent()
       let passing = temporaryName(in: folder)
       do {
-        try fillNew(passing, durability: durability, fill)
+        // What has the name already may be all there is of these bytes: it goes only when the new ones are on the disk.
+        try fillNew(passing, durability: Folder.exists(target) ? .immediate : durability, fill)
         try Folder.rename(passing, to: target)
       } catch {
         try? Folder.removeFile(passing)
@@ -154,8 +158,8 @@ package final class LocalStore: Store {
       guard let status = try Folder.status(of: folder.appending(name)) else { continue }
       switch status.kind {
       case .folder: try collect(prefix + name + "/", into: &entries)
-      case .file: entries.append(StoreEntry(key: prefix + name, size: status.size, modified: status.modified))
-      case .other: break
+      case .file, .other:
+        entries.append(StoreEntry(key: prefix + name, size: status.size, modified: status.modified, isFile: status.kind == .file))
       }
     }
   }
@@ -165,6 +169,7 @@ package final class LocalStore: Store {
       try translated(key) {
         try Folder.removeFile(path(key))
         var folder = path(key).removingLastComponent()
+        unflushed.withLock { _ = $0.folders.insert(folder) }
         while folder.components.count > root.components.count + 1 {
           Folder.removeIfEmpty(folder)
           folder.removeLastComponent()

@@ -46,4 +46,15 @@ import Testing
     #expect(roles[0].statements.contains("GRANT readers TO app WITH INHERIT TRUE"))
     #expect(script.roles(toMake: ["nobody"], existing: []).isEmpty)
   }
+
+  @Test func `sees a quote whatever stands beside it`() {
+    let script = GlobalsScript(
+      "CREATE ROLE \"a\u{600}\"\"; GRANTED BY \"\"\u{301}\";\nCREATE ROLE m;\nGRANT \"a\u{600}\"\"; GRANTED BY \"\"\u{301}\" TO m GRANTED BY \"x\u{301}\";"
+    )
+    let name = "a\u{600}\"; GRANTED BY \"\u{301}"
+    #expect(script.statements.count == 3)
+    let roles = script.roles(toMake: ["m"], existing: [])
+    #expect(Set(roles.map(\.name)) == [name, "m"])
+    #expect(roles.flatMap(\.statements).last.map { Array($0.utf8) } == Array("GRANT \"a\u{600}\"\"; GRANTED BY \"\"\u{301}\" TO m".utf8))
+  }
 }

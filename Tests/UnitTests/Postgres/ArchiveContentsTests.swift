@@ -23,4 +23,13 @@ import Testing
     #expect(QualifiedName(quoted: "t") == nil)
     #expect(QualifiedName(quoted: #"public."open"#) == nil)
   }
+
+  @Test func `tell sequences apart from what only reads like them`() {
+    let script =
+      "-- Name: SELECT pg_catalog.setval('public.s', 5, true); Type: SEQUENCE SET\n\nSELECT pg_catalog.setval('public.\"a\u{600}\"\"\nSELECT pg_catalog.setval(\u{301}\"', 3, true);\n"
+    let values = ArchiveContents.sequenceValues(inScript: script)
+    #expect(values == [QualifiedName(schema: "public", name: "a\u{600}\"\nSELECT pg_catalog.setval(\u{301}"): 3])
+    // Composed and decomposed: two names.
+    #expect(QualifiedName(schema: "s", name: "\u{e9}") != QualifiedName(schema: "s", name: "e\u{301}"))
+  }
 }
