@@ -323,12 +323,36 @@ class Bench:
         median = {name: statistics.median(values) for name, values in times.items()}
         say("  seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in median.items()))
         self.add("restore / pg_restore -j2 of the directory, time", median["firn"] / median["-Fd"], 1.05)
-        self.add("restore / pg_restore -j2 of the directory, then vacuumdb --analyze, time", median["firn"] / median["-Fd+"])
+        self.add("restore / pg_restore -j2 of the directory, then vacuumdb --analyze, time", median["firn"] / median["-Fd+"], 1.1)
         self.add("restore / pg_restore of the -Fc file, time", median["firn"] / median["-Fc"], 0.65)
         self.add("restore --prove / pg_restore -j2 of the directory, then vacuumdb --analyze, time", median["prove"] / median["-Fd+"], 1.35)
         self.add("restore, peak memory, MB", memory / 1e6, 256)
+        self.table_restore(database, store)
         remove(raw)
         remove(custom)
+
+    def table_restore(self, database, store):
+        """One table out of the whole: which objects are read, beside which hold it by the chunk table, read here by other means."""
+        report = json.loads(subprocess.run(
+            [f"{FIRN}/firn-restore", database, "--table", "public.users", "--store", store, "--json"],
+            check=True, capture_output=True, text=True, env=self.environment).stdout)
+        folder = os.path.join(store, "snapshots")
+        for _ in range(2):
+            folder = os.path.join(folder, os.listdir(folder)[0])
+        folder = os.path.join(folder, report["id"])
+        with open(os.path.join(folder, "manifest.json")) as file:
+            wanted = {"toc.dat"} | {table["file"] for table in json.load(file)["tables"] if table["name"] == "users"}
+        text = subprocess.run(["zstd", "-dc", os.path.join(folder, "chunks.tsv.zst")], check=True, capture_output=True).stdout
+        holding, inside = set(), False
+        for line in text.split(b"\n"):
+            fields = line.split(b"\t")
+            if fields[0] == b"F":
+                inside = fields[1].decode() in wanted
+            elif fields[0] == b"@" and inside:
+                holding.add(int(fields[1]))
+        say(f"  public.users: {report['objectsRead']} objects read, {len(holding)} hold it, {report['objectsOfSnapshot']} in the snapshot")
+        self.add("restore of one table, objects read / objects that hold it", report["objectsRead"] / len(holding), 1.0)
+        sql(f"DROP SCHEMA {report['restoredAs']} CASCADE", database)
 
     # recover.sh.
 

@@ -53,6 +53,19 @@ package struct FailureReport: Sendable {
         "\(failed.database) was exchanged, the application is not well (\(failed.healthCheck) keeps failing), and the exchange could not be taken back: "
           + cause.message + Self.lines(failed.startFailures),
         hint: "the database of before is \(failed.keptAs), whole; to have it back: firn-restore \(failed.database) --undo")
+    case let destroyed as DatabaseDestroyed:
+      let cause = FailureReport(destroyed.cause)
+      let database = destroyed.database
+      self.init(
+        cause.status,
+        "\(cause.message)\n  \(database) was dropped before this, and no new one stands in its place" + Self.lines(destroyed.startFailures),
+        hint: "mend that and run this again"
+          + (destroyed.safetySnapshot.map { "; the database as it was: firn-restore \(database) \($0)" } ?? "; no snapshot was made of it"))
+    case let damaged as SnapshotDamaged:
+      let cause = FailureReport(damaged.cause)
+      self.init(
+        cause.status, cause.message + (damaged.tables.isEmpty ? "" : ": it holds rows of \(Self.some(damaged.tables))"),
+        hint: "use another snapshot (firn-verify --read tells which are intact), or --only-intact for all but these tables")
     case let stopped as ApplicationNotStarted:
       let cause = FailureReport(stopped.cause)
       self.init(

@@ -174,18 +174,55 @@ internal import Platform
       case PGRES_TUPLES_OK: rows = unsafe Self.rows(of: result)
       case PGRES_COMMAND_OK, PGRES_EMPTY_QUERY: break
       default:
-        let state = unsafe PQresultErrorField(result, Int32(UInt8(ascii: "C"))).map { unsafe String(cString: $0) } ?? ""
-        let message = unsafe PQresultErrorField(result, Int32(UInt8(ascii: "M"))).map { unsafe String(cString: $0) } ?? ""
         if unsafe PQstatus(handle) == CONNECTION_BAD {
           failure = lost()
         } else if failure == nil {
-          failure = .statementFailed(message: message, state: state)
+          failure = unsafe Self.failure(in: result)
         }
       }
     }
     if let interruption { throw interruption }
     if let failure { throw failure }
     return rows
+  }
+
+  /// Runs a `COPY … FROM STDIN`.
+  /// - Parameters:
+  ///   - encoding: of what is sent.
+  ///   - produce: hands its bytes over.
+  package func copyIn(_ sql: String, encoding: String, _ produce: ((Span<UInt8>) throws -> Void) throws -> Void) throws {
+    try execute("SET client_encoding = \(Self.literal(encoding))")
+    defer { try? execute("SET client_encoding = 'UTF8'") }
+    guard let result = unsafe PQexec(handle, sql) else { throw lost() }
+    let isReady = unsafe PQresultStatus(result) == PGRES_COPY_IN
+    let refusal = unsafe Self.failure(in: result)
+    unsafe PQclear(result)
+    guard isReady else { throw unsafe PQstatus(handle) == CONNECTION_BAD ? lost() : refusal }
+    do {
+      try produce { bytes in
+        let sent = unsafe bytes.withUnsafeBufferPointer { buffer in
+          unsafe buffer.withMemoryRebound(to: CChar.self) { unsafe PQputCopyData(handle, $0.baseAddress, Int32($0.count)) }
+        }
+        if sent != 1 { throw lost() }
+      }
+    } catch {
+      _ = unsafe PQputCopyEnd(handle, "given up")
+      while let result = unsafe PQgetResult(handle) { unsafe PQclear(result) }
+      throw error
+    }
+    guard unsafe PQputCopyEnd(handle, nil) == 1 else { throw lost() }
+    var failure: PostgresError?
+    while let result = unsafe PQgetResult(handle) {
+      if unsafe PQresultStatus(result) != PGRES_COMMAND_OK, failure == nil { failure = unsafe Self.failure(in: result) }
+      unsafe PQclear(result)
+    }
+    if let failure { throw failure }
+  }
+
+  private static func failure(in result: OpaquePointer) -> PostgresError {
+    let state = unsafe PQresultErrorField(result, Int32(UInt8(ascii: "C"))).map { unsafe String(cString: $0) } ?? ""
+    let message = unsafe PQresultErrorField(result, Int32(UInt8(ascii: "M"))).map { unsafe String(cString: $0) } ?? ""
+    return .statementFailed(message: message, state: state)
   }
 
   private static func rows(of result: OpaquePointer) -> [[String?]] {

@@ -11,6 +11,8 @@ package struct RestoreTool: Sendable {
   package var jobs: Int
   /// Settings for its sessions.
   package var settings: [(name: String, value: String)]
+  /// More options, such as `--no-privileges`.
+  package var flags: [String] = []
 
   package init(tools: ServerTools, access: ToolAccess, database: String, jobs: Int, settings: [(name: String, value: String)]) {
     self.tools = tools
@@ -29,6 +31,7 @@ package struct RestoreTool: Sendable {
       "--dbname", access.connectionString(database: database, applicationName: "firn pg_restore", options: options),
       "--format=directory", "--jobs=\(jobs)", "--exit-on-error", "--no-password", "--no-subscriptions",
     ]
+    arguments += flags
     if let list { arguments += ["--use-list", list.string] }
     arguments.append(folder.string)
     return try ChildProcess(tools.path("pg_restore"), arguments: arguments, environment: ToolAccess.environment) { messages.add($0) }

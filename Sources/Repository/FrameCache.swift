@@ -14,6 +14,7 @@ package final class FrameCache: Sendable {
     var frames: [Key: (bytes: [UInt8], used: UInt64)] = [:]
     var bytes = 0
     var clock: UInt64 = 0
+    var objects: Set<UInt32> = []
   }
 
   private let table: ChunkTable
@@ -36,6 +37,9 @@ package final class FrameCache: Sendable {
     }
   }
 
+  /// How many objects were read from.
+  package var objectsRead: Int { state.withLock { $0.objects.count } }
+
   /// The plain bytes of the frame that holds `location`.
   /// - Throws: `RepositoryError.damagedObject`.
   package func frame(of location: ChunkLocation) throws -> [UInt8] {
@@ -48,6 +52,7 @@ package final class FrameCache: Sendable {
     if let known { return known }
     let bytes = try decode(key)
     state.withLock { state in
+      state.objects.insert(key.object)
       if state.frames.updateValue((bytes, state.clock), forKey: key) == nil { state.bytes += bytes.count }
       while state.bytes > capacity, state.frames.count > 1, let oldest = state.frames.min(by: { $0.value.used < $1.value.used }) {
         state.frames.removeValue(forKey: oldest.key)

@@ -24,6 +24,9 @@ package struct SnapshotReader: Sendable {
     cache = FrameCache(table: table, store: store)
   }
 
+  /// How many of its objects were read from.
+  package var objectsRead: Int { cache.objectsRead }
+
   /// Every file of the archive, by name. Reads the whole chunk table once.
   package func files() throws -> [String: FileEntry] {
     struct Found {

@@ -23,6 +23,7 @@ struct FirnRestore: FirnCommand {
   @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND, or before:TIME.") var snapshot: String?
   @Option(name: .customLong("as"), help: ArgumentHelp("Make a new database of this name instead of replacing one.", valueName: "name"))
   var newName: String?
+  @Flag(help: "Drop the database and build the new one in its place, for a disk that can't hold both. There is no --undo.") var inPlace = false
   @Flag(help: "Bring back the database that was replaced last.") var undo = false
   @Flag(help: "Drop the databases that are kept, each after a typed word.") var forgetOld = false
   @Flag(help: "Tidy up after a restore that was killed, and do nothing else.") var recover = false
@@ -33,14 +34,19 @@ struct FirnRestore: FirnCommand {
   @Flag(help: "Take the exchange back where the health check fails.") var undoOnFailure = false
   @Option(name: .customLong("set"), help: ArgumentHelp("A server setting for the sessions that restore. May be repeated.", valueName: "name=value"))
   var settings: [String] = []
+  @OptionGroup var parts: PartOptions
   @OptionGroup var server: ServerOptions
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
-    let modes = [newName != nil, undo, forgetOld, recover].count { $0 }
-    if modes > 1 { throw ValidationError("--as, --undo, --forget-old and --recover exclude each other") }
+    let modes = [newName != nil, inPlace, parts.export != nil, undo, forgetOld, recover].count { $0 }
+    if modes > 1 { throw ValidationError("--as, --in-place, --export, --undo, --forget-old and --recover exclude each other") }
     if (undo || forgetOld || recover) && snapshot != nil { throw ValidationError("--undo, --forget-old and --recover take no snapshot") }
+    if inPlace && (!parts.tables.isEmpty || parts.dataOnly) { throw ValidationError("--table and --data-only replace no database") }
+    if schemaOnlyReplaces { throw ValidationError("--schema-only replaces no database: name a new one with --as") }
   }
+
+  private var schemaOnlyReplaces: Bool { parts.schemaOnly && newName == nil && parts.export == nil }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     // Before anything else: somebody's application may be waiting for it.
@@ -52,13 +58,17 @@ struct FirnRestore: FirnCommand {
     let repository = try context.repository()
     let places = try repository.catalog.database(named: database)
     let place = try SnapshotSelector(snapshot ?? "latest").choose(from: places, in: repository.catalog)
+    if let export = parts.export { return try PartialRestores(command: self, context: context).export(place, in: repository, to: export) }
+    if parts.dataOnly || !parts.tables.isEmpty && newName == nil {
+      return try PartialRestores(command: self, context: context).restoreTables(of: place, in: repository)
+    }
     var request = try request(context, place)
-    if case .replacing = request.target {
+    if request.target.isExisting {
       let plan = try context.withProgress { progress in
         try RestoreOperation(repository: repository, request: request, progress: progress).plan()
       }
       ImpactStatement(plan, lastCheck: try repository.catalog.lastCheck(of: place), request: request).show(context)
-      try Confirmation.require(request.target.name, given: confirm)
+      try Confirmation.require(request.target.phrase, given: confirm)
       request.keptName = plan.impact?.keptAs
     } else {
       context.tell("restoring \(place.database) of \(place.id) into a new database, \(request.target.name)")
@@ -83,6 +93,7 @@ struct FirnRestore: FirnCommand {
   private func request(_ context: CommandContext, _ place: SnapshotPlace) throws -> RestoreRequest {
     let settings = try context.connectionSettings(server)
     var request = RestoreRequest(settings: settings, place: place, target: try target(settings, place))
+    request.scope = try parts.scope()
     request.jobs = context.jobs(server)
     request.proves = prove
     request.allowsIncomplete = allowIncomplete
@@ -95,8 +106,8 @@ struct FirnRestore: FirnCommand {
     }
     request.toolFolders = context.toolFolders(server)
     request.workRoot = context.spoolRoot(server)
-    if case .replacing(let name) = request.target, !noSafetySnapshot {
-      var safety = SnapshotRequest(settings: settings.with(database: name))
+    if request.target.isExisting, !noSafetySnapshot {
+      var safety = SnapshotRequest(settings: settings.with(database: request.target.name))
       safety.source = context.configuration.source
       safety.kind = Manifest.safetyKind
       safety.jobs = request.jobs
@@ -113,7 +124,8 @@ struct FirnRestore: FirnCommand {
   private func target(_ settings: ConnectionSettings, _ place: SnapshotPlace) throws -> RestoreRequest.Target {
     if let newName { return .new(newName) }
     let server = try ServerConnection.open(settings, except: place.database)
-    return try server.databaseExists(place.database) ? .replacing(place.database) : .new(place.database)
+    guard try server.databaseExists(place.database) else { return .new(place.database) }
+    return inPlace ? .inPlace(place.database) : .replacing(place.database)
   }
 
   private func report(_ result: RestoreResult, _ place: SnapshotPlace, _ context: CommandContext) throws {
@@ -125,12 +137,12 @@ struct FirnRestore: FirnCommand {
       "restored \(place.id) as \(result.database): \(Quantity.count(Int64(result.tables))) tables, \(Quantity.count(result.rows)) rows, each table counted"
         + (result.proven ? ", every byte\(result.schemaCompared ? " and the schema" : "") compared" : "")
         + ", in \(Quantity.span(result.elapsed.inSeconds))")
-    guard let kept = result.keptAs else { return }
-    context.tell("the name led nowhere for \(Quantity.span(result.downtime.inSeconds)); the database of before is kept as \(kept)")
     if let safety = result.safetySnapshot {
-      context.tell("it is also in snapshot \(safety)\(result.leftOutOfSafety.isEmpty ? "" : ", which is INCOMPLETE")")
+      context.tell("the database of before is in snapshot \(safety)\(result.leftOutOfSafety.isEmpty ? "" : ", which is INCOMPLETE")")
     }
     for reason in result.leftOutOfSafety { context.tell("  not in that snapshot: \(reason)") }
+    guard let kept = result.keptAs else { return }
+    context.tell("the name led nowhere for \(Quantity.span(result.downtime.inSeconds)); the database of before is kept as \(kept)")
     context.tell("to have it back: firn-restore \(result.database) --undo; to let go of it: firn-restore \(result.database) --forget-old")
   }
 }

@@ -23,7 +23,10 @@ struct ImpactStatement {
     let manifest = plan.manifest
     let now = Date()
     var lines = [
-      "", "This puts snapshot \(manifest.id) in the place of database \(impact.database).", "",
+      "",
+      isInPlace
+        ? "This DESTROYS database \(impact.database) and builds it anew from snapshot \(manifest.id)."
+        : "This puts snapshot \(manifest.id) in the place of database \(impact.database).", "",
       "  server      PostgreSQL \(impact.serverVersion) at \(impact.server)", "  database    \(current(impact))",
       "  connected   \(connected(impact))",
       "  snapshot    of \(Quantity.time(manifest.startedAt)), \(Quantity.age(of: manifest.startedAt, now: now)): \(manifest.tables.count) tables, \(Quantity.count(manifest.rows)) rows, \(Quantity.size(manifest.bytes))",
@@ -42,17 +45,27 @@ struct ImpactStatement {
       }
       if impact.changes.count > Self.shownChanges { lines.append("                and \(impact.changes.count - Self.shownChanges) more tables") }
     }
-    lines.append("  kept        the database of now stays as \(impact.keptAs), whole; --undo brings it back")
+    lines.append(
+      isInPlace
+        ? "  kept        NOTHING: the database of now is dropped before the new one is built, and there is no --undo"
+        : "  kept        the database of now stays as \(impact.keptAs), whole; --undo brings it back")
     lines.append(
       "  before      "
         + (request.safetySnapshot == nil ? "no snapshot of it is taken (--no-safety-snapshot)" : "a snapshot of it is taken, of kind pre-restore"))
     if !request.maintenance.stop.isEmpty { lines.append("  stopped     \(request.maintenance.stop.joined(separator: "; "))") }
     for note in plan.notes { lines.append("  note        \(note)") }
     for warning in plan.warnings { lines.append("  warning     \(warning)") }
-    lines += ["", "Its sessions are ended for the second in which the names change. Nothing has been touched yet.", ""]
+    lines += [
+      "",
+      isInPlace
+        ? "The application has no database until the new one is built. Nothing has been touched yet."
+        : "Its sessions are ended for the second in which the names change. Nothing has been touched yet.", "",
+    ]
     // Also where --quiet was said: who is asked must know for what.
     context.explain(lines.joined(separator: "\n"))
   }
+
+  private var isInPlace: Bool { if case .inPlace = plan.target { true } else { false } }
 
   private func current(_ impact: ReplacementImpact) -> String {
     var parts = [impact.database]

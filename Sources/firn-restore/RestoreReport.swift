@@ -17,6 +17,8 @@ struct RestoreReport: Encodable {
   let schemaCompared: Bool
   let notes: [String]
   let warnings: [String]
+  let objectsRead: Int
+  let objectsOfSnapshot: Int
   let peakMemoryBytes: Int64
 
   init(_ result: RestoreResult) {
@@ -33,12 +35,14 @@ struct RestoreReport: Encodable {
     schemaCompared = result.schemaCompared
     notes = result.notes
     warnings = result.warnings
+    objectsRead = result.objectsRead
+    objectsOfSnapshot = result.objectsOfSnapshot
     peakMemoryBytes = Host.peakMemory
   }
 
   enum CodingKeys: String, CodingKey {
     case id, database, restoredAs, keptAs, safetySnapshot, seconds, downtimeSeconds, tables, rows, proven, schemaCompared, notes, warnings
-    case peakMemoryBytes
+    case objectsRead, objectsOfSnapshot, peakMemoryBytes
   }
 
   // keptAs and safetySnapshot are there even where they say nothing.
@@ -57,6 +61,8 @@ struct RestoreReport: Encodable {
     try container.encode(schemaCompared, forKey: .schemaCompared)
     try container.encode(notes, forKey: .notes)
     try container.encode(warnings, forKey: .warnings)
+    try container.encode(objectsRead, forKey: .objectsRead)
+    try container.encode(objectsOfSnapshot, forKey: .objectsOfSnapshot)
     try container.encode(peakMemoryBytes, forKey: .peakMemoryBytes)
   }
 }

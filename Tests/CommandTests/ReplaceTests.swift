@@ -253,6 +253,7 @@ import Testing
       ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO a2d2_user;
       ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON SEQUENCES TO a2d2_user;
       CREATE TABLE notes (id serial, body text); INSERT INTO notes (body) VALUES ('kept');
+      ALTER DATABASE a2d2_production SET statement_timeout = '7s'; ALTER ROLE a2d2_user IN DATABASE a2d2_production SET work_mem = '9MB';
       """, in: "a2d2_production")
     let place = try Workplace(on: server, database: "a2d2_production")
     _ = try place.takeSnapshot()
@@ -267,6 +268,10 @@ import Testing
     try application.execute(
       "CREATE TABLE public.mine (id int); INSERT INTO public.notes (body) VALUES ('new'); SELECT pg_catalog.nextval('public.notes_id_seq')")
     #expect(try bare.sql("SELECT count(*) FROM notes", in: "a2d2_production") == "2")
+    let settings = "SELECT string_agg(setrole::regrole || ' ' || c, ', ' ORDER BY c) FROM pg_db_role_setting, unnest(setconfig) c"
+    #expect(try bare.sql(settings) == "- statement_timeout=7s, a2d2_user work_mem=9MB")
+    try bare.sql("CREATE ROLE stranger LOGIN PASSWORD 'x'")
+    #expect(throws: PostgresError.self) { try Connection(try ConnectionSettings(bare.url("a2d2_production", user: "stranger", password: "x"))) }
     let grants =
       "SELECT datacl::text, (SELECT array_agg(defaclacl::text ORDER BY defaclacl::text) FROM pg_default_acl) FROM pg_database WHERE datname = current_database()"
     #expect(try bare.sql(grants, in: "a2d2_production") == server.sql(grants, in: "a2d2_production"))
@@ -323,5 +328,42 @@ import Testing
     #expect(undone.status == 6, "\(undone)")
     #expect(undone.errors.contains("belongs to \(role)"))
     #expect(try count(place) == "5000")
+  }
+
+  @Test func `destroys the old one only for stronger words, and tells the way back where that fails`() throws {
+    let place = try workplace()
+    let id = try place.takeSnapshot()
+    try place.sql("DELETE FROM notes WHERE id > 100; COMMENT ON DATABASE \"\(place.database)\" IS 'mine'")
+    for word in [place.database, "destroy", "DESTROY \(place.database)"] {
+      let refused = try place.restore(place.database, id, "--in-place", "--confirm", word)
+      #expect(refused.status == 5 && refused.errors.contains("DESTROYS"), "\(refused)")
+    }
+    #expect(try count(place) == "100")
+    let result = try place.restore(place.database, id, "--in-place", "--confirm", "destroy \(place.database)", "--json")
+    #expect(result.status == 0, "\(result)")
+    #expect(try result.json()["keptAs"] is NSNull)
+    let safety = try #require(result.json()["safetySnapshot"] as? String)
+    #expect(try count(place) == "5000")
+    #expect(try place.sql("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()") == "mine")
+    #expect(try kept(place).isEmpty)
+    #expect(try place.restore(place.database, safety, "--as", "\(place.database)_copy", "--prove").status == 0)
+    #expect(try count(place, in: "\(place.database)_copy") == "100")
+
+    // Damaged on the way: the database is gone, and the words for having it back are told.
+    let objects = try filesByPath(under: place.store).filter { $0.key.hasPrefix("objects/") && $0.value.kind == .file }
+    let largest = place.store.appending(try #require(objects.max { $0.value.size < $1.value.size }).key)
+    let intact = try Folder.contents(of: largest)
+    var bytes = intact
+    bytes[bytes.count / 2] ^= 1
+    try place.sql("UPDATE wide SET x = 'other'")
+    try Folder.write(bytes, to: largest)
+    let failed = try place.restore(place.database, id, "--in-place", "--confirm", "destroy \(place.database)")
+    #expect(failed.status == 4, "\(failed)")
+    let last = try #require(place.listedSnapshots().last)
+    #expect(failed.errors.contains("firn-restore \(place.database) \(last)"), "\(failed)")
+    #expect(try !place.server.databaseNames().contains(place.database))
+    #expect(try place.restore(place.database, last).status == 0)
+    #expect(try place.sql("SELECT DISTINCT x FROM wide") == "other")
+    try Folder.write(intact, to: largest)
   }
 }

@@ -8,14 +8,15 @@ internal import SystemPackage
 struct DatabaseFilling {
   /// Of the new database.
   let settings: ConnectionSettings
-  let manifest: Manifest
+  let selection: RestoreSelection
   let reader: SnapshotReader
-  let files: [String: SnapshotReader.FileEntry]
   let tools: ServerTools
   let work: WorkFolder
   let jobs: Int
   let sessionSettings: [(name: String, value: String)]
   let progress: WorkProgress
+
+  private var manifest: Manifest { selection.manifest }
 
   /// - Returns: warnings.
   /// - Throws: `PostgresError.toolFailed`, `FirnError.restoredCopyDiffers`, and what reading the snapshot throws.
@@ -24,22 +25,25 @@ struct DatabaseFilling {
     guard try connection.isEmptyDatabase() else { throw FirnError.databaseExists(name: settings.database ?? "") }
     let failure = FirstFailure()
     progress.begin("preparing")
-    let feeder = try ArchiveFeeder(folder: work.path.appending("archive"), reader: reader, files: files, progress: progress, failure: failure)
+    let feeder = try ArchiveFeeder(
+      folder: work.path.appending("archive"), reader: reader, files: selection.files, progress: progress, failure: failure)
+    try Folder.write(selection.contents, to: feeder.folder.appending("toc.dat"))
     let access = try ToolAccess(as: connection, folder: work.path)
-    let tool = RestoreTool(
+    var tool = RestoreTool(
       tools: tools, access: access, database: settings.database ?? "", jobs: jobs,
       settings: RestoreSettings.usual(jobs: max(2, jobs), sharedBuffers: try connection.sharedBuffers()) + sessionSettings)
+    tool.flags = selection.flags
     progress.tell("session settings: \(tool.settings.map { "\($0.name)=\($0.value)" }.joined(separator: " "))")
     let messages = ToolMessages(tool: "pg_restore")
     let contents = try ArchiveContents(of: feeder.folder, tools: tools)
     // Event triggers would run for what is still to be done, and may forbid it: they come last.
-    let hasEventTriggers = contents.entries.contains(where: \.isEventTrigger)
+    let excluded = selection.excluded
+    let hasEventTriggers = contents.entries.contains { $0.isEventTrigger && !excluded.contains($0.dumpID) }
     let lists = (all: work.path.appending("most.list"), last: work.path.appending("last.list"))
-    if hasEventTriggers {
-      try contents.writeList(to: lists.all) { !$0.isEventTrigger }
-      try contents.writeList(to: lists.last, where: \.isEventTrigger)
-    }
-    try load(tool, feeder, connection, failure, messages, list: hasEventTriggers ? lists.all : nil)
+    let needsList = hasEventTriggers || !excluded.isEmpty
+    if needsList { try contents.writeList(to: lists.all) { !$0.isEventTrigger && !excluded.contains($0.dumpID) } }
+    if hasEventTriggers { try contents.writeList(to: lists.last) { $0.isEventTrigger && !excluded.contains($0.dumpID) } }
+    try load(tool, feeder, connection, failure, messages, list: needsList ? lists.all : nil)
     if hasEventTriggers {
       try finish(tool.start(of: feeder.folder, list: lists.last, messages: messages), failure, messages)
     }

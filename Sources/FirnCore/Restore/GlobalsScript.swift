@@ -64,7 +64,7 @@ package struct GlobalsScript: Sendable {
       case .grant(let role, let member):
         guard let known = made[member], made[role] != nil || existing.contains(role) else { continue }
         // Who granted it may not exist here.
-        made[member] = Role(name: member, isSuperuser: known.isSuperuser, statements: known.statements + [Words(text).beforeGrantor])
+        made[member] = Role(name: member, isSuperuser: known.isSuperuser, statements: known.statements + [StatementWords(text).beforeGrantor])
       case .create, .other: break
       }
     }
@@ -82,7 +82,7 @@ package struct GlobalsScript: Sendable {
     case other
 
     init(_ text: String) {
-      var words = Words(text)
+      var words = StatementWords(text)
       switch (words.next(), words.next()) {
       case ("CREATE", "ROLE"): self = words.next().map { .create($0) } ?? .other
       case ("ALTER", "ROLE"):
@@ -96,47 +96,6 @@ package struct GlobalsScript: Sendable {
         self = .grant(role: role, member: member)
       default: self = .other
       }
-    }
-  }
-}
-
-/// The words of a statement, quoted identifiers without their quotes.
-private struct Words {
-  private let statement: String
-  private var rest: Substring.UnicodeScalarView
-
-  init(_ statement: String) {
-    self.statement = statement
-    rest = statement[...].unicodeScalars
-  }
-
-  mutating func next() -> String? {
-    rest = rest.drop { $0.properties.isWhitespace }
-    guard rest.first == "\"" else {
-      let word = rest.prefix { !$0.properties.isWhitespace }
-      rest = rest.dropFirst(word.count)
-      return word.isEmpty ? nil : String(word)
-    }
-    var word = String.UnicodeScalarView()
-    rest.removeFirst()
-    while let scalar = rest.popFirst() {
-      if scalar == "\"" {
-        guard rest.first == "\"" else { return String(word) }
-        rest.removeFirst()
-      }
-      word.append(scalar)
-    }
-    return nil
-  }
-
-  /// The statement without `GRANTED BY` and what follows.
-  var beforeGrantor: String {
-    var words = self
-    while true {
-      let isQuoted = words.rest.drop { $0.properties.isWhitespace }.first == "\""
-      let start = words.rest.startIndex
-      guard let word = words.next() else { return statement }
-      if word == "GRANTED" && !isQuoted { return String(statement[..<start]) }
     }
   }
 }

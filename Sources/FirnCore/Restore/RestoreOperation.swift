@@ -17,15 +17,41 @@ package struct RestoreOperation {
     self.progress = progress
   }
 
+  /// What a restore works with, once everything was looked at.
+  private struct Preparation {
+    let server: Connection
+    let source: RestoreSource
+    let selection: RestoreSelection
+    let properties: DatabaseProperties
+    let role: RestoringRole
+    var findings: RestorePreflight.Findings
+  }
+
   /// Looks at everything a restore depends on, and touches nothing.
   /// - Throws: `FirnError.refused` with every reason at once.
   package func plan() throws -> RestorePlan {
+    let prepared = try prepare()
+    let impact = try replaced.map { name in
+      try ReplacementImpact.gather(replacing: name, by: prepared.selection.manifest, on: prepared.server, at: request.now())
+    }
+    return RestorePlan(
+      manifest: prepared.source.manifest, target: request.target, impact: impact, notes: prepared.findings.notes,
+      warnings: prepared.findings.warnings)
+  }
+
+  private func prepare() throws -> Preparation {
     progress.begin("looking before leaping")
-    let manifest = try repository.catalog.manifest(of: request.place)
+    let source = try RestoreSource(repository, request.place)
     let server = try ServerConnection.open(request.settings, except: replaced)
-    let findings = try preflight(server, manifest).check()
-    let impact = try replaced.map { try ReplacementImpact.gather(replacing: $0, by: manifest, on: server, at: request.now()) }
-    return RestorePlan(manifest: manifest, target: request.target, impact: impact, notes: findings.notes, warnings: findings.warnings)
+    let role = try RestoringRole(of: server)
+    let damaged = request.scope.onlyIntact ? try source.damagedFiles(progress) : []
+    let selection = try RestoreSelection(source, scope: request.scope, role: role, damaged: damaged)
+    let properties = try properties(source.manifest, role, server)
+    let findings = try RestorePreflight(
+      server: server, repository: repository, request: request, selection: selection, properties: properties, role: role
+    ).check()
+    return Preparation(
+      server: server, source: source, selection: selection, properties: properties.properties, role: role, findings: findings)
   }
 
   /// Drops what restores that were killed have left on the server.
@@ -36,85 +62,81 @@ package struct RestoreOperation {
 
   package func run() throws -> RestoreResult {
     let clock = ContinuousClock.now
-    progress.begin("looking before leaping")
-    let manifest = try repository.catalog.manifest(of: request.place)
-    let server = try ServerConnection.open(request.settings, except: replaced)
+    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-restore of \(request.place.database)")
+    defer { lock.release() }
+    var prepared = try prepare()
+    let (server, source) = (prepared.server, prepared.source)
     // A pg_restore of the server's major version, and no older than the pg_dump: the latter is in the preflight.
     let tools = try ServerTools.find("pg_restore", major: server.serverMajor, configured: request.toolFolders)
-    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-restore of \(manifest.database)")
-    defer { lock.release() }
     let work: WorkFolder
     do { work = try WorkFolder(in: request.workRoot) } catch {
       throw FirnError.noFolder(path: request.workRoot.string, reason: "\(error)")
     }
     defer { work.remove() }
-    var findings = try preflight(server, manifest).check()
-    findings.notes += try UnfinishedDatabase.clear(on: server)
-    let reader = try SnapshotReader(store: repository.store, manifest: manifest)
-    let files = try reader.files()
-    for table in manifest.tables where files[table.file] == nil {
-      throw RepositoryError.malformed(key: request.place.chunkTable, reason: "\(table.displayName) is missing")
+    prepared.findings.notes += try UnfinishedDatabase.clear(on: server)
+    let safety = try takeSafetySnapshot(source.manifest, server)
+    do {
+      var result: RestoreResult
+      if case .inPlace(let name) = request.target {
+        result = try DestructiveRestore(name: name, server: server, maintenance: request.maintenance, safety: safety?.id, progress: progress).run {
+          try build(prepared, tools, work, safety)
+        }
+      } else {
+        result = try build(prepared, tools, work, safety)
+      }
+      result.elapsed = ContinuousClock.now - clock
+      result.objectsRead = source.reader.objectsRead
+      result.objectsOfSnapshot = source.reader.table.objects.count
+      return result
+    } catch RepositoryError.damagedObject(let name, let reason) {
+      throw SnapshotDamaged(tables: (try? source.names(in: name)) ?? [], cause: RepositoryError.damagedObject(name: name, reason: reason))
     }
-    let safety = try takeSafetySnapshot(manifest, server)
+  }
 
-    let properties = try propertiesOfNew(manifest, server)
-    let database = UnfinishedDatabase(for: request.target.name, builder: DatabaseBuilder(server: server, properties: properties))
-    var result: RestoreResult
+  /// Builds, proves and names the new database.
+  private func build(_ prepared: Preparation, _ tools: ServerTools, _ work: WorkFolder, _ safety: Manifest?) throws -> RestoreResult {
+    let (server, source, selection) = (prepared.server, prepared.source, prepared.selection)
+    let database = UnfinishedDatabase(for: request.target.name, builder: DatabaseBuilder(server: server, properties: prepared.properties))
     var madeRoles: [String] = []
     do {
-      try server.executeTogether(findings.roleStatements)
-      madeRoles = findings.madeRoles
-      try database.make(on: server, snapshot: manifest.id)
+      try server.executeTogether(prepared.findings.roleStatements)
+      madeRoles = prepared.findings.madeRoles
+      try database.make(on: server, snapshot: source.manifest.id)
       let settings = server.settings.with(database: database.name)
-      var warnings = findings.warnings
+      var warnings = prepared.findings.warnings
       warnings += try DatabaseFilling(
-        settings: settings, manifest: manifest, reader: reader, files: files, tools: tools, work: work, jobs: request.jobs,
+        settings: settings, selection: selection, reader: source.reader, tools: tools, work: work, jobs: request.jobs,
         sessionSettings: request.sessionSettings, progress: progress
       ).run()
+      let proof = RestoreProof(
+        source: source, selection: selection, tools: tools, settings: settings, work: work, jobs: request.jobs, progress: progress)
       if request.proves {
-        progress.begin("proving", expected: manifest.bytes)
-        warnings += try RestoreProof(
-          manifest: manifest, reader: reader, files: files, tools: tools, settings: settings, work: work, jobs: request.jobs, progress: progress
-        ).run()
+        progress.begin("proving", expected: selection.manifest.bytes)
+        warnings += try proof.run()
       }
-      result = RestoreResult(
-        manifest: manifest, database: request.target.name, safetySnapshot: safety?.id, leftOutOfSafety: safety?.incompleteReasons ?? [],
-        tables: manifest.tables.count, rows: manifest.rows,
-        elapsed: .zero, notes: findings.notes, warnings: warnings, proven: request.proves,
-        schemaCompared: request.proves && RestoreProof.comparesSchema(of: manifest, tools))
-      if replaced == nil {
-        try database.finish(on: server)
+      var result = RestoreResult(
+        manifest: source.manifest, database: request.target.name, safetySnapshot: safety?.id, leftOutOfSafety: safety?.incompleteReasons ?? [],
+        tables: selection.manifest.tables.count, rows: selection.manifest.rows, elapsed: .zero, notes: prepared.findings.notes,
+        warnings: warnings, proven: request.proves, schemaCompared: request.proves && proof.comparesSchema)
+      if case .replacing = request.target {
+        try exchange(database, prepared, &result)
       } else {
-        try exchange(database, server, &result)
+        try database.finish(on: server)
       }
+      return result
     } catch {
       try discard(database, madeRoles, after: error)
       throw error
     }
-    result.elapsed = ContinuousClock.now - clock
-    return result
   }
 
-  private var replaced: String? {
-    if case .replacing(let name) = request.target { name } else { nil }
-  }
+  /// The database whose name is used already.
+  private var replaced: String? { request.target.isExisting ? request.target.name : nil }
 
-  private func preflight(_ server: Connection, _ manifest: Manifest) -> RestorePreflight {
-    RestorePreflight(server: server, manifest: manifest, repository: repository, request: request)
-  }
-
-  /// A new database is as the snapshot's was. One that replaces another takes over what belongs to its name: owner, settings, privileges,
-  /// limit, comment.
-  private func propertiesOfNew(_ manifest: Manifest, _ server: Connection) throws -> DatabaseProperties {
-    var properties = manifest.properties
-    guard let replaced else { return properties }
-    let live = DatabaseProperties(try server.databaseFacts(of: replaced))
-    properties.owner = live.owner
-    properties.settings = live.settings
-    properties.grants = live.grants
-    properties.connectionLimit = live.connectionLimit
-    properties.comment = live.comment
-    return properties
+  private func properties(_ manifest: Manifest, _ role: RestoringRole, _ server: Connection) throws -> RestoredProperties {
+    // That there is none is the preflight's to tell.
+    let live = try replaced.flatMap { name in try server.databaseExists(name) ? DatabaseProperties(server.databaseFacts(of: name)) : nil }
+    return try RestoredProperties(of: manifest, replacing: live, scope: request.scope, role: role, on: server)
   }
 
   private func takeSafetySnapshot(_ manifest: Manifest, _ server: Connection) throws -> Manifest? {
@@ -132,18 +154,20 @@ package struct RestoreOperation {
   }
 
   /// Gives the new database the name of the live one.
-  private func exchange(_ database: UnfinishedDatabase, _ server: Connection, _ result: inout RestoreResult) throws {
+  private func exchange(_ database: UnfinishedDatabase, _ prepared: Preparation, _ result: inout RestoreResult) throws {
+    let server = prepared.server
     let live = request.target.name
     // Looked at anew: what was granted or set while the new one was built belongs to the name, too.
     let facts = try server.databaseFacts(of: live)
-    let finishing = try DatabaseBuilder(server: server, properties: propertiesOfNew(result.manifest, server)).finishingStatements(name: live)
+    let properties = try properties(result.manifest, prepared.role, server).properties
     let taken = Set(try server.databaseEntries().map(\.name))
     let time = request.now()
     let told = request.keptName.flatMap { taken.contains($0) ? nil : $0 }
     let swap = DatabaseSwap(
       settings: server.settings, live: live, replacement: database.name, keptName: told ?? KeptDatabase.name(for: live, at: time, taken: taken),
       record: .init(database: live, keptAt: time, snapshot: result.manifest.id.description, comment: facts.comment),
-      finishing: ["ALTER DATABASE \(Connection.identifier(live)) OWNER TO \(Connection.identifier(facts.owner))"] + finishing)
+      finishing: ["ALTER DATABASE \(Connection.identifier(live)) OWNER TO \(Connection.identifier(facts.owner))"]
+        + DatabaseBuilder(server: server, properties: properties).finishingStatements(name: live))
     let around = SwapWithMaintenance(swap: swap, maintenance: request.maintenance, undoesOnFailure: request.undoesOnFailure, progress: progress)
     let outcome = try around.run(now: request.now)
     result.keptAs = swap.keptName
@@ -155,7 +179,9 @@ package struct RestoreOperation {
   private func discard(_ database: UnfinishedDatabase, _ roles: [String], after cause: any Error) throws {
     // Its name leads to it by now: it is no rest of anything.
     if cause is any AfterExchange { return }
+    let wish = Interruption.signal
     Interruption.clear()
+    defer { if let wish { Interruption.remember(wish) } }
     progress.begin("dropping the unfinished database")
     do {
       // The connection of before may be what failed.

@@ -1,4 +1,5 @@
 internal import Compression
+internal import Foundation
 internal import Platform
 internal import Postgres
 internal import Repository
@@ -16,10 +17,13 @@ struct RestorePreflight {
   }
 
   let server: Connection
-  let manifest: Manifest
   let repository: Repository
   let request: RestoreRequest
+  let selection: RestoreSelection
+  let properties: RestoredProperties
+  let role: RestoringRole
 
+  private var manifest: Manifest { selection.manifest }
   private var newName: String { request.target.name }
 
   /// - Throws: `FirnError.refused` with every reason at once.
@@ -27,11 +31,17 @@ struct RestorePreflight {
     var findings = Findings()
     var reasons =
       try nameReasons() + versionReasons() + extensionReasons(&findings) + placeReasons() + roleReasons(&findings) + diskReasons(&findings)
-    if !manifest.complete {
-      findings.warnings += manifest.incompleteReasons.map { "the snapshot is incomplete: \($0)" }
-      if case .replacing = request.target, !request.allowsIncomplete {
+    let leftOut = properties.leftOut + selection.leftOut
+    findings.warnings += leftOut.map { "left out: \($0)" }
+    if !manifest.complete { findings.warnings += manifest.incompleteReasons.map { "the snapshot is incomplete: \($0)" } }
+    if request.target.isExisting, !request.allowsIncomplete {
+      if let reason = manifest.incompleteReasons.first {
+        reasons.append("the snapshot is incomplete (\(reason)): it replaces a database only with --allow-incomplete")
+      }
+      if !leftOut.isEmpty {
         reasons.append(
-          "the snapshot is incomplete (\(manifest.incompleteReasons.first ?? "see firn show")): it replaces a database only with --allow-incomplete")
+          "\(leftOut.count) thing\(leftOut.count == 1 ? "" : "s") would be left out, which replaces a database only with --allow-incomplete:"
+            + leftOut.map { "\n      \($0)" }.joined())
       }
     }
     guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
@@ -47,7 +57,7 @@ struct RestorePreflight {
     let exists = try server.databaseExists(newName)
     switch request.target {
     case .new: return exists ? ["database \(newName) exists: a restore never goes into an existing one"] : []
-    case .replacing:
+    case .replacing, .inPlace:
       guard exists else { return ["there is no database \(newName) to replace"] }
       return try SwapPreflight(server: server, database: newName).reasons()
     }
@@ -56,17 +66,24 @@ struct RestorePreflight {
   /// On a server of this machine: whether both databases have room. A restored database takes about what its dump has, and its
   /// indexes, or less where rows are compressed; one that is there already shows how much that is.
   private func diskReasons(_ findings: inout Findings) throws -> [String] {
-    guard server.isLocal, !server.settings.allowsForwardedPort, manifest.properties.tablespace == "pg_default",
-      let folder = try server.dataFolder(), let free = try? Folder.freeSpace(at: FilePath(folder))
+    guard server.isLocal, !server.settings.allowsForwardedPort, properties.properties.tablespace == "pg_default",
+      let folder = try server.dataFolder(), var free = try? Folder.freeSpace(at: FilePath(folder))
     else { return [] }
     var least: Int64 = 0
-    var most = manifest.bytes
-    if case .replacing(let name) = request.target, let size = try server.diskSize(of: name) {
-      least = min(size, manifest.bytes)
-      most = max(size, manifest.bytes)
+    let bytes = manifest.tables.reduce(0) { $0 + $1.bytes }
+    var most = bytes
+    switch request.target {
+    case .new: break
+    case .replacing(let name):
+      if let size = try server.diskSize(of: name) { (least, most) = (min(size, bytes), max(size, bytes)) }
+    case .inPlace(let name): free += try server.diskSize(of: name) ?? 0
     }
     func megabytes(_ bytes: Int64) -> String { "\(bytes / 1_000_000) MB" }
-    if free < least { return ["the new database needs about \(megabytes(least)) beside the old one, and \(folder) has \(megabytes(free)) free"] }
+    if free < least {
+      return [
+        "the new database needs about \(megabytes(least)) beside the old one, and \(folder) has \(megabytes(free)) free: make room, or see --in-place"
+      ]
+    }
     if free < most { findings.notes.append("the new database may need \(megabytes(most)), and \(folder) has \(megabytes(free)) free") }
     return []
   }
@@ -99,8 +116,8 @@ struct RestorePreflight {
   /// Tablespaces and locales.
   private func placeReasons() throws -> [String] {
     let spaces = try server.tablespaceNames()
-    let wanted = [manifest.properties.tablespace] + manifest.tablespaces
-    var reasons = Set(wanted).subtracting(spaces).sorted().map { "there is no tablespace \($0)" }
+    let wanted = [properties.properties.tablespace] + manifest.tablespaces.map(request.scope.tablespace)
+    var reasons = Set(wanted).subtracting(spaces).sorted().map { "there is no tablespace \($0): make it, or say --tablespace \($0)=NAME" }
     switch manifest.properties.localeProvider {
     case "b" where server.serverMajor < 17: reasons.append("the builtin locale provider needs PostgreSQL 17")
     case "i" where try !server.hasICU(): reasons.append("the database's collation is of ICU, which this server is built without")
@@ -112,28 +129,27 @@ struct RestorePreflight {
   private func roleReasons(_ findings: inout Findings) throws -> [String] {
     var reasons: [String] = []
     if try !server.mayCreateDatabases() { reasons.append("role \(server.user) may not create databases") }
-    let existing = try server.roleNames()
-    // What replaces a database has its owner, privileges and settings, whatever the snapshot's had.
-    var properties = manifest.properties
-    if case .replacing(let name) = request.target, let live = try? server.databaseFacts(of: name) { properties = DatabaseProperties(live) }
-    if existing.contains(properties.owner), try !server.mayActAs(properties.owner) {
+    let properties = properties.properties
+    if role.existing.contains(properties.owner), !role.isSuperuser, !role.assumable.contains(properties.owner) {
       reasons.append("role \(server.user) is no member of \(properties.owner), who owns the database: it can make none for it")
     }
     let reserved = try server.settingsOfSuperusers(among: properties.settings.map(\.name))
     if !reserved.isEmpty {
       reasons.append("the database has settings that only a superuser may make: \(reserved.sorted().joined(separator: ", "))")
     }
-    let named = manifest.roles + [properties.owner] + (properties.grants ?? []).compactMap(\.grantee) + properties.settings.compactMap(\.role)
-    let missing = Set(named).subtracting(existing)
+    if case .role(let name) = request.scope.owner, !role.existing.contains(name) { reasons.append("role \(name) does not exist") }
+    // What others can't make was left out before.
+    guard role.isSuperuser else { return reasons }
+    let scope = request.scope
+    let ofObjects = scope.owner == .recorded || scope.restoresPrivileges ? manifest.roles : []
+    let named = ofObjects + [properties.owner] + (properties.grants ?? []).compactMap(\.grantee) + properties.settings.compactMap(\.role)
+    let missing = Set(named).subtracting(role.existing)
     guard !missing.isEmpty else { return reasons }
     let stored = try repository.store.read(manifest.place.globals, limit: 1 << 28)
     let script = GlobalsScript(String(decoding: try ZstdDecompressor().decompressAll(stored, limit: 1 << 28), as: UTF8.self))
-    let made = script.roles(toMake: missing, existing: existing)
+    let made = script.roles(toMake: missing, existing: role.existing)
     let unknown = missing.subtracting(made.map(\.name))
     reasons += unknown.sorted().map { "role \($0) does not exist, and the snapshot's globals don't tell how to make it" }
-    if try !made.isEmpty && !server.isSuperuser() {
-      reasons.append("roles \(made.map(\.name).joined(separator: ", ")) do not exist, and \(server.user) is not a superuser who could make them")
-    }
     findings.madeRoles = made.map(\.name)
     findings.roleStatements = made.flatMap(\.statements)
     findings.notes += made.map { "role \($0.name) is made, as it is missing\($0.isSuperuser ? ", a SUPERUSER as it was" : "")" }

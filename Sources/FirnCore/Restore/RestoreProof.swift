@@ -7,17 +7,19 @@ internal import SystemPackage
 
 /// Dumps a restored database again, stores nothing, and compares it with the snapshot: every table's bytes, and the schema.
 struct RestoreProof {
-  let manifest: Manifest
-  let reader: SnapshotReader
-  let files: [String: SnapshotReader.FileEntry]
+  let source: RestoreSource
+  let selection: RestoreSelection
   let tools: ServerTools
   let settings: ConnectionSettings
   let work: WorkFolder
   let jobs: Int
   let progress: WorkProgress
 
-  /// Whether both schemas are written by pg_dump of one major version: another writes the same otherwise.
-  static func comparesSchema(of manifest: Manifest, _ tools: ServerTools) -> Bool { tools.major == manifest.versions.serverMajor }
+  private var manifest: Manifest { selection.manifest }
+  private var files: [String: SnapshotReader.FileEntry] { selection.files }
+
+  /// Whether the whole schema was restored, and both are written by pg_dump of one major version: another writes the same otherwise.
+  var comparesSchema: Bool { selection.isWhole && tools.major == manifest.versions.serverMajor }
 
   /// - Returns: what could not be compared.
   /// - Throws: `FirnError.restoredCopyDiffers`.
@@ -34,9 +36,9 @@ struct RestoreProof {
     let contents = try ArchiveContents(of: folder, tools: tools)
     var differences = try compare(contents, seen, transaction.tables) + comparePartitions(dump)
     var notes: [String] = []
-    if Self.comparesSchema(of: manifest, tools) {
+    if comparesSchema {
       differences += try compareSchemas(with: folder)
-    } else {
+    } else if selection.isWhole {
       notes.append("the schemas were not compared: PostgreSQL \(manifest.versions.serverMajor) and \(tools.major) write them differently")
     }
     if !differences.isEmpty { throw FirnError.restoredCopyDiffers(differences: differences) }
@@ -56,6 +58,8 @@ struct RestoreProof {
       if table.loadedThrough != nil && found != nil { continue }
       if found?.digest.description != table.sha256 { differences.append("\(table.displayName): its bytes differ") }
     }
+    // Whose rows were not wanted is empty, and no surprise.
+    for table in source.manifest.tables { restored.removeValue(forKey: QualifiedName(schema: table.schema, name: table.name)) }
     differences += restored.keys.map { "\($0.schema).\($0.name): not in the snapshot" }.sorted()
     return differences + largeObjectDifferences(seen)
   }
@@ -79,7 +83,7 @@ struct RestoreProof {
       var before = RowSetDigest()
       for table in tables {
         guard let file = files[table.file] else { continue }
-        try reader.read(file) { before.add($0) }
+        try source.reader.read(file) { before.add($0) }
         before.endFile()
       }
       var again = dump
@@ -94,9 +98,7 @@ struct RestoreProof {
   private func compareSchemas(with folder: FilePath) throws -> [String] {
     let original = work.path.appending("original")
     try Folder.make(original)
-    guard let toc = files["toc.dat"] else { return ["the snapshot has no table of contents"] }
-    let output = try File(original.appending("toc.dat"), .create)
-    try reader.read(toc) { try output.write($0) }
+    try Folder.write(selection.expectedContents, to: original.appending("toc.dat"))
     let before = try schema(of: original)
     let after = try schema(of: folder)
     guard before != after else { return [] }
@@ -109,7 +111,9 @@ struct RestoreProof {
   private func schema(of folder: FilePath) throws -> [String] {
     let messages = ToolMessages(tool: "pg_restore")
     let result = try ProgramResult.run(
-      tools.path("pg_restore"), ["--schema-only", "--no-subscriptions", "--file=-", folder.string], environment: ToolAccess.environment)
+      tools.path("pg_restore"),
+      ["--schema-only", "--no-subscriptions", "--file=-"] + selection.flags.filter { $0 == "--no-privileges" } + [folder.string],
+      environment: ToolAccess.environment)
     result.errors.forEach(messages.add)
     guard result.exitCode == 0 else {
       throw PostgresError.toolFailed(tool: "pg_restore", exitCode: result.exitCode, messages: messages.errors)

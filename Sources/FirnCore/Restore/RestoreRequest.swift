@@ -10,18 +10,26 @@ package struct RestoreRequest: Sendable {
     case new(String)
     /// In the place of a database that exists, which is kept under another name.
     case replacing(String)
+    /// In the place of a database that is dropped before.
+    case inPlace(String)
 
     /// The name that leads to the restored database in the end.
     package var name: String {
       switch self {
-      case .new(let name), .replacing(let name): name
+      case .new(let name), .replacing(let name), .inPlace(let name): name
       }
     }
+
+    package var isExisting: Bool { if case .new = self { false } else { true } }
+
+    /// What has to be typed before.
+    package var phrase: String { if case .inPlace(let name) = self { "destroy \(name)" } else { name } }
   }
 
   package var settings: ConnectionSettings
   package var place: SnapshotPlace
   package var target: Target
+  package var scope = RestoreScope()
   package var jobs = 2
   /// Whether every table's bytes and the schema are compared with the snapshot afterwards.
   package var proves = false
@@ -75,6 +83,9 @@ package struct RestoreResult: Sendable {
   package var notes: [String]
   /// What is not as it was, though nothing failed.
   package var warnings: [String]
+  /// Objects of the store that were read, and those the snapshot has.
+  package var objectsRead = 0
+  package var objectsOfSnapshot = 0
   package let proven: Bool
   /// Whether the proof could compare the schemas.
   package let schemaCompared: Bool

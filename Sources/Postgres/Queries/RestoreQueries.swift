@@ -10,6 +10,22 @@ extension Connection {
     Set(try rows("SELECT rolname FROM pg_catalog.pg_roles").compactMap { $0[0] })
   }
 
+  /// Roles of which this role is a member in that way.
+  package func roles(thatMayBe privilege: String) throws -> Set<String> {
+    Set(try rows("SELECT rolname FROM pg_catalog.pg_roles WHERE pg_catalog.pg_has_role(oid, $1)", [privilege]).compactMap { $0[0] })
+  }
+
+  /// Extensions that this role may make in a database of its own.
+  package func creatableExtensions() throws -> Set<String> {
+    Set(
+      try rows(
+        """
+        SELECT DISTINCT name FROM pg_catalog.pg_available_extension_versions WHERE NOT superuser OR trusted
+          OR (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)
+        """
+      ).compactMap { $0[0] })
+  }
+
   package func tablespaceNames() throws -> Set<String> {
     Set(try rows("SELECT spcname FROM pg_catalog.pg_tablespace").compactMap { $0[0] })
   }
@@ -48,6 +64,29 @@ extension Connection {
     } catch PostgresError.statementFailed(_, state: "42P01") {
       return nil
     }
+  }
+
+  package enum TableState: Sendable { case missing, filled, empty }
+
+  /// Looks whether a table has rows, and keeps others from writing into it until the transaction ends.
+  package func lockEmptyTable(schema: String, name: String) throws -> TableState {
+    guard
+      try value(
+        """
+        SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')
+        """, [schema, name]) != nil
+    else { return .missing }
+    let table = "\(Self.identifier(schema)).\(Self.identifier(name))"
+    try execute("LOCK TABLE ONLY \(table) IN SHARE ROW EXCLUSIVE MODE")
+    return try value("SELECT EXISTS (SELECT FROM ONLY \(table))") == "t" ? .filled : .empty
+  }
+
+  /// Sets a sequence, where there is one of that name.
+  package func setSequence(schema: String, name: String, to value: Int64) throws {
+    let sequence = "\(Self.identifier(schema)).\(Self.identifier(name))"
+    _ = try rows(
+      "SELECT pg_catalog.setval(pg_catalog.to_regclass($1), $2::int8) WHERE pg_catalog.to_regclass($1) IS NOT NULL", [sequence, "\(value)"])
   }
 
   /// Holds everyone back from making relations in this database until the transaction ends. Only superusers can.

@@ -1,0 +1,29 @@
+/// Which part of a snapshot is restored, and whose it becomes.
+package struct RestoreScope: Sendable {
+  package enum Owner: Sendable, Equatable {
+    /// Each object's own.
+    case recorded
+    /// The role that restores.
+    case restoring
+    case role(String)
+  }
+
+  package enum Content: Sendable, Equatable { case everything, schemaOnly }
+
+  package var owner: Owner = .recorded
+  package var restoresPrivileges = true
+  /// Tablespaces by the names they had.
+  package var tablespaces: [String: String] = [:]
+  package var content: Content = .everything
+  /// Where not empty, only these tables' rows.
+  package var tables: [TablePattern] = []
+  /// Whether damaged tables are left out.
+  package var onlyIntact = false
+
+  package init() {}
+
+  package func tablespace(_ name: String) -> String { tablespaces[name] ?? name }
+
+  /// Whether less than the whole is wanted.
+  package var isPartial: Bool { content != .everything || !tables.isEmpty }
+}

@@ -1,0 +1,73 @@
+internal import Digests
+internal import Foundation
+internal import Platform
+internal import Postgres
+internal import Repository
+
+/// A snapshot that is to be restored: its manifest, its files, its table of contents.
+struct RestoreSource {
+  let manifest: Manifest
+  let reader: SnapshotReader
+  let files: [String: SnapshotReader.FileEntry]
+  let contents: [UInt8]
+  let directory: ArchiveDirectory
+
+  /// - Throws: `RepositoryError` where the snapshot can't be read as what it is.
+  init(_ repository: Repository, _ place: SnapshotPlace) throws {
+    manifest = try repository.catalog.manifest(of: place)
+    reader = try SnapshotReader(store: repository.store, manifest: manifest)
+    files = try reader.files()
+    for table in manifest.tables where files[table.file] == nil {
+      throw RepositoryError.malformed(key: place.chunkTable, reason: "\(table.displayName) is missing")
+    }
+    guard let file = files["toc.dat"] else { throw RepositoryError.malformed(key: place.chunkTable, reason: "toc.dat is missing") }
+    var bytes: [UInt8] = []
+    try reader.read(file) { bytes.append($0) }
+    contents = bytes
+    do { directory = try ArchiveDirectory(parsing: bytes) } catch let error as ArchiveDirectory.Unreadable {
+      throw RepositoryError.malformed(key: "toc.dat", reason: error.reason)
+    }
+  }
+
+  /// The tables and large objects that hold any byte of an object.
+  func names(in object: String) throws -> [String] {
+    let tables = Dictionary(manifest.tables.map { ($0.file, $0.displayName) }, uniquingKeysWith: { first, _ in first })
+    return try Set(
+      files.values.filter { file in try reader.objects(of: file).contains { $0.digest.description == object } }
+        .map { tables[$0.name] ?? ($0.name.hasPrefix("blob_") ? "large objects" : $0.name) }
+    ).sorted()
+  }
+
+  /// Reads everything.
+  /// - Returns: the files whose bytes are not those that were dumped, or can't be had.
+  func damagedFiles(_ progress: WorkProgress) throws -> Set<String> {
+    progress.begin("reading the snapshot", expected: manifest.bytes)
+    let queue = Monitor(files.values.sorted { $0.bytes < $1.bytes })
+    let damaged = Monitor<Set<String>>([])
+    let failure = FirstFailure()
+    let threads = (0..<processorCount).map { [reader] _ in
+      WorkerThread(name: "verify") {
+        failure.capture {
+          while failure.error == nil, let file = queue.update({ $0.popLast() }) {
+            try Interruption.check()
+            do {
+              try reader.read(file) { progress.advance(by: $0.count) }
+            } catch is RepositoryError {
+              damaged.update { _ = $0.insert(file.name) }
+            }
+          }
+        }
+      }
+    }
+    for thread in threads { thread.join() }
+    try failure.check()
+    return damaged.current
+  }
+}
+
+/// The snapshot is damaged where a restore needs it.
+package struct SnapshotDamaged: Error {
+  /// Tables that the damage is known to touch.
+  package let tables: [String]
+  package let cause: any Error
+}

@@ -1,0 +1,49 @@
+internal import Postgres
+internal import Repository
+
+/// The properties of the database that a restore makes: as the snapshot's was, or, in the place of another, what belongs to its name.
+struct RestoredProperties {
+  private(set) var properties: DatabaseProperties
+  /// What is left out that was not asked for, in words.
+  private(set) var leftOut: [String] = []
+
+  /// - Parameter live: the properties of the database that is replaced.
+  init(of manifest: Manifest, replacing live: DatabaseProperties?, scope: RestoreScope, role: RestoringRole, on server: Connection) throws {
+    properties = manifest.properties
+    properties.tablespace = scope.tablespace(properties.tablespace)
+    if let live {
+      properties.owner = live.owner
+      properties.settings = live.settings
+      properties.grants = live.grants
+      properties.connectionLimit = live.connectionLimit
+      properties.comment = live.comment
+      return
+    }
+    switch scope.owner {
+    case .recorded: break
+    case .restoring: properties.owner = role.name
+    case .role(let name): properties.owner = name
+    }
+    if !scope.restoresPrivileges { properties.grants = nil }
+    if !role.isSuperuser { try reduce(to: role, on: server) }
+  }
+
+  private mutating func reduce(to role: RestoringRole, on server: Connection) throws {
+    if !role.assumable.contains(properties.owner) {
+      leftOut.append("ownership of the database by \(properties.owner), which goes to \(role.name)")
+      properties.owner = role.name
+    }
+    properties.grants?.removeAll { grant in
+      guard let grantee = grant.grantee, !role.existing.contains(grantee) else { return false }
+      leftOut.append("\(grant.privilege) on the database for \(grantee): that role does not exist")
+      return true
+    }
+    let reserved = try server.settingsOfSuperusers(among: properties.settings.map(\.name))
+    properties.settings.removeAll { setting in
+      let isReserved = reserved.contains(setting.name.lowercased())
+      guard isReserved || setting.role.map({ $0 != role.name }) ?? false else { return false }
+      leftOut.append("setting \(setting.name)\(setting.role.map { " of role \($0)" } ?? ""): only a superuser may make it")
+      return true
+    }
+  }
+}

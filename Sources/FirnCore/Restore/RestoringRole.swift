@@ -1,0 +1,78 @@
+internal import Platform
+internal import Postgres
+
+/// What the role that restores may do on its server.
+struct RestoringRole {
+  let name: String
+  let isSuperuser: Bool
+  /// Roles that exist.
+  let existing: Set<String>
+  /// Roles it may hand objects to.
+  let assumable: Set<String>
+  /// Extensions it may make.
+  let creatableExtensions: Set<String>
+
+  init(of server: Connection) throws {
+    name = server.user
+    isSuperuser = try server.isSuperuser()
+    existing = try server.roleNames()
+    assumable = try server.assumableRoles()
+    creatableExtensions = try server.creatableExtensions()
+  }
+
+  /// One that may do everything, on no server in particular.
+  static let any = RestoringRole(name: "", isSuperuser: true, existing: [], assumable: [], creatableExtensions: [])
+
+  private init(name: String, isSuperuser: Bool, existing: Set<String>, assumable: Set<String>, creatableExtensions: Set<String>) {
+    self.name = name
+    self.isSuperuser = isSuperuser
+    self.existing = existing
+    self.assumable = assumable
+    self.creatableExtensions = creatableExtensions
+  }
+
+  /// Kinds of objects that only superusers may make.
+  private static let reserved: Set = [
+    "EVENT TRIGGER", "FOREIGN DATA WRAPPER", "OPERATOR CLASS", "OPERATOR FAMILY", "TEXT SEARCH TEMPLATE", "TEXT SEARCH PARSER", "ACCESS METHOD",
+    "TRANSFORM", "PUBLICATION TABLES IN SCHEMA",
+  ]
+
+  /// Why it can't make an object of an archive; nil where it can.
+  func obstacle(to entry: ArchiveDirectory.Entry) -> String? {
+    if isSuperuser { return nil }
+    switch entry.kind {
+    case "EXTENSION": return creatableExtensions.contains(entry.tag) ? nil : "only a superuser may make it"
+    case "PUBLICATION": return entry.definition.contains("FOR ALL TABLES") ? "only a superuser may publish all tables" : nil
+    case "FUNCTION", "PROCEDURE":
+      let lines = entry.definition.unicodeScalars.split(separator: "\n").map(String.init)
+      return lines.contains { $0.hasPrefix("    LANGUAGE c ") || $0 == "    LANGUAGE c" || $0.hasPrefix("    LANGUAGE internal") }
+        ? "only a superuser may make functions in C" : nil
+    case "ACL", "DEFAULT ACL": return obstacle(toPrivileges: entry)
+    case _ where Self.reserved.contains(entry.kind): return "only a superuser may make it"
+    default: return nil
+    }
+  }
+
+  private func obstacle(toPrivileges entry: ArchiveDirectory.Entry) -> String? {
+    for statement in GlobalsScript(entry.definition).statements {
+      var words = StatementWords(statement)
+      var before = ""
+      while let word = words.next() {
+        switch before {
+        case "AUTHORIZATION" where !assumable.contains(word): return "\(word) granted it, as whom \(name) may not act"
+        case "TO", "FROM":
+          if word != "PUBLIC" && !existing.contains(word) { return "role \(word) does not exist" }
+        case "ROLE" where entry.kind == "DEFAULT ACL" && !assumable.contains(word): return "they are \(word)'s, as whom \(name) may not act"
+        default: break
+        }
+        before = word
+      }
+    }
+    return nil
+  }
+}
+
+extension Connection {
+  /// Roles to which this role may give what it owns.
+  func assumableRoles() throws -> Set<String> { try roles(thatMayBe: serverMajor >= 16 ? "SET" : "MEMBER") }
+}

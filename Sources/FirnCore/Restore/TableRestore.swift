@@ -1,0 +1,232 @@
+internal import Digests
+package import Foundation
+internal import Platform
+package import Postgres
+package import Repository
+
+/// Brings rows back into a database that exists, in one transaction, and never into a table that has any: either into new tables in
+/// a schema of their own, which have columns and rows and no indexes, foreign keys, triggers or privileges, or into tables that are
+/// there and empty.
+package struct TableRestore {
+  package enum Destination: Sendable {
+    case newSchema(at: Date)
+    case emptyTables
+  }
+
+  package struct Outcome: Sendable {
+    /// The new schema.
+    package let schema: String?
+    package let tables: [(name: String, rows: Int64)]
+    package let objectsRead: Int
+    package let objectsOfSnapshot: Int
+  }
+
+  private let repository: Repository
+  private let place: SnapshotPlace
+  private let settings: ConnectionSettings
+  /// All tables where there is none.
+  private let patterns: [TablePattern]
+  private let progress: WorkProgress
+
+  package init(repository: Repository, place: SnapshotPlace, settings: ConnectionSettings, patterns: [TablePattern], progress: WorkProgress) {
+    self.repository = repository
+    self.place = place
+    self.settings = settings
+    self.patterns = patterns
+    self.progress = progress
+  }
+
+  /// - Throws: `FirnError.refused`, `.restoredCopyDiffers`, what the server and reading the snapshot throw. Then nothing was made.
+  package func run(into destination: Destination) throws -> Outcome {
+    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-restore of \(place.database)")
+    defer { lock.release() }
+    progress.begin("looking before leaping")
+    let source = try RestoreSource(repository, place)
+    let tables = source.manifest.tables.filter { table in
+      patterns.isEmpty || patterns.contains { $0.matches(schema: table.schema, name: table.name) }
+    }
+    guard !tables.isEmpty else {
+      throw FirnError.refused(reasons: ["no table of the snapshot is called \(patterns.map(\.text).joined(separator: ", "))"])
+    }
+    let connection = try Connection(settings, applicationName: "firn-restore")
+    try connection.refusePooler()
+    var schema: String?
+    do {
+      try connection.execute("BEGIN")
+      let plans: [Plan]
+      switch destination {
+      case .newSchema(let time):
+        let name = "firn_restored_\(time.idStamp)".lowercased()
+        plans = try plansForNew(tables, in: name, of: source)
+        try connection.execute("CREATE SCHEMA \(Connection.identifier(name))")
+        schema = name
+      case .emptyTables:
+        plans = try plansForEmpty(tables, of: source, connection)
+        // As for pg_restore --disable-triggers: rows come in no order that foreign keys would like.
+        if try connection.isSuperuser() { try connection.execute("SET LOCAL session_replication_role = replica") }
+      }
+      progress.begin("restoring rows", expected: tables.reduce(0) { $0 + $1.bytes })
+      for plan in plans { try restore(plan, from: source, connection) }
+      if case .emptyTables = destination { try connection.setSequences(source.manifest.sequences.filter { $0.belongs(to: tables, patterns) }) }
+      try Interruption.check()
+      try connection.commit()
+    } catch RepositoryError.damagedObject(let name, let reason) {
+      try? connection.rollback()
+      throw SnapshotDamaged(tables: (try? source.names(in: name)) ?? [], cause: RepositoryError.damagedObject(name: name, reason: reason))
+    } catch {
+      try? connection.rollback()
+      throw error
+    }
+    return Outcome(
+      schema: schema, tables: tables.map { (schema == nil ? $0.displayName : $0.name, $0.rows) }, objectsRead: source.reader.objectsRead,
+      objectsOfSnapshot: source.reader.table.objects.count)
+  }
+
+  private struct Plan {
+    let table: Manifest.Table
+    let target: QualifiedName
+    /// What makes it; nil where it is there.
+    let creation: String?
+    let copy: String
+  }
+
+  private func plansForNew(_ tables: [Manifest.Table], in schema: String, of source: RestoreSource) throws -> [Plan] {
+    var reasons: [String] = []
+    var plans: [Plan] = []
+    let data = Dictionary(source.directory.entries.filter { $0.kind == "TABLE DATA" }.map { ($0.file, $0) }, uniquingKeysWith: { first, _ in first })
+    let definitions = Dictionary(source.directory.entries.filter { $0.kind == "TABLE" }.map { ($0.oid, $0) }, uniquingKeysWith: { first, _ in first })
+    for table in tables {
+      guard let entry = data[table.file], let definition = definitions[entry.oid],
+        let columns = TableStatement.columns(of: definition.definition), let copyColumns = TableStatement.copyColumns(of: entry.copyStatement)
+      else {
+        reasons.append("\(table.displayName) is of a form that can't be made alone (it inherits, or is of a type): restore it with --as")
+        continue
+      }
+      let isAlone = tables.count { QualifiedName(schema: "", name: $0.name) == QualifiedName(schema: "", name: table.name) } == 1
+      let name = QualifiedName(schema: schema, name: isAlone ? table.name : "\(table.schema).\(table.name)")
+      if name.name.utf8.count > 63 { reasons.append("the name \(name.name) is too long: restore it with --as") }
+      let target = "\(Connection.identifier(schema)).\(Connection.identifier(name.name))"
+      plans.append(
+        Plan(table: table, target: name, creation: "CREATE TABLE \(target) \(columns)", copy: "COPY \(target)\(copyColumns) FROM STDIN"))
+    }
+    guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
+    return plans
+  }
+
+  /// Locks the tables, so that they stay as empty as they are found.
+  private func plansForEmpty(_ tables: [Manifest.Table], of source: RestoreSource, _ connection: Connection) throws -> [Plan] {
+    var reasons: [String] = []
+    var plans: [Plan] = []
+    let data = Dictionary(source.directory.entries.filter { $0.kind == "TABLE DATA" }.map { ($0.file, $0) }, uniquingKeysWith: { first, _ in first })
+    for table in tables {
+      switch try connection.lockEmptyTable(schema: table.schema, name: table.name) {
+      case .missing: reasons.append("there is no table \(table.displayName)")
+      case .filled: reasons.append("\(table.displayName) has rows: they are never added to")
+      case .empty: break
+      }
+      // Partitions may be filled through their root: the archive's own statement tells.
+      guard let copy = data[table.file]?.copyStatement, copy.hasPrefix("COPY ") else { continue }
+      plans.append(Plan(table: table, target: QualifiedName(schema: table.schema, name: table.name), creation: nil, copy: copy))
+    }
+    guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
+    return plans
+  }
+
+  private func restore(_ plan: Plan, from source: RestoreSource, _ connection: Connection) throws {
+    guard let file = source.files[plan.table.file] else { return }
+    progress.show(item: plan.table.displayName)
+    if let creation = plan.creation { try connection.execute(creation) }
+    var held: [UInt8] = []
+    let end = StreamedFile.tableEnd
+    try connection.copyIn(plan.copy, encoding: source.manifest.properties.encoding) { send in
+      try source.reader.read(file) { piece in
+        try Interruption.check()
+        // The lines that end the rows are for psql.
+        held.append(piece)
+        if held.count > end.count {
+          try send(held.span.extracting(first: held.count - end.count))
+          held.removeFirst(held.count - end.count)
+        }
+        progress.advance(by: piece.count)
+      }
+    }
+    guard held == end else { throw FirnError.unsoundArchive(reason: "\(plan.table.displayName) is cut off") }
+    let rows = try connection.rowCount(schema: plan.target.schema, table: plan.target.name)
+    if rows != plan.table.rows && plan.table.loadedThrough == nil {
+      throw FirnError.restoredCopyDiffers(differences: ["\(plan.table.displayName): \(rows ?? 0) rows instead of \(plan.table.rows)"])
+    }
+  }
+}
+
+extension Manifest.Sequence {
+  /// Whether it is to be set with these tables: all of a database's are, a single table's by the name that `serial` gives.
+  fileprivate func belongs(to tables: [Manifest.Table], _ patterns: [TablePattern]) -> Bool {
+    patterns.isEmpty || tables.contains { schema.isSame(as: $0.schema) && name.hasPrefix($0.name + "_") && name.hasSuffix("_seq") }
+  }
+}
+
+extension Connection {
+  fileprivate func setSequences(_ sequences: [Manifest.Sequence]) throws {
+    for sequence in sequences {
+      guard let value = sequence.lastValue else { continue }
+      try setSequence(schema: sequence.schema, name: sequence.name, to: value)
+    }
+  }
+}
+
+/// Takes the statements of an archive apart.
+package enum TableStatement {
+  /// The columns of a `CREATE TABLE`, in their parentheses; nil for a table that has others besides.
+  package static func columns(of definition: String) -> String? {
+    guard let statement = GlobalsScript(definition).statements.first else { return nil }
+    var rest = statement[...].unicodeScalars
+    for prefix in ["CREATE UNLOGGED TABLE ", "CREATE TABLE "] where rest.starts(with: prefix.unicodeScalars) {
+      rest = rest.dropFirst(prefix.unicodeScalars.count)
+      guard skipName(&rest), rest.starts(with: " (".unicodeScalars) else { return nil }
+      rest = rest.dropFirst(1)
+      var depth = 0
+      var quote: Unicode.Scalar?
+      var columns = String.UnicodeScalarView()
+      while let scalar = rest.popFirst() {
+        columns.append(scalar)
+        if let open = quote {
+          if scalar == open { quote = nil }
+          continue
+        }
+        switch scalar {
+        case "'", "\"": quote = scalar
+        case "(": depth += 1
+        case ")": depth -= 1
+        default: break
+        }
+        if depth == 0 { return rest.starts(with: "\nINHERITS".unicodeScalars) ? nil : String(columns) }
+      }
+      return nil
+    }
+    return nil
+  }
+
+  /// What stands between name and `FROM` in a `COPY`.
+  package static func copyColumns(of statement: String) -> String? {
+    var rest = statement[...].unicodeScalars
+    guard rest.starts(with: "COPY ".unicodeScalars) else { return nil }
+    rest = rest.dropFirst(5)
+    guard skipName(&rest) else { return nil }
+    let text = String(rest)
+    guard let end = text.range(of: " FROM stdin;", options: .backwards) else { return nil }
+    return String(text[..<end.lowerBound])
+  }
+
+  /// Steps over `schema.name`, with quotes or without.
+  private static func skipName(_ rest: inout Substring.UnicodeScalarView) -> Bool {
+    var isQuoted = false
+    var length = 0
+    while let scalar = rest.first {
+      if scalar == "\"" { isQuoted.toggle() }
+      if !isQuoted && (scalar == " " || scalar == "(") { break }
+      rest.removeFirst()
+      length += 1
+    }
+    return length > 0 && !isQuoted
+  }
+}

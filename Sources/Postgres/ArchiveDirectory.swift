@@ -1,0 +1,155 @@
+internal import Platform
+
+/// What `toc.dat` of a directory archive says of each of its objects: more than `pg_restore --list` prints, and to be changed
+/// (pg_backup_archiver.c, ReadHead and ReadToc; formats 1.14 to 1.16, of pg_dump 12 to 18).
+package struct ArchiveDirectory: Sendable {
+  package struct Entry: Sendable {
+    package let dumpID: Int
+    package let oid: UInt32
+    /// The object's name; of a comment or privilege the kind and name of its object.
+    package let tag: String
+    /// Such as `TABLE DATA` or `FK CONSTRAINT`.
+    package let kind: String
+    package let definition: String
+    package let copyStatement: String
+    package let schema: String
+    package let tablespace: String
+    package let owner: String
+    package let dependencies: [Int]
+    fileprivate let copyRange: Range<Int>
+    fileprivate let tablespaceRange: Range<Int>
+    fileprivate let ownerRange: Range<Int>
+
+    /// The file of its rows.
+    package var file: String { "\(dumpID).dat" }
+    package var name: String { schema.isEmpty ? tag : "\(schema).\(tag)" }
+
+    /// The `COPY` statement for rows that need no vacuuming afterwards. It works only in a transaction that has made or emptied the
+    /// table, as a parallel pg_restore's does; not through the root of partitions.
+    package var freezingCopyStatement: String {
+      let end = " FROM stdin;\n"
+      guard copyStatement.hasPrefix("COPY "), copyStatement.hasSuffix(end), !definition.hasPrefix("-- load via partition root") else {
+        return copyStatement
+      }
+      return copyStatement.dropLast(end.count) + " FROM stdin WITH (FREEZE);\n"
+    }
+  }
+
+  package let entries: [Entry]
+  private let bytes: [UInt8]
+  private let integerSize: Int
+
+  /// Why a table of contents can't be read.
+  package struct Unreadable: Error {
+    package let reason: String
+  }
+
+  /// - Throws: `Unreadable`.
+  package init(parsing bytes: [UInt8]) throws {
+    self.bytes = bytes
+    var reader = Reader(bytes: bytes)
+    guard try reader.take(5).elementsEqual("PGDMP".utf8) else { throw Unreadable(reason: "it is no archive") }
+    let version = (try reader.byte(), try reader.byte())
+    _ = try reader.byte()
+    guard version.0 == 1, (14...16).contains(version.1) else { throw Unreadable(reason: "its format is \(version.0).\(version.1)") }
+    reader.integerSize = Int(try reader.byte())
+    guard (1...8).contains(reader.integerSize) else { throw Unreadable(reason: "its integers make no sense") }
+    integerSize = reader.integerSize
+    _ = try reader.byte()
+    _ = try reader.byte()
+    if version.1 >= 15 { _ = try reader.byte() } else { _ = try reader.integer() }
+    for _ in 0..<7 { _ = try reader.integer() }
+    for _ in 0..<3 { _ = try reader.string() }
+    let count = try reader.integer()
+    guard count >= 0, count <= bytes.count else { throw Unreadable(reason: "its length makes no sense") }
+    var entries: [Entry] = []
+    for _ in 0..<count {
+      let id = try reader.integer()
+      _ = try reader.integer()
+      _ = try reader.string()
+      let oid = UInt32(try reader.text()) ?? 0
+      let tag = try reader.text()
+      let kind = try reader.text()
+      _ = try reader.integer()
+      let definition = try reader.text()
+      _ = try reader.string()
+      let copyStart = reader.place
+      let copy = try reader.text()
+      let copyRange = copyStart..<reader.place
+      let schema = try reader.text()
+      let tablespaceStart = reader.place
+      let tablespace = try reader.text()
+      let tablespaceRange = tablespaceStart..<reader.place
+      _ = try reader.string()
+      if version.1 >= 16 { _ = try reader.integer() }
+      let ownerStart = reader.place
+      let owner = try reader.text()
+      let ownerRange = ownerStart..<reader.place
+      _ = try reader.string()
+      var dependencies: [Int] = []
+      while let dependency = try reader.string() { dependencies.append(Int(String(decoding: dependency, as: UTF8.self)) ?? 0) }
+      // The name of its file.
+      _ = try reader.string()
+      entries.append(
+        Entry(
+          dumpID: id, oid: oid, tag: tag, kind: kind, definition: definition, copyStatement: copy, schema: schema, tablespace: tablespace,
+          owner: owner, dependencies: dependencies, copyRange: copyRange, tablespaceRange: tablespaceRange, ownerRange: ownerRange))
+    }
+    guard reader.place == bytes.count else { throw Unreadable(reason: "something follows its end") }
+    self.entries = entries
+  }
+
+  /// The same table of contents with other tablespaces, owners and `COPY` statements. An empty owner leaves an object with whoever
+  /// makes it.
+  package func bytes(tablespace: (String) -> String, owner: (Entry) -> String, copyStatement: (Entry) -> String) -> [UInt8] {
+    var result: [UInt8] = []
+    result.reserveCapacity(bytes.count)
+    var done = 0
+    for entry in entries {
+      for (range, before, after) in [
+        (entry.copyRange, entry.copyStatement, copyStatement(entry)), (entry.tablespaceRange, entry.tablespace, tablespace(entry.tablespace)),
+        (entry.ownerRange, entry.owner, owner(entry)),
+      ] where !before.isSame(as: after) {
+        result += bytes[done..<range.lowerBound]
+        let text = Array(after.utf8)
+        result.append(0)
+        for place in 0..<integerSize { result.append(UInt8(truncatingIfNeeded: text.count >> (8 * place))) }
+        result += text
+        done = range.upperBound
+      }
+    }
+    return result + bytes[done...]
+  }
+
+  private struct Reader {
+    let bytes: [UInt8]
+    var place = 0
+    var integerSize = 4
+
+    init(bytes: [UInt8]) { self.bytes = bytes }
+
+    mutating func take(_ count: Int) throws -> ArraySlice<UInt8> {
+      guard count >= 0, count <= bytes.count - place else { throw Unreadable(reason: "it is cut off") }
+      defer { place += count }
+      return bytes[place..<(place + count)]
+    }
+
+    mutating func byte() throws -> UInt8 { try take(1).first! }
+
+    /// A sign, then the bytes from the least significant on.
+    mutating func integer() throws -> Int {
+      let isNegative = try byte() != 0
+      var value = 0
+      for (place, byte) in try take(integerSize).enumerated() where place < 4 { value |= Int(byte) << (8 * place) }
+      return isNegative ? -value : value
+    }
+
+    /// Nil for what is none, which an empty text isn't.
+    mutating func string() throws -> ArraySlice<UInt8>? {
+      let length = try integer()
+      return length < 0 ? nil : try take(length)
+    }
+
+    mutating func text() throws -> String { try string().map { String(decoding: $0, as: UTF8.self) } ?? "" }
+  }
+}

@@ -1,0 +1,45 @@
+import ArgumentParser
+import CommandSupport
+import FirnCore
+
+/// Options that choose a part of a snapshot, or hand it to others.
+struct PartOptions: ParsableArguments {
+  @Option(
+    name: .customLong("table"),
+    help: ArgumentHelp(
+      "Only this table's rows, SCHEMA.TABLE with * and ?: into a new database with --as, else into a new schema of the live one. May be repeated.",
+      valueName: "name"))
+  var tables: [String] = []
+  @Option(help: ArgumentHelp("Write an archive in pg_dump's directory format instead.", valueName: "folder")) var export: String?
+  @Flag(help: "Tables and all else, without rows.") var schemaOnly = false
+  @Flag(help: "Rows only, into tables that are there and empty: of the database named with --as, else of the live one.") var dataOnly = false
+  @Flag(help: "Leave damaged tables out and restore the rest.") var onlyIntact = false
+  @Option(help: ArgumentHelp("Give everything to this role.", valueName: "role")) var owner: String?
+  @Flag(help: "Leave everything to the role that restores.") var noOwner = false
+  @Flag(help: "Grant nothing to anybody.") var noPrivileges = false
+  @Option(
+    name: .customLong("tablespace"), help: ArgumentHelp("Put into tablespace NEW what was in OLD. May be repeated.", valueName: "old=new"))
+  var tablespaces: [String] = []
+
+  func validate() throws {
+    if owner != nil && noOwner { throw ValidationError("--owner and --no-owner exclude each other") }
+    if dataOnly && (schemaOnly || export != nil) { throw ValidationError("--data-only, --schema-only and --export exclude each other") }
+    if schemaOnly && !tables.isEmpty { throw ValidationError("--schema-only and --table exclude each other") }
+  }
+
+  func scope() throws -> RestoreScope {
+    var scope = RestoreScope()
+    if noOwner { scope.owner = .restoring }
+    if let owner { scope.owner = .role(owner) }
+    scope.restoresPrivileges = !noPrivileges
+    scope.content = schemaOnly ? .schemaOnly : .everything
+    scope.onlyIntact = onlyIntact
+    scope.tables = try tables.map { try TablePattern($0) }
+    for mapping in tablespaces {
+      let parts = mapping.split(separator: "=", maxSplits: 1).map(String.init)
+      guard parts.count == 2 else { throw UsageError("--tablespace takes OLD=NEW, not \(mapping)") }
+      scope.tablespaces[parts[0]] = parts[1]
+    }
+    return scope
+  }
+}
