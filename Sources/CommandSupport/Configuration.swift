@@ -23,12 +23,15 @@ package struct Configuration: Sendable, Equatable {
   package var toolFolders: [String] = []
   package var excludedTableData: [String] = []
   package var maintenance = Maintenance()
+  package var assertions: [DrillRequest.Assertion] = []
 
   package init() {}
 
   private static let keys = [
     "store", "database-url", "source", "jobs", "spool", "spool-cap", "lock-wait", "pg-bin", "exclude-table-data", "maintenance",
+    "assertions",
   ]
+  private static let assertionKeys = ["name", "sql", "expect"]
   private static let maintenanceKeys = ["stop", "start", "health", "health-retries", "health-pause"]
 
   /// The named file, else the first there is of `./firn.yaml`, `~/.config/firn/firn.yaml`, `/etc/firn/firn.yaml`, else nothing.
@@ -76,6 +79,7 @@ package struct Configuration: Sendable, Equatable {
       case "pg-bin": toolFolders = try reader.list()
       case "exclude-table-data": excludedTableData = try reader.list()
       case "maintenance": maintenance = try Self.maintenance(value, name)
+      case "assertions": assertions = try Self.assertions(value, name)
       default: throw Self.unknown(keyNode, name, Self.keys)
       }
     }
@@ -99,6 +103,28 @@ package struct Configuration: Sendable, Equatable {
       }
     }
     return maintenance
+  }
+
+  private static func assertions(_ node: Node, _ name: String) throws -> [DrillRequest.Assertion] {
+    guard case .sequence(let sequence) = node else {
+      throw ConfigurationError(message: "\(name): assertions is not a list", hint: "each has \(assertionKeys.joined(separator: ", "))")
+    }
+    return try sequence.map { item in
+      guard case .mapping(let mapping) = item else {
+        throw ConfigurationError(
+          message: "\(name): an assertion is not a list of keys and values", hint: "its keys are \(assertionKeys.joined(separator: ", "))")
+      }
+      var values: [String: String] = [:]
+      for (keyNode, value) in mapping {
+        let reader = ValueReader(key: keyNode.string ?? "", node: value, name: name)
+        guard assertionKeys.contains(reader.key) else { throw unknown(keyNode, name, assertionKeys) }
+        values[reader.key] = try reader.text()
+      }
+      guard let sql = values["sql"], let expected = values["expect"] else {
+        throw ConfigurationError(message: "\(name): an assertion lacks \(values["sql"] == nil ? "sql" : "expect")", hint: nil)
+      }
+      return DrillRequest.Assertion(name: values["name"] ?? sql, sql: sql, expected: expected)
+    }
   }
 
   /// A URL is asked for by curl, anything else is a command.

@@ -56,16 +56,21 @@ package struct FailureReport: Sendable {
     case let destroyed as DatabaseDestroyed:
       let cause = FailureReport(destroyed.cause)
       let database = destroyed.database
+      let next =
+        destroyed.built.map {
+          "ALTER DATABASE \(Connection.identifier($0)) RENAME TO \(Connection.identifier(database)), once nothing else has that name"
+        } ?? "mend that and run this again"
       self.init(
         cause.status,
-        "\(cause.message)\n  \(database) was dropped before this, and no new one stands in its place" + Self.lines(destroyed.startFailures),
-        hint: "mend that and run this again"
-          + (destroyed.safetySnapshot.map { "; the database as it was: firn-restore \(database) \($0)" } ?? "; no snapshot was made of it"))
+        "\(cause.message)\n  \(database) was dropped before this, and the new one does not stand in its place"
+          + (destroyed.built.map { "; it is whole, under the name \($0)" } ?? "")
+          + (destroyed.applicationIsStopped ? "\n  the application stays stopped until the database is restored" : ""),
+        hint: next + (destroyed.safetySnapshot.map { "; the database as it was: firn-restore \(database) \($0)" } ?? "; no snapshot was made of it"))
     case let damaged as SnapshotDamaged:
       let cause = FailureReport(damaged.cause)
       self.init(
-        cause.status, cause.message + (damaged.tables.isEmpty ? "" : ": it holds rows of \(Self.some(damaged.tables))"),
-        hint: "use another snapshot (firn-verify --read tells which are intact), or --only-intact for all but these tables")
+        .verificationFailed, cause.message + (damaged.tables.isEmpty ? "" : ": it holds rows of \(Self.some(damaged.tables))"),
+        hint: "use another snapshot (firn-verify --read tells which are intact), or, into a whole database, --only-intact for all but these tables")
     case let stopped as ApplicationNotStarted:
       let cause = FailureReport(stopped.cause)
       self.init(

@@ -7,13 +7,13 @@ package import SystemPackage
 package final class WorkFolder: Sendable {
   package let path: FilePath
 
-  private static let prefix = "firn-run-"
+  package static let usualPrefix = "firn-run-"
 
   /// Makes the folder, and removes those of dead runs of this user beside it.
-  package init(in root: FilePath) throws {
+  package init(in root: FilePath, prefix: String = WorkFolder.usualPrefix) throws {
     try Folder.make(root)
-    Self.removeLeftovers(in: root)
-    let name = "\(Self.prefix)\(Host.processID)-\(Host.startTime(of: Host.processID) ?? 0)-\(Host.bootID.prefix(8))-\(UInt16.random(in: 0 ... .max))"
+    Self.removeLeftovers(in: root, prefix)
+    let name = "\(prefix)\(Host.processID)-\(Host.startTime(of: Host.processID) ?? 0)-\(Host.bootID.prefix(8))-\(UInt16.random(in: 0 ... .max))"
     path = root.appending(name)
     try Folder.make(path)
   }
@@ -28,7 +28,7 @@ package final class WorkFolder: Sendable {
     return "/var/tmp"
   }
 
-  private static func removeLeftovers(in root: FilePath) {
+  private static func removeLeftovers(in root: FilePath, _ prefix: String) {
     for name in (try? Folder.names(in: root)) ?? [] where name.hasPrefix(prefix) {
       let parts = name.dropFirst(prefix.count).split(separator: "-")
       guard parts.count == 4, let process = Int32(parts[0]), let start = UInt64(parts[1]),

@@ -135,6 +135,11 @@ package enum Folder {
     if unsafe path.withPlatformString({ unsafe chown($0, user, group) }) != 0 { throw SystemError("change the owner of", path.string) }
   }
 
+  /// Lets other users through a folder to names in it that they know, and see nothing.
+  package static func permitPassing(through path: FilePath) throws(SystemError) {
+    if unsafe path.withPlatformString({ unsafe chmod($0, 0o711) }) != 0 { throw SystemError("change the mode of", path.string) }
+  }
+
   /// Reads a file of at most `limit` bytes whole.
   package static func contents(of path: FilePath, limit: Int = 1 << 26) throws(SystemError) -> [UInt8] {
     let file = try File(path, .read)

@@ -181,7 +181,8 @@ internal import Platform
         }
       }
     }
-    if let interruption { throw interruption }
+    // What was done in spite of it is done; the next statement will not be.
+    if let interruption, failure != nil { throw interruption }
     if let failure { throw failure }
     return rows
   }
@@ -191,6 +192,7 @@ internal import Platform
   ///   - encoding: of what is sent.
   ///   - produce: hands its bytes over.
   package func copyIn(_ sql: String, encoding: String, _ produce: ((Span<UInt8>) throws -> Void) throws -> Void) throws {
+    for setting in ValueText.settings { try execute("SET \(setting.0) = \(Self.literal(setting.1))") }
     try execute("SET client_encoding = \(Self.literal(encoding))")
     defer { try? execute("SET client_encoding = 'UTF8'") }
     guard let result = unsafe PQexec(handle, sql) else { throw lost() }

@@ -12,6 +12,9 @@ package struct ConnectionSettings: Sendable {
   /// Nothing given: libpq's own variables, service file and defaults decide.
   package init() {}
 
+  /// Of libpq's own parameters.
+  init(parameters: [String: String]) { self.parameters = parameters }
+
   /// From a URL as Rails takes it, or a libpq connection string.
   /// - Throws: `PostgresError.invalidURL`, without any part of the URL that could be a password.
   package init(_ text: String) throws {

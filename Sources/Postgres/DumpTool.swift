@@ -41,7 +41,11 @@ package final class ToolMessages: Sendable {
 /// Settings of dumping and restoring sessions on which the text of values depends: the same everywhere, whatever servers,
 /// databases and roles have set.
 enum ValueText {
-  static let options = "-c timezone=UTC -c bytea_output=hex -c lc_monetary=C -c intervalstyle=postgres -c array_nulls=on"
+  static let settings = [
+    ("timezone", "UTC"), ("bytea_output", "hex"), ("lc_monetary", "C"), ("intervalstyle", "postgres"), ("array_nulls", "on"),
+    ("xmloption", "content"),
+  ]
+  static let options = settings.map { "-c \($0.0)=\($0.1)" }.joined(separator: " ")
 }
 
 /// A run of `pg_dump`.

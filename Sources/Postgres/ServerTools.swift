@@ -75,6 +75,19 @@ package struct ToolAccess: Sendable {
     return parameters.sorted { $0.key < $1.key }.map { "\($0.key)=\(ConnectionSettings.quoted($0.value))" }.joined(separator: " ")
   }
 
+  /// The environment for a tool that takes no connection string.
+  package func environment(database: String) -> [String: String] {
+    let names = [
+      "host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT", "sslcert": "PGSSLCERT",
+      "sslkey": "PGSSLKEY", "gssencmode": "PGGSSENCMODE", "channel_binding": "PGCHANNELBINDING", "options": "PGOPTIONS",
+    ]
+    var environment = Self.environment
+    for (keyword, variable) in names { environment[variable] = parameters[keyword] ?? environment[variable] }
+    environment["PGPASSFILE"] = passFile.string
+    environment["PGDATABASE"] = database
+    return environment
+  }
+
   /// The environment for a tool: messages in English, nothing of ours that could lead it elsewhere.
   package static var environment: [String: String] {
     var environment = ["LC_ALL": "C", "PATH": "/usr/bin:/bin"]

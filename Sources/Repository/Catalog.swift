@@ -114,6 +114,10 @@ package struct CheckRecord: Codable, Sendable {
   package let seconds: Double
   package let host: String
   package let firn: String
+  /// How long a drill took to restore it: the measured time of recovery.
+  package var restoreSeconds: Double?
+  /// The version of pg_restore.
+  package var tool: String?
 
   package init(level: Level, ok: Bool, damagedObjects: [String]?, checkedAt: Date, seconds: Double, host: String, firn: String) {
     self.level = level

@@ -3,9 +3,9 @@ internal import Platform
 package import SystemPackage
 
 /// Who servers run as: PostgreSQL and PgBouncer refuse to be root.
-enum Account {
+package enum Account {
   /// The user for them where this is root, else nil: then they run as we do.
-  static var unprivileged: (user: UInt32, group: UInt32)? { Host.isRoot ? Host.user(named: "postgres") : nil }
+  package static var unprivileged: (user: UInt32, group: UInt32)? { Host.isRoot ? Host.user(named: "postgres") : nil }
 
   /// For `setpriv`: another user where we are root, and an orderly end when the thread that started it is gone.
   static var setprivArguments: [String] {

@@ -43,6 +43,14 @@ struct FirnRestore: FirnCommand {
     if modes > 1 { throw ValidationError("--as, --in-place, --export, --undo, --forget-old and --recover exclude each other") }
     if (undo || forgetOld || recover) && snapshot != nil { throw ValidationError("--undo, --forget-old and --recover take no snapshot") }
     if inPlace && (!parts.tables.isEmpty || parts.dataOnly) { throw ValidationError("--table and --data-only replace no database") }
+    if parts.dataOnly || !parts.tables.isEmpty && newName == nil && parts.export == nil {
+      let chosen = [
+        ("--prove", prove), ("--owner", parts.owner != nil), ("--no-owner", parts.noOwner), ("--no-privileges", parts.noPrivileges),
+        ("--tablespace", !parts.tablespaces.isEmpty), ("--set", !settings.isEmpty), ("--only-intact", parts.onlyIntact),
+        ("--confirm", confirm != nil),
+      ].filter(\.1).map(\.0)
+      if let first = chosen.first { throw ValidationError("\(first) means nothing where rows go into a database that exists") }
+    }
     if schemaOnlyReplaces { throw ValidationError("--schema-only replaces no database: name a new one with --as") }
   }
 
@@ -74,9 +82,15 @@ struct FirnRestore: FirnCommand {
       context.tell("restoring \(place.database) of \(place.id) into a new database, \(request.target.name)")
     }
     let decided = request
+    var told: Set<String> = []
     let result = try context.withProgress { progress in
-      try RestoreOperation(repository: repository, request: decided, progress: progress).run()
+      try RestoreOperation(repository: repository, request: decided, progress: progress).run { plan in
+        if !decided.target.isExisting { for note in plan.notes { context.tell("note: \(note)") } }
+        told.formUnion(plan.notes)
+      }
     }
+    for line in try context.withProgress({ StoppedApplication.startAgain($0, having: result.database) }) { context.warn(line) }
+    for note in result.notes where !told.contains(note) { context.tell("note: \(note)") }
     try report(result, place, context)
     return result.warnings.isEmpty ? .done : .doneWithWarnings
   }
@@ -86,6 +100,7 @@ struct FirnRestore: FirnCommand {
     let found = try RestoreOperation.tidyUp(settings)
     if common.json { try context.output(json: ["found": found]) }
     for line in found { context.tell(line) }
+    if StoppedApplication.isAnyWaiting { return .doneWithWarnings }
     if found.isEmpty && !isDone { context.tell("nothing is left of any restore") }
     return .done
   }
@@ -130,7 +145,6 @@ struct FirnRestore: FirnCommand {
 
   private func report(_ result: RestoreResult, _ place: SnapshotPlace, _ context: CommandContext) throws {
     if common.json { return try context.output(json: RestoreReport(result)) }
-    for note in result.notes { context.tell("note: \(note)") }
     for warning in result.warnings { context.warn(warning) }
     context.output(result.database)
     context.tell(

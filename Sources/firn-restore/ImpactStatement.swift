@@ -49,6 +49,10 @@ struct ImpactStatement {
       isInPlace
         ? "  kept        NOTHING: the database of now is dropped before the new one is built, and there is no --undo"
         : "  kept        the database of now stays as \(impact.keptAs), whole; --undo brings it back")
+    if isInPlace {
+      lines.append(
+        "  lost        what is written after that snapshot begins\(request.maintenance.stop.isEmpty ? ": stop the application first" : "")")
+    }
     lines.append(
       "  before      "
         + (request.safetySnapshot == nil ? "no snapshot of it is taken (--no-safety-snapshot)" : "a snapshot of it is taken, of kind pre-restore"))
@@ -84,7 +88,8 @@ struct ImpactStatement {
   private func proof(_ now: Date) -> String {
     guard let last = lastCheck else { return "never verified; its rows are counted before the names change" }
     let age = Quantity.age(of: last.checkedAt, now: now)
-    return last.ok ? "found intact \(age) (\(last.level.rawValue))" : "FOUND DAMAGED \(age) (\(last.level.rawValue))"
+    let drill = last.restoreSeconds.map { ", restored in \(Quantity.span($0))" } ?? ""
+    return last.ok ? "found intact \(age) (\(last.level.rawValue))\(drill)" : "FOUND DAMAGED \(age) (\(last.level.rawValue))"
   }
 
   private func text(_ rows: Int64?) -> String { rows.map(Quantity.count) ?? "no such table" }

@@ -51,15 +51,16 @@ struct PartialRestores {
       try context.output(
         json: Report(
           id: place.id.description, database: place.database, restoredAs: target.string, seconds: seconds, tables: outcome.tables, rows: nil,
-          objectsRead: outcome.objectsRead, objectsOfSnapshot: outcome.objectsOfSnapshot))
-      return .done
+          objectsRead: outcome.objectsRead, objectsOfSnapshot: outcome.objectsOfSnapshot, warnings: outcome.leftOut))
+      return outcome.leftOut.isEmpty ? .done : .doneWithWarnings
     }
+    for line in outcome.leftOut { context.warn("left out: \(line)") }
     context.output(target.string)
     context.tell(
       "wrote \(place.id) as an archive: \(outcome.files) files, \(Quantity.size(outcome.bytes)), every byte checked, in \(Quantity.span(seconds))")
     let list = outcome.list.map { " --use-list='\($0)'" } ?? ""
     context.tell("restore it with: pg_restore --exit-on-error --jobs=2\(list) -d DATABASE '\(target)'")
-    return .done
+    return outcome.leftOut.isEmpty ? .done : .doneWithWarnings
   }
 
   private struct Report: Encodable {
@@ -73,5 +74,6 @@ struct PartialRestores {
     let rows: Int64?
     let objectsRead: Int
     let objectsOfSnapshot: Int
+    var warnings: [String] = []
   }
 }

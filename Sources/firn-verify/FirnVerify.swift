@@ -13,22 +13,34 @@ import Repository
 struct FirnVerify: FirnCommand {
   static let configuration = CommandSupport.configuration(
     "firn-verify", abstract: "Prove that snapshots are what they were.",
-    discussion: "--quick looks whether every object is there with its right size; --read reads every byte back.")
+    discussion: """
+      --quick looks whether every object is there with its right size; --read reads every byte back; --drill restores each snapshot into \
+      a server made for it, compares everything with what was dumped, and takes it away again.
+      """)
 
   @Argument(help: "The database, or SOURCE/DATABASE; else all of the store.") var database: String?
   @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND, before:TIME, or all.") var snapshot: String?
   @Flag(help: "Every object there, of the right size.") var quick = false
   @Flag(help: "Every byte hashed, every frame decoded, every table compared. The default.") var read = false
+  @Flag(help: "Restored, compared in all that was dumped, and dropped again.") var drill = false
+  @Option(help: ArgumentHelp("Drill on this server, under a passing name, instead of one that is made for it.", valueName: "url")) var server: String?
+  @Option(name: .customLong("pg-bin"), help: ArgumentHelp("Look here for PostgreSQL's programs first. May be repeated.", valueName: "folder"))
+  var toolFolders: [String] = []
+  @Option(help: ArgumentHelp("Drill in this folder. Else $TMPDIR or /var/tmp.", valueName: "folder")) var spool: String?
+  @Option(help: ArgumentHelp("Tables worked on at once in a drill.", valueName: "n")) var jobs: Int?
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
-    if quick && read { throw ValidationError("--quick and --read exclude each other") }
+    if [quick, read, drill].count(where: { $0 }) > 1 { throw ValidationError("--quick, --read and --drill exclude each other") }
+    if server != nil && !drill { throw ValidationError("--server belongs to --drill") }
+    if let jobs, !(1...64).contains(jobs) { throw ValidationError("--jobs takes a number from 1 to 64") }
   }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let repository = try context.repository()
     let places = try chosen(in: repository)
     guard !places.isEmpty else { throw RepositoryError.noSuchDatabase(name: database ?? "any database", known: []) }
+    if drill { return try Drills(command: self, context: context).run(on: places, in: repository) }
     let level: CheckRecord.Level = quick ? .quick : .read
     let outcome = try context.withProgress { progress in
       try VerifyOperation(repository: repository, level: level, progress: progress).run(on: places)

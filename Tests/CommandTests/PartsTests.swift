@@ -97,7 +97,7 @@ import Testing
     #expect(taken.status == 6, "\(taken)")
 
     let part = place.folder.path("part")
-    #expect(try place.restore(place.database, "latest", "--export", part.string, "--table", "app.people").status == 0)
+    #expect(try place.restore(place.database, "latest", "--export", part.string, "--table", "app.people").status == 3)
     let other = try place.server.makeDatabase()
     let some = try place.server.tool(
       "pg_restore", ["--exit-on-error", "--use-list", part.appending("use.list").string, "-d", other, part.string], in: other)
@@ -199,5 +199,48 @@ import Testing
         == "5000|1|1")
     #expect(try server.sql("SELECT relacl::text ~ '\(other)' FROM pg_class WHERE relname = 'letters'", in: copy) == "t")
     try server.sql("DROP PUBLICATION everything; DROP EVENT TRIGGER noting", in: place.database)
+  }
+
+  @Test func `never adds to rows, never leaves keys that point to nothing, and sets no sequence back`() throws {
+    let place = try workplace(nil, "CREATE TABLE app.letters_old (id serial); INSERT INTO app.letters_old DEFAULT VALUES")
+    let id = try place.takeSnapshot()
+    try place.sql("TRUNCATE app.people, app.letters; SELECT setval('app.letters_old_id_seq', 900), setval('app.letters_id_seq', 7000)")
+    let dangling = try place.restore(place.database, id, "--data-only", "--table", "app.letters")
+    #expect(dangling.status == 6 && dangling.errors.contains("5000 rows of app.letters would point to rows of app.people"), "\(dangling)")
+    #expect(try place.sql("SELECT count(*) FROM app.letters") == "0")
+    let nothing = try place.restore(place.database, id, "--data-only", "--table", "app.letters", "--table", "app.leters")
+    #expect(nothing.status == 6 && nothing.errors.contains("app.leters"), "\(nothing)")
+    #expect(try place.restore(place.database, id, "--table", "app.letters", "--prove").status == 64)
+    let both = try place.restore(place.database, id, "--data-only", "--table", "app.letters", "--table", "app.people")
+    #expect(both.status == 0, "\(both)")
+    #expect(try place.sql("SELECT (SELECT last_value FROM app.letters_old_id_seq), (SELECT last_value FROM app.letters_id_seq)") == "900|7000")
+    #expect(try place.sql("SELECT count(*) FROM app.letters") == "5000")
+  }
+
+  @Test func `may lack tables' rows from the start, and be proven all the same`() throws {
+    let place = try workplace()
+    #expect(try place.snapshot("--exclude-table-data", "app.people").status == 3)
+    let result = try place.restore(place.database, "latest", "--as", "\(place.database)_copy", "--prove")
+    #expect(result.status == 3 && result.errors.contains("foreign key app.letters letters_person_fkey"), "\(result)")
+  }
+
+  @Test func `may hold rows of an extension's own tables`() throws {
+    let folder = try TemporaryFolder()
+    let extensions = folder.path("extension")
+    try Folder.make(extensions)
+    try folder.write("default_version = '1.0'\nrelocatable = false\nschema = public\n", to: "extension/ours.control")
+    try folder.write(
+      "CREATE TABLE settings (name text, value text); SELECT pg_catalog.pg_extension_config_dump('settings', '');", to: "extension/ours--1.0.sql")
+    if let user = Account.unprivileged {
+      let all = [folder.path, extensions] + ["ours.control", "ours--1.0.sql"].map { extensions.appending($0) }
+      for path in all { try Folder.changeOwner(of: path, user: user.user, group: user.group) }
+    }
+    let server = try TestServer(binaries: try TestServer.binaries(at: 2), settings: ["extension_control_path=$system:\(folder.path.string)"])
+    let place = try workplace(server, "CREATE EXTENSION ours; INSERT INTO settings VALUES ('mine', 'kept')")
+    _ = try place.takeSnapshot()
+    let copy = "\(place.database)_copy"
+    let result = try place.restore(place.database, "latest", "--as", copy, "--prove")
+    #expect(result.status == 0, "\(result)")
+    #expect(try server.sql("SELECT value FROM settings", in: copy) == "kept")
   }
 }

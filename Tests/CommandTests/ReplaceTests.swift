@@ -349,21 +349,32 @@ import Testing
     #expect(try place.restore(place.database, safety, "--as", "\(place.database)_copy", "--prove").status == 0)
     #expect(try count(place, in: "\(place.database)_copy") == "100")
 
-    // Damaged on the way: the database is gone, and the words for having it back are told.
+    // Damage is found before anything is dropped, also where the last snapshot would share it.
     let objects = try filesByPath(under: place.store).filter { $0.key.hasPrefix("objects/") && $0.value.kind == .file }
     let largest = place.store.appending(try #require(objects.max { $0.value.size < $1.value.size }).key)
     let intact = try Folder.contents(of: largest)
     var bytes = intact
     bytes[bytes.count / 2] ^= 1
-    try place.sql("UPDATE wide SET x = 'other'")
     try Folder.write(bytes, to: largest)
-    let failed = try place.restore(place.database, id, "--in-place", "--confirm", "destroy \(place.database)")
-    #expect(failed.status == 4, "\(failed)")
-    let last = try #require(place.listedSnapshots().last)
-    #expect(failed.errors.contains("firn-restore \(place.database) \(last)"), "\(failed)")
-    #expect(try !place.server.databaseNames().contains(place.database))
-    #expect(try place.restore(place.database, last).status == 0)
-    #expect(try place.sql("SELECT DISTINCT x FROM wide") == "other")
+    let damaged = try place.restore(place.database, id, "--in-place", "--confirm", "destroy \(place.database)")
+    #expect(damaged.status == 4 && damaged.errors.contains("public.wide"), "\(damaged)")
+    #expect(try count(place) == "5000")
     try Folder.write(intact, to: largest)
+
+    // What fails after it tells the way back, and leaves the application stopped: it would find nothing.
+    var stopping = place
+    let log = place.folder.path("log").string
+    try configure(&stopping, "  stop: ['echo stop >> \(log)']\n  start: ['echo start >> \(log)']\n")
+    let failed = try stopping.restore(place.database, id, "--in-place", "--confirm", "destroy \(place.database)", "--set", "work_mem=none")
+    #expect(failed.status == 8, "\(failed)")
+    let last = try #require(place.listedSnapshots().last)
+    #expect(failed.errors.contains("firn-restore \(place.database) \(last)") && failed.errors.contains("stays stopped"), "\(failed)")
+    #expect(try !place.server.databaseNames().contains(place.database))
+    func logged() throws -> String { String(decoding: try Folder.contents(of: FilePath(log)), as: UTF8.self) }
+    #expect(try stopping.restore(place.database, "--recover").status == 3)
+    #expect(try logged() == "stop\n")
+    #expect(try stopping.restore(place.database, last).status == 0)
+    #expect(try logged() == "stop\nstart\n")
+    #expect(try count(place) == "5000")
   }
 }

@@ -50,6 +50,10 @@ import Testing
     #expect(try sequences(server, copy) == sequences(server, name))
     #expect(try largeObjects(server, copy) == largeObjects(server, name))
     #expect(try place.verify(name, "all", "--read").status == 0)
+    for folder in [place.folder.path, place.spool] { try Folder.permitPassing(through: folder) }
+    let drill = try place.verify(name, "latest", "--drill", "--json")
+    #expect(drill.status == 0, "\(drill)")
+    #expect(try drill.json()["schemaEqual"] as? Bool == true)
   }
 
   private func schema(_ server: TestServer, _ database: String) throws -> [Substring] {

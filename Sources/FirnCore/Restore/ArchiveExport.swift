@@ -13,6 +13,8 @@ package struct ArchiveExport {
     package let tables: Int
     /// A list for `pg_restore --use-list`, where not all tables were wanted.
     package let list: FilePath?
+    /// What is not in it, in words.
+    package let leftOut: [String]
     package let objectsRead: Int
     package let objectsOfSnapshot: Int
   }
@@ -38,15 +40,17 @@ package struct ArchiveExport {
     let damaged = scope.onlyIntact ? try source.damagedFiles(progress) : []
     let selection = try RestoreSelection(source, scope: scope, role: .any, damaged: damaged, isForStockTools: true)
     // Whole under its name or not there at all.
-    let passing = folder.removingLastComponent().appending(".\(folder.lastComponent?.string ?? "archive").firn-\(Host.processID)")
+    let parent = folder.removingLastComponent()
+    let work = try WorkFolder(in: parent, prefix: ".\(folder.lastComponent?.string ?? "archive").firn-")
+    defer { work.remove() }
+    let passing = work.path
     do {
-      try Folder.make(passing)
       let outcome = try write(selection, source, to: passing, as: folder)
       try Folder.synchronize(passing)
       try Folder.rename(passing, to: folder)
+      try Folder.synchronize(parent)
       return outcome
     } catch {
-      try? Folder.removeTree(passing)
       if case RepositoryError.damagedObject(let name, _) = error {
         throw SnapshotDamaged(tables: (try? source.names(in: name)) ?? [], cause: error)
       }
@@ -80,6 +84,7 @@ package struct ArchiveExport {
     }
     return Outcome(
       files: selection.files.count, bytes: bytes + Int64(selection.contents.count), tables: selection.manifest.tables.count, list: list,
+      leftOut: selection.leftOut + source.manifest.incompleteReasons.map { "the snapshot is incomplete: \($0)" },
       objectsRead: source.reader.objectsRead, objectsOfSnapshot: source.reader.table.objects.count)
   }
 }

@@ -8,44 +8,84 @@ package struct DatabaseDestroyed: Error {
   package let database: String
   /// The snapshot that was made of it.
   package let safetySnapshot: SnapshotID?
+  /// The new database, whole and counted, where only giving it its name failed.
+  package let built: String?
   package let cause: any Error
-  package let startFailures: [String]
+  /// Whether an application was stopped, and is.
+  package let applicationIsStopped: Bool
 }
 
-/// Drops a database and has another built in its place, for a disk that can't hold both. The application is stopped all the while.
+/// The new database is whole; only its name is not its own.
+struct NotNamed: Error {
+  let built: String
+  let cause: any Error
+}
+
+/// Drops a database and has another built in its place, for a disk that can't hold both. The application is stopped before the last
+/// snapshot is made, and started when there is a database again.
 struct DestructiveRestore {
   let name: String
   let server: Connection
   let maintenance: Maintenance
-  let safety: SnapshotID?
   let progress: WorkProgress
 
+  /// - Parameters:
+  ///   - takeSafetySnapshot: of the database as it is, read back; nil where it was refused.
+  ///   - build: has everything ready, calls its parameter, which drops the old database, and goes on.
   /// - Throws: `DatabaseDestroyed` for whatever fails once the old database is gone.
-  func run(_ build: () throws -> RestoreResult) throws -> RestoreResult {
+  func run(takeSafetySnapshot: () throws -> Manifest?, build: (Manifest?, () throws -> Void) throws -> RestoreResult) throws -> RestoreResult {
     try Interruption.check()
     let mark = try maintenance.stop.isEmpty ? nil : StoppedApplication(database: name, start: maintenance.start)
-    defer { mark?.remove() }
-    let start: ContinuousClock.Instant
-    do {
-      try maintenance.stopAll(progress)
-      progress.begin("dropping \(name)")
-      start = ContinuousClock.now
-      try server.dropDatabase(name)
-    } catch {
-      let failures = maintenance.startAll(progress)
-      throw failures.isEmpty ? error : ApplicationNotStarted(cause: error, startFailures: failures)
-    }
+    var safety: Manifest?
+    var isGone = false
+    let start = ContinuousClock.now
     var result: RestoreResult
     do {
-      result = try build()
+      try maintenance.stopAll(progress)
+      // What is written after this is in no copy.
+      try server.endSessions(in: [name])
+      safety = try takeSafetySnapshot()
+      result = try build(safety) {
+        try Interruption.check()
+        progress.begin("dropping \(name)")
+        // Also for whoever finds the note should this process be killed from here on.
+        mark?.awaitDatabase()
+        do {
+          try server.dropDatabase(name)
+          isGone = true
+        } catch {
+          isGone = try !isThere()
+          throw error
+        }
+      }
     } catch {
-      throw DatabaseDestroyed(database: name, safetySnapshot: safety, cause: error, startFailures: maintenance.startAll(progress))
+      guard isGone else {
+        let failures = maintenance.startAll(progress)
+        mark?.remove()
+        throw failures.isEmpty ? error : ApplicationNotStarted(cause: error, startFailures: failures)
+      }
+      // Started now, it would find nothing, or make a database of its own.
+      mark?.awaitDatabase()
+      let unnamed = error as? NotNamed
+      throw DatabaseDestroyed(
+        database: name, safetySnapshot: safety?.id, built: unnamed?.built, cause: unnamed?.cause ?? error,
+        applicationIsStopped: !maintenance.stop.isEmpty)
     }
     result.downtime = ContinuousClock.now - start
     result.warnings += maintenance.startAll(progress)
+    mark?.remove()
     if let check = maintenance.healthCheck, !maintenance.isHealthy(progress) {
       result.warnings.append("the application is not well: \(check) keeps failing")
     }
     return result
+  }
+
+  /// Whether the database is still one that sessions can begin in.
+  private func isThere() throws -> Bool {
+    let wish = Interruption.signal
+    Interruption.clear()
+    defer { if let wish { Interruption.remember(wish) } }
+    let server = try ServerConnection.open(server.settings, except: name)
+    return try server.databaseEntries().contains { $0.name.isSame(as: name) && $0.isUsable }
   }
 }

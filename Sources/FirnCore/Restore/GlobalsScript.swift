@@ -1,4 +1,7 @@
+internal import Compression
 internal import Foundation
+internal import Repository
+
 /// Finds in a globals file the statements that make given roles.
 package struct GlobalsScript: Sendable {
   /// A role, and what makes it as it was.
@@ -34,6 +37,12 @@ package struct GlobalsScript: Sendable {
       if !current.isEmpty { current.append("\n") }
     }
     self.statements = statements.filter { !$0.isEmpty }
+  }
+
+  /// The globals of a snapshot.
+  init(of manifest: Manifest, in repository: Repository) throws {
+    let stored = try repository.store.read(manifest.place.globals, limit: 1 << 28)
+    self.init(String(decoding: try ZstdDecompressor().decompressAll(stored, limit: 1 << 28), as: UTF8.self))
   }
 
   /// The roles to make, with those they are members of, as far as the file has them. Roles that exist are changed in nothing:

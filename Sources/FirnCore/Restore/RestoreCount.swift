@@ -95,7 +95,7 @@ struct RestoreCount {
   }
 
   /// Nobody has used the sequences of the new database: they stand where the archive sets them.
-  private func sequenceDifferences() throws -> [String] {
+  func sequenceDifferences() throws -> [String] {
     let restored = try Connection(settings, applicationName: "firn-restore").sequenceValues()
     return manifest.sequences.compactMap { sequence in
       let name = "\(sequence.schema).\(sequence.name)"

@@ -60,12 +60,14 @@ package struct RestoreOperation {
     try UnfinishedDatabase.clear(on: ServerConnection.open(settings))
   }
 
-  package func run() throws -> RestoreResult {
+  /// - Parameter told: hears what will be done, once everything was looked at.
+  package func run(told: (RestorePlan) -> Void = { _ in }) throws -> RestoreResult {
     let clock = ContinuousClock.now
     let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-restore of \(request.place.database)")
     defer { lock.release() }
     var prepared = try prepare()
     let (server, source) = (prepared.server, prepared.source)
+    told(RestorePlan(manifest: source.manifest, target: request.target, impact: nil, notes: prepared.findings.notes, warnings: []))
     // A pg_restore of the server's major version, and no older than the pg_dump: the latter is in the preflight.
     let tools = try ServerTools.find("pg_restore", major: server.serverMajor, configured: request.toolFolders)
     let work: WorkFolder
@@ -74,15 +76,16 @@ package struct RestoreOperation {
     }
     defer { work.remove() }
     prepared.findings.notes += try UnfinishedDatabase.clear(on: server)
-    let safety = try takeSafetySnapshot(source.manifest, server)
     do {
       var result: RestoreResult
       if case .inPlace(let name) = request.target {
-        result = try DestructiveRestore(name: name, server: server, maintenance: request.maintenance, safety: safety?.id, progress: progress).run {
-          try build(prepared, tools, work, safety)
-        }
+        try requireIntact(source)
+        let safety = { try self.takeProvenSafetySnapshot(source.manifest, server) }
+        result = try DestructiveRestore(name: name, server: server, maintenance: request.maintenance, progress: progress).run(
+          takeSafetySnapshot: safety
+        ) { safety, drop in try build(prepared, tools, work, safety, beforeFilling: drop) }
       } else {
-        result = try build(prepared, tools, work, safety)
+        result = try build(prepared, tools, work, try takeSafetySnapshot(source.manifest, server))
       }
       result.elapsed = ContinuousClock.now - clock
       result.objectsRead = source.reader.objectsRead
@@ -94,22 +97,24 @@ package struct RestoreOperation {
   }
 
   /// Builds, proves and names the new database.
-  private func build(_ prepared: Preparation, _ tools: ServerTools, _ work: WorkFolder, _ safety: Manifest?) throws -> RestoreResult {
+  /// - Parameter beforeFilling: called when the database is made, and empty.
+  private func build(
+    _ prepared: Preparation, _ tools: ServerTools, _ work: WorkFolder, _ safety: Manifest?, beforeFilling: () throws -> Void = {}
+  ) throws -> RestoreResult {
     let (server, source, selection) = (prepared.server, prepared.source, prepared.selection)
     let database = UnfinishedDatabase(for: request.target.name, builder: DatabaseBuilder(server: server, properties: prepared.properties))
     var madeRoles: [String] = []
     do {
       try server.executeTogether(prepared.findings.roleStatements)
       madeRoles = prepared.findings.madeRoles
-      try database.make(on: server, snapshot: source.manifest.id)
-      let settings = server.settings.with(database: database.name)
+      let build = DatabaseBuild(
+        server: server, source: source, selection: selection, tools: tools, work: work, jobs: request.jobs,
+        sessionSettings: request.sessionSettings, progress: progress)
       var warnings = prepared.findings.warnings
-      warnings += try DatabaseFilling(
-        settings: settings, selection: selection, reader: source.reader, tools: tools, work: work, jobs: request.jobs,
-        sessionSettings: request.sessionSettings, progress: progress
-      ).run()
-      let proof = RestoreProof(
-        source: source, selection: selection, tools: tools, settings: settings, work: work, jobs: request.jobs, progress: progress)
+      try build.make(database)
+      try beforeFilling()
+      warnings += try build.fill(database)
+      let proof = build.proof(of: database)
       if request.proves {
         progress.begin("proving", expected: selection.manifest.bytes)
         warnings += try proof.run()
@@ -118,16 +123,46 @@ package struct RestoreOperation {
         manifest: source.manifest, database: request.target.name, safetySnapshot: safety?.id, leftOutOfSafety: safety?.incompleteReasons ?? [],
         tables: selection.manifest.tables.count, rows: selection.manifest.rows, elapsed: .zero, notes: prepared.findings.notes,
         warnings: warnings, proven: request.proves, schemaCompared: request.proves && proof.comparesSchema)
-      if case .replacing = request.target {
-        try exchange(database, prepared, &result)
-      } else {
-        try database.finish(on: server)
+      switch request.target {
+      case .new: try database.finish(on: server)
+      case .replacing: try exchange(database, prepared, &result)
+      case .inPlace:
+        do { try database.finish(on: server) } catch { throw NotNamed(built: database.name, cause: error) }
       }
       return result
     } catch {
       try discard(database, madeRoles, after: error)
       throw error
     }
+  }
+
+  /// Everything the old database is given up for is read before it is.
+  private func requireIntact(_ source: RestoreSource) throws {
+    guard !request.scope.onlyIntact else { return }
+    let damaged = try source.damagedFiles(progress)
+    guard damaged.isEmpty else {
+      let tables = source.manifest.tables.filter { damaged.contains($0.file) }.map(\.displayName)
+      throw SnapshotDamaged(
+        tables: tables, cause: RepositoryError.malformed(key: source.manifest.place.prefix, reason: "bytes of it differ from those that were dumped"))
+    }
+  }
+
+  /// The snapshot that will be all there is of the old database: complete, and read back.
+  private func takeProvenSafetySnapshot(_ manifest: Manifest, _ server: Connection) throws -> Manifest? {
+    guard let safety = try takeSafetySnapshot(manifest, server) else { return nil }
+    if !safety.complete && !request.allowsIncomplete {
+      throw FirnError.refused(
+        reasons: safety.incompleteReasons.map { "the snapshot of the database as it is, \(safety.id), is incomplete: \($0) (--allow-incomplete)" })
+    }
+    progress.begin("reading that snapshot back", expected: safety.bytes)
+    let source = try RestoreSource(repository, safety.place)
+    let damaged = try source.damagedFiles(progress)
+    guard damaged.isEmpty else {
+      throw FirnError.refused(reasons: [
+        "the snapshot of the database as it is, \(safety.id), shares damaged objects with earlier ones: firn-verify --read \(safety.database) all, then run this again"
+      ])
+    }
+    return safety
   }
 
   /// The database whose name is used already.
@@ -149,7 +184,7 @@ package struct RestoreOperation {
     do {
       return try SnapshotOperation(repository: repository, request: safety, progress: progress).run().manifest
     } catch let error where !(error is Interruption) {
-      throw SafetySnapshotFailed(cause: error)
+      throw SafetySnapshotFailed(cause: error, keepsOldDatabase: request.target == .replacing(request.target.name))
     }
   }
 
@@ -178,7 +213,7 @@ package struct RestoreOperation {
   /// Drops the new database and the roles made for it. An interruption must not keep them from being dropped.
   private func discard(_ database: UnfinishedDatabase, _ roles: [String], after cause: any Error) throws {
     // Its name leads to it by now: it is no rest of anything.
-    if cause is any AfterExchange { return }
+    if cause is any AfterExchange || cause is NotNamed { return }
     let wish = Interruption.signal
     Interruption.clear()
     defer { if let wish { Interruption.remember(wish) } }
@@ -197,4 +232,6 @@ package struct RestoreOperation {
 /// The snapshot of the database that was to be replaced could not be made.
 package struct SafetySnapshotFailed: Error {
   package let cause: any Error
+  /// Whether the database would be kept without one.
+  package let keepsOldDatabase: Bool
 }

@@ -1,4 +1,3 @@
-internal import Compression
 internal import Foundation
 internal import Platform
 internal import Postgres
@@ -69,8 +68,9 @@ struct RestorePreflight {
     guard server.isLocal, !server.settings.allowsForwardedPort, properties.properties.tablespace == "pg_default",
       let folder = try server.dataFolder(), var free = try? Folder.freeSpace(at: FilePath(folder))
     else { return [] }
-    var least: Int64 = 0
     let bytes = manifest.tables.reduce(0) { $0 + $1.bytes }
+    // No database is smaller than a quarter of its dump, however well its rows are compressed.
+    var least = bytes / 4
     var most = bytes
     switch request.target {
     case .new: break
@@ -81,7 +81,7 @@ struct RestorePreflight {
     func megabytes(_ bytes: Int64) -> String { "\(bytes / 1_000_000) MB" }
     if free < least {
       return [
-        "the new database needs about \(megabytes(least)) beside the old one, and \(folder) has \(megabytes(free)) free: make room, or see --in-place"
+        "the new database needs about \(megabytes(least)) at least, and \(folder) has \(megabytes(free)) free: make room\(request.target.isExisting ? ", or see --in-place" : "")"
       ]
     }
     if free < most { findings.notes.append("the new database may need \(megabytes(most)), and \(folder) has \(megabytes(free)) free") }
@@ -137,6 +137,10 @@ struct RestorePreflight {
     if !reserved.isEmpty {
       reasons.append("the database has settings that only a superuser may make: \(reserved.sorted().joined(separator: ", "))")
     }
+    let others = Set(properties.settings.compactMap(\.role)).subtracting([role.name])
+    if !role.isSuperuser, !others.isEmpty {
+      reasons.append("settings of roles \(others.sorted().joined(separator: ", ")) in the database can only be made by a superuser")
+    }
     if case .role(let name) = request.scope.owner, !role.existing.contains(name) { reasons.append("role \(name) does not exist") }
     // What others can't make was left out before.
     guard role.isSuperuser else { return reasons }
@@ -145,8 +149,7 @@ struct RestorePreflight {
     let named = ofObjects + [properties.owner] + (properties.grants ?? []).compactMap(\.grantee) + properties.settings.compactMap(\.role)
     let missing = Set(named).subtracting(role.existing)
     guard !missing.isEmpty else { return reasons }
-    let stored = try repository.store.read(manifest.place.globals, limit: 1 << 28)
-    let script = GlobalsScript(String(decoding: try ZstdDecompressor().decompressAll(stored, limit: 1 << 28), as: UTF8.self))
+    let script = try GlobalsScript(of: manifest, in: repository)
     let made = script.roles(toMake: missing, existing: role.existing)
     let unknown = missing.subtracting(made.map(\.name))
     reasons += unknown.sorted().map { "role \($0) does not exist, and the snapshot's globals don't tell how to make it" }

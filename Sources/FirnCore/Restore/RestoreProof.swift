@@ -58,8 +58,11 @@ struct RestoreProof {
       if table.loadedThrough != nil && found != nil { continue }
       if found?.digest.description != table.sha256 { differences.append("\(table.displayName): its bytes differ") }
     }
-    // Whose rows were not wanted is empty, and no surprise.
-    for table in source.manifest.tables { restored.removeValue(forKey: QualifiedName(schema: table.schema, name: table.name)) }
+    // Whose rows were not wanted, or are not in the snapshot, is empty, and no surprise.
+    for entry in source.directory.entries where entry.kind == "TABLE" {
+      let name = QualifiedName(schema: entry.schema, name: entry.tag)
+      if restored[name]?.rows == 0 { restored.removeValue(forKey: name) }
+    }
     differences += restored.keys.map { "\($0.schema).\($0.name): not in the snapshot" }.sorted()
     return differences + largeObjectDifferences(seen)
   }
@@ -102,8 +105,13 @@ struct RestoreProof {
     let before = try schema(of: original)
     let after = try schema(of: folder)
     guard before != after else { return [] }
-    let removed = Set(before).subtracting(after).sorted().prefix(3)
-    let added = Set(after).subtracting(before).sorted().prefix(3)
+    func only(_ mine: [String], _ others: [String]) -> ArraySlice<String> {
+      let lines = Set(mine).subtracting(others).sorted()
+      // A heading beside what it heads says nothing more.
+      let statements = lines.filter { !$0.hasPrefix("-- ") }
+      return (statements.isEmpty ? lines : statements).prefix(5)
+    }
+    let (removed, added) = (only(before, after), only(after, before))
     return ["the schema differs"] + removed.map { "- \($0)" } + added.map { "+ \($0)" }
   }
 

@@ -29,9 +29,7 @@ struct RestoreSelection {
     let chosen = source.manifest.tables.filter { table in
       scope.content == .everything && (scope.tables.isEmpty || scope.tables.contains { $0.matches(schema: table.schema, name: table.name) })
     }
-    if !scope.tables.isEmpty && chosen.isEmpty && scope.content == .everything {
-      throw FirnError.refused(reasons: ["no table of the snapshot is called \(scope.tables.map(\.text).joined(separator: ", "))"])
-    }
+    if scope.content == .everything { try source.requireMatches(scope.tables) }
     for entry in directory.entries {
       if let reason = role.obstacle(to: entry) { choice.leaveOut(entry, reason) }
     }
@@ -42,16 +40,19 @@ struct RestoreSelection {
       guard !choice.excludes(file: table.file) else { continue }
       if damaged.contains(table.file) { choice.tell("rows of \(table.displayName): they are damaged") } else { wanted.insert(table.file) }
     }
-    let lacksRows = wanted.count < source.manifest.tables.count
+    let filled = Set(directory.entries.filter { $0.kind == "TABLE DATA" && wanted.contains($0.file) }.flatMap(\.dependencies))
+    let lacksRows = directory.entries.contains { $0.kind == "TABLE" && !filled.contains($0.dumpID) && !$0.isPartitioned }
     for entry in directory.entries {
       if entry.kind == "TABLE DATA", !wanted.contains(entry.file) { choice.exclude(entry) }
       // Rows that they point to may not be there.
       if lacksRows, scope.content == .everything, entry.kind == "FK CONSTRAINT", !choice.excludes(entry) {
         choice.leaveOut(entry, "rows it points to may be missing")
       }
-      if !scope.tables.isEmpty || lostLargeObjects, entry.isOfLargeObjects {
-        if scope.tables.isEmpty { choice.leaveOut(entry, "they are damaged") } else { choice.exclude(entry) }
+      if entry.isOfLargeObjects {
+        if scope.isPartial { choice.exclude(entry) } else if lostLargeObjects { choice.leaveOut(entry, "they are damaged") }
       }
+      if scope.content == .schemaOnly, entry.kind == "SEQUENCE SET" { choice.exclude(entry) }
+      if !scope.restoresPrivileges, ["ACL", "DEFAULT ACL"].contains(entry.kind) { choice.exclude(entry) }
     }
     let hasLargeObjects = scope.content == .everything && scope.tables.isEmpty && !lostLargeObjects
     files = source.files.filter { name, _ in
@@ -71,8 +72,11 @@ struct RestoreSelection {
       choice.tell("ownership by \(owner), which goes to \(role.name): \(reason)")
     }
     let throughRoot = Set(source.manifest.tables.filter { $0.loadedThrough != nil }.map(\.file))
+    // Only what pg_restore makes in the same run does it empty in the transaction that fills it: not an extension's tables.
+    let made = Set(directory.entries.filter { $0.kind == "TABLE" && !choice.excludes($0) }.map(\.dumpID))
     contents = directory.bytes(tablespace: scope.tablespace, owner: owners.written) { entry in
-      isForStockTools || throughRoot.contains(entry.file) ? entry.copyStatement : entry.freezingCopyStatement
+      let mayFreeze = !isForStockTools && !throughRoot.contains(entry.file) && entry.dependencies.contains(where: made.contains)
+      return mayFreeze ? entry.freezingCopyStatement : entry.copyStatement
     }
     expectedContents = directory.bytes(tablespace: scope.tablespace, owner: owners.expected) { $0.copyStatement }
     excluded = choice.excluded
@@ -87,7 +91,7 @@ struct RestoreSelection {
     let role: RestoringRole
 
     var keeps: Bool { scope.owner == .recorded }
-    func canKeep(_ owner: String) -> Bool { role.isSuperuser || role.assumable.contains(owner) }
+    func canKeep(_ owner: String) -> Bool { role.canGive(to: owner) }
 
     /// Empty where it stays with whoever makes it.
     func written(for entry: ArchiveDirectory.Entry) -> String {
@@ -147,7 +151,22 @@ struct RestoreSelection {
   }
 }
 
+extension RestoreSource {
+  /// - Throws: `FirnError.refused` naming every pattern that matches no table.
+  func requireMatches(_ patterns: [TablePattern]) throws {
+    let reasons = patterns.filter { pattern in !manifest.tables.contains { pattern.matches(schema: $0.schema, name: $0.name) } }.map { pattern in
+      let isRoot = directory.entries.contains { $0.kind == "TABLE" && $0.isPartitioned && pattern.matches(schema: $0.schema, name: $0.tag) }
+      return "no table of the snapshot is called \(pattern.text)"
+        + (isRoot ? " and has rows: it is partitioned, and its rows are in its partitions, which can be named with *" : "")
+    }
+    guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
+  }
+}
+
 extension ArchiveDirectory.Entry {
+  /// Whether its rows are others'.
+  var isPartitioned: Bool { definition.contains("\nPARTITION BY ") }
+
   /// As users read it.
   fileprivate var words: String {
     switch kind {

@@ -22,7 +22,10 @@ struct RestoreSource {
     }
     guard let file = files["toc.dat"] else { throw RepositoryError.malformed(key: place.chunkTable, reason: "toc.dat is missing") }
     var bytes: [UInt8] = []
-    try reader.read(file) { bytes.append($0) }
+    do { try reader.read(file) { bytes.append($0) } } catch RepositoryError.damagedObject(let name, let reason) {
+      throw SnapshotDamaged(
+        tables: (try? Self.names(in: name, of: manifest, reader, files)) ?? [], cause: RepositoryError.damagedObject(name: name, reason: reason))
+    }
     contents = bytes
     do { directory = try ArchiveDirectory(parsing: bytes) } catch let error as ArchiveDirectory.Unreadable {
       throw RepositoryError.malformed(key: "toc.dat", reason: error.reason)
@@ -30,7 +33,11 @@ struct RestoreSource {
   }
 
   /// The tables and large objects that hold any byte of an object.
-  func names(in object: String) throws -> [String] {
+  func names(in object: String) throws -> [String] { try Self.names(in: object, of: manifest, reader, files) }
+
+  private static func names(
+    in object: String, of manifest: Manifest, _ reader: SnapshotReader, _ files: [String: SnapshotReader.FileEntry]
+  ) throws -> [String] {
     let tables = Dictionary(manifest.tables.map { ($0.file, $0.displayName) }, uniquingKeysWith: { first, _ in first })
     return try Set(
       files.values.filter { file in try reader.objects(of: file).contains { $0.digest.description == object } }

@@ -17,6 +17,7 @@ struct RestoredProperties {
       properties.grants = live.grants
       properties.connectionLimit = live.connectionLimit
       properties.comment = live.comment
+      // Left out of a live database they would be lost: the preflight refuses.
       return
     }
     switch scope.owner {
@@ -25,11 +26,11 @@ struct RestoredProperties {
     case .role(let name): properties.owner = name
     }
     if !scope.restoresPrivileges { properties.grants = nil }
-    if !role.isSuperuser { try reduce(to: role, on: server) }
+    if !role.isSuperuser || role.keepsToExisting { try reduce(to: role, on: server) }
   }
 
   private mutating func reduce(to role: RestoringRole, on server: Connection) throws {
-    if !role.assumable.contains(properties.owner) {
+    if !role.canGive(to: properties.owner) {
       leftOut.append("ownership of the database by \(properties.owner), which goes to \(role.name)")
       properties.owner = role.name
     }
@@ -41,8 +42,11 @@ struct RestoredProperties {
     let reserved = try server.settingsOfSuperusers(among: properties.settings.map(\.name))
     properties.settings.removeAll { setting in
       let isReserved = reserved.contains(setting.name.lowercased())
-      guard isReserved || setting.role.map({ $0 != role.name }) ?? false else { return false }
-      leftOut.append("setting \(setting.name)\(setting.role.map { " of role \($0)" } ?? ""): only a superuser may make it")
+      let isOthers = setting.role.map { role.isSuperuser ? !role.existing.contains($0) : $0 != role.name } ?? false
+      guard isReserved || isOthers else { return false }
+      leftOut.append(
+        "setting \(setting.name)\(setting.role.map { " of role \($0)" } ?? ""): \(role.isSuperuser ? "that role does not exist" : "only a superuser may make it")"
+      )
       return true
     }
   }

@@ -11,8 +11,14 @@ struct RestoringRole {
   let assumable: Set<String>
   /// Extensions it may make.
   let creatableExtensions: Set<String>
+  /// Extensions of the server; nil where those that are missing are the preflight's affair.
+  let availableExtensions: Set<String>?
+  /// Whether roles that don't exist are done without.
+  let keepsToExisting: Bool
 
-  init(of server: Connection) throws {
+  init(of server: Connection, keepsToExisting: Bool = false, availableExtensions: Set<String>? = nil) throws {
+    self.keepsToExisting = keepsToExisting
+    self.availableExtensions = availableExtensions
     name = server.user
     isSuperuser = try server.isSuperuser()
     existing = try server.roleNames()
@@ -29,6 +35,13 @@ struct RestoringRole {
     self.existing = existing
     self.assumable = assumable
     self.creatableExtensions = creatableExtensions
+    availableExtensions = nil
+    keepsToExisting = false
+  }
+
+  /// Whether it can give objects to a role.
+  func canGive(to owner: String) -> Bool {
+    isSuperuser ? !keepsToExisting || existing.contains(owner) : assumable.contains(owner)
   }
 
   /// Kinds of objects that only superusers may make.
@@ -39,7 +52,10 @@ struct RestoringRole {
 
   /// Why it can't make an object of an archive; nil where it can.
   func obstacle(to entry: ArchiveDirectory.Entry) -> String? {
-    if isSuperuser { return nil }
+    if entry.kind == "EXTENSION", let availableExtensions, !availableExtensions.contains(entry.tag) { return "it is not installed here" }
+    if isSuperuser {
+      return keepsToExisting && ["ACL", "DEFAULT ACL"].contains(entry.kind) ? obstacle(toPrivileges: entry) : nil
+    }
     switch entry.kind {
     case "EXTENSION": return creatableExtensions.contains(entry.tag) ? nil : "only a superuser may make it"
     case "PUBLICATION": return entry.definition.contains("FOR ALL TABLES") ? "only a superuser may publish all tables" : nil
@@ -59,10 +75,10 @@ struct RestoringRole {
       var before = ""
       while let word = words.next() {
         switch before {
-        case "AUTHORIZATION" where !assumable.contains(word): return "\(word) granted it, as whom \(name) may not act"
+        case "AUTHORIZATION" where !canGive(to: word): return "\(word) granted it, as whom \(name) may not act"
         case "TO", "FROM":
           if word != "PUBLIC" && !existing.contains(word) { return "role \(word) does not exist" }
-        case "ROLE" where entry.kind == "DEFAULT ACL" && !assumable.contains(word): return "they are \(word)'s, as whom \(name) may not act"
+        case "ROLE" where entry.kind == "DEFAULT ACL" && !canGive(to: word): return "they are \(word)'s, as whom \(name) may not act"
         default: break
         }
         before = word

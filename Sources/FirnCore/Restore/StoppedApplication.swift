@@ -6,8 +6,11 @@ internal import SystemPackage
 /// finds it.
 package struct StoppedApplication: Sendable {
   private struct Record: Codable {
+    let host: String
     let database: String
     let start: [String]
+    /// Whether the database is gone: without it the application is not to be started.
+    var awaitsDatabase = false
     let process: Int32
     let processStart: UInt64
     let boot: String
@@ -17,6 +20,7 @@ package struct StoppedApplication: Sendable {
   }
 
   private let path: FilePath
+  private let record: Record
 
   /// Writes the note, durably.
   init(database: String, start: [String]) throws {
@@ -24,18 +28,32 @@ package struct StoppedApplication: Sendable {
     do {
       try Folder.make(folder)
       path = folder.appending("stopped-\(Host.processID)-\(UInt32.random(in: 0 ... .max)).json")
-      let record = Record(
-        database: database, start: start, process: Host.processID, processStart: Host.startTime(of: Host.processID) ?? 0, boot: Host.bootID)
-      let file = try File(path, .create)
-      try file.write(Array(try JSONEncoder().encode(record)).span)
-      try file.synchronize()
-      try Folder.synchronize(folder)
+      record = Record(
+        host: Host.name, database: database, start: start, process: Host.processID, processStart: Host.startTime(of: Host.processID) ?? 0,
+        boot: Host.bootID)
+      try Self.write(record, to: path)
     } catch let error as SystemError {
       throw FirnError.noFolder(path: folder.string, reason: "\(error)")
     }
   }
 
+  private static func write(_ record: Record, to path: FilePath) throws {
+    let passing = path.removingLastComponent().appending(".\(UInt32.random(in: 0 ... .max))")
+    let file = try File(passing, .create)
+    try file.write(Array(try JSONEncoder().encode(record)).span)
+    try file.synchronize()
+    try Folder.rename(passing, to: path)
+    try Folder.synchronize(path.removingLastComponent())
+  }
+
   func remove() { try? Folder.removeFile(path) }
+
+  /// Says that the application has nothing to start with until a restore has made its database.
+  func awaitDatabase() {
+    var waiting = record
+    waiting.awaitsDatabase = true
+    try? Self.write(waiting, to: path)
+  }
 
   /// `$XDG_STATE_HOME/firn`, else `~/.local/state/firn`.
   private static var folder: FilePath {
@@ -43,9 +61,13 @@ package struct StoppedApplication: Sendable {
     return (Host.homeFolder ?? "/var/tmp").appending(".local/state/firn")
   }
 
-  /// Starts what runs that were killed had stopped.
+  /// Whether there are notes of applications that are still stopped.
+  package static var isAnyWaiting: Bool { ((try? Folder.names(in: folder)) ?? []).contains { $0.hasPrefix("stopped-") } }
+
+  /// Starts what runs that were killed had stopped. A note stays until everything was started.
+  /// - Parameter database: one that is there again, as a restore has just made it.
   /// - Returns: what was found and done, in words.
-  package static func startAgain(_ progress: WorkProgress) -> [String] {
+  package static func startAgain(_ progress: WorkProgress, having database: String? = nil) -> [String] {
     var told: [String] = []
     for name in (try? Folder.names(in: folder)) ?? [] where name.hasPrefix("stopped-") && name.hasSuffix(".json") {
       let path = folder.appending(name)
@@ -58,10 +80,18 @@ package struct StoppedApplication: Sendable {
         try? Folder.removeFile(path)
         continue
       }
-      guard record.isOfDeadProcess else { continue }
-      told.append("a restore of \(record.database) was killed while the application was stopped: it was started again")
-      told += Maintenance.startAll(record.start, progress)
-      try? Folder.removeFile(path)
+      guard record.host == Host.name else { continue }
+      let isBack = database.map { $0.isSame(as: record.database) } ?? false
+      guard isBack || record.isOfDeadProcess else { continue }
+      if record.awaitsDatabase && !isBack {
+        told.append("the application is stopped since a restore of \(record.database) failed that had dropped it: it is started when it is restored")
+        continue
+      }
+      let failures = Maintenance.startAll(record.start, progress)
+      told.append(
+        "a restore of \(record.database) ended while the application was stopped: it was \(failures.isEmpty ? "" : "not ")started again")
+      told += failures
+      if failures.isEmpty { try? Folder.removeFile(path) }
     }
     return told
   }

@@ -45,13 +45,13 @@ package struct TableRestore {
     let tables = source.manifest.tables.filter { table in
       patterns.isEmpty || patterns.contains { $0.matches(schema: table.schema, name: table.name) }
     }
-    guard !tables.isEmpty else {
-      throw FirnError.refused(reasons: ["no table of the snapshot is called \(patterns.map(\.text).joined(separator: ", "))"])
-    }
+    try source.requireMatches(patterns)
     let connection = try Connection(settings, applicationName: "firn-restore")
     try connection.refusePooler()
     var schema: String?
     do {
+      // Without a lock first: what has rows is refused before anybody waits for us.
+      if case .emptyTables = destination { try refuseFilled(tables, connection) }
       try connection.execute("BEGIN")
       let plans: [Plan]
       switch destination {
@@ -67,7 +67,7 @@ package struct TableRestore {
       }
       progress.begin("restoring rows", expected: tables.reduce(0) { $0 + $1.bytes })
       for plan in plans { try restore(plan, from: source, connection) }
-      if case .emptyTables = destination { try connection.setSequences(source.manifest.sequences.filter { $0.belongs(to: tables, patterns) }) }
+      if case .emptyTables = destination { try finish(tables, source, connection) }
       try Interruption.check()
       try connection.commit()
     } catch RepositoryError.damagedObject(let name, let reason) {
@@ -113,17 +113,45 @@ package struct TableRestore {
     return plans
   }
 
+  private func refuseFilled(_ tables: [Manifest.Table], _ connection: Connection) throws {
+    let reasons = try tables.compactMap { table in
+      Self.reason(for: table, try connection.state(schema: table.schema, name: table.name))
+    }
+    guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
+  }
+
+  private static func reason(for table: Manifest.Table, _ state: Connection.TableState) -> String? {
+    switch state {
+    case .missing: "there is no table \(table.displayName)"
+    case .filled: "\(table.displayName) has rows: they are never added to"
+    case .empty: nil
+    }
+  }
+
+  /// Foreign keys were not looked at while rows came in no order; sequences go on behind what came, and never back.
+  private func finish(_ tables: [Manifest.Table], _ source: RestoreSource, _ connection: Connection) throws {
+    progress.begin("checking foreign keys")
+    let names = tables.map { QualifiedName(schema: $0.schema, name: $0.name) }
+    let reasons = try connection.danglingReferences(of: names)
+    guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
+    let owned = try connection.ownedSequences(of: names)
+    for sequence in source.manifest.sequences {
+      guard let value = sequence.lastValue, patterns.isEmpty || owned.contains(QualifiedName(schema: sequence.schema, name: sequence.name)) else {
+        continue
+      }
+      try connection.advanceSequence(schema: sequence.schema, name: sequence.name, to: value)
+    }
+  }
+
   /// Locks the tables, so that they stay as empty as they are found.
   private func plansForEmpty(_ tables: [Manifest.Table], of source: RestoreSource, _ connection: Connection) throws -> [Plan] {
     var reasons: [String] = []
     var plans: [Plan] = []
     let data = Dictionary(source.directory.entries.filter { $0.kind == "TABLE DATA" }.map { ($0.file, $0) }, uniquingKeysWith: { first, _ in first })
+    try connection.execute("SET LOCAL lock_timeout = '5s'")
     for table in tables {
-      switch try connection.lockEmptyTable(schema: table.schema, name: table.name) {
-      case .missing: reasons.append("there is no table \(table.displayName)")
-      case .filled: reasons.append("\(table.displayName) has rows: they are never added to")
-      case .empty: break
-      }
+      try connection.lockForFilling(schema: table.schema, name: table.name)
+      if let reason = Self.reason(for: table, try connection.state(schema: table.schema, name: table.name)) { reasons.append(reason) }
       // Partitions may be filled through their root: the archive's own statement tells.
       guard let copy = data[table.file]?.copyStatement, copy.hasPrefix("COPY ") else { continue }
       plans.append(Plan(table: table, target: QualifiedName(schema: table.schema, name: table.name), creation: nil, copy: copy))
@@ -154,22 +182,6 @@ package struct TableRestore {
     let rows = try connection.rowCount(schema: plan.target.schema, table: plan.target.name)
     if rows != plan.table.rows && plan.table.loadedThrough == nil {
       throw FirnError.restoredCopyDiffers(differences: ["\(plan.table.displayName): \(rows ?? 0) rows instead of \(plan.table.rows)"])
-    }
-  }
-}
-
-extension Manifest.Sequence {
-  /// Whether it is to be set with these tables: all of a database's are, a single table's by the name that `serial` gives.
-  fileprivate func belongs(to tables: [Manifest.Table], _ patterns: [TablePattern]) -> Bool {
-    patterns.isEmpty || tables.contains { schema.isSame(as: $0.schema) && name.hasPrefix($0.name + "_") && name.hasSuffix("_seq") }
-  }
-}
-
-extension Connection {
-  fileprivate func setSequences(_ sequences: [Manifest.Sequence]) throws {
-    for sequence in sequences {
-      guard let value = sequence.lastValue else { continue }
-      try setSequence(schema: sequence.schema, name: sequence.name, to: value)
     }
   }
 }

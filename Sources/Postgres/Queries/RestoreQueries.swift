@@ -2,6 +2,9 @@ internal import Foundation
 
 /// About the server a database is restored to, and the new database itself.
 extension Connection {
+  /// The first value of a statement's first row.
+  package func answer(to sql: String) throws -> String? { try value(sql) }
+
   package func databaseExists(_ name: String) throws -> Bool {
     try value("SELECT 1 FROM pg_catalog.pg_database WHERE datname = $1", [name]) != nil
   }
@@ -68,8 +71,8 @@ extension Connection {
 
   package enum TableState: Sendable { case missing, filled, empty }
 
-  /// Looks whether a table has rows, and keeps others from writing into it until the transaction ends.
-  package func lockEmptyTable(schema: String, name: String) throws -> TableState {
+  /// Whether a table is there, and has rows of its own.
+  package func state(schema: String, name: String) throws -> TableState {
     guard
       try value(
         """
@@ -77,16 +80,62 @@ extension Connection {
         WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')
         """, [schema, name]) != nil
     else { return .missing }
-    let table = "\(Self.identifier(schema)).\(Self.identifier(name))"
-    try execute("LOCK TABLE ONLY \(table) IN SHARE ROW EXCLUSIVE MODE")
-    return try value("SELECT EXISTS (SELECT FROM ONLY \(table))") == "t" ? .filled : .empty
+    return try value("SELECT EXISTS (SELECT FROM ONLY \(Self.identifier(schema)).\(Self.identifier(name)))") == "t" ? .filled : .empty
   }
 
-  /// Sets a sequence, where there is one of that name.
-  package func setSequence(schema: String, name: String, to value: Int64) throws {
+  /// Keeps others from writing into a table until the transaction ends.
+  package func lockForFilling(schema: String, name: String) throws {
+    try execute("LOCK TABLE ONLY \(Self.identifier(schema)).\(Self.identifier(name)) IN SHARE ROW EXCLUSIVE MODE")
+  }
+
+  /// Foreign keys of or to these tables whose rows point to nothing, in words.
+  package func danglingReferences(of tables: [QualifiedName]) throws -> [String] {
+    let names = tables.map { "ROW(\(Self.literal($0.schema))::name, \(Self.literal($0.name))::name)" }.joined(separator: ", ")
+    guard !names.isEmpty else { return [] }
+    let keys = try rows(
+      """
+      SELECT k.conname, k.conrelid::pg_catalog.regclass::text, k.confrelid::pg_catalog.regclass::text,
+        (SELECT pg_catalog.string_agg(pg_catalog.format('f.%I = p.%I', a.attname, b.attname), ' AND ')
+          FROM unnest(k.conkey, k.confkey) u(x, y) JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.x
+            JOIN pg_catalog.pg_attribute b ON b.attrelid = k.confrelid AND b.attnum = u.y),
+        (SELECT pg_catalog.string_agg(pg_catalog.format('f.%I IS NOT NULL', a.attname), ' AND ')
+          FROM pg_catalog.unnest(k.conkey) x JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = x)
+      FROM pg_catalog.pg_constraint k
+      WHERE k.contype = 'f' AND k.convalidated AND EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.oid IN (k.conrelid, k.confrelid) AND ROW(n.nspname, c.relname) IN (\(names)))
+      """)
+    return try keys.compactMap { key in
+      guard let name = key[0], let from = key[1], let to = key[2], let joined = key[3], let given = key[4] else { return nil }
+      let lost = try value("SELECT count(*) FROM \(from) f WHERE \(given) AND NOT EXISTS (SELECT FROM \(to) p WHERE \(joined))") ?? "0"
+      return lost == "0" ? nil : "\(lost) rows of \(from) would point to rows of \(to) that are not there (\(name)): restore both"
+    }
+  }
+
+  /// Sequences that belong to columns of these tables.
+  package func ownedSequences(of tables: [QualifiedName]) throws -> Set<QualifiedName> {
+    let names = tables.map { "ROW(\(Self.literal($0.schema))::name, \(Self.literal($0.name))::name)" }.joined(separator: ", ")
+    guard !names.isEmpty else { return [] }
+    return Set(
+      try rows(
+        """
+        SELECT sn.nspname, s.relname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+          JOIN pg_catalog.pg_namespace sn ON sn.oid = s.relnamespace JOIN pg_catalog.pg_class c ON c.oid = d.refobjid
+          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+          AND d.deptype IN ('a', 'i') AND ROW(n.nspname, c.relname) IN (\(names))
+        """
+      ).map { QualifiedName(schema: $0[0] ?? "", name: $0[1] ?? "") })
+  }
+
+  /// Sets a sequence where there is one of that name and it stands before that.
+  package func advanceSequence(schema: String, name: String, to value: Int64) throws {
     let sequence = "\(Self.identifier(schema)).\(Self.identifier(name))"
     _ = try rows(
-      "SELECT pg_catalog.setval(pg_catalog.to_regclass($1), $2::int8) WHERE pg_catalog.to_regclass($1) IS NOT NULL", [sequence, "\(value)"])
+      """
+      SELECT pg_catalog.setval(s.seqrelid, $2::int8) FROM pg_catalog.pg_sequence s
+      WHERE s.seqrelid = pg_catalog.to_regclass($1) AND (pg_catalog.pg_sequence_last_value(s.seqrelid) IS NULL
+        OR (s.seqincrement > 0) = (pg_catalog.pg_sequence_last_value(s.seqrelid) < $2::int8))
+      """, [sequence, "\(value)"])
   }
 
   /// Holds everyone back from making relations in this database until the transaction ends. Only superusers can.

@@ -1,0 +1,248 @@
+internal import Foundation
+internal import Platform
+package import Postgres
+package import Repository
+package import SystemPackage
+
+/// How a drill is made.
+package struct DrillRequest: Sendable {
+  /// A statement whose only value has to be what is expected: somebody's own idea of a sound database.
+  package struct Assertion: Sendable, Equatable {
+    package let name: String
+    package let sql: String
+    /// The value as text.
+    package let expected: String
+
+    package init(name: String, sql: String, expected: String) {
+      self.name = name
+      self.sql = sql
+      self.expected = expected
+    }
+  }
+
+  /// A server to restore into, under a passing name; nil for one that is made for it.
+  package var server: ConnectionSettings?
+  package var jobs = 2
+  package var assertions: [Assertion] = []
+  package var toolFolders: [FilePath] = []
+  package var workRoot = WorkFolder.defaultRoot
+  /// A command run between restoring and comparing, for tests: `FIRN_DATABASE` and libpq's variables lead it to the database.
+  package var meddler: String?
+
+  package init() {}
+}
+
+package struct DrillOutcome: Sendable {
+  package var place: SnapshotPlace
+  package var restoreSeconds = 0.0
+  package var tablesCompared = 0
+  package var schemaCompared = false
+  /// What is not as it was.
+  package var differences: [String] = []
+  /// What could not be compared.
+  package var notes: [String] = []
+  package var assertionsMet = 0
+  /// The pg_restore that was used.
+  package var tool: String?
+}
+
+/// Restores a snapshot where it is in nobody's way, compares everything with what was dumped, and takes it away again.
+package struct Drill {
+  private let repository: Repository
+  private let request: DrillRequest
+  private let progress: WorkProgress
+
+  package init(repository: Repository, request: DrillRequest, progress: WorkProgress) {
+    self.repository = repository
+    self.request = request
+    self.progress = progress
+  }
+
+  /// - Throws: `FirnError.refused` where there is no room, `PostgresError.noTool`, `SnapshotDamaged`, and what the server throws.
+  package func run(on place: SnapshotPlace) throws -> DrillOutcome {
+    progress.begin("preparing a drill of \(place.id)")
+    let source = try RestoreSource(repository, place)
+    let work: WorkFolder
+    do { work = try WorkFolder(in: request.workRoot) } catch {
+      throw FirnError.noFolder(path: request.workRoot.string, reason: "\(error)")
+    }
+    defer { work.remove() }
+    do {
+      guard let settings = request.server else { return try runOnOwnServer(source, work) }
+      let server = try ServerConnection.open(settings)
+      let tools = try ServerTools.find("pg_restore", major: server.serverMajor, configured: request.toolFolders)
+      return try run(source, on: server, tools, work, makesRoles: false)
+    } catch RepositoryError.damagedObject(let name, let reason) {
+      throw SnapshotDamaged(tables: (try? source.names(in: name)) ?? [], cause: RepositoryError.damagedObject(name: name, reason: reason))
+    }
+  }
+
+  private func runOnOwnServer(_ source: RestoreSource, _ work: WorkFolder) throws -> DrillOutcome {
+    try checkRoom(for: source.manifest, in: work.path)
+    let tools = try ServerTools.find("initdb", major: source.manifest.versions.serverMajor, configured: request.toolFolders)
+    progress.begin("making a server of version \(tools.major)")
+    let locks = max(256, source.directory.entries.count / 20)
+    // A folder that its user can't get to is no place for it.
+    let account = ThrowAwayServer.Account.needed
+    let reachable = account.map { $0.canReach(request.workRoot) } ?? true
+    let home = reachable ? work : try WorkFolder(in: "/var/tmp")
+    defer { home.remove() }
+    let sockets = try WorkFolder(in: "/tmp", prefix: "firn-s-")
+    defer { sockets.remove() }
+    let own = try ThrowAwayServer(tools: tools, folder: home.path, sockets: sockets.path, account: account, locks: locks)
+    defer { own.stop() }
+    return try run(source, on: try ServerConnection.open(own.settings), tools, work, makesRoles: true)
+  }
+
+  /// A restored database takes about what its dump has, and its indexes.
+  private func checkRoom(for manifest: Manifest, in folder: FilePath) throws {
+    let needed = manifest.bytes + manifest.bytes / 4 + (100 << 20)
+    guard let free = try? Folder.freeSpace(at: folder), free < needed else { return }
+    throw FirnError.refused(reasons: [
+      "a drill needs about \(needed / 1_000_000) MB, and \(folder) has \(free / 1_000_000) MB free: name a larger folder with --spool, or a server with --server"
+    ])
+  }
+
+  private func run(_ source: RestoreSource, on server: Connection, _ tools: ServerTools, _ work: WorkFolder, makesRoles: Bool) throws -> DrillOutcome
+  {
+    var outcome = DrillOutcome(place: source.manifest.place)
+    outcome.tool = try tools.versionLine(of: "pg_restore")
+    outcome.notes += try UnfinishedDatabase.clear(on: server)
+    if makesRoles { outcome.notes += try makeRoles(of: source.manifest, on: server) }
+    let available = Set(try server.availableExtensions().keys)
+    let role = try RestoringRole(of: server, keepsToExisting: true, availableExtensions: available)
+    var scope = RestoreScope()
+    // Another server's tablespaces are not there: everything lies in one.
+    for name in [source.manifest.properties.tablespace] + source.manifest.tablespaces where try !server.tablespaceNames().contains(name) {
+      scope.tablespaces[name] = "pg_default"
+      outcome.notes.append("tablespace \(name) is not here: its tables lay in pg_default")
+    }
+    let selection = try RestoreSelection(source, scope: scope, role: role)
+    let restored = try RestoredProperties(of: source.manifest, replacing: nil, scope: scope, role: role, on: server)
+    outcome.notes += (restored.leftOut + selection.leftOut).map { "not compared: \($0)" }
+
+    let builder = DatabaseBuilder(server: server, properties: restored.properties)
+    let database = UnfinishedDatabase(for: "drill of \(source.manifest.database)", builder: builder)
+    let build = DatabaseBuild(
+      server: server, source: source, selection: selection, tools: tools, work: work, jobs: request.jobs, sessionSettings: [], progress: progress)
+    do {
+      let start = ContinuousClock.now
+      try build.make(database)
+      outcome.notes += try build.fill(database)
+      try server.executeTogether(builder.finishingStatements(name: database.name))
+      outcome.restoreSeconds = (ContinuousClock.now - start).inSeconds
+      try meddle(with: database, server)
+      try compare(build, database, restored.properties, &outcome)
+    } catch {
+      try? drop(database, server)
+      throw error
+    }
+    try drop(database, server)
+    return outcome
+  }
+
+  private func drop(_ database: UnfinishedDatabase, _ server: Connection) throws {
+    let wish = Interruption.signal
+    Interruption.clear()
+    defer { if let wish { Interruption.remember(wish) } }
+    try server.dropDatabase(database.name)
+  }
+
+  /// Roles that the snapshot knows, on a server that has none.
+  private func makeRoles(of manifest: Manifest, on server: Connection) throws -> [String] {
+    let script = try GlobalsScript(of: manifest, in: repository)
+    let existing = try server.roleNames()
+    let properties = manifest.properties
+    let named = manifest.roles + [properties.owner] + (properties.grants ?? []).compactMap(\.grantee) + properties.settings.compactMap(\.role)
+    let made = script.roles(toMake: Set(named).subtracting(existing), existing: existing)
+    try server.executeTogether(made.flatMap(\.statements))
+    return Set(named).subtracting(existing).subtracting(made.map(\.name)).sorted().map { "role \($0) is not in the snapshot's globals" }
+  }
+
+  private func meddle(with database: UnfinishedDatabase, _ server: Connection) throws {
+    guard let meddler = request.meddler else { return }
+    let place = server.settings.parameters
+    let variables = ["PGHOST": place["host"], "PGPORT": place["port"], "PGUSER": place["user"], "PGDATABASE": database.name]
+    _ = try ShellCommand.run(variables.map { "\($0.key)='\($0.value ?? "")'; export \($0.key)" }.joined(separator: "; ") + "; " + meddler)
+  }
+
+  private func compare(
+    _ build: DatabaseBuild, _ database: UnfinishedDatabase, _ properties: DatabaseProperties, _ outcome: inout DrillOutcome
+  ) throws {
+    let proof = build.proof(of: database)
+    progress.begin("comparing", expected: build.selection.manifest.bytes)
+    do { outcome.notes += try proof.run() } catch FirnError.restoredCopyDiffers(let differences) { outcome.differences += differences }
+    outcome.tablesCompared = build.selection.manifest.tables.count
+    outcome.schemaCompared = proof.comparesSchema
+    let settings = build.server.settings.with(database: database.name)
+    outcome.differences += try RestoreCount(settings: settings, manifest: build.selection.manifest, jobs: 1).sequenceDifferences()
+    var found = DatabaseProperties(try build.server.databaseFacts(of: database.name))
+    var wanted = properties
+    // Of the libraries here, not of the snapshot.
+    for keyPath in [\DatabaseProperties.collationVersion, \.actualCollationVersion] {
+      (found[keyPath: keyPath], wanted[keyPath: keyPath]) = (nil, nil)
+    }
+    outcome.differences += wanted.differences(from: found)
+    try check(database, build, &outcome)
+    try assert(Connection(settings, applicationName: "firn-verify"), &outcome)
+  }
+
+  /// pg_amcheck reads every table and index by their own rules, where it is installed.
+  private func check(_ database: UnfinishedDatabase, _ build: DatabaseBuild, _ outcome: inout DrillOutcome) throws {
+    let tool = build.tools.path("pg_amcheck")
+    guard Folder.isExecutable(tool), try build.server.availableExtensions()["amcheck"] != nil, try build.server.isSuperuser() else {
+      outcome.notes.append("pg_amcheck did not look at it: it is not installed, or \(build.server.user) is no superuser")
+      return
+    }
+    progress.begin("checking tables and indexes")
+    let connection = try Connection(build.server.settings.with(database: database.name), applicationName: "firn-verify")
+    let access = try ToolAccess(as: connection, folder: build.work.path)
+    let result = try ProgramResult.run(
+      tool, ["--install-missing=pg_catalog", "--jobs=\(request.jobs)", "--no-password", "--heapallindexed", database.name],
+      environment: access.environment(database: database.name))
+    guard result.exitCode != 0 else { return }
+    let lines = String(decoding: result.output, as: UTF8.self).split(separator: "\n").map(String.init) + result.errors
+    outcome.differences += lines.prefix(10).map { "pg_amcheck: \($0)" }
+  }
+
+  private func assert(_ connection: Connection, _ outcome: inout DrillOutcome) throws {
+    // Names as the application's own sessions find them.
+    try connection.execute("RESET search_path")
+    for assertion in request.assertions {
+      progress.begin("asking: \(assertion.name)")
+      do {
+        let found = try connection.answer(to: assertion.sql) ?? "null"
+        let truth = ["true": "t", "false": "f"][assertion.expected]
+        if found == assertion.expected || found == truth {
+          outcome.assertionsMet += 1
+        } else {
+          outcome.differences.append("assertion \(assertion.name): \(found) instead of \(assertion.expected)")
+        }
+      } catch PostgresError.statementFailed(let message, _) {
+        outcome.differences.append("assertion \(assertion.name) failed: \(message)")
+      }
+    }
+  }
+}
+
+extension DatabaseProperties {
+  /// What differs, in words.
+  fileprivate func differences(from other: DatabaseProperties) -> [String] {
+    var result: [String] = []
+    func compare<Value: Equatable>(_ what: String, _ mine: Value, _ theirs: Value) {
+      if mine != theirs { result.append("the database's \(what) differs: \(theirs) instead of \(mine)") }
+    }
+    compare("owner", owner, other.owner)
+    compare("encoding", encoding, other.encoding)
+    compare("collation", [localeProvider, collate, ctype, locale ?? ""], [other.localeProvider, other.collate, other.ctype, other.locale ?? ""])
+    compare("connection limit", connectionLimit, other.connectionLimit)
+    compare("comment", comment ?? "", other.comment ?? "")
+    func texts(_ grants: [Grant]?) -> [String] {
+      (grants ?? []).map { "\($0.privilege) to \($0.grantee ?? "PUBLIC")\($0.grantable ? " with grant option" : "")" }.sorted()
+    }
+    compare("privileges", texts(grants), texts(other.grants))
+    func texts(_ settings: [Setting]) -> [String] { settings.map { "\($0.role.map { "\($0): " } ?? "")\($0.name)=\($0.value)" }.sorted() }
+    compare("settings", texts(settings), texts(other.settings))
+    return result
+  }
+}

@@ -1,0 +1,47 @@
+package import Foundation
+internal import Platform
+package import Repository
+
+/// Drills snapshots one after the other, and records what came of it beside each.
+package struct DrillOperation {
+  private let repository: Repository
+  private let request: DrillRequest
+  private let progress: WorkProgress
+  private let now: @Sendable () -> Date
+
+  package init(repository: Repository, request: DrillRequest, progress: WorkProgress, now: @escaping @Sendable () -> Date = { Date() }) {
+    self.repository = repository
+    self.request = request
+    self.progress = progress
+    self.now = now
+  }
+
+  /// - Throws: what keeps a drill from being made at all. What it finds is in its outcome.
+  package func run(on places: [SnapshotPlace]) throws -> [DrillOutcome] {
+    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-verify --drill")
+    defer { lock.release() }
+    return try places.map { place in
+      let start = ContinuousClock.now
+      var outcome = DrillOutcome(place: place)
+      var damaged: [String]?
+      do {
+        outcome = try Drill(repository: repository, request: request, progress: progress).run(on: place)
+      } catch let error as SnapshotDamaged {
+        let problem = SnapshotCheck.problem(error.cause)
+        damaged = problem.object.map { [$0] }
+        outcome.differences = error.tables.map { "\($0): damaged" } + [[problem.object, problem.reason].compactMap(\.self).joined(separator: ": ")]
+      } catch RepositoryError.malformed(let key, let reason) {
+        outcome.differences = ["\(key): \(reason)"]
+      } catch FirnError.restoredCopyDiffers(let differences) {
+        outcome.differences = differences
+      }
+      var record = CheckRecord(
+        level: .drill, ok: outcome.differences.isEmpty, damagedObjects: damaged, checkedAt: now(), seconds: (ContinuousClock.now - start).inSeconds,
+        host: Host.name, firn: Firn.version)
+      record.restoreSeconds = outcome.restoreSeconds > 0 ? outcome.restoreSeconds : nil
+      record.tool = outcome.tool
+      do { try repository.catalog.record(record, of: place) } catch { progress.tell("the result could not be recorded: \(error)") }
+      return outcome
+    }
+  }
+}

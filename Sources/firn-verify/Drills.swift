@@ -1,0 +1,96 @@
+import CommandSupport
+import FirnCore
+import Foundation
+import Platform
+import Postgres
+import Repository
+import SystemPackage
+
+/// `--drill`.
+struct Drills {
+  let command: FirnVerify
+  let context: CommandContext
+
+  func run(on places: [SnapshotPlace], in repository: Repository) throws -> ExitStatus {
+    let start = ContinuousClock.now
+    let request = try request()
+    let outcomes = try context.withProgress { progress in
+      try DrillOperation(repository: repository, request: request, progress: progress).run(on: places)
+    }
+    let isSound = outcomes.allSatisfy { $0.differences.isEmpty }
+    if command.common.json {
+      try context.output(json: Report(outcomes, seconds: (ContinuousClock.now - start).inSeconds))
+      return isSound ? .done : .verificationFailed
+    }
+    for outcome in outcomes {
+      let name = "\(outcome.place.database) \(outcome.place.id)"
+      if outcome.differences.isEmpty {
+        let schema = outcome.schemaCompared ? " and the schema" : ""
+        context.output("\(name)  restored in \(Quantity.span(outcome.restoreSeconds)); \(outcome.tablesCompared) tables\(schema) are what was dumped")
+      } else {
+        context.output("\(name)  DIFFERS")
+        for difference in outcome.differences { context.output("  \(difference)") }
+      }
+      for note in outcome.notes { context.tell("  note: \(note)") }
+      if outcome.assertionsMet > 0 { context.tell("  \(outcome.assertionsMet) of \(request.assertions.count) assertions hold") }
+    }
+    if !isSound {
+      Terminal.writeError("firn-verify: error: what was restored is not what was dumped\n")
+      Terminal.writeError("hint: firn-verify --read tells whether the store is damaged; keep an earlier snapshot until this is explained\n")
+    }
+    return isSound ? .done : .verificationFailed
+  }
+
+  private func request() throws -> DrillRequest {
+    var request = DrillRequest()
+    let file = context.configuration
+    request.server = try command.server.map { try ConnectionSettings($0) }
+    request.jobs = command.jobs ?? file.jobs ?? min(8, processorCount)
+    request.assertions = file.assertions
+    let environment = (context.environment["FIRN_PG_BIN"] ?? "").split(separator: ":").map(String.init)
+    request.toolFolders = (command.toolFolders + environment + file.toolFolders).map { FilePath($0) }
+    if let folder = command.spool ?? file.spool { request.workRoot = FilePath(folder) }
+    request.meddler = context.environment["FIRN_TEST_MEDDLER"]
+    return request
+  }
+
+  /// The JSON of drills. Its keys are fixed; those of a single drill stand at the top, too.
+  private struct Report: Encodable {
+    struct Snapshot: Encodable {
+      let id: String
+      let level = "drill"
+      let ok: Bool
+      let problems: [Problem]
+      let notes: [String]
+      let restoreSeconds: Double
+      let tablesCompared: Int
+      let schemaEqual: Bool?
+      let assertionsMet: Int
+    }
+    struct Problem: Encodable { let reason: String }
+    let snapshots: [Snapshot]
+    var objectsChecked = 0
+    var bytesChecked = 0
+    let seconds: Double
+    let restoreSeconds: Double
+    let tablesCompared: Int
+    let schemaEqual: Bool?
+
+    init(_ outcomes: [DrillOutcome], seconds: Double) {
+      func schema(_ outcome: DrillOutcome) -> Bool? {
+        outcome.schemaCompared ? !outcome.differences.contains("the schema differs") : nil
+      }
+      snapshots = outcomes.map { outcome in
+        Snapshot(
+          id: outcome.place.id.description, ok: outcome.differences.isEmpty, problems: outcome.differences.map { Problem(reason: $0) },
+          notes: outcome.notes, restoreSeconds: outcome.restoreSeconds, tablesCompared: outcome.tablesCompared, schemaEqual: schema(outcome),
+          assertionsMet: outcome.assertionsMet)
+      }
+      self.seconds = seconds
+      restoreSeconds = outcomes.reduce(0) { $0 + $1.restoreSeconds }
+      tablesCompared = outcomes.reduce(0) { $0 + $1.tablesCompared }
+      let schemas = outcomes.map(schema)
+      schemaEqual = schemas.contains { $0 == false } ? false : schemas.allSatisfy { $0 == true } ? true : nil
+    }
+  }
+}
