@@ -24,12 +24,15 @@ package struct Configuration: Sendable, Equatable {
   package var excludedTableData: [String] = []
   package var maintenance = Maintenance()
   package var assertions: [DrillRequest.Assertion] = []
+  package var limits = StoreStatus.Limits()
+  /// The share of its rows that a table may lose from one snapshot to the next without a warning.
+  package var anomaly: Double?
 
   package init() {}
 
   private static let keys = [
     "store", "database-url", "source", "jobs", "spool", "spool-cap", "lock-wait", "pg-bin", "exclude-table-data", "maintenance",
-    "assertions",
+    "assertions", "max-age", "max-proof-age", "anomaly",
   ]
   private static let assertionKeys = ["name", "sql", "expect"]
   private static let maintenanceKeys = ["stop", "start", "health", "health-retries", "health-pause"]
@@ -80,6 +83,9 @@ package struct Configuration: Sendable, Equatable {
       case "exclude-table-data": excludedTableData = try reader.list()
       case "maintenance": maintenance = try Self.maintenance(value, name)
       case "assertions": assertions = try Self.assertions(value, name)
+      case "max-age": limits.snapshotAge = try reader.duration()
+      case "max-proof-age": limits.proofAge = try reader.duration()
+      case "anomaly": anomaly = try reader.share()
       default: throw Self.unknown(keyNode, name, Self.keys)
       }
     }
@@ -190,6 +196,13 @@ private struct ValueReader {
   func duration() throws -> Duration {
     guard let duration = node.string.flatMap(Quantity.duration) else { throw wrong("a duration such as 30s") }
     return duration
+  }
+
+  func share() throws -> Double {
+    guard let text = node.string, text.hasSuffix("%"), let number = Double(text.dropLast()), number > 0, number <= 100 else {
+      throw wrong("a share such as 50%")
+    }
+    return number / 100
   }
 
   func list() throws -> [String] {

@@ -10,17 +10,12 @@ package final class ProgressLine: Sendable {
   /// Draws nothing where standard error is no terminal.
   package init(_ progress: WorkProgress, isShown: Bool) {
     guard isShown && Terminal.errorIsTerminal else { return }
+    // At once, and whole: what others print comes below.
+    progress.onSharing { Terminal.writeError("\r\u{1B}[K\(Terminal.printable($0))\n") }
     let worker = WorkerThread(name: "progress") { [isEnded] in
-      var shared = ""
       while !isEnded.wait(atMost: .milliseconds(200), until: { $0 }) {
         let state = progress.current
-        guard state.sharesTerminal else {
-          Terminal.writeError("\r" + Self.line(state, columns: Terminal.columns) + "\u{1B}[K")
-          continue
-        }
-        // Once, and whole: what others print comes below.
-        if shared != state.phase { Terminal.writeError("\r\u{1B}[K\(Terminal.printable(state.phase))\n") }
-        shared = state.phase
+        if !state.sharesTerminal { Terminal.writeError("\r" + Self.line(state, columns: Terminal.columns) + "\u{1B}[K") }
       }
       Terminal.writeError("\r\u{1B}[K")
     }

@@ -14,6 +14,7 @@ package final class WorkProgress: Sendable {
   }
 
   private let monitor = Monitor(State())
+  private let sharing = Monitor<(@Sendable (String) -> Void)?>(nil)
   private let note: @Sendable (String) -> Void
 
   /// - Parameter note: takes lines for `--verbose`.
@@ -24,12 +25,16 @@ package final class WorkProgress: Sendable {
     note(phase)
   }
 
+  /// Has a body called, before they begin, for work by programs of others.
+  package func onSharing(_ body: @escaping @Sendable (String) -> Void) { sharing.update { $0 = body } }
+
   /// Begins work by programs of others, which write to the terminal themselves.
   package func beginOthers(_ phase: String) {
     monitor.update {
       $0 = State(phase: phase)
       $0.sharesTerminal = true
     }
+    sharing.current?(phase)
     note(phase)
   }
 

@@ -77,8 +77,12 @@ package final class RepositoryLock: Sendable {
   /// - Returns: false where nothing can be written: who only reads goes on, and finds out should what it reads go away.
   private static func write(_ bytes: [UInt8], to key: StoreKey, in store: any Store, _ mode: Mode) throws -> Bool {
     do {
-      try store.write(bytes, to: key, durability: .immediate)
-      return true
+      // Who holds the store alone clears away what is half written, this too: then once more.
+      for _ in 0..<5 {
+        do { try store.write(bytes, to: key, durability: .immediate) } catch StoreError.missing { continue }
+        return true
+      }
+      throw StoreError.missing(key)
     } catch StoreError.full(let location) {
       guard mode == .exclusive else { return false }
       try store.delete([reserve])

@@ -49,13 +49,13 @@ struct ImpactStatement {
       isInPlace
         ? "  kept        NOTHING: the database of now is dropped before the new one is built, and there is no --undo"
         : "  kept        the database of now stays as \(impact.keptAs), whole; --undo brings it back")
+    lines.append(
+      "  before      "
+        + (request.safetySnapshot == nil ? "no snapshot of it is taken (--no-safety-snapshot)" : "a snapshot of it is taken, of kind pre-restore"))
     if isInPlace {
       lines.append(
         "  lost        what is written after that snapshot begins\(request.maintenance.stop.isEmpty ? ": stop the application first" : "")")
     }
-    lines.append(
-      "  before      "
-        + (request.safetySnapshot == nil ? "no snapshot of it is taken (--no-safety-snapshot)" : "a snapshot of it is taken, of kind pre-restore"))
     if !request.maintenance.stop.isEmpty { lines.append("  stopped     \(request.maintenance.stop.joined(separator: "; "))") }
     for note in plan.notes { lines.append("  note        \(note)") }
     for warning in plan.warnings { lines.append("  warning     \(warning)") }

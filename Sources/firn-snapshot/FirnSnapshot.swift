@@ -73,6 +73,7 @@ struct FirnSnapshot: FirnCommand {
     } else if let size = file.spoolCap {
       request.spoolCap = size
     }
+    if let anomaly = file.anomaly { request.anomaly = anomaly }
     request.toolFolders = context.toolFolders(server)
     request.spoolRoot = context.spoolRoot(server)
     return request

@@ -83,7 +83,9 @@ import Testing
     let running = try place.start("firn-snapshot", [])
     let locks = place.store.appending("locks")
     let deadline = ContinuousClock.now + .seconds(10)
-    while ((try? Folder.names(in: locks)) ?? []).isEmpty, ContinuousClock.now < deadline { Thread.sleep(forTimeInterval: 0.01) }
+    while !((try? Folder.names(in: locks)) ?? []).contains(where: { $0.hasSuffix(".json") }), ContinuousClock.now < deadline {
+      Thread.sleep(forTimeInterval: 0.01)
+    }
     running.stop()
     let result = try place.prune("--keep-last", "1", "--apply")
     #expect(result.status == 7)

@@ -72,7 +72,6 @@ import Testing
   @Test func `touches nothing without the right word`() throws {
     let place = try workplace()
     _ = try place.takeSnapshot()
-    let before = try place.server.databaseNames()
     for arguments in [
       [], ["--confirm", "yes"], ["--confirm", ""], ["--confirm", place.database + " "], ["--confirm", place.database.uppercased()],
     ] {
@@ -81,7 +80,7 @@ import Testing
       #expect(result.errors.contains("nothing was touched"))
       #expect(result.errors.contains("\(place.database)_before_"))
     }
-    #expect(try place.server.databaseNames().isSuperset(of: before))
+    #expect(try place.server.databaseNames().filter { $0.hasPrefix(place.database) } == [place.database])
     #expect(try kept(place).isEmpty)
     #expect(try place.listedSnapshots().count == 1)
   }

@@ -136,8 +136,7 @@ import Testing
   @Test func `names everything that stands in the way, at once`() throws {
     let source = try TestServer.system.get()
     let place = try Workplace(on: source)
-    let role = "gone_\(place.database)"
-    try place.sql("CREATE EXTENSION pg_trgm; CREATE ROLE \(role); CREATE TABLE t (id int); GRANT SELECT ON t TO \(role)")
+    try place.sql("CREATE EXTENSION pg_trgm; CREATE TABLE t (id int)")
     _ = try place.takeSnapshot()
     let target = try TestServer.version18.get()
     try target.sql("CREATE ROLE limited_\(place.database) LOGIN PASSWORD 'abc'")
@@ -146,7 +145,7 @@ import Testing
     other.environment["FIRN_PG_BIN"] = target.binaries.string
     let result = try other.restore(place.database, "latest", "--as", "anything")
     #expect(result.status == 6)
-    #expect(result.errors.contains("pg_trgm") && result.errors.contains(role) && result.errors.contains("create databases"), "\(result)")
+    #expect(result.errors.contains("pg_trgm") && result.errors.contains("create databases"), "\(result)")
     #expect(try !target.databaseNames().contains("anything"))
   }
 

@@ -186,7 +186,9 @@ import Testing
     let running = try place.start("firn-snapshot", [])
     let locks = place.store.appending("locks")
     let deadline = ContinuousClock.now + .seconds(10)
-    while ((try? Folder.names(in: locks)) ?? []).isEmpty, ContinuousClock.now < deadline { Thread.sleep(forTimeInterval: 0.01) }
+    while !((try? Folder.names(in: locks)) ?? []).contains(where: { $0.hasSuffix(".json") }), ContinuousClock.now < deadline {
+      Thread.sleep(forTimeInterval: 0.01)
+    }
     running.stop()
     for name in try Folder.names(in: locks) { try Folder.removeFile(locks.appending(name)) }
     running.resume()

@@ -139,4 +139,30 @@ import Testing
     #expect(try place.verify(place.database, "latest", "--read").status == 0)
     #expect(try place.restore(place.database, "latest", "--as", "\(place.database)_copy", "--prove").status == 0)
   }
+
+  @Test func `has its dates told, and what is too old`() throws {
+    var place = try workplace()
+    func status() throws -> (CommandResult, [String]) {
+      let result = try place.firn("status", "--json")
+      let entry = try #require((result.json()["databases"] as? [[String: Any]])?.first { $0["database"] as? String == place.database })
+      return (result, entry["problems"] as? [String] ?? [])
+    }
+    var (result, problems) = try status()
+    #expect(result.status == 3 && problems == ["no snapshot was ever verified"], "\(result)")
+    #expect(try place.verify(place.database, "latest", "--read").status == 0)
+    (result, problems) = try status()
+    #expect(result.status == 0 && problems.isEmpty, "\(result)")
+    #expect(try place.firn("status").output.contains("ok"))
+    place.environment["HOME"] = place.folder.path.string
+    try Folder.make(place.folder.path(".config/firn"))
+    try Folder.write(Array("max-age: 1ms\nmax-proof-age: 1ms\n".utf8), to: place.folder.path(".config/firn/firn.yaml"))
+    Thread.sleep(forTimeInterval: 1.1)
+    (result, problems) = try status()
+    #expect(result.status == 3 && problems.count == 2, "\(result)")
+    try Folder.removeFile(place.folder.path(".config/firn/firn.yaml"))
+    try place.sql("DELETE FROM large")
+    #expect(try place.snapshot().status == 3)
+    (result, problems) = try status()
+    #expect(result.status == 3 && problems.contains { $0.hasPrefix("public.large has 0 rows, it had 40000") }, "\(result)")
+  }
 }

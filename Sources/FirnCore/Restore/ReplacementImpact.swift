@@ -43,6 +43,8 @@ package struct ReplacementImpact: Sendable {
   /// - Parameter server: a connection to another database of the server.
   static func gather(replacing name: String, by manifest: Manifest, on server: Connection, at time: Date) throws -> ReplacementImpact {
     let taken = Set(try server.databaseEntries().map(\.name))
+    // Before we are among them ourselves.
+    let applications = try server.connectedApplications(of: name)
     var counts: (rows: [QualifiedName: Int64?], isCounted: Bool)?
     var unreadable: PostgresError?
     do {
@@ -63,7 +65,7 @@ package struct ReplacementImpact: Sendable {
     }
     return ReplacementImpact(
       server: server.target, serverVersion: try server.versionText(), database: name, size: try server.diskSize(of: name),
-      applications: try server.connectedApplications(of: name), keptAs: KeptDatabase.name(for: name, at: time, taken: taken), changes: changes,
+      applications: applications, keptAs: KeptDatabase.name(for: name, at: time, taken: taken), changes: changes,
       tablesNow: counts?.rows.count, rowsNow: counts.map { $0.rows.values.reduce(0) { $0 + ($1 ?? 0) } }, isCounted: counts?.isCounted ?? false,
       unreadable: unreadable)
   }

@@ -13,6 +13,8 @@ package struct SnapshotRequest: Sendable {
   package var jobs = 2
   package var excludedTableData: [String] = []
   package var lockWait: Duration = .seconds(30)
+  /// The share of its rows, or of all bytes, whose loss since the parent is worth a warning.
+  package var anomaly = 0.5
   package var toolFolders: [FilePath] = []
   package var spoolRoot = WorkFolder.defaultRoot
   package var spoolCap: Int64 = 512 << 20

@@ -192,10 +192,19 @@ struct SnapshotRun {
     guard let parent else { return [] }
     let before = Dictionary(
       parent.tables.map { (QualifiedName(schema: $0.schema, name: $0.name), $0.rows) }, uniquingKeysWith: { first, _ in first })
-    return tables.compactMap { table in
-      guard let rows = before[QualifiedName(schema: table.schema, name: table.name)], rows >= 100, table.rows < rows / 2 else { return nil }
-      return "\(table.displayName) has \(table.rows) rows, it had \(rows) in \(parent.id)"
-    }
+    let kept = 1 - request.anomaly
+    let bytes = tables.reduce(0) { $0 + $1.bytes }
+    let bytesBefore = parent.tables.reduce(0) { $0 + $1.bytes }
+    let smaller =
+      bytesBefore > 1 << 20 && Double(bytes) < Double(bytesBefore) * kept
+      ? ["all tables together have \(bytes) bytes, they had \(bytesBefore) in \(parent.id)"] : []
+    return smaller
+      + tables.compactMap { table in
+        guard let rows = before[QualifiedName(schema: table.schema, name: table.name)], rows >= 100, Double(table.rows) < Double(rows) * kept else {
+          return nil
+        }
+        return "\(table.displayName) has \(table.rows) rows, it had \(rows) in \(parent.id)"
+      }
   }
 
   private func reasons(_ facts: Facts, _ outcome: DumpEngine.Outcome, _ missing: [DumpedTable]) -> [String] {

@@ -1,15 +1,20 @@
 import CommandSupport
+import FirnCore
 import Testing
 
 @Suite struct `A configuration file` {
   @Test func `sets what its keys say`() throws {
     let configuration = try Configuration(
-      parsing: "store: /srv/backup\njobs: 4\nspool-cap: 64MiB\nlock-wait: 5s\nexclude-table-data: [a.*, b]\npg-bin: /opt/pg/bin\n", name: "firn.yaml")
+      parsing:
+        "store: /srv/backup\njobs: 4\nspool-cap: 64MiB\nlock-wait: 5s\nexclude-table-data: [a.*, b]\npg-bin: /opt/pg/bin\nmax-age: 30h\nanomaly: 20%\n",
+      name: "firn.yaml")
     #expect(configuration.store == "/srv/backup")
     #expect(configuration.jobs == 4)
     #expect(configuration.spoolCap == 64 << 20)
     #expect(configuration.lockWait == .seconds(5))
     #expect(configuration.excludedTableData == ["a.*", "b"])
+    #expect(configuration.limits.snapshotAge == .seconds(30 * 3600) && configuration.limits.proofAge == .seconds(8 * 86400))
+    #expect(configuration.anomaly == 0.2)
     #expect(configuration.toolFolders == ["/opt/pg/bin"])
     #expect(try Configuration(parsing: "", name: "firn.yaml") == Configuration())
   }
