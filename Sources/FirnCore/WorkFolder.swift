@@ -35,7 +35,11 @@ package final class WorkFolder: Sendable {
         let status = try? Folder.status(of: root.appending(name)), status.kind == .folder, status.owner == Host.userID
       else { continue }
       let isAlive = parts[2] == Host.bootID.prefix(8) && Host.startTime(of: process) == start
-      if !isAlive { try? Folder.removeTree(root.appending(name)) }
+      // What it started may take a moment to end, and write meanwhile.
+      for _ in 0..<50 where !isAlive {
+        if (try? Folder.removeTree(root.appending(name))) != nil { break }
+        Thread.sleep(forTimeInterval: 0.1)
+      }
     }
   }
 }

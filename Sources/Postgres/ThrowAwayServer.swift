@@ -104,10 +104,7 @@ package final class ThrowAwayServer {
 
   /// As another user, and still to end when we do: what changes its user loses that tie, unless it is said anew.
   private static func program(_ path: FilePath, _ account: Account?) throws -> (program: FilePath, arguments: [String]) {
-    guard let account else { return (path, []) }
-    return (
-      "/usr/bin/setpriv",
-      ["--reuid=\(account.user)", "--regid=\(account.group)", "--clear-groups", "--pdeathsig=QUIT", path.string]
-    )
+    let user = account.map { ["--reuid=\($0.user)", "--regid=\($0.group)", "--clear-groups"] } ?? []
+    return ("/usr/bin/setpriv", user + ["--pdeathsig=QUIT", path.string])
   }
 }

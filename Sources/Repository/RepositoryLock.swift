@@ -49,6 +49,8 @@ package final class RepositoryLock: Sendable {
     let record = Record(
       mode: mode, host: Host.name, process: Host.processID, processStart: Host.startTime(of: Host.processID) ?? 0,
       boot: Host.bootID, purpose: purpose, createdAt: now(), refreshedAt: now())
+    // Of one that another machine is writing: it writes it again.
+    store.clearDeadWrites(under: Self.root)
     let deadline = ContinuousClock.now + patience
     var dead = 0
     var isWritten: Bool

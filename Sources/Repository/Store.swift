@@ -57,6 +57,12 @@ package protocol Store: Sendable {
   func flush() throws
   /// Removes what cut-off writes left. To be called only while nobody else writes.
   func removeLeftovers() throws
+  /// Removes what writes of processes of this machine left that are dead, whoever else writes.
+  func clearDeadWrites(under prefix: String)
+}
+
+extension Store {
+  package func clearDeadWrites(under prefix: String) {}
 }
 
 /// What can go wrong in a store, as far as callers tell it apart.

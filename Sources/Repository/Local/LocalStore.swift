@@ -194,6 +194,14 @@ package final class LocalStore: Store {
     }
   }
 
+  package func clearDeadWrites(under prefix: String) {
+    let folder = path(String(prefix.dropLast()))
+    for name in (try? Folder.names(in: folder)) ?? [] where name.hasPrefix(Self.temporaryPrefix) {
+      let process = name.dropFirst(Self.temporaryPrefix.count).prefix { $0 != "-" }
+      if let id = Int32(process), Host.startTime(of: id) == nil { try? Folder.removeFile(folder.appending(name)) }
+    }
+  }
+
   package func removeLeftovers() throws {
     try translated("") { try removeLeftovers(in: root) }
   }
