@@ -31,7 +31,9 @@ package struct FailureReport: Sendable {
       let cause = FailureReport(failed.cause)
       self.init(
         cause.status, "the database as it is could not be snapshotted, so it was left alone: \(cause.message)",
-        hint: "if it is too broken for that, say --no-safety-snapshot; it is kept under another name in any case")
+        hint: failed.keepsOldDatabase
+          ? "if it is too broken for that, say --no-safety-snapshot; it is kept under another name in any case"
+          : "without it nothing would be left of the database: make room and restore without --in-place, or save it otherwise first")
     case let failure as Maintenance.Failure:
       self.init(
         .failed, "\(failure.command) failed with exit code \(failure.exitCode)",

@@ -243,4 +243,13 @@ import Testing
     #expect(result.status == 0, "\(result)")
     #expect(try server.sql("SELECT value FROM settings", in: copy) == "kept")
   }
+
+  @Test func `tells tables of one name apart`() throws {
+    let place = try workplace(nil, "CREATE TABLE letters AS SELECT 1 id")
+    _ = try place.takeSnapshot()
+    let result = try place.restore(place.database, "--table", "*.letters")
+    #expect(result.status == 0, "\(result)")
+    #expect(result.errors.contains("\(result.output).app.letters: 5 000 rows") && result.errors.contains("\(result.output).public.letters: 1 rows"))
+    #expect(try place.sql("SELECT count(*) FROM \(result.output).\"public.letters\"") == "1")
+  }
 }

@@ -234,4 +234,9 @@ package struct SafetySnapshotFailed: Error {
   package let cause: any Error
   /// Whether the database would be kept without one.
   package let keepsOldDatabase: Bool
+
+  package init(cause: any Error, keepsOldDatabase: Bool) {
+    self.cause = cause
+    self.keepsOldDatabase = keepsOldDatabase
+  }
 }

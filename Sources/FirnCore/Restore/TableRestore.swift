@@ -49,11 +49,11 @@ package struct TableRestore {
     let connection = try Connection(settings, applicationName: "firn-restore")
     try connection.refusePooler()
     var schema: String?
+    let plans: [Plan]
     do {
       // Without a lock first: what has rows is refused before anybody waits for us.
       if case .emptyTables = destination { try refuseFilled(tables, connection) }
       try connection.execute("BEGIN")
-      let plans: [Plan]
       switch destination {
       case .newSchema(let time):
         let name = "firn_restored_\(time.idStamp)".lowercased()
@@ -78,7 +78,8 @@ package struct TableRestore {
       throw error
     }
     return Outcome(
-      schema: schema, tables: tables.map { (schema == nil ? $0.displayName : $0.name, $0.rows) }, objectsRead: source.reader.objectsRead,
+      schema: schema, tables: plans.map { (schema == nil ? $0.table.displayName : $0.target.name, $0.table.rows) },
+      objectsRead: source.reader.objectsRead,
       objectsOfSnapshot: source.reader.table.objects.count)
   }
 
