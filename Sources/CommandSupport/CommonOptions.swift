@@ -109,15 +109,19 @@ package struct CommandContext: Sendable {
     return ["PGHOST", "PGSERVICE", "PGHOSTADDR"].contains { environment[$0] != nil } ? ConnectionSettings() : nil
   }
 
-  package func toolFolders(_ options: ServerOptions) -> [FilePath] {
-    (options.toolFolders + (environment["FIRN_PG_BIN"] ?? "").split(separator: ":").map(String.init) + configuration.toolFolders).map { FilePath($0) }
+  package func toolFolders(_ options: ServerOptions) -> [FilePath] { toolFolders(options.toolFolders) }
+
+  /// Folders with PostgreSQL's programs.
+  /// - Parameter named: on the command line.
+  package func toolFolders(_ named: [String]) -> [FilePath] {
+    (named + (environment["FIRN_PG_BIN"] ?? "").split(separator: ":").map(String.init) + configuration.toolFolders).map { FilePath($0) }
   }
 
-  package func jobs(_ options: ServerOptions) -> Int { options.jobs ?? configuration.jobs ?? min(8, processorCount) }
+  package func jobs(_ options: ServerOptions) -> Int { jobs(options.jobs) }
+  package func jobs(_ named: Int?) -> Int { named ?? configuration.jobs ?? min(8, processorCount) }
 
-  package func spoolRoot(_ options: ServerOptions) -> FilePath {
-    (options.spool ?? configuration.spool).map { FilePath($0) } ?? WorkFolder.defaultRoot
-  }
+  package func spoolRoot(_ options: ServerOptions) -> FilePath { spoolRoot(options.spool) }
+  package func spoolRoot(_ named: String?) -> FilePath { (named ?? configuration.spool).map { FilePath($0) } ?? WorkFolder.defaultRoot }
 
   /// The progress of an operation, and the line that shows it while `body` runs.
   package func withProgress<Result>(_ body: (WorkProgress) throws -> Result) throws -> Result {
@@ -143,6 +147,20 @@ package struct CommandContext: Sendable {
 
   /// A result, on standard output.
   package func output(_ text: String) { Terminal.writeOutput(Terminal.printable(text) + "\n") }
+
+  /// Rows below a header, in columns as wide as they need.
+  /// - Parameter details: lines below each row.
+  package func output(header: [String], rows: [[String]], details: [[String]] = []) {
+    let widths = header.indices.map { column in ([header] + rows).map { $0[column].count }.max() ?? 0 }
+    func line(_ row: [String]) -> String {
+      row.enumerated().map { $0 == row.count - 1 ? $1 : $1.padding(toLength: widths[$0], withPad: " ", startingAt: 0) }.joined(separator: "  ")
+    }
+    output(line(header))
+    for (number, row) in rows.enumerated() {
+      output(line(row))
+      if details.indices.contains(number) { for detail in details[number] { output("  \(detail)") } }
+    }
+  }
 
   package func output(json value: some Encodable) throws {
     let encoder = JSON.encoder

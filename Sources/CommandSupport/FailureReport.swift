@@ -64,9 +64,13 @@ package struct FailureReport: Sendable {
         } ?? "mend that and run this again"
       self.init(
         cause.status,
-        "\(cause.message)\n  \(database) was dropped before this, and the new one does not stand in its place"
+        "\(cause.message)\n  "
+          + (destroyed.isCertain
+            ? "\(database) was dropped before this, and the new one does not stand in its place"
+            : "the server went away while \(database) was dropped: whether it is gone can't be told")
           + (destroyed.built.map { "; it is whole, under the name \($0)" } ?? "")
-          + (destroyed.applicationIsStopped ? "\n  the application stays stopped until the database is restored" : ""),
+          + (destroyed.applicationIsStopped
+            ? "\n  the application stays stopped until the database is there: firn-restore \(database) --recover looks" : ""),
         hint: next + (destroyed.safetySnapshot.map { "; the database as it was: firn-restore \(database) \($0)" } ?? "; no snapshot was made of it"))
     case let damaged as SnapshotDamaged:
       let cause = FailureReport(damaged.cause)

@@ -18,6 +18,12 @@ package final class WorkFolder: Sendable {
     try Folder.make(path)
   }
 
+  /// The folder of a run.
+  /// - Throws: `FirnError.noFolder`.
+  package static func forRun(in root: FilePath) throws -> WorkFolder {
+    do { return try WorkFolder(in: root) } catch { throw FirnError.noFolder(path: root.string, reason: "\(error)") }
+  }
+
   package func remove() { try? Folder.removeTree(path) }
 
   deinit { remove() }

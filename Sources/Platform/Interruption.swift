@@ -21,8 +21,13 @@ package struct Interruption: Error, Equatable {
   /// Forgets a signal that has been answered, so that what cleans up can run to its end.
   package static func clear() { received.withLock { $0 = nil } }
 
-  /// Has a signal count as arrived: one that was forgotten while something had to be done.
-  package static func remember(_ signal: Int32) { received.withLock { if $0 == nil { $0 = signal } } }
+  /// Runs what has to be done whoever interrupts. A signal that had arrived counts again afterwards.
+  package static func putOff<Result>(_ body: () throws -> Result) rethrows -> Result {
+    let wish = signal
+    clear()
+    defer { if let wish { received.withLock { if $0 == nil { $0 = wish } } } }
+    return try body()
+  }
 
   /// Takes the signals over, for the whole process. To be called before any other thread starts.
   /// A writer to a closed pipe gets an error instead of a signal.

@@ -8,9 +8,10 @@ package struct Catalog: Sendable {
   package init(store: any Store) { self.store = store }
 
   /// Every committed snapshot, oldest first.
-  package func snapshots() throws -> [SnapshotPlace] { try snapshots(in: try store.list(SnapshotPlace.root)) }
+  package func snapshots() throws -> [SnapshotPlace] { snapshots(in: try store.list(SnapshotPlace.root)) }
 
-  private func snapshots(in entries: [StoreEntry]) throws -> [SnapshotPlace] {
+  /// Those that a listing of `snapshots/` shows.
+  func snapshots(in entries: [StoreEntry]) -> [SnapshotPlace] {
     entries.compactMap { entry in
       guard entry.key.hasSuffix("/SHA256SUMS"), let place = SnapshotPlace(key: entry.key), place.checksums == entry.key else { return nil }
       return place
@@ -19,7 +20,7 @@ package struct Catalog: Sendable {
 
   /// The committed snapshots of one database of one source, oldest first.
   package func snapshots(source: String, database: String) throws -> [SnapshotPlace] {
-    try snapshots(in: try store.list("\(SnapshotPlace.root)\(source.keyComponent)/\(database.keyComponent)/"))
+    snapshots(in: try store.list("\(SnapshotPlace.root)\(source.keyComponent)/\(database.keyComponent)/"))
   }
 
   /// - Throws: `RepositoryError.malformed` where it can't be read as what it is.
@@ -46,10 +47,12 @@ package struct Catalog: Sendable {
 
   /// The results of the verifications of a snapshot, oldest first. One that can't be read is passed over: it proves nothing.
   package func checks(of place: SnapshotPlace) throws -> [CheckRecord] {
-    try store.list(place.prefix + "checks/").compactMap { entry in
-      guard let bytes = try? store.read(entry.key, limit: CheckRecord.sizeLimit) else { return nil }
-      return try? JSON.decoder.decode(CheckRecord.self, from: Data(bytes))
-    }
+    try store.list(place.prefix + "checks/").compactMap(check)
+  }
+
+  private func check(_ entry: StoreEntry) -> CheckRecord? {
+    guard let bytes = try? store.read(entry.key, limit: CheckRecord.sizeLimit) else { return nil }
+    return try? JSON.decoder.decode(CheckRecord.self, from: Data(bytes))
   }
 
   package func record(_ check: CheckRecord, of place: SnapshotPlace) throws {
@@ -80,10 +83,7 @@ package struct Catalog: Sendable {
   /// The newest result of at least that level; nil where there is none that can be read.
   package func lastCheck(of place: SnapshotPlace, atLeast level: CheckRecord.Level = .quick) throws -> CheckRecord? {
     for entry in try store.list(place.prefix + "checks/").reversed() {
-      guard let bytes = try? store.read(entry.key, limit: CheckRecord.sizeLimit),
-        let check = try? JSON.decoder.decode(CheckRecord.self, from: Data(bytes)), check.level >= level
-      else { continue }
-      return check
+      if let check = check(entry), check.level >= level { return check }
     }
     return nil
   }

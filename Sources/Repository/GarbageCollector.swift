@@ -51,7 +51,7 @@ package struct GarbageCollector: Sendable {
     var referenced = Set<ObjectName>()
     let files = try store.list(SnapshotPlace.root)
     if let strange = files.first(where: { !$0.isFile }) { throw StoreError.notAFile(strange.key) }
-    let committed = try catalog.snapshots()
+    let committed = catalog.snapshots(in: files)
     for place in committed { referenced.formUnion(try catalog.checksums(of: place).objects) }
 
     let places = Set(committed)

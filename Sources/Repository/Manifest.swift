@@ -204,6 +204,9 @@ package struct DatabaseProperties: Codable, Sendable, Equatable {
   package var comment: String?
   package var settings: [Setting] = []
 
+  /// Roles that any of these name.
+  package var roles: [String] { [owner] + (grants ?? []).compactMap(\.grantee) + settings.compactMap(\.role) }
+
   package init(
     owner: String, encoding: String, localeProvider: String, collate: String, ctype: String, tablespace: String, connectionLimit: Int
   ) {

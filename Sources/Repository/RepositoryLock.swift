@@ -32,7 +32,6 @@ package final class RepositoryLock: Sendable {
   private let store: any Store
   private let mode: Mode
   private let key: StoreKey
-  private let isWritten: Bool
   /// Whether locks of dead processes were found: what these left may be cleared away.
   package let foundDeadHolders: Bool
   private let released = Monitor(false)
@@ -62,7 +61,6 @@ package final class RepositoryLock: Sendable {
       try Interruption.check()
       Thread.sleep(forTimeInterval: Double.random(in: 0.1...0.5))
     }
-    self.isWritten = isWritten
     foundDeadHolders = dead > 0
     guard isWritten else { return }
     let thread = WorkerThread(name: "lock") { [store, key, released] in

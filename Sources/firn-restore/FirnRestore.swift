@@ -58,7 +58,7 @@ struct FirnRestore: FirnCommand {
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     // Before anything else: somebody's application may be waiting for it.
-    let started = try context.withProgress { StoppedApplication.startAgain($0) }
+    let started = try context.withProgress { StoppedApplication.startAgain($0) { try context.connectionSettings(server) } }
     for line in started { context.warn(line) }
     if recover { return try tidyUp(context, isDone: !started.isEmpty) }
     if undo { return try KeptDatabases(command: self, context: context).undo() }
@@ -84,12 +84,13 @@ struct FirnRestore: FirnCommand {
     let decided = request
     var told: Set<String> = []
     let result = try context.withProgress { progress in
-      try RestoreOperation(repository: repository, request: decided, progress: progress).run { plan in
-        if !decided.target.isExisting { for note in plan.notes { context.tell("note: \(note)") } }
-        told.formUnion(plan.notes)
+      try RestoreOperation(repository: repository, request: decided, progress: progress).run { notes in
+        if !decided.target.isExisting { for note in notes { context.tell("note: \(note)") } }
+        told.formUnion(notes)
       }
     }
-    for line in try context.withProgress({ StoppedApplication.startAgain($0, having: result.database) }) { context.warn(line) }
+    let restarted = try context.withProgress { StoppedApplication.startAgain($0, having: result.database) { decided.settings } }
+    for line in restarted { context.warn(line) }
     for note in result.notes where !told.contains(note) { context.tell("note: \(note)") }
     try report(result, place, context)
     return result.warnings.isEmpty ? .done : .doneWithWarnings

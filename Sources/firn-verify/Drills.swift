@@ -43,13 +43,11 @@ struct Drills {
 
   private func request() throws -> DrillRequest {
     var request = DrillRequest()
-    let file = context.configuration
     request.server = try command.server.map { try ConnectionSettings($0) }
-    request.jobs = command.jobs ?? file.jobs ?? min(8, processorCount)
-    request.assertions = file.assertions
-    let environment = (context.environment["FIRN_PG_BIN"] ?? "").split(separator: ":").map(String.init)
-    request.toolFolders = (command.toolFolders + environment + file.toolFolders).map { FilePath($0) }
-    if let folder = command.spool ?? file.spool { request.workRoot = FilePath(folder) }
+    request.jobs = context.jobs(command.jobs)
+    request.assertions = context.configuration.assertions
+    request.toolFolders = context.toolFolders(command.toolFolders)
+    request.workRoot = context.spoolRoot(command.spool)
     request.meddler = context.environment["FIRN_TEST_MEDDLER"]
     return request
   }

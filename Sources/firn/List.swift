@@ -60,12 +60,7 @@ struct List: FirnCommand {
         entry.damaged ? "FOUND DAMAGED" : entry.verifiedAt.map { "verified \(Quantity.age(of: $0, now: now))" } ?? "not verified",
       ]
     }
-    let header = ["DATABASE", "SNAPSHOT", "KIND", "AGE", "SIZE", "STORED", "STATE", "PROOF"]
-    let widths = header.indices.map { column in ([header] + rows).map { $0[column].count }.max() ?? 0 }
-    for row in [header] + rows {
-      let cells = row.enumerated().map { $0 == row.count - 1 ? $1 : $1.padding(toLength: widths[$0], withPad: " ", startingAt: 0) }
-      context.output(cells.joined(separator: "  "))
-    }
+    context.output(header: ["DATABASE", "SNAPSHOT", "KIND", "AGE", "SIZE", "STORED", "STATE", "PROOF"], rows: rows)
   }
 
   /// The JSON of a listed snapshot. Its keys are fixed.

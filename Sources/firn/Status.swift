@@ -31,13 +31,8 @@ struct Status: FirnCommand {
         database.restoreSeconds.map(Quantity.span) ?? "not measured", database.problems.isEmpty ? "ok" : "LOOK",
       ]
     }
-    let header = ["DATABASE", "SNAPSHOT", "PROOF", "RESTORES IN", "STATE"]
-    let widths = header.indices.map { column in ([header] + rows).map { $0[column].count }.max() ?? 0 }
-    for (number, row) in ([header] + rows).enumerated() {
-      let cells = row.enumerated().map { $0 == row.count - 1 ? $1 : $1.padding(toLength: widths[$0], withPad: " ", startingAt: 0) }
-      context.output(cells.joined(separator: "  "))
-      if number > 0 { for problem in status.databases[number - 1].problems { context.output("  \(problem)") } }
-    }
+    context.output(
+      header: ["DATABASE", "SNAPSHOT", "PROOF", "RESTORES IN", "STATE"], rows: rows, details: status.databases.map(\.problems))
   }
 
   /// The JSON of a database's status.

@@ -245,4 +245,47 @@ import Testing
       #expect(try place.server.sql("SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace", in: copy) == "7")
     }
   }
+
+  @Test func `a disk that fills up in the middle: the live database stays, and the room is given back`() throws {
+    let place = try Workplace(on: TestServer.system.get(), database: nil)
+    try place.sql("CREATE TABLE t AS SELECT g id, repeat(md5(g::text), 30) x FROM generate_series(1, 100000) g")
+    let id = try place.takeSnapshot()
+    let small = place.folder.path("small")
+    let log = place.folder.path("wal")
+    try Folder.make(small)
+    // A disk and a server of its own: as root on a mount, else in a namespace where we may make one.
+    let namespace = Host.isRoot ? ["--mount"] : ["--map-current-user", "--keep-caps", "--mount"]
+    let script = """
+      set -eu
+      export LC_ALL=C.UTF-8
+      mount -t tmpfs -o size=110m,mode=755 none "$1"
+      as() { if [ "$(id -u)" = 0 ]; then setpriv --reuid=postgres --regid=postgres --clear-groups "$@"; else "$@"; fi; }
+      if [ "$(id -u)" = 0 ]; then mkdir "$2"; chown postgres "$1" "$2"; chmod 711 "$(dirname "$2")"; fi
+      as "$3/initdb" -D "$1/data" --waldir="$2/wal" -U postgres --auth=trust --no-sync > /dev/null
+      as setpriv --pdeathsig INT "$3/postgres" -D "$1/data" -k "$1" -c listen_addresses= -c fsync=off -c wal_level=minimal -c max_wal_senders=0 > /dev/null 2>&1 &
+      server=$!
+      export PGHOST="$1" PGUSER=postgres
+      n=0; until "$3/psql" -qc '' postgres 2> /dev/null; do n=$((n + 1)); [ $n -lt 300 ]; sleep 0.1; done
+      "$3/psql" -qc "CREATE DATABASE \"$5\"" postgres
+      "$3/psql" -qc "CREATE TABLE t AS SELECT 1 id" "$5"
+      before=$(df --output=used -k "$1" | tail -n 1)
+      export DATABASE_URL="postgresql:///postgres"
+      status=0; "$4" "$5" "$6" --confirm "$5" --no-safety-snapshot || status=$?; echo "restore: $status"
+      "$3/psql" -Atc "SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY 1" postgres
+      "$3/psql" -Atc "SELECT 'rows: ' || count(*) FROM t" "$5"
+      "$3/psql" -qc CHECKPOINT postgres
+      after=$(df --output=used -k "$1" | tail -n 1)
+      if [ $after -lt $((before + 4000)) ]; then echo 'room: given back'; else echo "room: $before $after"; fi
+      kill -INT $server; wait $server || true
+      """
+    let result = try Workplace.run(
+      "/usr/bin/unshare",
+      namespace + [
+        "/bin/sh", "-c", script, "sh", small.string, log.string, place.server.binaries.string, FirnProgram.path("firn-restore").string,
+        place.database, id,
+      ], environment: place.environment)
+    #expect(result.status == 0, "\(result)")
+    #expect(result.output.split(separator: "\n") == ["restore: 8", "\(place.database)", "postgres", "rows: 1", "room: given back"], "\(result)")
+    #expect(result.errors.contains("No space left on device"), "\(result)")
+  }
 }

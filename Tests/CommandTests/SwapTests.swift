@@ -117,4 +117,109 @@ import Testing
     #expect(!names.contains { $0.hasPrefix("firn_unfinished_") }, "\(names)")
     #expect(try place.leftovers().isEmpty)
   }
+
+  /// Gives the workplace an application that is stopped and started.
+  private func addApplication(to place: inout Workplace) throws -> FilePath {
+    let log = place.folder.path("log")
+    try Folder.make(place.folder.path(".config/firn"))
+    try Folder.write(
+      Array("maintenance:\n  stop: ['echo stopped >> \(log)']\n  start: ['echo started >> \(log)']\n".utf8),
+      to: place.folder.path(".config/firn/firn.yaml"))
+    return log
+  }
+
+  private func isStopped(_ log: FilePath) -> Bool {
+    let text = (try? Folder.contents(of: log)).map { String(decoding: $0, as: UTF8.self) } ?? ""
+    return text.hasSuffix("stopped\n")
+  }
+
+  /// The steps that a restore tells of.
+  private func steps(of arguments: [String], _ place: Workplace) throws -> [String] {
+    let lines = Monitor<[String]>([])
+    let command = try place.start("firn-restore", arguments + ["--verbose"]) { line in lines.update { $0.append(line) } }
+    #expect(command.wait() == 0, "\(lines.current)")
+    let known = [
+      "looking before leaping", "preparing", "restoring rows", "gathering statistics and counting rows", "proving", "exchanging the databases",
+      "taking a snapshot of the database as it is", "reading the snapshot", "reading that snapshot back", "dropping app", "echo stopped",
+      "echo started",
+    ]
+    return known.filter { step in lines.current.contains { $0.contains(step) } }
+  }
+
+  /// Runs until it tells of a step, and calls `kill` a moment later.
+  private func interrupt(_ arguments: [String], at step: String, _ place: Workplace, kill: (ChildProcess) throws -> Void) throws -> Int32 {
+    let isThere = Monitor(false)
+    let command = try place.start("firn-restore", arguments + ["--verbose"]) { line in
+      if line.contains(step) { isThere.update { $0 = true } }
+    }
+    #expect(isThere.wait(atMost: .seconds(60), until: { $0 }), "never came to: \(step)")
+    Thread.sleep(forTimeInterval: Double.random(in: 0...0.03))
+    try kill(command)
+    return command.wait()
+  }
+
+  @Test func `leaves the one or the other at every step that is told, and one command tidies up`() throws {
+    let server = try TestServer(binaries: try TestServer.binaries(at: 0))
+    try server.sql("CREATE DATABASE app")
+    var place = try workplace(server, database: "app")
+    let log = try addApplication(to: &place)
+    let arguments = ["app", "latest:manual", "--confirm", "app", "--prove"]
+    let steps = try steps(of: arguments, place)
+    #expect(steps.count >= 8, "\(steps)")
+    for step in steps {
+      for victim in ["the command", "its children", "the server"] {
+        let status = try interrupt(arguments, at: step, place) { command in
+          switch victim {
+          case "the command": ProcessTable.send(SIGKILL, to: command.id)
+          case "its children": for child in ProcessTable.children(of: command.id) { ProcessTable.send(SIGKILL, to: child.id) }
+          default:
+            server.crash()
+            try server.start()
+          }
+        }
+        let where_ = "\(victim) at: \(step), exit \(status)"
+        let side = try server.sql("SELECT side FROM marks", in: "app")
+        let rows = try server.sql("SELECT count(*) FROM rows", in: "app")
+        #expect(side == "live" && rows == "7" || side == "restored" && rows == "20000", "\(where_): \(side) \(rows)")
+        if status == 0 { #expect(side == "restored", "\(where_)") }
+        let recovered = try place.restore("app", "--recover")
+        #expect(recovered.status == 0, "\(where_): \(recovered)")
+        #expect(!isStopped(log), "\(where_)")
+        let names = try server.databaseNames()
+        #expect(!names.contains { $0.hasPrefix("firn_unfinished_") }, "\(where_): \(names)")
+        // Back to what is told apart from the snapshot.
+        try server.sql("UPDATE marks SET side = 'live'; DELETE FROM rows WHERE id > 7", in: "app")
+        for name in names where name.hasPrefix("app_before_") { try server.sql("DROP DATABASE \"\(name)\"") }
+      }
+    }
+  }
+
+  @Test func `in place never leaves the application started without a database, nor stopped with one`() throws {
+    let server = try TestServer(binaries: try TestServer.binaries(at: 0))
+    try server.sql("CREATE DATABASE app")
+    var place = try workplace(server, database: "app")
+    let log = try addApplication(to: &place)
+    let arguments = ["app", "latest:manual", "--in-place", "--confirm", "destroy app"]
+    let steps = try steps(of: arguments, place)
+    #expect(steps.contains("dropping app"), "\(steps)")
+    for step in steps + ["dropping app", "dropping app", "restoring rows"] {
+      try server.sql("UPDATE marks SET side = 'live'; DELETE FROM rows WHERE id > 7", in: "app")
+      _ = try interrupt(arguments, at: step, place) { ProcessTable.send(SIGKILL, to: $0.id) }
+      // What it had asked of the server may still be under way.
+      Thread.sleep(forTimeInterval: 0.3)
+      let isThere = try server.databaseNames().contains("app")
+      let recovered = try place.restore("app", "--recover")
+      #expect(recovered.status == (isThere ? 0 : 3), "\(step): \(recovered)")
+      if isThere {
+        #expect(!isStopped(log), "\(step)")
+        #expect(["live", "restored"].contains(try server.sql("SELECT side FROM marks", in: "app")))
+      } else {
+        #expect(isStopped(log), "\(step)")
+        let again = try place.restore("app", "latest:manual")
+        #expect(again.status == 0 || again.status == 3, "\(step): \(again)")
+        #expect(!isStopped(log), "\(step)")
+        #expect(try server.sql("SELECT count(*) FROM rows", in: "app") == "20000")
+      }
+    }
+  }
 }

@@ -49,9 +49,9 @@ package struct PruneOperation {
     for place in places { databases["\(place.source.keyComponent)/\(place.database.keyComponent)", default: []].append(place) }
     return try databases.sorted { $0.key < $1.key }.flatMap { _, places in
       let snapshots = try places.map { place in
-        RetainedSnapshot(
-          id: place.id, startedAt: place.id.startedAt, standing: try standing(of: place),
-          isVerified: try repository.catalog.lastCheck(of: place, atLeast: .read)?.ok == true)
+        let read = try repository.catalog.lastCheck(of: place, atLeast: .read)
+        return RetainedSnapshot(
+          id: place.id, startedAt: place.id.startedAt, standing: try standing(of: place, lastRead: read), isVerified: read?.ok == true)
       }
       let byID = Dictionary(places.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
       return policy.plan(for: snapshots).decisions.compactMap { decision in byID[decision.id].map { Plan(place: $0, decision: decision) } }
@@ -59,11 +59,10 @@ package struct PruneOperation {
   }
 
   /// What can't be read counts for nothing, nor does what was found damaged, however cursory the look.
-  private func standing(of place: SnapshotPlace) throws -> RetainedSnapshot<SnapshotID>.Standing {
+  private func standing(of place: SnapshotPlace, lastRead: CheckRecord?) throws -> RetainedSnapshot<SnapshotID>.Standing {
     let manifest: Manifest
     do { manifest = try repository.catalog.manifest(of: place) } catch is RepositoryError { return .damaged }
-    let checks = try [CheckRecord.Level.quick, .read].map { try repository.catalog.lastCheck(of: place, atLeast: $0) }
-    if checks.contains(where: { $0?.ok == false }) { return .damaged }
+    if try lastRead?.ok == false || repository.catalog.lastCheck(of: place)?.ok == false { return .damaged }
     if manifest.kind == Manifest.safetyKind { return .safety }
     return manifest.complete ? .sound : .incomplete
   }

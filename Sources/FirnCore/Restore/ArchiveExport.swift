@@ -43,19 +43,11 @@ package struct ArchiveExport {
     let parent = folder.removingLastComponent()
     let work = try WorkFolder(in: parent, prefix: ".\(folder.lastComponent?.string ?? "archive").firn-")
     defer { work.remove() }
-    let passing = work.path
-    do {
-      let outcome = try write(selection, source, to: passing, as: folder)
-      try Folder.synchronize(passing)
-      try Folder.rename(passing, to: folder)
-      try Folder.synchronize(parent)
-      return outcome
-    } catch {
-      if case RepositoryError.damagedObject(let name, _) = error {
-        throw SnapshotDamaged(tables: (try? source.names(in: name)) ?? [], cause: error)
-      }
-      throw error
-    }
+    let outcome = try source.namingDamage { try write(selection, source, to: work.path, as: folder) }
+    try Folder.synchronize(work.path)
+    try Folder.rename(work.path, to: folder)
+    try Folder.synchronize(parent)
+    return outcome
   }
 
   private func write(_ selection: RestoreSelection, _ source: RestoreSource, to folder: FilePath, as final: FilePath) throws -> Outcome {

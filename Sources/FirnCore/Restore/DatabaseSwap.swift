@@ -84,18 +84,9 @@ struct DatabaseSwap {
 
   /// Whether the exchange took place. Waits a while for a server that starts anew.
   private func isDone() throws -> Bool {
-    let wish = Interruption.signal
-    Interruption.clear()
-    defer { if let wish { Interruption.remember(wish) } }
-    let deadline = ContinuousClock.now + .seconds(60)
-    while true {
-      do {
-        let server = try Connection(settings, applicationName: "firn-restore")
-        return try server.databaseExists(keptName) && !server.databaseExists(replacement)
-      } catch let error as PostgresError {
-        guard ContinuousClock.now < deadline else { throw error }
-        Thread.sleep(forTimeInterval: 0.5)
-      }
+    try ServerConnection.patiently {
+      let server = try Connection(settings, applicationName: "firn-restore")
+      return try server.databaseExists(keptName) && !server.databaseExists(replacement)
     }
   }
 }

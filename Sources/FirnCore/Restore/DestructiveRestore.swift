@@ -6,6 +6,8 @@ package import Repository
 /// A restore failed after the database it was to replace had been dropped.
 package struct DatabaseDestroyed: Error {
   package let database: String
+  /// Whether it is known to be gone: a server that went away as it was dropped can't be asked.
+  package let isCertain: Bool
   /// The snapshot that was made of it.
   package let safetySnapshot: SnapshotID?
   /// The new database, whole and counted, where only giving it its name failed.
@@ -31,13 +33,14 @@ struct DestructiveRestore {
 
   /// - Parameters:
   ///   - takeSafetySnapshot: of the database as it is, read back; nil where it was refused.
-  ///   - build: has everything ready, calls its parameter, which drops the old database, and goes on.
+  ///   - build: has everything ready, calls its parameter with the passing name of the new database, which drops the old one, and goes on.
   /// - Throws: `DatabaseDestroyed` for whatever fails once the old database is gone.
-  func run(takeSafetySnapshot: () throws -> Manifest?, build: (Manifest?, () throws -> Void) throws -> RestoreResult) throws -> RestoreResult {
+  func run(takeSafetySnapshot: () throws -> Manifest?, build: (Manifest?, (String) throws -> Void) throws -> RestoreResult) throws -> RestoreResult {
     try Interruption.check()
     let mark = try maintenance.stop.isEmpty ? nil : StoppedApplication(database: name, start: maintenance.start)
     var safety: Manifest?
     var isGone = false
+    var isCertain = true
     let start = ContinuousClock.now
     var result: RestoreResult
     do {
@@ -45,16 +48,19 @@ struct DestructiveRestore {
       // What is written after this is in no copy.
       try server.endSessions(in: [name])
       safety = try takeSafetySnapshot()
-      result = try build(safety) {
+      result = try build(safety) { newName in
         try Interruption.check()
         progress.begin("dropping \(name)")
-        // Also for whoever finds the note should this process be killed from here on.
-        mark?.awaitDatabase()
+        // Also for whoever finds the note should this process be killed from here on. It may be the old one that is there then.
+        let either = try server.databaseEntries().filter { $0.name.isSame(as: name) || $0.name == newName }.map(\.oid)
+        mark?.awaitDatabase(either)
         do {
           try server.dropDatabase(name)
           isGone = true
         } catch {
-          isGone = try !isThere()
+          let isThere = try? isThere(either)
+          isGone = isThere != true
+          isCertain = isThere != nil
           throw error
         }
       }
@@ -64,11 +70,10 @@ struct DestructiveRestore {
         mark?.remove()
         throw failures.isEmpty ? error : ApplicationNotStarted(cause: error, startFailures: failures)
       }
-      // Started now, it would find nothing, or make a database of its own.
-      mark?.awaitDatabase()
+      // Started now, it would find nothing, or make a database of its own: the note stays.
       let unnamed = error as? NotNamed
       throw DatabaseDestroyed(
-        database: name, safetySnapshot: safety?.id, built: unnamed?.built, cause: unnamed?.cause ?? error,
+        database: name, isCertain: isCertain, safetySnapshot: safety?.id, built: unnamed?.built, cause: unnamed?.cause ?? error,
         applicationIsStopped: !maintenance.stop.isEmpty)
     }
     result.downtime = ContinuousClock.now - start
@@ -81,11 +86,7 @@ struct DestructiveRestore {
   }
 
   /// Whether the database is still one that sessions can begin in.
-  private func isThere() throws -> Bool {
-    let wish = Interruption.signal
-    Interruption.clear()
-    defer { if let wish { Interruption.remember(wish) } }
-    let server = try ServerConnection.open(server.settings, except: name)
-    return try server.databaseEntries().contains { $0.name.isSame(as: name) && $0.isUsable }
+  private func isThere(_ oids: [UInt32]) throws -> Bool {
+    try ServerConnection.patiently { try ServerConnection.open(server.settings, except: name).hasUsableDatabase(name, among: oids) }
   }
 }

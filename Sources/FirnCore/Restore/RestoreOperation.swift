@@ -60,23 +60,20 @@ package struct RestoreOperation {
     try UnfinishedDatabase.clear(on: ServerConnection.open(settings))
   }
 
-  /// - Parameter told: hears what will be done, once everything was looked at.
-  package func run(told: (RestorePlan) -> Void = { _ in }) throws -> RestoreResult {
+  /// - Parameter told: hears what will be done besides, once everything was looked at.
+  package func run(told: ([String]) -> Void = { _ in }) throws -> RestoreResult {
     let clock = ContinuousClock.now
     let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-restore of \(request.place.database)")
     defer { lock.release() }
     var prepared = try prepare()
     let (server, source) = (prepared.server, prepared.source)
-    told(RestorePlan(manifest: source.manifest, target: request.target, impact: nil, notes: prepared.findings.notes, warnings: []))
+    told(prepared.findings.notes)
     // A pg_restore of the server's major version, and no older than the pg_dump: the latter is in the preflight.
     let tools = try ServerTools.find("pg_restore", major: server.serverMajor, configured: request.toolFolders)
-    let work: WorkFolder
-    do { work = try WorkFolder(in: request.workRoot) } catch {
-      throw FirnError.noFolder(path: request.workRoot.string, reason: "\(error)")
-    }
+    let work = try WorkFolder.forRun(in: request.workRoot)
     defer { work.remove() }
     prepared.findings.notes += try UnfinishedDatabase.clear(on: server)
-    do {
+    return try source.namingDamage {
       var result: RestoreResult
       if case .inPlace(let name) = request.target {
         try requireIntact(source)
@@ -91,15 +88,13 @@ package struct RestoreOperation {
       result.objectsRead = source.reader.objectsRead
       result.objectsOfSnapshot = source.reader.table.objects.count
       return result
-    } catch RepositoryError.damagedObject(let name, let reason) {
-      throw SnapshotDamaged(tables: (try? source.names(in: name)) ?? [], cause: RepositoryError.damagedObject(name: name, reason: reason))
     }
   }
 
   /// Builds, proves and names the new database.
-  /// - Parameter beforeFilling: called when the database is made, and empty.
+  /// - Parameter beforeFilling: called with the passing name of the database when it is made, and empty.
   private func build(
-    _ prepared: Preparation, _ tools: ServerTools, _ work: WorkFolder, _ safety: Manifest?, beforeFilling: () throws -> Void = {}
+    _ prepared: Preparation, _ tools: ServerTools, _ work: WorkFolder, _ safety: Manifest?, beforeFilling: (String) throws -> Void = { _ in }
   ) throws -> RestoreResult {
     let (server, source, selection) = (prepared.server, prepared.source, prepared.selection)
     let database = UnfinishedDatabase(for: request.target.name, builder: DatabaseBuilder(server: server, properties: prepared.properties))
@@ -112,7 +107,7 @@ package struct RestoreOperation {
         sessionSettings: request.sessionSettings, progress: progress)
       var warnings = prepared.findings.warnings
       try build.make(database)
-      try beforeFilling()
+      try beforeFilling(database.name)
       warnings += try build.fill(database)
       let proof = build.proof(of: database)
       if request.proves {
@@ -214,15 +209,14 @@ package struct RestoreOperation {
   private func discard(_ database: UnfinishedDatabase, _ roles: [String], after cause: any Error) throws {
     // Its name leads to it by now: it is no rest of anything.
     if cause is any AfterExchange || cause is NotNamed { return }
-    let wish = Interruption.signal
-    Interruption.clear()
-    defer { if let wish { Interruption.remember(wish) } }
     progress.begin("dropping the unfinished database")
     do {
-      // The connection of before may be what failed.
-      let server = try ServerConnection.open(request.settings, except: replaced)
-      try server.dropDatabase(database.name)
-      try server.executeTogether(roles.map { "DROP ROLE IF EXISTS \(Connection.identifier($0))" })
+      try Interruption.putOff {
+        // The connection of before may be what failed.
+        let server = try ServerConnection.open(request.settings, except: replaced)
+        try server.dropDatabase(database.name)
+        try server.executeTogether(roles.map { "DROP ROLE IF EXISTS \(Connection.identifier($0))" })
+      }
     } catch {
       throw LeftBehind(database: database.name, roles: roles, reason: error, cause: cause)
     }

@@ -1,8 +1,6 @@
 internal import Foundation
-internal import Platform
 internal import Postgres
 internal import Repository
-internal import SystemPackage
 
 /// Looks for everything that would make a restore fail, before anything is made.
 struct RestorePreflight {
@@ -65,12 +63,10 @@ struct RestorePreflight {
   /// On a server of this machine: whether both databases have room. A restored database takes about what its dump has, and its
   /// indexes, or less where rows are compressed; one that is there already shows how much that is.
   private func diskReasons(_ findings: inout Findings) throws -> [String] {
-    guard server.isLocal, !server.settings.allowsForwardedPort, properties.properties.tablespace == "pg_default",
-      let folder = try server.dataFolder(), var free = try? Folder.freeSpace(at: FilePath(folder))
-    else { return [] }
+    guard properties.properties.tablespace == "pg_default", let disk = try ServerDisk(of: server) else { return [] }
+    var free = disk.free
     let bytes = manifest.tables.reduce(0) { $0 + $1.bytes }
-    // No database is smaller than a quarter of its dump, however well its rows are compressed.
-    var least = bytes / 4
+    var least = ServerDisk.least(forDumped: bytes)
     var most = bytes
     switch request.target {
     case .new: break
@@ -78,13 +74,13 @@ struct RestorePreflight {
       if let size = try server.diskSize(of: name) { (least, most) = (min(size, bytes), max(size, bytes)) }
     case .inPlace(let name): free += try server.diskSize(of: name) ?? 0
     }
-    func megabytes(_ bytes: Int64) -> String { "\(bytes / 1_000_000) MB" }
+    func text(_ bytes: Int64) -> String { ServerDisk.megabytes(bytes) }
     if free < least {
       return [
-        "the new database needs about \(megabytes(least)) at least, and \(folder) has \(megabytes(free)) free: make room\(request.target.isExisting ? ", or see --in-place" : "")"
+        "the new database needs about \(text(least)) at least, and \(disk.folder) has \(text(free)) free: make room\(request.target.isExisting ? ", or see --in-place" : "")"
       ]
     }
-    if free < most { findings.notes.append("the new database may need \(megabytes(most)), and \(folder) has \(megabytes(free)) free") }
+    if free < most { findings.notes.append("the new database may need \(text(most)), and \(disk.folder) has \(text(free)) free") }
     return []
   }
 
@@ -130,7 +126,7 @@ struct RestorePreflight {
     var reasons: [String] = []
     if try !server.mayCreateDatabases() { reasons.append("role \(server.user) may not create databases") }
     let properties = properties.properties
-    if role.existing.contains(properties.owner), !role.isSuperuser, !role.assumable.contains(properties.owner) {
+    if role.existing.contains(properties.owner), !role.canGive(to: properties.owner) {
       reasons.append("role \(server.user) is no member of \(properties.owner), who owns the database: it can make none for it")
     }
     let reserved = try server.settingsOfSuperusers(among: properties.settings.map(\.name))
@@ -146,8 +142,7 @@ struct RestorePreflight {
     guard role.isSuperuser else { return reasons }
     let scope = request.scope
     let ofObjects = scope.owner == .recorded || scope.restoresPrivileges ? manifest.roles : []
-    let named = ofObjects + [properties.owner] + (properties.grants ?? []).compactMap(\.grantee) + properties.settings.compactMap(\.role)
-    let missing = Set(named).subtracting(role.existing)
+    let missing = Set(ofObjects + properties.roles).subtracting(role.existing)
     guard !missing.isEmpty else { return reasons }
     let script = try GlobalsScript(of: manifest, in: repository)
     let made = script.roles(toMake: missing, existing: role.existing)

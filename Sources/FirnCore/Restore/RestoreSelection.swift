@@ -67,7 +67,7 @@ struct RestoreSelection {
     self.manifest = manifest
 
     let owners = Owners(scope: scope, role: role)
-    for owner in Set(directory.entries.map(\.owner)).subtracting([""]).sorted() where owners.keeps && !owners.canKeep(owner) {
+    for owner in Set(directory.entries.map(\.owner)).subtracting([""]).sorted() where owners.keeps && !role.canGive(to: owner) {
       let reason = role.existing.contains(owner) ? "\(role.name) may not give it away" : "that role does not exist"
       choice.tell("ownership by \(owner), which goes to \(role.name): \(reason)")
     }
@@ -91,14 +91,13 @@ struct RestoreSelection {
     let role: RestoringRole
 
     var keeps: Bool { scope.owner == .recorded }
-    func canKeep(_ owner: String) -> Bool { role.canGive(to: owner) }
 
     /// Empty where it stays with whoever makes it.
     func written(for entry: ArchiveDirectory.Entry) -> String {
       // Of default privileges it is the role that they are of.
       if entry.owner.isEmpty || entry.owner == "pg_database_owner" || entry.kind == "DEFAULT ACL" { return entry.owner }
       return switch scope.owner {
-      case .recorded: canKeep(entry.owner) ? entry.owner : ""
+      case .recorded: role.canGive(to: entry.owner) ? entry.owner : ""
       case .restoring: ""
       // These two belong to superusers.
       case .role(let name): ["EVENT TRIGGER", "FOREIGN DATA WRAPPER"].contains(entry.kind) ? "" : name

@@ -9,32 +9,39 @@ struct RestoreSource {
   let manifest: Manifest
   let reader: SnapshotReader
   let files: [String: SnapshotReader.FileEntry]
-  let contents: [UInt8]
   let directory: ArchiveDirectory
 
   /// - Throws: `RepositoryError` where the snapshot can't be read as what it is.
   init(_ repository: Repository, _ place: SnapshotPlace) throws {
-    manifest = try repository.catalog.manifest(of: place)
-    reader = try SnapshotReader(store: repository.store, manifest: manifest)
-    files = try reader.files()
+    let manifest = try repository.catalog.manifest(of: place)
+    let reader = try SnapshotReader(store: repository.store, manifest: manifest)
+    let files = try reader.files()
+    (self.manifest, self.reader, self.files) = (manifest, reader, files)
     for table in manifest.tables where files[table.file] == nil {
       throw RepositoryError.malformed(key: place.chunkTable, reason: "\(table.displayName) is missing")
     }
     guard let file = files["toc.dat"] else { throw RepositoryError.malformed(key: place.chunkTable, reason: "toc.dat is missing") }
     var bytes: [UInt8] = []
-    do { try reader.read(file) { bytes.append($0) } } catch RepositoryError.damagedObject(let name, let reason) {
-      throw SnapshotDamaged(
-        tables: (try? Self.names(in: name, of: manifest, reader, files)) ?? [], cause: RepositoryError.damagedObject(name: name, reason: reason))
-    }
-    contents = bytes
+    try Self.namingDamage(manifest, reader, files) { try reader.read(file) { bytes.append($0) } }
     do { directory = try ArchiveDirectory(parsing: bytes) } catch let error as ArchiveDirectory.Unreadable {
       throw RepositoryError.malformed(key: "toc.dat", reason: error.reason)
     }
   }
 
-  /// The tables and large objects that hold any byte of an object.
-  func names(in object: String) throws -> [String] { try Self.names(in: object, of: manifest, reader, files) }
+  /// Has damage that a body meets told by what it touches.
+  /// - Throws: `SnapshotDamaged` for a damaged object; else what `body` throws.
+  func namingDamage<Result>(_ body: () throws -> Result) throws -> Result { try Self.namingDamage(manifest, reader, files, body) }
 
+  private static func namingDamage<Result>(
+    _ manifest: Manifest, _ reader: SnapshotReader, _ files: [String: SnapshotReader.FileEntry], _ body: () throws -> Result
+  ) throws -> Result {
+    do { return try body() } catch RepositoryError.damagedObject(let name, let reason) {
+      throw SnapshotDamaged(
+        tables: (try? names(in: name, of: manifest, reader, files)) ?? [], cause: RepositoryError.damagedObject(name: name, reason: reason))
+    }
+  }
+
+  /// The tables and large objects that hold any byte of an object.
   private static func names(
     in object: String, of manifest: Manifest, _ reader: SnapshotReader, _ files: [String: SnapshotReader.FileEntry]
   ) throws -> [String] {

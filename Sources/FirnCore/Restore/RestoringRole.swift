@@ -87,8 +87,3 @@ struct RestoringRole {
     return nil
   }
 }
-
-extension Connection {
-  /// Roles to which this role may give what it owns.
-  func assumableRoles() throws -> Set<String> { try roles(thatMayBe: serverMajor >= 16 ? "SET" : "MEMBER") }
-}

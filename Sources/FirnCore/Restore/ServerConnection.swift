@@ -1,3 +1,5 @@
+internal import Foundation
+internal import Platform
 package import Postgres
 
 /// A connection to a server for work on its databases.
@@ -20,5 +22,25 @@ package enum ServerConnection {
       }
     }
     throw first ?? FirnError.noDatabaseNamed
+  }
+
+  /// Asks what became of something, a minute long where the server starts anew, whoever interrupts.
+  static func patiently<Result>(_ ask: () throws -> Result) throws -> Result {
+    try Interruption.putOff {
+      let deadline = ContinuousClock.now + .seconds(60)
+      while true {
+        do { return try ask() } catch let error as PostgresError {
+          guard ContinuousClock.now < deadline else { throw error }
+          Thread.sleep(forTimeInterval: 0.5)
+        }
+      }
+    }
+  }
+}
+
+extension Connection {
+  /// Whether the name leads to one of these databases, and sessions can begin in it.
+  func hasUsableDatabase(_ name: String, among oids: [UInt32]) throws -> Bool {
+    try databaseEntries().contains { $0.name.isSame(as: name) && oids.contains($0.oid) && $0.isUsable }
   }
 }

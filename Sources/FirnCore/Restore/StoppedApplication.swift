@@ -1,5 +1,6 @@
 internal import Foundation
 internal import Platform
+package import Postgres
 internal import SystemPackage
 
 /// A note on the disk that an application is stopped, and how it is started again: should this process be killed, the next one
@@ -9,8 +10,8 @@ package struct StoppedApplication: Sendable {
     let host: String
     let database: String
     let start: [String]
-    /// Whether the database is gone: without it the application is not to be started.
-    var awaitsDatabase = false
+    /// The databases of which one must have the name before the application is started; nil while that is not in doubt.
+    var awaited: [UInt32]?
     let process: Int32
     let processStart: UInt64
     let boot: String
@@ -48,10 +49,10 @@ package struct StoppedApplication: Sendable {
 
   func remove() { try? Folder.removeFile(path) }
 
-  /// Says that the application has nothing to start with until a restore has made its database.
-  func awaitDatabase() {
+  /// Says that the application has nothing to start with while its database is none of these.
+  func awaitDatabase(_ oids: [UInt32]) {
     var waiting = record
-    waiting.awaitsDatabase = true
+    waiting.awaited = oids
     try? Self.write(waiting, to: path)
   }
 
@@ -65,9 +66,11 @@ package struct StoppedApplication: Sendable {
   package static var isAnyWaiting: Bool { ((try? Folder.names(in: folder)) ?? []).contains { $0.hasPrefix("stopped-") } }
 
   /// Starts what runs that were killed had stopped. A note stays until everything was started.
-  /// - Parameter database: one that is there again, as a restore has just made it.
+  /// - Parameters:
+  ///   - database: one that is there again, as a restore has just made it.
+  ///   - server: how to get to the server, for whether a database is there.
   /// - Returns: what was found and done, in words.
-  package static func startAgain(_ progress: WorkProgress, having database: String? = nil) -> [String] {
+  package static func startAgain(_ progress: WorkProgress, having database: String? = nil, server: () throws -> ConnectionSettings) -> [String] {
     var told: [String] = []
     for name in (try? Folder.names(in: folder)) ?? [] where name.hasPrefix("stopped-") && name.hasSuffix(".json") {
       let path = folder.appending(name)
@@ -83,8 +86,11 @@ package struct StoppedApplication: Sendable {
       guard record.host == Host.name else { continue }
       let isBack = database.map { $0.isSame(as: record.database) } ?? false
       guard isBack || record.isOfDeadProcess else { continue }
-      if record.awaitsDatabase && !isBack {
-        told.append("the application is stopped since a restore of \(record.database) failed that had dropped it: it is started when it is restored")
+      if let awaited = record.awaited, !isBack,
+        (try? ServerConnection.open(server(), except: record.database).hasUsableDatabase(record.database, among: awaited)) != true
+      {
+        told.append(
+          "the application is stopped since a restore of \(record.database) ended after dropping it: it is started when the database is restored")
         continue
       }
       let failures = Maintenance.startAll(record.start, progress)

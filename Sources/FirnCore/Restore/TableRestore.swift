@@ -48,6 +48,7 @@ package struct TableRestore {
     try source.requireMatches(patterns)
     let connection = try Connection(settings, applicationName: "firn-restore")
     try connection.refusePooler()
+    try requireRoom(for: tables, connection)
     var schema: String?
     let plans: [Plan]
     do {
@@ -66,13 +67,10 @@ package struct TableRestore {
         if try connection.isSuperuser() { try connection.execute("SET LOCAL session_replication_role = replica") }
       }
       progress.begin("restoring rows", expected: tables.reduce(0) { $0 + $1.bytes })
-      for plan in plans { try restore(plan, from: source, connection) }
+      try source.namingDamage { for plan in plans { try restore(plan, from: source, connection) } }
       if case .emptyTables = destination { try finish(tables, source, connection) }
       try Interruption.check()
       try connection.commit()
-    } catch RepositoryError.damagedObject(let name, let reason) {
-      try? connection.rollback()
-      throw SnapshotDamaged(tables: (try? source.names(in: name)) ?? [], cause: RepositoryError.damagedObject(name: name, reason: reason))
     } catch {
       try? connection.rollback()
       throw error
@@ -112,6 +110,14 @@ package struct TableRestore {
     }
     guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
     return plans
+  }
+
+  private func requireRoom(for tables: [Manifest.Table], _ connection: Connection) throws {
+    let needed = ServerDisk.least(forDumped: tables.reduce(0) { $0 + $1.bytes })
+    guard let disk = try ServerDisk(of: connection), disk.free < needed else { return }
+    throw FirnError.refused(reasons: [
+      "the rows need about \(ServerDisk.megabytes(needed)) at least, and \(disk.folder) has \(ServerDisk.megabytes(disk.free)) free: make room"
+    ])
   }
 
   private func refuseFilled(_ tables: [Manifest.Table], _ connection: Connection) throws {

@@ -32,10 +32,7 @@ package struct SnapshotOperation {
 
     let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-snapshot of \(connection.database)")
     defer { lock.release() }
-    let work: WorkFolder
-    do { work = try WorkFolder(in: request.spoolRoot) } catch {
-      throw FirnError.noFolder(path: request.spoolRoot.string, reason: "\(error)")
-    }
+    let work = try WorkFolder.forRun(in: request.spoolRoot)
     defer { work.remove() }
     do {
       let manifest = try attempt(connection, tools, work, lock, startedAt: startedAt)

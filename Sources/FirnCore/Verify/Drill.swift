@@ -26,14 +26,14 @@ package struct DrillRequest: Sendable {
   package var assertions: [Assertion] = []
   package var toolFolders: [FilePath] = []
   package var workRoot = WorkFolder.defaultRoot
-  /// A command run between restoring and comparing, for tests: `FIRN_DATABASE` and libpq's variables lead it to the database.
+  /// A command run between restoring and comparing, for tests: libpq's variables lead it to the database.
   package var meddler: String?
 
   package init() {}
 }
 
 package struct DrillOutcome: Sendable {
-  package var place: SnapshotPlace
+  package let place: SnapshotPlace
   package var restoreSeconds = 0.0
   package var tablesCompared = 0
   package var schemaCompared = false
@@ -62,18 +62,13 @@ package struct Drill {
   package func run(on place: SnapshotPlace) throws -> DrillOutcome {
     progress.begin("preparing a drill of \(place.id)")
     let source = try RestoreSource(repository, place)
-    let work: WorkFolder
-    do { work = try WorkFolder(in: request.workRoot) } catch {
-      throw FirnError.noFolder(path: request.workRoot.string, reason: "\(error)")
-    }
+    let work = try WorkFolder.forRun(in: request.workRoot)
     defer { work.remove() }
-    do {
+    return try source.namingDamage {
       guard let settings = request.server else { return try runOnOwnServer(source, work) }
       let server = try ServerConnection.open(settings)
       let tools = try ServerTools.find("pg_restore", major: server.serverMajor, configured: request.toolFolders)
       return try run(source, on: server, tools, work, makesRoles: false)
-    } catch RepositoryError.damagedObject(let name, let reason) {
-      throw SnapshotDamaged(tables: (try? source.names(in: name)) ?? [], cause: RepositoryError.damagedObject(name: name, reason: reason))
     }
   }
 
@@ -142,21 +137,17 @@ package struct Drill {
   }
 
   private func drop(_ database: UnfinishedDatabase, _ server: Connection) throws {
-    let wish = Interruption.signal
-    Interruption.clear()
-    defer { if let wish { Interruption.remember(wish) } }
-    try server.dropDatabase(database.name)
+    try Interruption.putOff { try server.dropDatabase(database.name) }
   }
 
   /// Roles that the snapshot knows, on a server that has none.
   private func makeRoles(of manifest: Manifest, on server: Connection) throws -> [String] {
     let script = try GlobalsScript(of: manifest, in: repository)
     let existing = try server.roleNames()
-    let properties = manifest.properties
-    let named = manifest.roles + [properties.owner] + (properties.grants ?? []).compactMap(\.grantee) + properties.settings.compactMap(\.role)
-    let made = script.roles(toMake: Set(named).subtracting(existing), existing: existing)
+    let missing = Set(manifest.roles + manifest.properties.roles).subtracting(existing)
+    let made = script.roles(toMake: missing, existing: existing)
     try server.executeTogether(made.flatMap(\.statements))
-    return Set(named).subtracting(existing).subtracting(made.map(\.name)).sorted().map { "role \($0) is not in the snapshot's globals" }
+    return missing.subtracting(made.map(\.name)).sorted().map { "role \($0) is not in the snapshot's globals" }
   }
 
   private func meddle(with database: UnfinishedDatabase, _ server: Connection) throws {

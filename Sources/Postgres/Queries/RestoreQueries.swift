@@ -13,9 +13,10 @@ extension Connection {
     Set(try rows("SELECT rolname FROM pg_catalog.pg_roles").compactMap { $0[0] })
   }
 
-  /// Roles of which this role is a member in that way.
-  package func roles(thatMayBe privilege: String) throws -> Set<String> {
-    Set(try rows("SELECT rolname FROM pg_catalog.pg_roles WHERE pg_catalog.pg_has_role(oid, $1)", [privilege]).compactMap { $0[0] })
+  /// Roles to which this role may give what it owns.
+  package func assumableRoles() throws -> Set<String> {
+    let privilege = serverMajor >= 16 ? "SET" : "MEMBER"
+    return Set(try rows("SELECT rolname FROM pg_catalog.pg_roles WHERE pg_catalog.pg_has_role(oid, $1)", [privilege]).compactMap { $0[0] })
   }
 
   /// Extensions that this role may make in a database of its own.
@@ -88,10 +89,15 @@ extension Connection {
     try execute("LOCK TABLE ONLY \(Self.identifier(schema)).\(Self.identifier(name)) IN SHARE ROW EXCLUSIVE MODE")
   }
 
+  /// The condition that `pg_class c` in `pg_namespace n` is one of these.
+  private static func isOne(of tables: [QualifiedName]) -> String {
+    let names = tables.map { "ROW(\(literal($0.schema))::name, \(literal($0.name))::name)" }
+    return "ROW(n.nspname, c.relname) IN (\(names.joined(separator: ", ")))"
+  }
+
   /// Foreign keys of or to these tables whose rows point to nothing, in words.
   package func danglingReferences(of tables: [QualifiedName]) throws -> [String] {
-    let names = tables.map { "ROW(\(Self.literal($0.schema))::name, \(Self.literal($0.name))::name)" }.joined(separator: ", ")
-    guard !names.isEmpty else { return [] }
+    guard !tables.isEmpty else { return [] }
     let keys = try rows(
       """
       SELECT k.conname, k.conrelid::pg_catalog.regclass::text, k.confrelid::pg_catalog.regclass::text,
@@ -102,7 +108,7 @@ extension Connection {
           FROM pg_catalog.unnest(k.conkey) x JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = x)
       FROM pg_catalog.pg_constraint k
       WHERE k.contype = 'f' AND k.convalidated AND EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.oid IN (k.conrelid, k.confrelid) AND ROW(n.nspname, c.relname) IN (\(names)))
+        WHERE c.oid IN (k.conrelid, k.confrelid) AND \(Self.isOne(of: tables)))
       """)
     return try keys.compactMap { key in
       guard let name = key[0], let from = key[1], let to = key[2], let joined = key[3], let given = key[4] else { return nil }
@@ -113,8 +119,7 @@ extension Connection {
 
   /// Sequences that belong to columns of these tables.
   package func ownedSequences(of tables: [QualifiedName]) throws -> Set<QualifiedName> {
-    let names = tables.map { "ROW(\(Self.literal($0.schema))::name, \(Self.literal($0.name))::name)" }.joined(separator: ", ")
-    guard !names.isEmpty else { return [] }
+    guard !tables.isEmpty else { return [] }
     return Set(
       try rows(
         """
@@ -122,7 +127,7 @@ extension Connection {
           JOIN pg_catalog.pg_namespace sn ON sn.oid = s.relnamespace JOIN pg_catalog.pg_class c ON c.oid = d.refobjid
           JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-          AND d.deptype IN ('a', 'i') AND ROW(n.nspname, c.relname) IN (\(names))
+          AND d.deptype IN ('a', 'i') AND \(Self.isOne(of: tables))
         """
       ).map { QualifiedName(schema: $0[0] ?? "", name: $0[1] ?? "") })
   }
@@ -177,11 +182,6 @@ extension Connection {
       try rows(
         "SELECT pg_catalog.lower(name) FROM pg_catalog.pg_settings WHERE context = 'superuser' AND pg_catalog.lower(name) IN (\(list))"
       ).compactMap { $0[0] })
-  }
-
-  /// Whether this role may act as another, as making a database for it demands.
-  package func mayActAs(_ role: String) throws -> Bool {
-    try value("SELECT pg_catalog.pg_has_role($1, '\(serverVersion >= 160000 ? "SET" : "MEMBER")')", [role]) == "t"
   }
 
   package func hasICU() throws -> Bool { try value("SELECT EXISTS (SELECT FROM pg_catalog.pg_collation WHERE collprovider = 'i')") == "t" }

@@ -17,6 +17,8 @@ package struct ConnectedApplication: Sendable {
 
 /// A database of the server, as a list of them tells of it.
 package struct DatabaseEntry: Sendable {
+  /// Stays the same whatever it is called.
+  package let oid: UInt32
   package let name: String
   package let owner: String
   package let comment: String?
@@ -107,10 +109,14 @@ extension Connection {
       """
       SELECT datname, pg_catalog.shobj_description(oid, 'pg_database'),
         CASE WHEN pg_catalog.has_database_privilege(oid, 'CONNECT') THEN pg_catalog.pg_database_size(oid) ELSE 0 END,
-        pg_catalog.pg_get_userbyid(datdba), datallowconn AND datconnlimit <> -2
+        pg_catalog.pg_get_userbyid(datdba), datallowconn AND datconnlimit <> -2, oid
       FROM pg_catalog.pg_database WHERE NOT datistemplate ORDER BY 1
       """
-    ).map { DatabaseEntry(name: $0[0] ?? "", owner: $0[3] ?? "", comment: $0[1], size: Int64($0[2] ?? "") ?? 0, isUsable: $0[4] == "t") }
+    ).map { row in
+      DatabaseEntry(
+        oid: UInt32(row[5] ?? "") ?? 0, name: row[0] ?? "", owner: row[3] ?? "", comment: row[1], size: Int64(row[2] ?? "") ?? 0,
+        isUsable: row[4] == "t")
+    }
   }
 
   /// Where the server's data lies, for a server of this machine; nil where this role may not know.
