@@ -220,10 +220,14 @@ package struct FailureReport: Sendable {
         .postgres, "a table stayed locked: \(message)" + holders.map { "\n  \($0)" }.joined(),
         hint: "wait for that session, or wait longer with --lock-wait")
     case .toolFailed(let tool, let code, let messages):
+      // As the system and the server's storage manager say it (md.c, mdextend).
+      let isFull = messages.contains { $0.contains("No space left on device") || $0.contains("could not extend file") }
       self.init(
         .postgres,
         "\(tool) failed" + (code > 128 ? ": it was ended by signal \(code - 128)" : "")
-          + messages.prefix(12).map { "\n  \($0)" }.joined(), hint: "what it says above is the reason")
+          + messages.prefix(12).map { "\n  \($0)" }.joined(),
+        hint: isFull
+          ? "a disk is full: make room, then run this again" : "what it says above is the reason")
     }
   }
 
