@@ -76,8 +76,9 @@ package struct CommandContext: Sendable {
     return Host.isRoot ? "/var/lib/firn" : (Host.homeFolder ?? "/").appending(".local/share/firn").string
   }
 
-  package func store() throws -> any Store {
-    let location = storeLocation
+  package func store() throws -> any Store { try store(at: storeLocation) }
+
+  package func store(at location: String) throws -> any Store {
     guard !location.isEmpty else { throw UsageError("--store names nothing", hint: "name a folder, or leave --store out") }
     guard !location.contains("://") else {
       throw UsageError("\(location) is not a folder", hint: "stores on S3 and SFTP are not built yet: name a folder")

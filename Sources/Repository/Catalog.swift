@@ -18,6 +18,22 @@ package struct Catalog: Sendable {
     }.sorted { ($0.id, $0.source, $0.database) < ($1.id, $1.source, $1.database) }
   }
 
+  /// Folders that hold a manifest and no list of checksums, unless they may still get it: a run was cut off at its very end, or the
+  /// list was lost.
+  package func unlisted(at now: Date = Date()) throws -> [SnapshotPlace] {
+    let entries = try store.list(SnapshotPlace.root)
+    let listed = Set(snapshots(in: entries))
+    return entries.compactMap { entry in
+      guard let place = SnapshotPlace(key: entry.key), place.manifest == entry.key, !listed.contains(place),
+        now.timeIntervalSince1970 - entry.modified > Self.longestCommit
+      else { return nil }
+      return place
+    }.sorted { $0.id < $1.id }
+  }
+
+  /// Seconds between the writing of a manifest and of the list of checksums at most.
+  private static let longestCommit: TimeInterval = 600
+
   /// The committed snapshots of one database of one source, oldest first.
   package func snapshots(source: String, database: String) throws -> [SnapshotPlace] {
     snapshots(in: try store.list("\(SnapshotPlace.root)\(source.keyComponent)/\(database.keyComponent)/"))
@@ -116,6 +132,8 @@ package struct CheckRecord: Codable, Sendable {
   package let firn: String
   /// How long a drill took to restore it: the measured time of recovery.
   package var restoreSeconds: Double?
+  /// The SHA-256 of the `SHA256SUMS` whose tables were read.
+  package var checksums: String?
   /// The version of pg_restore.
   package var tool: String?
 

@@ -4,8 +4,13 @@ package import Digests
 /// with paths from the store's root. That it is there is what makes a snapshot one.
 package struct ChecksumFile: Sendable {
   package let entries: [StoreKey: SHA256Digest]
+  /// Of the file itself.
+  package let digest: SHA256Digest
 
-  package init(entries: [StoreKey: SHA256Digest]) { self.entries = entries }
+  package init(entries: [StoreKey: SHA256Digest]) {
+    self.entries = entries
+    digest = SHA256Digest(of: Self.bytes(of: entries))
+  }
 
   package static let sizeLimit = 1 << 29
 
@@ -25,9 +30,12 @@ package struct ChecksumFile: Sendable {
       }
     }
     self.entries = entries
+    digest = SHA256Digest(of: bytes)
   }
 
-  package var bytes: [UInt8] {
+  package var bytes: [UInt8] { Self.bytes(of: entries) }
+
+  private static func bytes(of entries: [StoreKey: SHA256Digest]) -> [UInt8] {
     Array(entries.sorted { $0.key < $1.key }.map { "\($0.value)  \($0.key)\n" }.joined().utf8)
   }
 

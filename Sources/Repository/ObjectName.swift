@@ -13,6 +13,11 @@ package struct ObjectName: Hashable, Sendable {
     return "\(Self.root)\(text.prefix(2))/\(text).zst"
   }
 
+  package init?(hexadecimal text: String) {
+    guard let digest = SHA256Digest(hexadecimal: text[...]) else { return nil }
+    self.init(digest)
+  }
+
   /// Nil where `key` is no object's.
   package init?(key: StoreKey) {
     guard key.hasPrefix(Self.root), key.hasSuffix(".zst") else { return nil }

@@ -52,6 +52,8 @@ package protocol Store: Sendable {
   func list(_ prefix: String) throws -> [StoreEntry]
   /// The size of a file, or nil where there is none.
   func size(of key: StoreKey) throws -> Int64?
+  /// Gives whatever stands under a key another one, which is free, durably; nothing there is no error.
+  func setAside(_ key: StoreKey, as aside: StoreKey) throws
   /// Deletes files; one that is missing is no error.
   func delete(_ keys: [StoreKey]) throws
   func flush() throws

@@ -116,6 +116,10 @@ package final class MemoryStore: Store {
     }
   }
 
+  package func setAside(_ key: StoreKey, as aside: StoreKey) throws {
+    try step { state in if let file = state.files.removeValue(forKey: key) { state.files[aside] = File(bytes: file.bytes, durable: file.bytes) } }
+  }
+
   package func size(of key: StoreKey) throws -> Int64? { try step { $0.files[key].map { Int64($0.bytes.count) } } }
   package func delete(_ keys: [StoreKey]) throws { try step { state in for key in keys { state.files[key] = nil } } }
 

@@ -71,6 +71,12 @@ package struct SyntheticSnapshots {
         owner: "o", encoding: "UTF8", localeProvider: "c", collate: "C", ctype: "C", tablespace: "pg_default", connectionLimit: -1),
       chunkTable: table.place)
     manifest.parent = parent?.id
+    manifest.tables = files.filter { $0.key != "toc.dat" }.sorted { $0.key < $1.key }.map { name, bytes in
+      // Three lines end the rows.
+      Manifest.Table(
+        schema: "public", name: String(name.dropLast(4)), file: name, rows: Int64(bytes.count { $0 == 0x0A }) - 3, bytes: Int64(bytes.count),
+        sha256: "\(SHA256Digest(of: bytes))")
+    }
     manifest.storedBytes = registry.added.bytes
     var checksums = [place.chunkTable: table.digest]
     for object in try registry.completed() { checksums[object.name.key] = object.name.digest }

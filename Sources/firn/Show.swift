@@ -1,19 +1,27 @@
 import ArgumentParser
 import CommandSupport
+import FirnCore
 import Foundation
 import Platform
 import Repository
 
-/// Shows one snapshot.
+/// Shows one snapshot, or what changed from one to another.
 struct Show: FirnCommand {
-  static let configuration = CommandSupport.configuration("show", abstract: "Show what a snapshot holds.")
+  static let configuration = CommandSupport.configuration("show", abstract: "Show what a snapshot holds, or what changed from one to another.")
   @Argument(help: "The database, or SOURCE/DATABASE.") var database: String
   @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND, or before:TIME.") var snapshot = "latest"
+  @Argument(help: "A second one, to be compared with the first.") var other: String?
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
-    let catalog = try context.repository().catalog
-    let place = try SnapshotSelector(snapshot).choose(from: try catalog.database(named: database), in: catalog)
+    let repository = try context.repository()
+    let catalog = repository.catalog
+    let places = try catalog.database(named: database)
+    let place = try SnapshotSelector(snapshot).choose(from: places, in: catalog)
+    if let other {
+      let second = try SnapshotSelector(other).choose(from: places, in: catalog)
+      return try compare(SnapshotComparison(repository, from: place, to: second), context)
+    }
     let manifest = try catalog.manifest(of: place)
     if common.json {
       try context.output(json: manifest)
@@ -49,5 +57,70 @@ struct Show: FirnCommand {
     if tables.count > 20 { lines.append("  and \(tables.count - 20) smaller tables (all of them with --json)") }
     context.output(lines.joined(separator: "\n"))
     return .done
+  }
+
+  private func compare(_ comparison: SnapshotComparison, _ context: CommandContext) throws -> ExitStatus {
+    if common.json {
+      try context.output(json: Comparison(comparison))
+      return .done
+    }
+    let (first, second) = (comparison.first, comparison.second)
+    context.output("from       \(first.id), \(Quantity.time(first.startedAt)), \(Quantity.size(first.bytes)), \(Quantity.count(first.rows)) rows")
+    context.output("to         \(second.id), \(Quantity.time(second.startedAt)), \(Quantity.size(second.bytes)), \(Quantity.count(second.rows)) rows")
+    let changed = comparison.tables.filter { !$0.isSame }
+    func change(_ before: Int64?, _ after: Int64?, _ text: (Int64) -> String) -> String {
+      "\(before.map(text) ?? "-") > \(after.map(text) ?? "-")"
+    }
+    if !changed.isEmpty {
+      context.output("")
+      context.output(
+        header: ["TABLE", "ROWS", "SIZE"],
+        rows: changed.map { table in
+          [
+            table.name, change(table.before?.rows, table.after?.rows, Quantity.count),
+            change(table.before?.bytes, table.after?.bytes, Quantity.size),
+          ]
+        })
+    }
+    context.output("\(comparison.tables.count - changed.count) of \(comparison.tables.count) tables have the same rows")
+    context.output(comparison.schema.isEmpty ? "the schema is the same" : "")
+    for change in comparison.schema {
+      context.output(change.object)
+      for line in change.removed { context.output("  - \(line)") }
+      for line in change.added { context.output("  + \(line)") }
+    }
+    return .done
+  }
+
+  /// The JSON of a comparison.
+  private struct Comparison: Encodable {
+    struct Side: Encodable {
+      let rows: Int64
+      let bytes: Int64
+
+      init(_ side: SnapshotComparison.Table.Side) { (rows, bytes) = (side.rows, side.bytes) }
+    }
+    struct Table: Encodable {
+      let name: String
+      let same: Bool
+      let before: Side?
+      let after: Side?
+    }
+    struct Change: Encodable {
+      let object: String
+      let removed: [String]
+      let added: [String]
+    }
+    let from: String
+    let to: String
+    let tables: [Table]
+    let schema: [Change]
+
+    init(_ comparison: SnapshotComparison) {
+      from = comparison.first.id.description
+      to = comparison.second.id.description
+      tables = comparison.tables.map { Table(name: $0.name, same: $0.isSame, before: $0.before.map(Side.init), after: $0.after.map(Side.init)) }
+      schema = comparison.schema.map { Change(object: $0.object, removed: $0.removed, added: $0.added) }
+    }
   }
 }

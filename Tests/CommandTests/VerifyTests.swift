@@ -165,4 +165,78 @@ import Testing
     (result, problems) = try status()
     #expect(result.status == 3 && problems.contains { $0.hasPrefix("public.large has 0 rows, it had 40000") }, "\(result)")
   }
+
+  @Test func `mends a store from a copy of it, and keeps what stood there`() throws {
+    let place = try workplace()
+    let copy = place.folder.path("copy")
+    _ = try Workplace.run("/bin/cp", ["-a", place.store.string, copy.string], environment: [:])
+    let objects = try files(place) { $0.hasPrefix("objects/") }
+    var bytes = try Folder.contents(of: objects[0])
+    bytes[3] ^= 1
+    try Folder.write(bytes, to: objects[0])
+    try Folder.removeFile(objects[1])
+    let manifest = try #require(files(place) { $0.hasSuffix("manifest.json") }.first)
+    try Folder.write([1], to: manifest)
+
+    let nothing = try place.verify("--repair", "--from", place.folder.path("nowhere").string)
+    #expect(nothing.status == 10, "\(nothing)")
+    #expect(try place.verify("--repair").status == 64)
+    let mended = try place.verify("--repair", "--from", copy.string, "--json")
+    #expect(mended.status == 3, "\(mended)")
+    let report = try mended.json()
+    #expect((report["repaired"] as? [[String: Any]])?.count == 3 && (report["unrepaired"] as? [Any])?.isEmpty == true, "\(mended)")
+    #expect(try place.verify().status == 0)
+    let aside = try files(place) { $0.hasPrefix("quarantine/") }
+    #expect(aside.count == 2)
+    #expect(try Folder.contents(of: try #require(aside.first { $0.string.hasSuffix(".zst") })) == bytes)
+    #expect(try place.restore(place.database, "latest", "--as", "\(place.database)_copy", "--prove").status == 0)
+  }
+
+  @Test func `samples the store, at a rate, night after night`() throws {
+    let place = try workplace()
+    let result = try place.verify("--sample", "50%", "--max-rate", "100MB", "--json")
+    #expect(result.status == 0, "\(result)")
+    #expect(try result.json()["objectsChecked"] as? Int ?? 0 > 0)
+    for arguments in [
+      ["--sample", "0%"], ["--sample", "5"], [place.database, "--sample", "5%"], ["--max-rate", "fast"], ["--sample", "5%", "--read"],
+    ] {
+      #expect(try place.run("firn-verify", arguments).status == 64, "\(arguments)")
+    }
+    // A share is no proof of a snapshot.
+    #expect(try place.firn("show", place.database, "latest:verified").status == 10)
+  }
+
+  @Test func `compares with a live database, and two snapshots with each other`() throws {
+    let place = try workplace()
+    let url = place.server.url(place.database)
+    let same = try place.verify(place.database, "latest", "--against", url)
+    #expect(same.status == 0 && same.output.contains("all 2 tables are as in"), "\(same)")
+    try place.sql(
+      """
+      UPDATE large SET x = 'y' WHERE id = 7; DROP TABLE small; CREATE TABLE fresh AS SELECT 1 id;
+      CREATE FUNCTION twice(int) RETURNS int LANGUAGE sql AS 'SELECT $1 * 2'; ALTER TABLE large ADD COLUMN later int;
+      """)
+    let result = try place.verify(place.database, "latest", "--against", url, "--json")
+    #expect(result.status == 4, "\(result)")
+    let tables = try #require(result.json()["tables"] as? [[String: Any]])
+    #expect(
+      tables.map { "\($0["name"] ?? "") \($0["state"] ?? "") \($0["rowsThen"] ?? "") \($0["rowsNow"] ?? "")" } == [
+        "public.large differs 40000 40000", "public.small missing 3 ", "public.fresh new  1",
+      ], "\(tables)")
+    #expect(try place.leftovers().isEmpty)
+
+    let ids = try place.listedSnapshots() + [try place.takeSnapshot()]
+    let shown = try place.firn("show", place.database, ids[1], ids[2], "--json").json()
+    let changed = try #require(shown["tables"] as? [[String: Any]]).filter { $0["same"] as? Bool == false }
+    #expect(changed.map { $0["name"] as? String } == ["public.fresh", "public.large", "public.small"])
+    let schema = try #require(shown["schema"] as? [[String: Any]])
+    #expect(
+      schema.map { $0["object"] as? String } == [
+        "FUNCTION public.twice(integer)", "TABLE public.fresh", "TABLE public.large", "TABLE public.small",
+      ], "\(schema)")
+    #expect(
+      schema[2]["added"] as? [String] == ["    x text,", "    later integer"] && schema[2]["removed"] as? [String] == ["    x text"], "\(schema)")
+    let text = try place.firn("show", place.database, ids[0], ids[1])
+    #expect(text.output.contains("the schema is the same") && text.output.contains("2 > 3"), "\(text)")
+  }
 }

@@ -1,8 +1,19 @@
-internal import Compression
 internal import Digests
 package import Foundation
 internal import Platform
 package import Repository
+
+/// How much of a store is looked at.
+package enum VerifyExtent: Sendable, Equatable {
+  /// Every object there, of the right size.
+  case quick
+  /// Every object read once, and the tables of each snapshot that were not proven before.
+  case read
+  /// As `quick`, and this share of all objects read, from 0 to 1: others each time, until all were.
+  case sample(Double)
+
+  package var level: CheckRecord.Level { self == .read ? .read : .quick }
+}
 
 /// Looks whether snapshots are what they were when they were made.
 package struct VerifyOperation {
@@ -29,16 +40,20 @@ package struct VerifyOperation {
     package var objectsChecked = 0
     package var bytesChecked: Int64 = 0
     package var elapsed: Duration = .zero
+    /// Snapshots whose tables an earlier run had read, from the very bytes that were found again.
+    package var provenBefore = 0
+
+    package var isSound: Bool { snapshots.allSatisfy(\.problems.isEmpty) }
   }
 
   private let repository: Repository
-  private let level: CheckRecord.Level
+  private let extent: VerifyExtent
   private let progress: WorkProgress
   private let now: @Sendable () -> Date
 
-  package init(repository: Repository, level: CheckRecord.Level, progress: WorkProgress, now: @escaping @Sendable () -> Date = { Date() }) {
+  package init(repository: Repository, extent: VerifyExtent, progress: WorkProgress, now: @escaping @Sendable () -> Date = { Date() }) {
     self.repository = repository
-    self.level = level
+    self.extent = extent
     self.progress = progress
     self.now = now
   }
@@ -52,236 +67,76 @@ package struct VerifyOperation {
     var outcome = Outcome()
     var checksums: [SnapshotPlace: Result<ChecksumFile, any Error>] = [:]
     for place in places { checksums[place] = Result { try repository.catalog.checksums(of: place) } }
-
-    var damaged: [ObjectName: String] = [:]
-    if level == .read {
-      let objects = Set(checksums.values.flatMap { (try? $0.get().objects) ?? [] })
-      let check = ObjectCheck(store: repository.store, progress: progress)
-      let sizes = try Dictionary(
-        repository.store.list(ObjectName.root).compactMap { entry in ObjectName(key: entry.key).map { ($0, entry.size) } },
-        uniquingKeysWith: { first, _ in first })
-      progress.begin("checking objects", expected: objects.reduce(0) { $0 + (sizes[$1] ?? 0) })
-      damaged = try check.run(on: objects)
-      outcome.objectsChecked = objects.count
-      outcome.bytesChecked = objects.reduce(0) { $0 + (sizes[$1] ?? 0) }
-    }
+    let readable = checksums.compactMapValues { try? $0.get() }
+    let proven = extent == .read ? Set(readable.filter { isProven($0.key, $0.value) }.keys) : []
+    outcome.provenBefore = proven.count
+    // What tables are read from is decoded by that.
+    let decodedLater = Set(readable.filter { !proven.contains($0.key) }.values.flatMap(\.objects))
+    let damaged = try checkObjects(Set(readable.values.flatMap(\.objects)), decodedLater: extent == .read ? decodedLater : [], &outcome)
     for place in places {
       try Interruption.check()
-      let check = SnapshotCheck(repository: repository, place: place, level: level, damaged: damaged, progress: progress)
+      let check = SnapshotCheck(
+        repository: repository, place: place, readsTables: extent == .read && !proven.contains(place), damaged: damaged, progress: progress)
       let problems: [Problem]
       do {
         problems = try check.run(checksums[place]!.get())
       } catch let error where !(error is Interruption) {
         problems = [SnapshotCheck.problem(error)]
       }
-      if level == .quick { outcome.objectsChecked += check.objectsChecked }
+      if extent == .quick { outcome.objectsChecked += check.objectsChecked }
       outcome.snapshots.append(.init(place: place, problems: problems))
     }
     outcome.elapsed = ContinuousClock.now - clock
     for snapshot in outcome.snapshots {
-      let record = CheckRecord(
-        level: level, ok: snapshot.problems.isEmpty,
-        damagedObjects: snapshot.problems.isEmpty ? nil : Set(snapshot.problems.compactMap(\.object)).sorted(),
-        checkedAt: now(), seconds: outcome.elapsed.inSeconds, host: Host.name, firn: Firn.version)
-      // A store that can't be written to can still be verified.
-      do { try repository.catalog.record(record, of: snapshot.place) } catch { progress.tell("the result could not be recorded: \(error)") }
+      // What is not listed is no snapshot to say anything of.
+      if case .failure(StoreError.missing) = checksums[snapshot.place]! { continue }
+      record(snapshot, readable[snapshot.place], outcome.elapsed)
     }
     return outcome
   }
-}
 
-/// Reads objects whole, several at once.
-struct ObjectCheck {
-  let store: any Store
-  let progress: WorkProgress
+  /// Whether its tables were read whole by an earlier run, and it consists of the same bytes as then.
+  private func isProven(_ place: SnapshotPlace, _ checksums: ChecksumFile) -> Bool {
+    guard let check = try? repository.catalog.lastCheck(of: place, atLeast: .read) else { return false }
+    return check.ok && check.checksums == checksums.digest.description
+  }
 
-  /// - Returns: the objects that are damaged, with what is wrong.
-  func run(on objects: Set<ObjectName>) throws -> [ObjectName: String] {
-    let queue = Monitor(objects.sorted { $0.key > $1.key })
-    let damaged = Monitor<[ObjectName: String]>([:])
-    let failure = FirstFailure()
-    let threads = (0..<processorCount).map { _ in
-      WorkerThread(name: "verify") { [store, progress] in
-        failure.capture {
-          while failure.error == nil, let object = queue.update({ $0.popLast() }) {
-            try Interruption.check()
-            if let reason = try Self.check(object, in: store, progress) { damaged.update { $0[object] = reason } }
-          }
-        }
+  private func checkObjects(_ objects: Set<ObjectName>, decodedLater: Set<ObjectName>, _ outcome: inout Outcome) throws -> [ObjectName: String] {
+    guard extent != .quick else { return [:] }
+    let sizes = try Dictionary(
+      repository.store.list(ObjectName.root).compactMap { entry in ObjectName(key: entry.key).map { ($0, entry.size) } },
+      uniquingKeysWith: { first, _ in first })
+    func bytes(_ some: some Sequence<ObjectName>) -> Int64 { some.reduce(0) { $0 + (sizes[$1] ?? 0) } }
+    let check = ObjectCheck(store: repository.store, decodedLater: decodedLater, progress: progress)
+    guard case .sample(let share) = extent else {
+      progress.begin("checking objects", expected: bytes(objects))
+      outcome.objectsChecked = objects.count
+      outcome.bytesChecked = bytes(objects)
+      return try check.run(on: objects)
+    }
+    var damaged: [ObjectName: String] = [:]
+    let chosen = ScrubCursor.load(from: repository.store).next(share: share, of: objects) { sizes[$0] ?? 0 }
+    progress.begin("checking objects", expected: bytes(chosen))
+    // In parts, so that a run that is cut off has done what it did.
+    for start in stride(from: 0, to: chosen.count, by: ScrubCursor.step) {
+      let part = chosen[start..<min(chosen.count, start + ScrubCursor.step)]
+      damaged.merge(try check.run(on: Set(part))) { first, _ in first }
+      outcome.objectsChecked += part.count
+      outcome.bytesChecked += bytes(part)
+      do { try ScrubCursor(after: part.last).save(in: repository.store) } catch {
+        progress.tell("where to go on could not be noted: \(error)")
       }
     }
-    for thread in threads { thread.join() }
-    try failure.check()
-    return damaged.current
+    return damaged
   }
 
-  private static func check(_ object: ObjectName, in store: any Store, _ progress: WorkProgress) throws -> String? {
-    do {
-      let bytes = try store.read(object.key, limit: 1 << 31)
-      progress.advance(by: bytes.count)
-      guard SHA256Digest(of: bytes) == object.digest else { return "its bytes are not those its name tells" }
-      return try ZstdDecompressor().firstFault(in: bytes)
-    } catch StoreError.missing {
-      return "it is missing"
-    } catch StoreError.notAFile {
-      return "it is no ordinary file"
-    } catch StoreError.truncated {
-      return "it is cut off"
-    }
-  }
-}
-
-/// Checks one snapshot.
-final class SnapshotCheck {
-  private let repository: Repository
-  private let place: SnapshotPlace
-  private let level: CheckRecord.Level
-  private let damaged: [ObjectName: String]
-  private let progress: WorkProgress
-  private(set) var objectsChecked = 0
-
-  init(repository: Repository, place: SnapshotPlace, level: CheckRecord.Level, damaged: [ObjectName: String], progress: WorkProgress) {
-    self.repository = repository
-    self.place = place
-    self.level = level
-    self.damaged = damaged
-    self.progress = progress
-  }
-
-  func run(_ checksums: ChecksumFile) throws -> [VerifyOperation.Problem] {
-    var problems = try checkFiles(checksums)
-    let manifest = try repository.catalog.manifest(of: place)
-    let reader = try SnapshotReader(store: repository.store, manifest: manifest)
-    for object in reader.table.objects where checksums.entries[object.name.key] == nil {
-      problems.append(.init(object: object.name.digest.description, reason: "it is in use but not in SHA256SUMS"))
-    }
-    switch level {
-    case .quick: problems += try checkSizes(reader)
-    case .read, .drill: problems += try checkTables(reader)
-    }
-    return problems
-  }
-
-  /// The snapshot's own files.
-  private func checkFiles(_ checksums: ChecksumFile) throws -> [VerifyOperation.Problem] {
-    var problems: [VerifyOperation.Problem] = []
-    for key in [place.manifest, place.chunkTable, place.globals, place.recoverScript] {
-      guard let expected = checksums.entries[key] else {
-        problems.append(.init(reason: "SHA256SUMS doesn't name \(key)"))
-        continue
-      }
-      do {
-        if try digest(of: key) != expected { problems.append(.init(reason: "\(key) was changed")) }
-      } catch let error as StoreError {
-        problems.append(Self.problem(error))
-      }
-    }
-    return problems
-  }
-
-  private func digest(of key: StoreKey) throws -> SHA256Digest {
-    guard let size = try repository.store.size(of: key) else { throw StoreError.missing(key) }
-    var hasher = SHA256Hasher()
-    var place: Int64 = 0
-    while place < size {
-      let piece = try repository.store.read(key, from: place, count: Int(min(size - place, 1 << 23)))
-      hasher.update(piece.span)
-      place += Int64(piece.count)
-    }
-    return hasher.finalize()
-  }
-
-  private func checkSizes(_ reader: SnapshotReader) throws -> [VerifyOperation.Problem] {
-    try reader.table.objects.compactMap { object in
-      objectsChecked += 1
-      let name = object.name.digest.description
-      do {
-        guard let size = try repository.store.size(of: object.name.key) else { return .init(object: name, reason: "it is missing") }
-        return size == object.storedBytes ? nil : .init(object: name, reason: "it has \(size) bytes instead of \(object.storedBytes)")
-      } catch StoreError.notAFile {
-        return .init(object: name, reason: "it is no ordinary file")
-      }
-    }
-  }
-
-  /// Reads every file of the archive back, several at once.
-  private func checkTables(_ reader: SnapshotReader) throws -> [VerifyOperation.Problem] {
-    let manifest = reader.manifest
-    let files = try reader.files()
-    let tables = Dictionary(manifest.tables.map { ($0.file, $0) }, uniquingKeysWith: { first, _ in first })
-    var problems: [VerifyOperation.Problem] = []
-    for file in Array(tables.keys.sorted()) + ["toc.dat"] where files[file] == nil {
-      problems.append(.init(table: tables[file]?.displayName, reason: "\(file) is not in the chunk table"))
-    }
-    progress.begin("checking tables of \(place.id)", expected: manifest.bytes)
-    let queue = Monitor(files.values.sorted { $0.bytes < $1.bytes })
-    let found = Monitor(problems)
-    let failure = FirstFailure()
-    let threads = (0..<processorCount).map { [damaged, progress] _ in
-      WorkerThread(name: "verify") {
-        failure.capture {
-          while failure.error == nil, let file = queue.update({ $0.popLast() }) {
-            try Interruption.check()
-            progress.show(item: tables[file.name]?.displayName ?? file.name)
-            let some = try Self.check(file, table: tables[file.name], reader, damaged, progress)
-            found.update { $0 += some }
-          }
-        }
-      }
-    }
-    for thread in threads { thread.join() }
-    try failure.check()
-    // A damaged object that spoils no table is damage all the same.
-    let named = Set(found.current.compactMap(\.object))
-    let others = reader.table.objects.compactMap { object in
-      damaged[object.name].flatMap { reason -> VerifyOperation.Problem? in
-        let name = object.name.digest.description
-        return named.contains(name) ? nil : .init(object: name, reason: reason)
-      }
-    }
-    return found.current.sorted { ($0.table ?? "", $0.object ?? "") < ($1.table ?? "", $1.object ?? "") } + others
-  }
-
-  private static func check(
-    _ file: SnapshotReader.FileEntry, table: Manifest.Table?, _ reader: SnapshotReader, _ damaged: [ObjectName: String], _ progress: WorkProgress
-  ) throws -> [VerifyOperation.Problem] {
-    let name = table?.displayName ?? file.name
-    if !damaged.isEmpty {
-      let spoiled = try reader.objects(of: file).filter { damaged[$0] != nil }
-      if !spoiled.isEmpty {
-        return spoiled.map { .init(table: name, object: $0.digest.description, reason: damaged[$0] ?? "") }
-      }
-    }
-    var tally = StreamTally()
-    do {
-      try reader.read(file) { piece in
-        tally.add(piece)
-        progress.advance(by: piece.count)
-      }
-    } catch let error as RepositoryError {
-      let problem = problem(error)
-      return [.init(table: name, object: problem.object, reason: problem.reason)]
-    }
-    guard let table else { return [] }
-    let streamed = tally.finish(name: file.name)
-    var problems: [VerifyOperation.Problem] = []
-    if streamed.digest.description != table.sha256 || streamed.bytes != table.bytes {
-      problems.append(.init(table: name, reason: "its bytes are not those the manifest tells"))
-    }
-    if streamed.rows != table.rows { problems.append(.init(table: name, reason: "it has \(streamed.rows) rows instead of \(table.rows)")) }
-    return problems
-  }
-
-  static func problem(_ error: any Error) -> VerifyOperation.Problem {
-    switch error {
-    case RepositoryError.damagedObject(let name, let reason): .init(object: name, reason: reason)
-    case RepositoryError.malformed(let key, let reason): .init(reason: "\(key): \(reason)")
-    case RepositoryError.newerFormat(let location, let version): .init(reason: "\(location) is of format \(version), newer than this program knows")
-    case StoreError.missing(let key): .init(reason: "\(key) is missing")
-    case StoreError.truncated(let key): .init(reason: "\(key) is cut off")
-    case StoreError.notAFile(let key): .init(reason: "\(key) is no ordinary file")
-    case StoreError.tooLarge(let key): .init(reason: "\(key) is too large")
-    default: .init(reason: "\(error)")
-    }
+  private func record(_ snapshot: SnapshotOutcome, _ checksums: ChecksumFile?, _ elapsed: Duration) {
+    var record = CheckRecord(
+      level: extent.level, ok: snapshot.problems.isEmpty,
+      damagedObjects: snapshot.problems.isEmpty ? nil : Set(snapshot.problems.compactMap(\.object)).sorted(),
+      checkedAt: now(), seconds: elapsed.inSeconds, host: Host.name, firn: Firn.version)
+    if extent == .read { record.checksums = checksums?.digest.description }
+    // A store that can't be written to can still be verified.
+    do { try repository.catalog.record(record, of: snapshot.place) } catch { progress.tell("the result could not be recorded: \(error)") }
   }
 }

@@ -142,6 +142,17 @@ package final class LocalStore: Store {
     }
   }
 
+  package func setAside(_ key: StoreKey, as aside: StoreKey) throws {
+    try translated(key) {
+      guard try Folder.status(of: path(key)) != nil else { return }
+      let folder = path(aside).removingLastComponent()
+      try Folder.make(folder)
+      try Folder.rename(path(key), to: path(aside))
+      try synchronize(folder)
+      try synchronize(path(key).removingLastComponent())
+    }
+  }
+
   package func list(_ prefix: String) throws -> [StoreEntry] {
     try translated(prefix) {
       var entries: [StoreEntry] = []

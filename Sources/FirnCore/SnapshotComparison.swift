@@ -1,0 +1,85 @@
+internal import Postgres
+package import Repository
+
+/// What changed from one snapshot to another, by what both say of themselves: no row is read.
+package struct SnapshotComparison: Sendable {
+  package struct Table: Sendable, Equatable {
+    package struct Side: Sendable, Equatable {
+      package let rows: Int64
+      /// Plain bytes as COPY text.
+      package let bytes: Int64
+    }
+
+    package let name: String
+    /// Nil where it is not in the first snapshot.
+    package let before: Side?
+    /// Nil where it is not in the second.
+    package let after: Side?
+    package let isSame: Bool
+  }
+
+  /// An object of the schema that is not in both, or not as it was.
+  package struct Change: Sendable, Equatable {
+    /// Such as `TABLE public.users`.
+    package let object: String
+    /// Lines of its definition that are only in the first.
+    package let removed: [String]
+    /// And only in the second.
+    package let added: [String]
+  }
+
+  package let first: Manifest
+  package let second: Manifest
+  /// Every table of either, by name.
+  package let tables: [Table]
+  package let schema: [Change]
+
+  /// - Throws: `RepositoryError`, `SnapshotDamaged`.
+  package init(_ repository: Repository, from first: SnapshotPlace, to second: SnapshotPlace) throws {
+    let (before, after) = (try RestoreSource(repository, first), try RestoreSource(repository, second))
+    (self.first, self.second) = (before.manifest, after.manifest)
+    func byName(_ manifest: Manifest) -> [QualifiedTable: Manifest.Table] {
+      Dictionary(manifest.tables.map { (QualifiedTable(schema: $0.schema, name: $0.name), $0) }, uniquingKeysWith: { first, _ in first })
+    }
+    let (old, new) = (byName(before.manifest), byName(after.manifest))
+    tables = Set(old.keys).union(new.keys).map { name in
+      func side(_ table: Manifest.Table?) -> Table.Side? { table.map { .init(rows: $0.rows, bytes: $0.bytes) } }
+      let (old, new) = (old[name], new[name])
+      return Table(name: "\(name.schema).\(name.name)", before: side(old), after: side(new), isSame: old?.sha256 == new?.sha256)
+    }.sorted { $0.name < $1.name }
+    schema = Self.changes(from: Self.definitions(before), to: Self.definitions(after))
+  }
+
+  private struct QualifiedTable: Hashable {
+    let schema: String
+    let name: String
+  }
+
+  /// The lines that make each object of a schema; rows, sequences' values and large objects are none.
+  private static func definitions(_ source: RestoreSource) -> [String: [String]] {
+    var definitions: [String: [String]] = [:]
+    for entry in source.directory.entries
+    where !["TABLE DATA", "SEQUENCE SET", "STATISTICS DATA"].contains(entry.kind) && !entry.kind.hasPrefix("BLOB") {
+      var lines = entry.definition.split(separator: "\n").map(String.init)
+      if !entry.owner.isEmpty, entry.kind != "ACL", entry.kind != "COMMENT" { lines.append("owner \(entry.owner)") }
+      definitions["\(entry.kind) \(entry.name)", default: []] += lines
+    }
+    return definitions
+  }
+
+  private static func changes(from old: [String: [String]], to new: [String: [String]]) -> [Change] {
+    Set(old.keys).union(new.keys).sorted().compactMap { object in
+      let (before, after) = (old[object] ?? [], new[object] ?? [])
+      guard before != after else { return nil }
+      let difference = after.difference(from: before)
+      func lines(_ changes: [CollectionDifference<String>.Change]) -> [String] {
+        changes.map { change in
+          switch change {
+          case .insert(_, let line, _), .remove(_, let line, _): line
+          }
+        }
+      }
+      return Change(object: object, removed: lines(difference.removals), added: lines(difference.insertions))
+    }
+  }
+}

@@ -1,0 +1,49 @@
+internal import Compression
+internal import Digests
+internal import Platform
+internal import Repository
+
+/// Reads objects whole, several at once.
+struct ObjectCheck {
+  let store: any Store
+  /// Objects of which only the hash is looked at: whoever reads what is in them decodes it.
+  let decodedLater: Set<ObjectName>
+  let progress: WorkProgress
+
+  /// - Returns: the objects that are damaged, with what is wrong.
+  func run(on objects: Set<ObjectName>) throws -> [ObjectName: String] {
+    let queue = Monitor(objects.sorted { $0.key > $1.key })
+    let damaged = Monitor<[ObjectName: String]>([:])
+    let failure = FirstFailure()
+    let threads = (0..<processorCount).map { _ in
+      WorkerThread(name: "verify") { [store, decodedLater, progress] in
+        failure.capture {
+          while failure.error == nil, let object = queue.update({ $0.popLast() }) {
+            try Interruption.check()
+            if let reason = try Self.check(object, in: store, decodes: !decodedLater.contains(object), progress) {
+              damaged.update { $0[object] = reason }
+            }
+          }
+        }
+      }
+    }
+    for thread in threads { thread.join() }
+    try failure.check()
+    return damaged.current
+  }
+
+  private static func check(_ object: ObjectName, in store: any Store, decodes: Bool, _ progress: WorkProgress) throws -> String? {
+    do {
+      let bytes = try store.read(object.key, limit: 1 << 31)
+      progress.advance(by: bytes.count)
+      guard SHA256Digest(of: bytes) == object.digest else { return "its bytes are not those its name tells" }
+      return try decodes ? ZstdDecompressor().firstFault(in: bytes) : nil
+    } catch StoreError.missing {
+      return "it is missing"
+    } catch StoreError.notAFile {
+      return "it is no ordinary file"
+    } catch StoreError.truncated {
+      return "it is cut off"
+    }
+  }
+}

@@ -1,0 +1,91 @@
+internal import Digests
+package import Foundation
+internal import Platform
+package import Repository
+
+/// Brings what is damaged or missing in a store back from others that have it. What is there is put aside, never written over.
+package struct RepairOperation {
+  package struct Mended: Sendable, Equatable {
+    package let key: StoreKey
+    /// The store it came from.
+    package let from: String
+  }
+
+  package struct Outcome: Sendable {
+    package var mended: [Mended] = []
+    /// What no other store has intact.
+    package var unmended: [StoreKey] = []
+    /// The folder of the store in which lies what was put aside.
+    package let quarantine: StoreKey
+  }
+
+  private let repository: Repository
+  private let donors: [any Store]
+  private let progress: WorkProgress
+  private let quarantine: StoreKey
+
+  /// - Parameter donors: stores to take from, the first that has a thing intact.
+  package init(repository: Repository, donors: [any Store], progress: WorkProgress, now: Date = Date()) {
+    self.repository = repository
+    self.donors = donors
+    self.progress = progress
+    quarantine = "quarantine/\(SnapshotID.stamp(now))/"
+  }
+
+  /// Mends snapshots as far as their own lists of checksums, or those of other stores, tell what they consist of.
+  /// - Parameter damaged: objects that are known to be.
+  /// - Throws: what writing to the store throws. Reading from others that fails is what leaves things unmended.
+  package func run(on places: [SnapshotPlace], damaged: Set<ObjectName>) throws -> Outcome {
+    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-verify --repair")
+    defer { lock.release() }
+    progress.begin("mending")
+    var outcome = Outcome(quarantine: quarantine)
+    for place in places { try mend(place, &outcome) }
+    for object in damaged.sorted(by: { $0.key < $1.key }) { try bring(object.key, wanted: object.digest, &outcome) }
+    try repository.store.flush()
+    return outcome
+  }
+
+  private static func files(of place: SnapshotPlace) -> [StoreKey] { [place.manifest, place.chunkTable, place.globals, place.recoverScript] }
+
+  private func mend(_ place: SnapshotPlace, _ outcome: inout Outcome) throws {
+    let own = try? repository.catalog.checksums(of: place)
+    let isOwnSound = own.map { isSound($0, place, in: repository.store) } ?? false
+    // Its own list is believed where it fits its own files, else the list of a store where it does.
+    let donor = donors.lazy.compactMap { store -> (store: any Store, list: ChecksumFile)? in
+      guard let list = try? Catalog(store: store).checksums(of: place), isSound(list, place, in: store) else { return nil }
+      return (store, list)
+    }.first
+    guard let list = isOwnSound ? own : donor?.list ?? own else { return outcome.unmended.append(place.checksums) }
+    for key in Self.files(of: place) {
+      guard let wanted = list.entries[key], digest(of: key, in: repository.store) != wanted else { continue }
+      try bring(key, wanted: wanted, &outcome)
+    }
+    for object in list.objects where (try? repository.store.size(of: object.key)) ?? nil == nil {
+      try bring(object.key, wanted: object.digest, &outcome)
+    }
+    // Last: with it the snapshot is listed.
+    if own?.digest != list.digest { try bring(place.checksums, wanted: list.digest, &outcome) }
+  }
+
+  private func isSound(_ list: ChecksumFile, _ place: SnapshotPlace, in store: any Store) -> Bool {
+    Self.files(of: place).allSatisfy { key in list.entries[key].map { $0 == digest(of: key, in: store) } ?? false }
+  }
+
+  private func digest(of key: StoreKey, in store: any Store) -> SHA256Digest? {
+    (try? store.read(key, limit: ChecksumFile.sizeLimit)).map { SHA256Digest(of: $0) }
+  }
+
+  private func bring(_ key: StoreKey, wanted: SHA256Digest, _ outcome: inout Outcome) throws {
+    try Interruption.check()
+    guard !outcome.mended.contains(where: { $0.key == key }), digest(of: key, in: repository.store) != wanted else { return }
+    progress.show(item: key)
+    for donor in donors {
+      guard let bytes = try? donor.read(key, limit: 1 << 31), SHA256Digest(of: bytes) == wanted else { continue }
+      try repository.store.setAside(key, as: quarantine + key)
+      try repository.store.write(bytes, to: key, durability: .immediate)
+      return outcome.mended.append(Mended(key: key, from: donor.location))
+    }
+    outcome.unmended.append(key)
+  }
+}

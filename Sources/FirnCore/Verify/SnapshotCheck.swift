@@ -1,0 +1,164 @@
+internal import Digests
+internal import Platform
+internal import Repository
+
+/// Checks one snapshot.
+final class SnapshotCheck {
+  private let repository: Repository
+  private let place: SnapshotPlace
+  private let readsTables: Bool
+  private let damaged: [ObjectName: String]
+  private let progress: WorkProgress
+  private(set) var objectsChecked = 0
+
+  /// - Parameter damaged: objects that are known to be, with what is wrong.
+  init(repository: Repository, place: SnapshotPlace, readsTables: Bool, damaged: [ObjectName: String], progress: WorkProgress) {
+    self.repository = repository
+    self.place = place
+    self.readsTables = readsTables
+    self.damaged = damaged
+    self.progress = progress
+  }
+
+  func run(_ checksums: ChecksumFile) throws -> [VerifyOperation.Problem] {
+    var problems = try checkFiles(checksums)
+    let manifest = try repository.catalog.manifest(of: place)
+    let reader = try SnapshotReader(store: repository.store, manifest: manifest)
+    for object in reader.table.objects where checksums.entries[object.name.key] == nil {
+      problems.append(.init(object: object.name.digest.description, reason: "it is in use but not in SHA256SUMS"))
+    }
+    let spoiled = try spoiledFiles(reader)
+    problems += spoiled.problems
+    return try problems + (readsTables ? checkTables(reader, but: spoiled.files) : checkSizes(reader))
+  }
+
+  /// The snapshot's own files.
+  private func checkFiles(_ checksums: ChecksumFile) throws -> [VerifyOperation.Problem] {
+    var problems: [VerifyOperation.Problem] = []
+    for key in [place.manifest, place.chunkTable, place.globals, place.recoverScript] {
+      guard let expected = checksums.entries[key] else {
+        problems.append(.init(reason: "SHA256SUMS doesn't name \(key)"))
+        continue
+      }
+      do {
+        if try digest(of: key) != expected { problems.append(.init(reason: "\(key) was changed")) }
+      } catch let error as StoreError {
+        problems.append(Self.problem(error))
+      }
+    }
+    return problems
+  }
+
+  private func digest(of key: StoreKey) throws -> SHA256Digest {
+    guard let size = try repository.store.size(of: key) else { throw StoreError.missing(key) }
+    var hasher = SHA256Hasher()
+    var place: Int64 = 0
+    while place < size {
+      let piece = try repository.store.read(key, from: place, count: Int(min(size - place, 1 << 23)))
+      hasher.update(piece.span)
+      place += Int64(piece.count)
+    }
+    return hasher.finalize()
+  }
+
+  private func checkSizes(_ reader: SnapshotReader) throws -> [VerifyOperation.Problem] {
+    try reader.table.objects.compactMap { object in
+      objectsChecked += 1
+      if damaged[object.name] != nil { return nil }
+      let name = object.name.digest.description
+      do {
+        guard let size = try repository.store.size(of: object.name.key) else { return .init(object: name, reason: "it is missing") }
+        return size == object.storedBytes ? nil : .init(object: name, reason: "it has \(size) bytes instead of \(object.storedBytes)")
+      } catch StoreError.notAFile {
+        return .init(object: name, reason: "it is no ordinary file")
+      }
+    }
+  }
+
+  /// Reads every file of the archive back, several at once.
+  private func checkTables(_ reader: SnapshotReader, but spoiled: Set<String>) throws -> [VerifyOperation.Problem] {
+    let manifest = reader.manifest
+    let files = try reader.files()
+    let tables = Dictionary(manifest.tables.map { ($0.file, $0) }, uniquingKeysWith: { first, _ in first })
+    var problems: [VerifyOperation.Problem] = []
+    for file in Array(tables.keys.sorted()) + ["toc.dat"] where files[file] == nil {
+      problems.append(.init(table: tables[file]?.displayName, reason: "\(file) is not in the chunk table"))
+    }
+    progress.begin("checking tables of \(place.id)", expected: manifest.bytes)
+    let queue = Monitor(files.values.filter { !spoiled.contains($0.name) }.sorted { $0.bytes < $1.bytes })
+    let found = Monitor(problems)
+    let failure = FirstFailure()
+    let threads = (0..<processorCount).map { [progress] _ in
+      WorkerThread(name: "verify") {
+        failure.capture {
+          while failure.error == nil, let file = queue.update({ $0.popLast() }) {
+            try Interruption.check()
+            progress.show(item: tables[file.name]?.displayName ?? file.name)
+            let some = try Self.check(file, table: tables[file.name], reader, progress)
+            found.update { $0 += some }
+          }
+        }
+      }
+    }
+    for thread in threads { thread.join() }
+    try failure.check()
+    return found.current.sorted { ($0.table ?? "", $0.object ?? "") < ($1.table ?? "", $1.object ?? "") }
+  }
+
+  /// What the damaged objects spoil.
+  private func spoiledFiles(_ reader: SnapshotReader) throws -> (files: Set<String>, problems: [VerifyOperation.Problem]) {
+    let mine = reader.table.objects.map(\.name).filter { damaged[$0] != nil }
+    guard !mine.isEmpty else { return ([], []) }
+    let tables = Dictionary(reader.manifest.tables.map { ($0.file, $0.displayName) }, uniquingKeysWith: { first, _ in first })
+    var files: Set<String> = []
+    var named: Set<ObjectName> = []
+    var problems: [VerifyOperation.Problem] = []
+    for file in try reader.files().values.sorted(by: { $0.name < $1.name }) {
+      for object in try reader.objects(of: file) where damaged[object] != nil {
+        files.insert(file.name)
+        named.insert(object)
+        problems.append(.init(table: tables[file.name] ?? file.name, object: object.digest.description, reason: damaged[object] ?? ""))
+      }
+    }
+    // One that spoils no table is damage all the same.
+    problems += mine.filter { !named.contains($0) }.map { .init(object: $0.digest.description, reason: damaged[$0] ?? "") }
+    return (files, problems)
+  }
+
+  private static func check(
+    _ file: SnapshotReader.FileEntry, table: Manifest.Table?, _ reader: SnapshotReader, _ progress: WorkProgress
+  ) throws -> [VerifyOperation.Problem] {
+    let name = table?.displayName ?? file.name
+    var tally = StreamTally()
+    do {
+      try reader.read(file) { piece in
+        tally.add(piece)
+        progress.advance(by: piece.count)
+      }
+    } catch let error as RepositoryError {
+      let problem = problem(error)
+      return [.init(table: name, object: problem.object, reason: problem.reason)]
+    }
+    guard let table else { return [] }
+    let streamed = tally.finish(name: file.name)
+    var problems: [VerifyOperation.Problem] = []
+    if streamed.digest.description != table.sha256 || streamed.bytes != table.bytes {
+      problems.append(.init(table: name, reason: "its bytes are not those the manifest tells"))
+    }
+    if streamed.rows != table.rows { problems.append(.init(table: name, reason: "it has \(streamed.rows) rows instead of \(table.rows)")) }
+    return problems
+  }
+
+  static func problem(_ error: any Error) -> VerifyOperation.Problem {
+    switch error {
+    case RepositoryError.damagedObject(let name, let reason): .init(object: name, reason: reason)
+    case RepositoryError.malformed(let key, let reason): .init(reason: "\(key): \(reason)")
+    case RepositoryError.newerFormat(let location, let version): .init(reason: "\(location) is of format \(version), newer than this program knows")
+    case StoreError.missing(let key): .init(reason: "\(key) is missing")
+    case StoreError.truncated(let key): .init(reason: "\(key) is cut off")
+    case StoreError.notAFile(let key): .init(reason: "\(key) is no ordinary file")
+    case StoreError.tooLarge(let key): .init(reason: "\(key) is too large")
+    default: .init(reason: "\(error)")
+    }
+  }
+}

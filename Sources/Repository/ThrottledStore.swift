@@ -1,0 +1,58 @@
+internal import Foundation
+internal import Platform
+package import SystemPackage
+
+/// A store that is read no faster than is wanted, by all its readers together. Writes are not held up.
+package struct ThrottledStore: Store {
+  private let store: any Store
+  /// Bytes a second.
+  private let rate: Int64
+  private let next = Monitor(ContinuousClock.now)
+
+  package init(_ store: any Store, rate: Int64) {
+    self.store = store
+    self.rate = rate
+  }
+
+  /// Waits for the turn of what was just read.
+  /// - Throws: `Interruption`.
+  private func spend(_ bytes: Int) throws {
+    let cost = Duration.seconds(Double(bytes) / Double(rate))
+    let due = next.update { next in
+      next = max(next, ContinuousClock.now) + cost
+      return next
+    }
+    while case let left = due - ContinuousClock.now, left > .zero {
+      try Interruption.check()
+      Thread.sleep(forTimeInterval: min(0.1, left.inSeconds))
+    }
+  }
+
+  package var location: String { store.location }
+
+  package func read(_ key: StoreKey, limit: Int) throws -> [UInt8] {
+    let bytes = try store.read(key, limit: limit)
+    try spend(bytes.count)
+    return bytes
+  }
+
+  package func read(_ key: StoreKey, from offset: Int64, count: Int) throws -> [UInt8] {
+    let bytes = try store.read(key, from: offset, count: count)
+    try spend(bytes.count)
+    return bytes
+  }
+
+  package func write(_ bytes: [UInt8], to key: StoreKey, durability: Durability) throws {
+    try store.write(bytes, to: key, durability: durability)
+  }
+
+  package func write(contentsOf file: FilePath, to key: StoreKey) throws { try store.write(contentsOf: file, to: key) }
+  package func create(_ bytes: [UInt8], at key: StoreKey) throws -> Bool { try store.create(bytes, at: key) }
+  package func list(_ prefix: String) throws -> [StoreEntry] { try store.list(prefix) }
+  package func size(of key: StoreKey) throws -> Int64? { try store.size(of: key) }
+  package func setAside(_ key: StoreKey, as aside: StoreKey) throws { try store.setAside(key, as: aside) }
+  package func delete(_ keys: [StoreKey]) throws { try store.delete(keys) }
+  package func flush() throws { try store.flush() }
+  package func removeLeftovers() throws { try store.removeLeftovers() }
+  package func clearDeadWrites(under prefix: String) { store.clearDeadWrites(under: prefix) }
+}

@@ -1,0 +1,55 @@
+import CommandSupport
+import FirnCore
+import Postgres
+import Repository
+
+/// `--against`.
+struct Comparison {
+  let command: FirnVerify
+  let context: CommandContext
+
+  func run(_ place: SnapshotPlace, in repository: Repository, against url: String) throws -> ExitStatus {
+    let settings = try ConnectionSettings(url)
+    let tables = try context.withProgress { progress in
+      try LiveComparison(
+        repository: repository, settings: settings, jobs: context.jobs(command.jobs), toolFolders: context.toolFolders(command.toolFolders),
+        workRoot: context.spoolRoot(command.spool), progress: progress
+      ).run(place)
+    }
+    let isSame = tables.allSatisfy { $0.state == .same }
+    if command.common.json {
+      try context.output(json: Report(id: place.id.description, same: isSame, tables: tables.map(Report.Table.init)))
+      return isSame ? .done : .verificationFailed
+    }
+    let different = tables.filter { $0.state != .same }
+    func count(_ rows: Int64?) -> String { rows.map(Quantity.count) ?? "-" }
+    if !different.isEmpty {
+      context.output(
+        header: ["TABLE", "STATE", "ROWS THEN", "ROWS NOW"],
+        rows: different.map { [$0.name, $0.state.rawValue, count($0.rowsThen), count($0.rowsNow)] })
+    }
+    context.output(
+      different.isEmpty
+        ? "all \(tables.count) tables are as in \(place.id)" : "\(tables.count - different.count) of \(tables.count) tables are as in \(place.id)")
+    return isSame ? .done : .verificationFailed
+  }
+
+  private struct Report: Encodable {
+    struct Table: Encodable {
+      let name: String
+      let state: String
+      let rowsThen: Int64?
+      let rowsNow: Int64?
+
+      init(_ table: LiveComparison.Table) {
+        name = table.name
+        state = table.state.rawValue
+        rowsThen = table.rowsThen
+        rowsNow = table.rowsNow
+      }
+    }
+    let id: String
+    let same: Bool
+    let tables: [Table]
+  }
+}

@@ -1,0 +1,131 @@
+import CommandSupport
+import FirnCore
+import Foundation
+import Platform
+import Repository
+
+/// `--quick`, `--read` and `--sample`, and `--repair` after them.
+struct Verification {
+  let command: FirnVerify
+  let context: CommandContext
+
+  func run(on places: [SnapshotPlace], in repository: Repository) throws -> ExitStatus {
+    let extent = try extent()
+    var outcome = try verify(places, in: repository, extent)
+    var repairs: [RepairOperation.Outcome] = []
+    if command.repair {
+      let donors = try command.donors.map { location -> any Store in
+        let store = try context.store(at: location)
+        // Of the same data or not: it must be a store.
+        _ = try Repository(opening: store)
+        return store
+      }
+      // What was hidden behind damage shows when that is mended.
+      while !outcome.isSound {
+        let damaged = outcome.snapshots.filter { !$0.problems.isEmpty }
+        let objects = damaged.flatMap(\.problems).compactMap(\.object).compactMap { ObjectName(hexadecimal: $0) }
+        let repair = try context.withProgress { progress in
+          try RepairOperation(repository: repository, donors: donors, progress: progress).run(on: damaged.map(\.place), damaged: Set(objects))
+        }
+        repairs.append(repair)
+        if repair.mended.isEmpty { break }
+        // A share of the objects would be others this time.
+        outcome = try verify(places, in: repository, extent == .quick ? .quick : .read)
+      }
+    }
+    if command.common.json {
+      try context.output(json: VerifyReport(outcome, level: extent.level, repairs: repairs))
+    } else {
+      show(outcome, extent, repairs)
+    }
+    return outcome.isSound ? (repairs.isEmpty ? .done : .doneWithWarnings) : .verificationFailed
+  }
+
+  private func extent() throws -> VerifyExtent {
+    guard let sample = command.sample else { return command.quick ? .quick : .read }
+    guard sample.hasSuffix("%"), let number = Double(sample.dropLast()), number > 0, number <= 100 else {
+      throw UsageError("--sample takes a share such as 5%, not \(sample)")
+    }
+    return .sample(number / 100)
+  }
+
+  private func verify(_ places: [SnapshotPlace], in repository: Repository, _ extent: VerifyExtent) throws -> VerifyOperation.Outcome {
+    try context.withProgress { progress in
+      try VerifyOperation(repository: repository, extent: extent, progress: progress).run(on: places)
+    }
+  }
+
+  private func show(_ outcome: VerifyOperation.Outcome, _ extent: VerifyExtent, _ repairs: [RepairOperation.Outcome]) {
+    for snapshot in outcome.snapshots {
+      let name = "\(snapshot.place.database) \(snapshot.place.id)"
+      if snapshot.problems.isEmpty {
+        context.output("\(name)  intact (\(extent == .read ? "every byte was read" : "every object is there"))")
+      } else {
+        context.output("\(name)  DAMAGED")
+        for problem in snapshot.problems { context.output("  \(problem.text)") }
+      }
+    }
+    context.tell(
+      "\(Quantity.count(Int64(outcome.objectsChecked))) objects\(isSampled(extent) ? " of the store, the next ones in turn" : "")"
+        + (outcome.bytesChecked > 0 ? ", \(Quantity.size(outcome.bytesChecked))" : "") + " in \(Quantity.span(outcome.elapsed.inSeconds))")
+    for mended in repairs.flatMap(\.mended) { context.tell("mended \(mended.key) from \(mended.from)") }
+    if let first = repairs.first(where: { !$0.mended.isEmpty }) {
+      context.tell("what stood there is kept under \(first.quarantine) in the store")
+    }
+    for key in repairs.last?.unmended ?? [] { context.warn("no other store has \(key) as it was") }
+    guard !outcome.isSound else { return }
+    let good = outcome.snapshots.last { $0.problems.isEmpty }
+    Terminal.writeError("firn-verify: error: damage was found\n")
+    Terminal.writeError(
+      "hint: "
+        + (command.repair
+          ? "name further stores with --from; " : "a copy of the store can mend it: --repair --from STORE; ")
+        + (good.map { "\($0.place.id) is intact; " } ?? "") + "leave the damaged files as they are\n")
+  }
+
+  private func isSampled(_ extent: VerifyExtent) -> Bool { if case .sample = extent { true } else { false } }
+}
+
+extension VerifyOperation.Problem {
+  fileprivate var text: String {
+    ([table.map { "table \($0)" }, object.map { "object \($0)" }].compactMap(\.self) + [reason]).joined(separator: ": ")
+  }
+}
+
+/// The JSON of a verification. Its keys are fixed.
+private struct VerifyReport: Encodable {
+  struct Snapshot: Encodable {
+    let id: String
+    let level: String
+    let ok: Bool
+    let problems: [Problem]
+  }
+  struct Problem: Encodable {
+    let table: String?
+    let object: String?
+    let reason: String
+  }
+  struct Repair: Encodable {
+    let key: String
+    let from: String
+  }
+  let snapshots: [Snapshot]
+  let objectsChecked: Int
+  let bytesChecked: Int64
+  let seconds: Double
+  let repaired: [Repair]
+  let unrepaired: [String]
+
+  init(_ outcome: VerifyOperation.Outcome, level: CheckRecord.Level, repairs: [RepairOperation.Outcome]) {
+    snapshots = outcome.snapshots.map { snapshot in
+      Snapshot(
+        id: snapshot.place.id.description, level: level.rawValue, ok: snapshot.problems.isEmpty,
+        problems: snapshot.problems.map { Problem(table: $0.table, object: $0.object, reason: $0.reason) })
+    }
+    objectsChecked = outcome.objectsChecked
+    bytesChecked = outcome.bytesChecked
+    seconds = outcome.elapsed.inSeconds
+    repaired = repairs.flatMap(\.mended).map { Repair(key: $0.key, from: $0.from) }
+    unrepaired = repairs.last?.unmended ?? []
+  }
+}
