@@ -32,7 +32,7 @@ let package = Package(
     command("firn"), command("firn-snapshot"), command("firn-verify"), command("firn-restore"), command("firn-prune"),
     .executableTarget(name: "sample-data"),
 
-    .target(name: "TestSupport", dependencies: ["Digests", "Platform", "Postgres", "Repository", system()]),
+    .target(name: "TestSupport", dependencies: ["CommandSupport", "Compression", "Digests", "Platform", "Postgres", "Repository", system()]),
     .testTarget(name: "UnitTests", dependencies: ["CommandSupport", "FirnCore", "Platform", "Postgres", "TestSupport", system()]),
     .testTarget(name: "RetentionTests", dependencies: ["Retention", "TestSupport"]),
     .testTarget(

@@ -354,6 +354,57 @@ class Bench:
         self.add("restore of one table, objects read / objects that hold it", report["objectsRead"] / len(holding), 1.0)
         sql(f"DROP SCHEMA {report['restoredAs']} CASCADE", database)
 
+    # Proofs.
+
+    def proofs(self, database):
+        say("proofs")
+        store = self.path("store")
+        objects = os.path.join(store, "objects")
+        peer = 'find "$1" -name "*.zst" -print0 | xargs -0 -n 8 -P "$2" sh -c \'sha256sum "$@" && zstd -tq "$@"\' sh'
+        times = {"peer": [], "first": [], "again": []}
+        for number in range(self.rounds):
+            for name in rotated(list(times), number):
+                if name == "peer":
+                    times[name].append(measure(["sh", "-c", peer, "sh", objects, str(os.cpu_count())]))
+                    continue
+                # A table that was read once as it was dumped is not decoded again: its objects' digests say the same.
+                if name == "first":
+                    self.forget_checks(store)
+                times[name].append(measure(
+                    [f"{FIRN}/firn-verify", database, "all", "--read", "--quiet", "--store", store], env=self.environment))
+        median = {name: statistics.median(values) for name, values in times.items()}
+        say("  seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in median.items()))
+        self.add("--read of the store for the first time / sha256sum and zstd -t of its objects on all cores, time", median["first"] / median["peer"], 1.25)
+        self.add("--read of the store again / the same, time", median["again"] / median["peer"], 1.25)
+        tools = self.path("tools")
+        os.mkdir(tools)
+        for tool in os.listdir(POSTGRES):
+            if tool != "pg_amcheck":
+                os.symlink(os.path.join(POSTGRES, tool), os.path.join(tools, tool))
+        times = {"restore": [], "drill": []}
+        for number in range(self.rounds):
+            for name in rotated(list(times), number):
+                os.sync()
+                start = time.monotonic()
+                if name == "restore":
+                    self.restore(database, store, "restored")
+                else:
+                    subprocess.run(
+                        [f"{FIRN}/firn-verify", database, "--drill", "--pg-bin", tools, "--store", store, "--quiet", "--jobs", str(JOBS)],
+                        check=True, stdout=subprocess.DEVNULL, env=self.environment)
+                times[name].append(time.monotonic() - start)
+                if name == "restore":
+                    sql("DROP DATABASE restored", "postgres")
+        median = {name: statistics.median(values) for name, values in times.items()}
+        say("  seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in median.items()))
+        self.add("drill without pg_amcheck / restore, time", median["drill"] / median["restore"], 1.6)
+        remove(tools)
+
+    def forget_checks(self, store):
+        for root, _, _ in os.walk(os.path.join(store, "snapshots")):
+            if os.path.basename(root) == "checks":
+                remove(root)
+
     # recover.sh.
 
     def recovery(self, database):
@@ -464,7 +515,8 @@ def main():
     parser.add_argument("--nights", type=int, default=7, help="nights of churn beside restic (default 7)")
     parser.add_argument("--long-size", type=float, default=0.2, help="GB, about, of the database of the long run (default 0.2)")
     parser.add_argument("--long-nights", type=int, default=60, help="nights of the long run (default 60)")
-    parser.add_argument("--only", default="cold,warm,restores,recovery,memory,long", help="parts to run, in this order (restores and recovery want warm)")
+    parser.add_argument("--only", default="cold,warm,restores,proofs,recovery,memory,long",
+                        help="parts to run, in this order (restores, proofs and recovery want warm)")
     options = parser.parse_args()
     parts = options.only.split(",")
     root = os.environ.get("TMPDIR", "/var/tmp")
@@ -476,7 +528,7 @@ def main():
     try:
         bench = Bench(work, options.size, options.rounds, options.nights, options.long_size, options.long_nights)
         bench.plain = 0
-        if set(parts) & {"cold", "warm", "restores", "recovery"}:
+        if set(parts) & {"cold", "warm", "restores", "proofs", "recovery"}:
             say(f"making a database of about {options.size:g} GB")
             database = SampleDatabase("bench", options.size, 1)
         if "cold" in parts:
@@ -485,6 +537,8 @@ def main():
             bench.warm(database)
         if "restores" in parts:
             bench.restores(database.name)
+        if "proofs" in parts:
+            bench.proofs(database.name)
         if "recovery" in parts:
             bench.recovery(database.name)
         if "memory" in parts:

@@ -90,6 +90,12 @@ package struct CompressionError: Error, Equatable {
     return plain
   }
 
+  /// Stored bytes of the frame that `data` begins with; nil where that is none.
+  package func lengthOfFirstFrame(in data: [UInt8]) -> Int? {
+    let length = unsafe data.withUnsafeBytes { unsafe ZSTD_findFrameCompressedSize($0.baseAddress, $0.count) }
+    return ZSTD_isError(length) == 0 ? length : nil
+  }
+
   /// Decodes every frame in `data` and lets the bytes go.
   /// - Returns: what is wrong, or nil.
   package func firstFault(in data: [UInt8]) -> String? {

@@ -47,14 +47,7 @@ package struct Catalog: Sendable {
     } catch StoreError.missing(let key) {
       throw RepositoryError.malformed(key: key, reason: "it is missing")
     }
-    struct Version: Decodable { let formatVersion: Int }
-    if let version = try? JSON.decoder.decode(Version.self, from: Data(bytes)), version.formatVersion > RepositoryFormat.newestVersion {
-      throw RepositoryError.newerFormat(location: place.manifest, version: version.formatVersion)
-    }
-    guard let manifest = try? JSON.decoder.decode(Manifest.self, from: Data(bytes)), manifest.place == place else {
-      throw RepositoryError.malformed(key: place.manifest, reason: "it is cut off or was changed")
-    }
-    return manifest
+    return try Manifest(parsing: bytes, of: place)
   }
 
   package func checksums(of place: SnapshotPlace) throws -> ChecksumFile {

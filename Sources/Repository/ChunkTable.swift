@@ -110,12 +110,22 @@ package struct ChunkTable: Sendable {
     } catch {
       throw RepositoryError.malformed(key: key, reason: error.reason)
     }
-    var head = HeadParser(text, key: key)
-    try head.parse()
-    objects = head.objects
-    segments = head.segments
+    (objects, segments) = try Self.parse(head: text, key: key)
     let segmentsEnd = segments.last.map { $0.offset + Int64($0.storedBytes) } ?? 0
     guard headBytes + segmentsEnd == place.bytes else { throw RepositoryError.malformed(key: key, reason: "its length is wrong") }
+  }
+
+  /// A table with the head of that text.
+  package init(head text: [UInt8], key: StoreKey) throws {
+    self.key = key
+    headBytes = 0
+    (objects, segments) = try Self.parse(head: text, key: key)
+  }
+
+  private static func parse(head text: [UInt8], key: StoreKey) throws -> ([ObjectEntry], [Segment]) {
+    var head = HeadParser(text, key: key)
+    try head.parse()
+    return (head.objects, head.segments)
   }
 
   /// Reads one segment.
@@ -128,10 +138,11 @@ package struct ChunkTable: Sendable {
     } catch {
       throw RepositoryError.malformed(key: key, reason: error.reason)
     }
-    return try parseSegment(text)
+    return try parts(inSegment: text)
   }
 
-  private func parseSegment(_ text: [UInt8]) throws -> [SegmentPart] {
+  /// What a segment of that text tells.
+  package func parts(inSegment text: [UInt8]) throws -> [SegmentPart] {
     var scanner = FieldScanner(text, key: key)
     var parts: [SegmentPart] = []
     var part: SegmentPart?

@@ -149,6 +149,33 @@ package struct Manifest: Codable, Sendable {
     complete = true
   }
 
+  /// - Throws: `RepositoryError` for what is no manifest of that snapshot, or is newer than this program.
+  package init(parsing bytes: [UInt8], of place: SnapshotPlace) throws {
+    struct Version: Decodable { let formatVersion: Int }
+    let data = Data(bytes)
+    if let version = try? JSON.decoder.decode(Version.self, from: data), version.formatVersion > RepositoryFormat.newestVersion {
+      throw RepositoryError.newerFormat(location: place.manifest, version: version.formatVersion)
+    }
+    guard let manifest = try? JSON.decoder.decode(Self.self, from: data), manifest.place == place, manifest.isSound else {
+      throw RepositoryError.malformed(key: place.manifest, reason: "it is cut off or was changed")
+    }
+    self = manifest
+  }
+
+  /// Whether the numbers can be reckoned with: a list of backups must not end because one of them was written by chance.
+  var isSound: Bool {
+    func isSum(_ numbers: [Int64]) -> Bool {
+      var sum: Int64 = 0
+      return numbers.allSatisfy { number in
+        let (next, overflows) = sum.addingReportingOverflow(number)
+        sum = next
+        return number >= 0 && !overflows
+      }
+    }
+    return isSum(tables.map(\.rows)) && isSum(tables.map(\.bytes)) && isSum([largeObjects]) && isSum([bytes, storedBytes, Int64(newObjects)])
+      && isSum([chunkTable.headBytes, chunkTable.bytes]) && (0..<1_000_000_000).contains(versions.serverNumber)
+  }
+
   package var place: SnapshotPlace { SnapshotPlace(source: source, database: database, id: id) }
 
   /// Rows of all tables.

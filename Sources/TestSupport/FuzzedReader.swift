@@ -1,0 +1,108 @@
+internal import CommandSupport
+internal import Compression
+internal import Digests
+internal import Repository
+
+/// The readers of what may come back changed from a disk, each fed with bytes of any kind.
+///
+/// What they make of it is used as their callers would. Nothing is expected but that this ends, with an error or without:
+/// a trap, a hang or a memory without bounds is the finding.
+package enum FuzzedReader: UInt8, CaseIterable, Sendable {
+  /// `chunkTable` is its text: the head, a zero byte, and a segment; `storedChunkTable` is the file.
+  case manifest, chunkTable, storedChunkTable, checksums, format, configuration
+
+  private static let place = SnapshotPlace(key: "snapshots/s/app/20231114T221320Z-aaaa/manifest.json")
+
+  /// Whether the reader took it.
+  @discardableResult package func read(_ bytes: [UInt8]) -> Bool {
+    do {
+      try use(bytes)
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  private func use(_ bytes: [UInt8]) throws {
+    switch self {
+    case .manifest:
+      guard let place = Self.place else { preconditionFailure("not the place of a snapshot") }
+      let manifest = try Manifest(parsing: bytes, of: place)
+      _ = (manifest.rows, manifest.versions.serverMajor, manifest.properties.roles, manifest.tables.map(\.displayName))
+      _ = manifest.tables.reduce(0) { $0 + $1.bytes }
+      _ = try JSON.bytes(manifest)
+    case .chunkTable:
+      let halves = bytes.split(separator: 0, maxSplits: 1, omittingEmptySubsequences: false)
+      let table = try ChunkTable(head: Array(halves[0]), key: "chunks")
+      for object in table.objects { _ = (object.plainBytes, object.start(ofFrame: object.frames.count), object.usedBytes * 2) }
+      for part in try table.parts(inSegment: Array(halves.dropFirst().joined())) {
+        _ = part.chunks.reduce(part.offset) { $0 + Int64($1.location.length) }
+      }
+    case .storedChunkTable:
+      let store = MemoryStore()
+      try store.write(bytes, to: "chunks", durability: .immediate)
+      // The first frame is the head, as far as one can be found.
+      let head = try ZstdDecompressor().lengthOfFirstFrame(in: bytes) ?? bytes.count
+      let table = try ChunkTable(store: store, key: "chunks", place: .init(headBytes: Int64(head), bytes: Int64(bytes.count)))
+      for number in table.segments.indices { _ = try table.parts(ofSegment: number, store: store) }
+    case .checksums: _ = try ChecksumFile(parsing: bytes, key: "SHA256SUMS").objects
+    case .format:
+      let format = try RepositoryFormat(parsing: bytes, location: "store")
+      _ = format.chunkHasher
+      _ = Cutter(format)
+    case .configuration: _ = try Configuration(parsing: String(decoding: bytes, as: UTF8.self), name: "firn.yaml")
+    }
+  }
+
+  /// Inputs that the reader takes, for a fuzzer to begin with.
+  package func samples() throws -> [[UInt8]] {
+    let store = MemoryStore()
+    let snapshots = try SyntheticSnapshots(in: store, chunkAverage: 1024, frameBytes: 1 << 14, objectBytes: 1 << 16)
+    var random = SeededRandom(seed: 7)
+    let rows = (0..<3000).map { "\($0)\t\(random.next() as UInt64)\n" }.joined() + "\\.\n\n\n"
+    let manifest = try snapshots.take(["toc.dat": Array("toc".utf8), "1.dat": Array(rows.utf8), "2.dat": Array("\\.\n\n\n".utf8)], night: 0)
+    let place = manifest.place
+    switch self {
+    case .manifest:
+      guard let wanted = Self.place else { return [] }
+      var full = manifest
+      full.id = wanted.id
+      full.source = wanted.source
+      full.database = wanted.database
+      full.tags = ["release": "v2"]
+      full.properties.grants = [.init(grantee: nil, privilege: "CONNECT", grantable: false)]
+      full.properties.settings = [.init(role: "o", name: "work_mem", value: "64MB")]
+      full.sequences = [.init(schema: "public", name: "s", lastValue: 7)]
+      full.extensions = [.init(name: "hstore", version: "1.8", schema: "public")]
+      return [try JSON.bytes(full)]
+    case .chunkTable:
+      let table = try store.read(place.chunkTable, limit: 1 << 20)
+      let decompressor = try ZstdDecompressor()
+      let head = Int(manifest.chunkTable.headBytes)
+      let text = try decompressor.decompressAll(Array(table[..<head]), limit: 1 << 20)
+      return [text + [0] + (try decompressor.decompressAll(Array(table[head...]), limit: 1 << 20))]
+    case .storedChunkTable: return [try store.read(place.chunkTable, limit: 1 << 20)]
+    case .checksums: return [try store.read(place.checksums, limit: 1 << 20)]
+    case .format: return [try store.read(RepositoryFormat.key, limit: 1 << 20)]
+    case .configuration:
+      return [
+        Array(
+          """
+          store: /srv/backup
+          jobs: 4
+          spool-cap: 64MiB
+          lock-wait: 5s
+          exclude-table-data: [a.*, "b"]
+          max-age: 30h
+          anomaly: 20%
+          maintenance: {stop: [systemctl stop web], health: "http://127.0.0.1/up", health-retries: 3, health-pause: 2s}
+          assertions:
+            - name: has users
+              sql: select count(*) > 0 from users
+              expect: "t"
+
+          """.utf8)
+      ]
+    }
+  }
+}
