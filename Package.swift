@@ -18,7 +18,7 @@ let package = Package(
     .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
 
-    .target(name: "Retention", path: "Retention"),
+    .target(name: "Retention", path: "Retention", resources: [.embedInCode("Policies")]),
     .target(name: "Platform", dependencies: ["CLinux", system()]),
     .target(name: "Digests", dependencies: [.product(name: "Crypto", package: "swift-crypto")]),
     .target(name: "Compression", dependencies: ["CZstd"]),
@@ -34,7 +34,7 @@ let package = Package(
 
     .target(name: "TestSupport", dependencies: ["CommandSupport", "Compression", "Digests", "Platform", "Postgres", "Repository", system()]),
     .testTarget(name: "UnitTests", dependencies: ["CommandSupport", "FirnCore", "Platform", "Postgres", "TestSupport", system()]),
-    .testTarget(name: "RetentionTests", dependencies: ["Retention", "TestSupport"]),
+    .testTarget(name: "RetentionTests", dependencies: ["Platform", "Retention", "TestSupport", system()]),
     .testTarget(
       name: "RepositoryTests", dependencies: ["Compression", "Digests", "Platform", "Repository", "TestSupport", system()]),
     .testTarget(

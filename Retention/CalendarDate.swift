@@ -1,13 +1,42 @@
-/// A day of the Gregorian calendar in UTC.
+/// Where periods begin and end: a time zone.
+package struct RetentionCalendar: Sendable {
+  /// As users name it, such as `Europe/Berlin`.
+  package let name: String
+  /// How far the zone's clocks are ahead of UTC at a moment in seconds since 1970, in seconds.
+  package let secondsAheadOfUTC: @Sendable (Int64) -> Int64
+
+  package init(name: String, secondsAheadOfUTC: @escaping @Sendable (Int64) -> Int64) {
+    self.name = name
+    self.secondsAheadOfUTC = secondsAheadOfUTC
+  }
+
+  package static let utc = RetentionCalendar(name: "UTC") { _ in 0 }
+
+  /// The month as `2026-11`, and the day in it.
+  package func monthAndDay(of moment: Int64) -> (month: String, day: Int) {
+    let date = date(of: moment)
+    return (date.month, date.dayOfMonth)
+  }
+
+  func date(of moment: Int64) -> CalendarDate { CalendarDate(secondsSince1970: moment, ahead: secondsAheadOfUTC(moment)) }
+}
+
+/// A moment as the Gregorian calendar and a zone's clocks show it.
 struct CalendarDate {
   private let daysSince1970: Int64
+  private let secondOfDay: Int64
+  /// Of the zone's clocks: tells the two hours apart that have one name when they are put back.
+  private let ahead: Int64
   private let yearNumber: Int64
   private let monthNumber: Int64
   private let dayNumber: Int64
 
   /// By the algorithm `civil_from_days` of Howard Hinnant's "chrono-Compatible Low-Level Date Algorithms": years that
   /// begin in March, in eras of 400 years.
-  init(secondsSince1970 seconds: Int64) {
+  init(secondsSince1970 moment: Int64, ahead: Int64 = 0) {
+    let seconds = moment + ahead
+    self.ahead = ahead
+    secondOfDay = seconds - Self.floored(seconds, 86400) * 86400
     daysSince1970 = Self.floored(seconds, 86400)
     let shifted = daysSince1970 + 719_468
     let era = Self.floored(shifted, 146_097)
@@ -28,6 +57,12 @@ struct CalendarDate {
 
   var year: String { "\(yearNumber)" }
   var month: String { "\(yearNumber)-\(Self.two(monthNumber))" }
+  var dayOfMonth: Int { Int(dayNumber) }
+  var quarter: String { "\(yearNumber)-Q\((monthNumber + 2) / 3)" }
+  var hour: String {
+    let offset = ahead == 0 ? "" : " (UTC\(ahead < 0 ? "-" : "+")\(Self.two(abs(ahead) / 3600)):\(Self.two(abs(ahead) / 60 % 60)))"
+    return "\(day) \(Self.two(secondOfDay / 3600)):00\(offset)"
+  }
   var day: String { "\(month)-\(Self.two(dayNumber))" }
 
   /// By its Monday, as `week of 2026-11-23`. The first day of 1970 was a Thursday.

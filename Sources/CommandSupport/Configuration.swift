@@ -27,12 +27,16 @@ package struct Configuration: Sendable, Equatable {
   package var limits = StoreStatus.Limits()
   /// The share of its rows that a table may lose from one snapshot to the next without a warning.
   package var anomaly: Double?
+  /// A retention policy's name or file.
+  package var policy: String?
+  /// Where a policy's days begin, such as `Europe/Berlin`.
+  package var timeZone: String?
 
   package init() {}
 
   private static let keys = [
     "store", "database-url", "source", "jobs", "spool", "spool-cap", "lock-wait", "pg-bin", "exclude-table-data", "maintenance",
-    "assertions", "max-age", "max-proof-age", "anomaly",
+    "assertions", "max-age", "max-proof-age", "anomaly", "policy", "time-zone",
   ]
   private static let assertionKeys = ["name", "sql", "expect"]
   private static let maintenanceKeys = ["stop", "start", "health", "health-retries", "health-pause"]
@@ -60,18 +64,9 @@ package struct Configuration: Sendable, Equatable {
   }
 
   package init(parsing text: String, name: String) throws {
-    let root: Node?
-    do { root = try Yams.compose(yaml: text) } catch {
-      throw ConfigurationError(message: "\(name) is not YAML: \(error)", hint: nil)
-    }
-    guard let root else { return }
-    guard case .mapping(let mapping) = root else {
-      throw ConfigurationError(message: "\(name) is not a list of keys and values", hint: "write a line as store: /var/lib/firn")
-    }
-    for (keyNode, value) in mapping {
-      let key = keyNode.string ?? ""
-      let reader = ValueReader(key: key, node: value, name: name)
-      switch key {
+    for (key, value) in try YAMLValue.root(of: text, name: name) ?? [] {
+      let reader = try YAMLValue.entry(key, value, name, Self.keys)
+      switch reader.key {
       case "store": store = try reader.text()
       case "database-url": databaseURL = try reader.text()
       case "source": source = try reader.text()
@@ -81,53 +76,42 @@ package struct Configuration: Sendable, Equatable {
       case "lock-wait": lockWait = try reader.duration()
       case "pg-bin": toolFolders = try reader.list()
       case "exclude-table-data": excludedTableData = try reader.list()
-      case "maintenance": maintenance = try Self.maintenance(value, name)
-      case "assertions": assertions = try Self.assertions(value, name)
+      case "maintenance": maintenance = try Self.maintenance(reader)
+      case "assertions": assertions = try Self.assertions(reader)
       case "max-age": limits.snapshotAge = try reader.duration()
       case "max-proof-age": limits.proofAge = try reader.duration()
       case "anomaly": anomaly = try reader.share()
-      default: throw Self.unknown(keyNode, name, Self.keys)
+      case "policy": policy = try reader.text()
+      case "time-zone": timeZone = try reader.text()
+      default: break
       }
     }
   }
 
-  private static func maintenance(_ node: Node, _ name: String) throws -> Maintenance {
-    guard case .mapping(let mapping) = node else {
-      throw ConfigurationError(
-        message: "\(name): maintenance is not a list of keys and values", hint: "its keys are \(maintenanceKeys.joined(separator: ", "))")
-    }
+  private static func maintenance(_ value: YAMLValue) throws -> Maintenance {
     var maintenance = Maintenance()
-    for (keyNode, value) in mapping {
-      let reader = ValueReader(key: keyNode.string ?? "", node: value, name: name)
+    for reader in try value.entries(maintenanceKeys) {
       switch reader.key {
       case "stop": maintenance.stop = try reader.list()
       case "start": maintenance.start = try reader.list()
       case "health": maintenance.healthCheck = healthCommand(try reader.text())
       case "health-retries": maintenance.healthRetries = try reader.number(in: 0...1000)
       case "health-pause": maintenance.healthPause = try reader.duration()
-      default: throw unknown(keyNode, name, maintenanceKeys)
+      default: break
       }
     }
     return maintenance
   }
 
-  private static func assertions(_ node: Node, _ name: String) throws -> [DrillRequest.Assertion] {
-    guard case .sequence(let sequence) = node else {
-      throw ConfigurationError(message: "\(name): assertions is not a list", hint: "each has \(assertionKeys.joined(separator: ", "))")
+  private static func assertions(_ value: YAMLValue) throws -> [DrillRequest.Assertion] {
+    guard case .sequence(let sequence) = value.node else {
+      throw ConfigurationError(message: "\(value.name): assertions is not a list", hint: "each has \(assertionKeys.joined(separator: ", "))")
     }
     return try sequence.map { item in
-      guard case .mapping(let mapping) = item else {
-        throw ConfigurationError(
-          message: "\(name): an assertion is not a list of keys and values", hint: "its keys are \(assertionKeys.joined(separator: ", "))")
-      }
-      var values: [String: String] = [:]
-      for (keyNode, value) in mapping {
-        let reader = ValueReader(key: keyNode.string ?? "", node: value, name: name)
-        guard assertionKeys.contains(reader.key) else { throw unknown(keyNode, name, assertionKeys) }
-        values[reader.key] = try reader.text()
-      }
+      let entries = try YAMLValue(key: "an assertion", node: item, name: value.name).entries(assertionKeys)
+      let values = try entries.reduce(into: [:]) { $0[$1.key] = try $1.text() }
       guard let sql = values["sql"], let expected = values["expect"] else {
-        throw ConfigurationError(message: "\(name): an assertion lacks \(values["sql"] == nil ? "sql" : "expect")", hint: nil)
+        throw ConfigurationError(message: "\(value.name): an assertion lacks \(values["sql"] == nil ? "sql" : "expect")", hint: nil)
       }
       return DrillRequest.Assertion(name: values["name"] ?? sql, sql: sql, expected: expected)
     }
@@ -137,80 +121,5 @@ package struct Configuration: Sendable, Equatable {
   private static func healthCommand(_ text: String) -> String {
     guard text.hasPrefix("http://") || text.hasPrefix("https://") else { return text }
     return "curl -fsS -o /dev/null --max-time 10 '\(text.replacing("'", with: "'\\''"))'"
-  }
-
-  private static func unknown(_ key: Node, _ name: String, _ keys: [String]) -> ConfigurationError {
-    let line = key.mark.map { " line \($0.line)" } ?? ""
-    return ConfigurationError(
-      message: "\(name)\(line): there is no key \(key.string ?? "")", hint: "did you mean \(nearest(to: key.string ?? "", in: keys))?")
-  }
-
-  private static func nearest(to word: String, in keys: [String]) -> String {
-    keys.min { distance($0, word) < distance($1, word) } ?? ""
-  }
-
-  /// Edits that make one word of the other (Levenshtein).
-  private static func distance(_ left: String, _ right: String) -> Int {
-    let right = Array(right)
-    var row = Array(0...right.count)
-    for (line, character) in left.enumerated() {
-      var diagonal = row[0]
-      row[0] = line + 1
-      for column in right.indices {
-        let cost = min(row[column + 1] + 1, row[column] + 1, diagonal + (character == right[column] ? 0 : 1))
-        diagonal = row[column + 1]
-        row[column + 1] = cost
-      }
-    }
-    return row[right.count]
-  }
-}
-
-/// Reads one value and names its line where it is wrong.
-private struct ValueReader {
-  let key: String
-  let node: Node
-  let name: String
-
-  func wrong(_ wanted: String) -> ConfigurationError {
-    ConfigurationError(message: "\(name)\(node.mark.map { " line \($0.line)" } ?? ""): \(key) is not \(wanted)", hint: nil)
-  }
-
-  func text() throws -> String {
-    guard let text = node.string, !text.isEmpty else { throw wrong("a text") }
-    return text
-  }
-
-  func number(in range: ClosedRange<Int>) throws -> Int {
-    guard let number = node.string.flatMap(Int.init), range.contains(number) else {
-      throw wrong("a number from \(range.lowerBound) to \(range.upperBound)")
-    }
-    return number
-  }
-
-  func size() throws -> Int64 {
-    guard let size = node.string.flatMap(Quantity.bytes) else { throw wrong("a size such as 512MiB") }
-    return size
-  }
-
-  func duration() throws -> Duration {
-    guard let duration = node.string.flatMap(Quantity.duration) else { throw wrong("a duration such as 30s") }
-    return duration
-  }
-
-  func share() throws -> Double {
-    guard let text = node.string, text.hasSuffix("%"), let number = Double(text.dropLast()), number > 0, number <= 100 else {
-      throw wrong("a share such as 50%")
-    }
-    return number / 100
-  }
-
-  func list() throws -> [String] {
-    if let text = node.string { return [text] }
-    guard case .sequence(let sequence) = node else { throw wrong("a list") }
-    return try sequence.map { item in
-      guard let text = item.string else { throw wrong("a list of texts") }
-      return text
-    }
   }
 }

@@ -139,6 +139,8 @@ package struct FailureReport: Sendable {
         .notConfirmed, "\"\(given)\" is not \"\(phrase)\": it stays; \(Self.some(dropped)) was dropped before", hint: "run it again when you are sure"
       )
     case .noDatabaseNamed: self.init(.usage, "no database is named", hint: "give its name, or --database-url")
+    case .clockInDoubt(let reason, let phrase):
+      self.init(.refused, "\(reason); nothing was removed", hint: "look at the clocks; if this one is right, say --confirm '\(phrase)'")
     case .noFolder(let path, let reason): self.init(.failed, "cannot work in \(path): \(reason)", hint: "name another folder with --spool")
     }
   }

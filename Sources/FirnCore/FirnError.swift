@@ -21,6 +21,8 @@ package enum FirnError: Error, Equatable {
   case notConfirmed(phrase: String, given: String?)
   /// The same, after others were confirmed and dropped.
   case notConfirmedFurther(phrase: String, given: String, dropped: [String])
+  /// Pruning by a clock that may be wrong would take the wrong snapshots; the phrase says that it is right.
+  case clockInDoubt(reason: String, phrase: String)
   case noFolder(path: String, reason: String)
 }
 

@@ -3,7 +3,7 @@ package import Foundation
 
 /// The committed snapshots of a store.
 package struct Catalog: Sendable {
-  private let store: any Store
+  let store: any Store
 
   package init(store: any Store) { self.store = store }
 

@@ -23,7 +23,7 @@ package enum SnapshotSelector: Sendable, Equatable {
   }
 
   /// A time in UTC, as `2026-11-22`, `2026-11-22T02:00`, `2026-11-22T02:00:00Z` or as in an id.
-  static func time(_ text: String) -> Date? {
+  package static func time(_ text: String) -> Date? {
     let digits = text.filter(\.isNumber)
     let isPlain = text.allSatisfy { $0.isASCII && ($0.isNumber || "-:TZ ".contains($0)) }
     guard isPlain, [8, 12, 14].contains(digits.count) else { return nil }

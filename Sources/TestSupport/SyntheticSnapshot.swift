@@ -74,7 +74,7 @@ package struct SyntheticSnapshots {
     manifest.tables = files.filter { $0.key != "toc.dat" }.sorted { $0.key < $1.key }.map { name, bytes in
       // Three lines end the rows.
       Manifest.Table(
-        schema: "public", name: String(name.dropLast(4)), file: name, rows: Int64(bytes.count { $0 == 0x0A }) - 3, bytes: Int64(bytes.count),
+        schema: "public", name: String(name.dropLast(4)), file: name, rows: max(0, Int64(bytes.count { $0 == 0x0A }) - 3), bytes: Int64(bytes.count),
         sha256: "\(SHA256Digest(of: bytes))")
     }
     manifest.storedBytes = registry.added.bytes

@@ -23,12 +23,20 @@ import Testing
     let before = try filesByPath(under: place.store.appending("objects")).count
     let plan = try place.prune("--keep-last", "1")
     #expect(plan.status == 0)
-    #expect(plan.output.contains("remove  \(place.database)  \(ids[0])"))
+    #expect(plan.output.contains("\(place.database): 1 to keep, 2 to remove (keep last 1, days of UTC)"), "\(plan)")
+    #expect(plan.output.contains("REMOVE  \(ids[0])") && plan.output.contains("keep    \(ids[2])"), "\(plan)")
     #expect(plan.errors.contains("--apply"))
     #expect(try place.listedSnapshots() == ids)
     #expect(try filesByPath(under: place.store.appending("objects")).count == before)
 
-    let report = try place.prune("--keep-last", "1", "--apply", "--json").json()
+    // More than half would go: that has to be said in words.
+    let words = "remove 2 snapshots of \(place.database)"
+    for wrong in [[], ["--confirm", "remove 2 snapshots"], ["--confirm", "yes"]] {
+      let refused = try place.run("firn-prune", ["--keep-last", "1", "--apply"] + wrong)
+      #expect(refused.status == 5 && (refused.errors.contains(words) || refused.errors.contains("\"")), "\(refused)")
+    }
+    #expect(try place.listedSnapshots() == ids)
+    let report = try place.prune("--keep-last", "1", "--apply", "--json", "--confirm", words).json()
     #expect((report["keep"] as? [[String: Any]])?.compactMap { $0["id"] as? String } == [ids[2]])
     #expect(Set((report["remove"] as? [[String: Any]])?.compactMap { $0["id"] as? String } ?? []) == Set(ids.prefix(2)))
     #expect(report["applied"] as? Bool == true)
@@ -50,7 +58,8 @@ import Testing
   @Test func `never removes the only snapshot, nor the newest complete one`() throws {
     let place = try workplace(nights: 1)
     #expect(try place.prune("--keep-last", "1", "--apply").status == 0)
-    #expect(try place.prune("--keep-last", "0", "--apply").status == 64)
+    #expect(try place.prune("--keep-last", "0", "--apply").status == 0)
+    #expect(try place.listedSnapshots().count == 1)
     let complete = try place.listedSnapshots()
     for _ in 1...3 {
       Thread.sleep(forTimeInterval: 1.01)
@@ -92,6 +101,83 @@ import Testing
     #expect(result.errors.contains("firn-snapshot of \(place.database)"))
     running.resume()
     #expect(running.wait() == 0)
+    #expect(try place.prune("--keep-last", "1", "--apply", "--confirm", "remove 2 snapshots of \(place.database)").status == 0)
+  }
+
+  @Test func `goes by a policy that comes with it, by a file, or by the configuration`() throws {
+    let place = try workplace(nights: 2)
+    let shipped = try place.prune("--policy", "nightly")
+    #expect(shipped.status == 0 && shipped.output.contains("2 to keep, 0 to remove (policy nightly, days of UTC)"), "\(shipped)")
+    for policy in ["pre-migration", "compliance-7-years"] { #expect(try place.prune("--policy", policy).status == 0) }
+    let file = try place.folder.write("keep: {last: 1}\ntime-zone: Europe/Berlin\n", to: "policy.yaml")
+    #expect(try place.prune("--policy", "\(file)").output.contains("1 to keep, 1 to remove (policy \(file), days of Europe/Berlin)"))
+    let configured = try place.folder.write("policy: \(file)\n", to: "firn.yaml")
+    #expect(try place.prune("--config", "\(configured)").output.contains("1 to keep, 1 to remove"))
+    let wrong = try place.folder.write("keep:\n  lst: 1\n", to: "wrong.yaml")
+    let refused = try place.prune("--policy", "\(wrong)")
+    #expect(refused.status == 78 && refused.errors.contains("line 2: there is no key lst") && refused.errors.contains("last"), "\(refused)")
+    #expect(try place.prune("--policy", "nightl").status == 78)
+    #expect(try place.prune("--keep-last", "1", "--time-zone", "Mars/Olympus").status == 78)
+    #expect(try place.prune().status == 64)
+    #expect(try place.prune("--policy", "nightly", "--keep-last", "1").status == 64)
+  }
+
+  @Test func `keeps what is on hold, until the hold ends or is taken away`() throws {
+    let place = try workplace(nights: 3)
+    let ids = try place.listedSnapshots()
+    #expect(try place.firn("hold", place.database, ids[0]).status == 64)
+    #expect(try place.firn("hold", place.database, ids[0], "--until", "2020-01-01", "--why", "x").status == 64)
+    #expect(try place.firn("hold", place.database, ids[0], "--until", "2099-01-31", "--why", "case 7").status == 0)
+    let plan = try place.prune("--keep-last", "1")
+    #expect(plan.output.contains("2 to keep, 1 to remove") && plan.output.contains("on hold: case 7"), "\(plan)")
+    let why = try place.prune("--keep-last", "1", "--explain", ids[0])
+    #expect(why.status == 0 && why.output.contains("stays by keep last 1:\n  - on hold: case 7"), "\(why)")
+    #expect(try place.prune("--keep-last", "1", "--explain", ids[1]).output.contains("no rule keeps it"))
     #expect(try place.prune("--keep-last", "1", "--apply").status == 0)
+    #expect(try place.listedSnapshots() == [ids[0], ids[2]])
+    // A hold that can't be read holds.
+    try Folder.write([1, 2, 3], to: place.store.appending("snapshots/\(source(place))/\(place.database)/\(ids[0])/hold.json"))
+    #expect(try place.prune("--keep-last", "1").output.contains("an order that can't be read"))
+    #expect(try place.firn("hold", place.database, ids[0], "--release").status == 5)
+    #expect(try place.firn("hold", place.database, ids[0], "--release", "--confirm", ids[0]).status == 0)
+    #expect(try place.prune("--keep-last", "1", "--apply").status == 0)
+    #expect(try place.listedSnapshots() == [ids[2]])
+    #expect(try place.verify(place.database, "all", "--read").status == 0)
+  }
+
+  @Test func `refuses by a clock that can't be right`() throws {
+    let place = try workplace(nights: 3)
+    let ids = try place.listedSnapshots()
+    for (date, words) in [("2020-01-01 00:00:00", "after now"), ("2099-01-01 00:00:00", "old: the clock jumped ahead")] {
+      let result = try Workplace.run(
+        "/usr/bin/faketime", [date, FirnProgram.path("firn-prune").string, "--keep-last", "2", "--apply"], environment: place.environment)
+      #expect(result.status == 6 && result.errors.contains(words) && result.errors.contains("nothing was removed"), "\(result)")
+    }
+    #expect(try place.listedSnapshots() == ids)
+  }
+
+  @Test func `shows what a policy will hold in time`() throws {
+    let place = try workplace(nights: 2)
+    let forecast = try place.prune("--policy", "nightly", "--simulate", "800d", "--every", "1d", "--json").json()
+    let steps = try #require(forecast["steps"] as? [[String: Any]])
+    #expect(steps.last?["snapshots"] as? Int ?? 0 > 25 && steps.last?["snapshots"] as? Int ?? 99 < 40, "\(steps)")
+    let oldest = (forecast["agesAtEnd"] as? [Int])?.last ?? 0
+    #expect(oldest > 300 * 86400 && oldest < 370 * 86400)
+    #expect(try place.prune("--policy", "nightly", "--simulate", "400d").output.contains("then it goes back to"))
+    #expect(try place.listedSnapshots().count == 2)
+  }
+
+  @Test func `collects alone what no snapshot names, and leaves what is young`() throws {
+    let place = try workplace(nights: 1)
+    func stray(_ digit: Character) -> FilePath { place.store.appending("objects/\(digit)\(digit)/\(String(repeating: digit, count: 64)).zst") }
+    for digit in ["a", "b"] as [Character] {
+      try? Folder.make(stray(digit).removingLastComponent())
+      try Folder.write([1], to: stray(digit))
+    }
+    try FileManager.default.setAttributes([.modificationDate: Date(timeIntervalSinceNow: -7200)], ofItemAtPath: stray("a").string)
+    let result = try place.prune("--gc-only")
+    #expect(result.status == 0 && result.errors.contains("deleted 1 object") && result.errors.contains("1 more"), "\(result)")
+    #expect(!Folder.exists(stray("a")) && Folder.exists(stray("b")))
+    #expect(try place.verify(place.database, "all", "--read").status == 0)
   }
 }

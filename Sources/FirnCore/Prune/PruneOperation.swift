@@ -1,67 +1,120 @@
+package import Foundation
 internal import Platform
 package import Repository
 package import Retention
 
 /// Removes the snapshots that a policy doesn't keep, and what only they needed. Planned first, carried out when asked.
 package struct PruneOperation {
-  package struct Plan: Sendable {
-    package let place: SnapshotPlace
-    package let decision: RetentionPlan<SnapshotID>.Decision
-  }
-
   package struct Outcome: Sendable {
-    package let plans: [Plan]
-    package let freedBytes: Int64
-    package let applied: Bool
+    package let plan: PrunePlan
+    package let collected: GarbageCollector.Outcome?
+    package var applied: Bool { collected != nil }
   }
 
   private let repository: Repository
   private let policy: RetentionPolicy
+  private let calendar: RetentionCalendar
+  private let now: Date
+  private let progress: WorkProgress
+  private let deletions: DeletionPace
 
-  package init(repository: Repository, policy: RetentionPolicy) {
+  package init(
+    repository: Repository, policy: RetentionPolicy, calendar: RetentionCalendar = .utc, now: Date = Date(), progress: WorkProgress,
+    deletions: DeletionPace = .unlimited
+  ) {
     self.repository = repository
     self.policy = policy
+    self.calendar = calendar
+    self.now = now
+    self.progress = progress
+    self.deletions = deletions
   }
 
+  /// Plans, lets the plan be looked at, and where that returns true carries it out.
   /// - Parameters:
   ///   - places: the snapshots to decide on. Others are left alone.
-  ///   - show: sees the plan and what it frees before anything is removed.
-  package func run(on places: [SnapshotPlace], apply: Bool, show: ([Plan], Int64) throws -> Void) throws -> Outcome {
-    let store = repository.store
-    let lock = try RepositoryLock(apply ? .exclusive : .shared, on: store, purpose: "firn-prune", patience: .seconds(apply ? 10 : 0))
+  ///   - apply: whether it may be carried out: no other run may be at work then.
+  package func run(on places: [SnapshotPlace], apply: Bool, approve: (PrunePlan) throws -> Void) throws -> Outcome {
+    let lock = try RepositoryLock(apply ? .exclusive : .shared, on: repository.store, purpose: "firn-prune", patience: .seconds(apply ? 10 : 0))
     defer { lock.release() }
-    let collector = GarbageCollector(store: store)
-    // What was there when the user named it may be gone by now.
-    let present = Set(try repository.catalog.snapshots())
-    let plans = try plan(for: places.filter(present.contains))
-    let removed = plans.filter { !$0.decision.isKept }.map(\.place)
-    let freed = removed.isEmpty ? 0 : try collector.freedBytes(removing: removed)
-    try show(plans, freed)
-    guard apply else { return Outcome(plans: plans, freedBytes: freed, applied: false) }
+    let plan = try plan(for: places)
+    try approve(plan)
+    guard apply else { return Outcome(plan: plan, collected: nil) }
+    // Whoever was asked may have taken long: what is decided by must still be so, and the lock still ours.
     try Interruption.check()
-    try collector.remove(removed)
-    _ = try collector.collect()
-    return Outcome(plans: plans, freedBytes: freed, applied: true)
+    try lock.check()
+    let collector = GarbageCollector(store: repository.store, now: now, pace: deletions)
+    progress.begin("removing snapshots")
+    let released = try collector.remove(plan.removed)
+    return Outcome(plan: plan, collected: try collect(collector, released: released))
   }
 
-  private func plan(for places: [SnapshotPlace]) throws -> [Plan] {
-    var databases: [String: [SnapshotPlace]] = [:]
-    for place in places { databases["\(place.source.keyComponent)/\(place.database.keyComponent)", default: []].append(place) }
-    return try databases.sorted { $0.key < $1.key }.flatMap { _, places in
-      let snapshots = try places.map { place in
-        let read = try repository.catalog.lastCheck(of: place, atLeast: .read)
-        return RetainedSnapshot(
-          id: place.id, startedAt: place.id.startedAt, standing: try standing(of: place, lastRead: read), isVerified: read?.ok == true)
-      }
-      let byID = Dictionary(places.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
-      return policy.plan(for: snapshots).decisions.compactMap { decision in byID[decision.id].map { Plan(place: $0, decision: decision) } }
+  /// Collects what no snapshot names.
+  package func collect() throws -> GarbageCollector.Outcome {
+    let lock = try RepositoryLock(.exclusive, on: repository.store, purpose: "firn-prune", patience: .seconds(10))
+    defer { lock.release() }
+    return try collect(GarbageCollector(store: repository.store, now: now, pace: deletions), released: [])
+  }
+
+  /// Objects of nobody's stay for so many seconds.
+  private static let grace: TimeInterval = 3600
+
+  private func collect(_ collector: GarbageCollector, released: Set<ObjectName>) throws -> GarbageCollector.Outcome {
+    try collector.collect(grace: Self.grace, released: released) {
+      progress.begin("deleting objects", expected: $0)
+    } each: {
+      progress.advance(by: $0)
     }
   }
 
-  /// What can't be read counts for nothing, nor does what was found damaged, however cursory the look.
-  private func standing(of place: SnapshotPlace, lastRead: CheckRecord?) throws -> RetainedSnapshot<SnapshotID>.Standing {
+  private func plan(for places: [SnapshotPlace]) throws -> PrunePlan {
+    let collector = GarbageCollector(store: repository.store, now: now, pace: deletions)
+    // What was there when the user named it may be gone by now.
+    let present = try repository.catalog.snapshots()
+    let wanted = Set(places)
+    let groups = Dictionary(grouping: present.filter(wanted.contains)) { "\($0.source.keyComponent)/\($0.database.keyComponent)" }
+    let sharing = try collector.sharing()
+    let moment = Int64(now.timeIntervalSince1970)
+    let databases = try groups.sorted { $0.key < $1.key }.map { _, places in
+      let snapshots = try places.map(snapshot)
+      let byID = Dictionary(zip(places.map(\.id), zip(places, snapshots)), uniquingKeysWith: { first, _ in first })
+      let decided = policy.plan(for: snapshots, now: moment, calendar: calendar) { kept in
+        sharing.bytes(of: places.filter { kept.contains($0.id) })
+      }
+      let entries = decided.decisions.compactMap { decision -> PrunePlan.Entry? in
+        guard let (place, snapshot) = byID[decision.id] else { return nil }
+        return PrunePlan.Entry(
+          place: place, decision: decision, kind: snapshot.kind, standing: snapshot.standing, ownBytes: sharing.freed(removing: [place]))
+      }
+      return PrunePlan.Database(
+        source: places[0].source, database: places[0].database, entries: entries, doubt: RetentionPolicy.doubt(at: moment, for: snapshots))
+    }
+    let removed = databases.flatMap(\.removed)
+    let leaving = Set(removed)
+    if let (_, error) = sharing.unreadable.first(where: { !leaving.contains($0.key) }) { throw error }
+    return PrunePlan(
+      databases: databases, policy: policy, calendar: calendar, now: now, freedBytes: sharing.freed(removing: removed))
+  }
+
+  private func snapshot(_ place: SnapshotPlace) throws -> RetainedSnapshot<SnapshotID> {
+    let catalog = repository.catalog
+    let hold = try catalog.hold(of: place).map { hold in
+      RetentionHold(until: hold.until.map { Int64($0.timeIntervalSince1970) }, reason: hold.reason)
+    }
     let manifest: Manifest
-    do { manifest = try repository.catalog.manifest(of: place) } catch is RepositoryError { return .damaged }
+    do { manifest = try catalog.manifest(of: place) } catch is RepositoryError {
+      return RetainedSnapshot(id: place.id, startedAt: place.id.startedAt, standing: .damaged, hold: hold)
+    }
+    let read = try catalog.lastCheck(of: place, atLeast: .read)
+    return RetainedSnapshot(
+      id: place.id, startedAt: place.id.startedAt, standing: try standing(of: place, manifest, lastRead: read), isVerified: read?.ok == true,
+      kind: manifest.kind, tags: manifest.tags, hold: hold)
+  }
+
+  /// What can't be read counts for nothing, nor does what was found damaged, however cursory the look.
+  private func standing(of place: SnapshotPlace, _ manifest: Manifest, lastRead: CheckRecord?) throws
+    -> SnapshotStanding
+  {
     if try lastRead?.ok == false || repository.catalog.lastCheck(of: place)?.ok == false { return .damaged }
     if manifest.kind == Manifest.safetyKind { return .safety }
     return manifest.complete ? .sound : .incomplete

@@ -19,6 +19,14 @@ import Testing
     #expect(try Configuration(parsing: "", name: "firn.yaml") == Configuration())
   }
 
+  @Test(.timeLimit(.minutes(1))) func `can't ask for more than a machine has`() {
+    let levels = (1..<12).map { "b\($0): &b\($0) [\(Array(repeating: "*b\($0 - 1)", count: 10).joined(separator: ","))]\n" }.joined()
+    let deep = "store: " + String(repeating: "[", count: 100_000)
+    for text in ["b0: &b0 [x, x]\n\(levels)? *b11\n: x\n", deep] {
+      #expect(throws: ConfigurationError.self) { try Configuration(parsing: text, name: "firn.yaml") }
+    }
+  }
+
   @Test(arguments: [
     ("store: x\nstor: y\n", "firn.yaml line 2: there is no key stor", "did you mean store?"),
     ("jobs: many\n", "firn.yaml line 1: jobs is not a number from 1 to 64", nil),

@@ -1,0 +1,150 @@
+/// For each snapshot whether it is kept, and why.
+package struct RetentionPlan<ID: Hashable & Comparable & Sendable>: Sendable {
+  package struct Decision: Sendable {
+    package let id: ID
+    /// Why it is kept; empty where it is removed.
+    package let keepReasons: [String]
+    /// Why it is removed; empty where it is kept.
+    package let removeReason: String
+    package var isKept: Bool { !keepReasons.isEmpty }
+  }
+
+  /// Newest first.
+  package let decisions: [Decision]
+
+  package var kept: [Decision] { decisions.filter(\.isKept) }
+  package var removed: [Decision] { decisions.filter { !$0.isKept } }
+}
+
+/// What speaks against the clock that a plan is made by.
+package enum ClockDoubt: Sendable, Equatable {
+  /// The newest snapshot began so many seconds after now.
+  case newestIsAhead(Int64)
+  /// The newest snapshot is so many seconds old, far longer than the time between snapshots.
+  case newestIsOld(Int64)
+}
+
+extension RetentionPolicy {
+  /// Decides on the snapshots of one database; their order doesn't matter.
+  ///
+  /// Incomplete or damaged snapshots don't count towards what is kept, and stay while fewer than the last so many complete ones are
+  /// newer; so do those made before a restore, unless the policy has rules for their kind. Always kept are the newest snapshot, the
+  /// newest complete one, the newest verified one, those under hold, those younger than the minimum age, and the newest complete
+  /// ones up to the minimum count.
+  ///
+  /// - Parameters:
+  ///   - now: seconds since 1970.
+  ///   - size: stored bytes of a set of the snapshots together, for the policy's goal.
+  package func plan<ID>(
+    for snapshots: [RetainedSnapshot<ID>], now: Int64, calendar: RetentionCalendar = .utc, size: (Set<ID>) -> Int64 = { _ in 0 }
+  ) -> RetentionPlan<ID> {
+    let sorted = snapshots.sorted { ($0.startedAt, $0.id) > ($1.startedAt, $1.id) }
+    let guarded = guards(sorted, now: now)
+    var ruled = reasons(sorted, now: now, calendar: calendar)
+    let tooMuch = beyondGoal(sorted, guarded: guarded, ruled: ruled, size: size)
+    for id in tooMuch { ruled[id] = nil }
+    var complete = 0
+    let decisions = sorted.map { snapshot in
+      let reasons = (ruled[snapshot.id] ?? []) + (guarded[snapshot.id] ?? [])
+      let removeReason =
+        if tooMuch.contains(snapshot.id) {
+          "the store is to stay smaller"
+        } else if snapshot.standing == .sound {
+          "no rule keeps it"
+        } else {
+          "\(snapshot.standing.words), and \(complete) complete ones are newer"
+        }
+      if snapshot.standing == .sound { complete += 1 }
+      return RetentionPlan<ID>.Decision(id: snapshot.id, keepReasons: reasons, removeReason: reasons.isEmpty ? removeReason : "")
+    }
+    return RetentionPlan(decisions: decisions)
+  }
+
+  /// Whether `now` can be right, by what the snapshots themselves say.
+  package static func doubt<ID>(at now: Int64, for snapshots: [RetainedSnapshot<ID>]) -> ClockDoubt? {
+    let starts = snapshots.map(\.startedAt).sorted()
+    guard let newest = starts.last else { return nil }
+    if newest > now + 600 { return .newestIsAhead(newest - now) }
+    // Ten times what passed from each to the next, as a rule, and no less than a month.
+    let gaps = zip(starts.dropFirst(), starts).map { $0 - $1 }.sorted()
+    let usual = gaps.isEmpty ? 0 : gaps[gaps.count / 2]
+    let age = now - newest
+    return age > max(35 * 86400, 10 * usual) ? .newestIsOld(age) : nil
+  }
+
+  /// What stays whatever the rules say. `sorted` is newest first.
+  private func guards<ID>(_ sorted: [RetainedSnapshot<ID>], now: Int64) -> [ID: [String]] {
+    var guarded: [ID: [String]] = [:]
+    func add(_ id: ID?, _ reason: String) {
+      if let id { guarded[id, default: []].append(reason) }
+    }
+    add(sorted.first?.id, "the newest")
+    add(sorted.first { $0.standing == .sound }?.id, "the newest complete one")
+    add(sorted.first { $0.isVerified }?.id, "the newest verified one")
+    if minimumCount > 1 {
+      for snapshot in sorted.filter({ $0.standing == .sound }).prefix(minimumCount) { add(snapshot.id, "one of at least \(minimumCount)") }
+    }
+    for snapshot in sorted {
+      if let hold = snapshot.hold, hold.until.map({ now < $0 }) ?? true { add(snapshot.id, "on hold: \(hold.reason)") }
+      let least = max(minimumAge, rules(for: snapshot).minimumAge)
+      if least > 0, now - snapshot.startedAt < least { add(snapshot.id, "younger than \(Self.words(least))") }
+    }
+    return guarded
+  }
+
+  private func rules<ID>(for snapshot: RetainedSnapshot<ID>) -> RetentionRules { kinds[snapshot.kind] ?? rules }
+
+  /// Whether a snapshot counts for rules: one made before a restore does only where its kind has rules of its own.
+  private func counts<ID>(_ snapshot: RetainedSnapshot<ID>) -> Bool {
+    snapshot.standing == .sound || snapshot.standing == .safety && kinds[snapshot.kind] != nil
+  }
+
+  /// What the rules keep, and why.
+  private func reasons<ID>(_ sorted: [RetainedSnapshot<ID>], now: Int64, calendar: RetentionCalendar) -> [ID: [String]] {
+    var reasons: [ID: [String]] = [:]
+    var general = RuleCounter(rules, name: "")
+    var byKind = kinds.reduce(into: [:]) { $0[$1.key] = RuleCounter($1.value, name: "\($1.key) ") }
+    var byTag = tags.sorted { $0.key < $1.key }.map { (tag: $0.key, counter: RuleCounter($0.value, name: "\($0.key) ")) }
+    var complete = 0
+    for snapshot in sorted {
+      var found: [String] = []
+      if counts(snapshot) {
+        found += byKind[snapshot.kind]?.reasons(snapshot.startedAt, calendar) ?? general.reasons(snapshot.startedAt, calendar)
+        for index in byTag.indices where snapshot.carries(byTag[index].tag) {
+          found += byTag[index].counter.reasons(snapshot.startedAt, calendar)
+        }
+      } else if complete < max(1, rules.last) {
+        found.append("\(snapshot.standing.words), newer than the last \(max(1, rules.last)) complete ones")
+      }
+      if snapshot.standing == .sound { complete += 1 }
+      if !found.isEmpty { reasons[snapshot.id] = found }
+    }
+    return reasons
+  }
+
+  /// Those that only rules keep and that have to go for the goal: the oldest, no more than are needed.
+  private func beyondGoal<ID>(
+    _ sorted: [RetainedSnapshot<ID>], guarded: [ID: [String]], ruled: [ID: [String]], size: (Set<ID>) -> Int64
+  ) -> Set<ID> {
+    guard let sizeGoal else { return [] }
+    let kept = Set(ruled.keys).union(guarded.keys)
+    let oldestFirst = sorted.reversed().map(\.id).filter { ruled[$0] != nil && guarded[$0] == nil }
+    // The fewest to go, by halving: less is kept, less is stored.
+    var few = 0
+    var many = oldestFirst.count
+    while few < many {
+      let middle = (few + many) / 2
+      if size(kept.subtracting(oldestFirst.prefix(middle))) <= sizeGoal { many = middle } else { few = middle + 1 }
+    }
+    return Set(oldestFirst.prefix(few))
+  }
+
+  private static func words(_ seconds: Int64) -> String {
+    seconds % 86400 == 0 ? "\(seconds / 86400) d" : seconds % 3600 == 0 ? "\(seconds / 3600) h" : "\(seconds) s"
+  }
+}
+
+extension RetainedSnapshot {
+  /// `tag` is `KEY`, for any value, or `KEY=VALUE`.
+  fileprivate func carries(_ tag: String) -> Bool { tags[tag] != nil || tags.contains { "\($0.key)=\($0.value)" == tag } }
+}

@@ -1,0 +1,85 @@
+internal import Foundation
+internal import Platform
+package import Retention
+internal import SystemPackage
+
+/// A retention policy as users write it: the name of one that comes with Firn, or a YAML file.
+package struct PolicyFile: Sendable {
+  package let policy: RetentionPolicy
+  /// Where its days begin; nil where it doesn't say.
+  package let timeZone: String?
+
+  private static let keys = ["keep", "kinds", "tags", "minimum-count", "minimum-age", "size-goal", "time-zone"]
+  private static let ruleKeys = ["last", "hourly", "daily", "weekly", "monthly", "quarterly", "yearly", "within", "minimum-age"]
+
+  /// - Throws: `ConfigurationError`.
+  package init(named name: String) throws {
+    if let shipped = ShippedPolicy(rawValue: name) {
+      try self.init(parsing: shipped.text, name: "policy \(name)")
+      return
+    }
+    guard Folder.exists(FilePath(name)) else {
+      throw ConfigurationError(
+        message: "there is no policy and no file \(name)",
+        hint: "policies that come with Firn: \(ShippedPolicy.allCases.map(\.rawValue).joined(separator: ", "))")
+    }
+    let bytes: [UInt8]
+    do { bytes = try Folder.contents(of: FilePath(name), limit: 1 << 20) } catch { throw ConfigurationError(message: "\(error)", hint: nil) }
+    try self.init(parsing: String(decoding: bytes, as: UTF8.self), name: name)
+  }
+
+  package init(parsing text: String, name: String) throws {
+    var policy = RetentionPolicy()
+    var timeZone: String?
+    for (key, value) in try YAMLValue.root(of: text, name: name) ?? [] {
+      let reader = try YAMLValue.entry(key, value, name, Self.keys)
+      switch reader.key {
+      case "keep": policy.rules = try Self.rules(reader)
+      case "kinds": policy.kinds = try Self.named(reader)
+      case "tags": policy.tags = try Self.named(reader)
+      case "minimum-count": policy.minimumCount = try reader.number(in: 1...1_000_000)
+      case "minimum-age": policy.minimumAge = try reader.seconds()
+      case "size-goal": policy.sizeGoal = try reader.size()
+      case "time-zone": timeZone = try reader.text()
+      default: break
+      }
+    }
+    self.policy = policy
+    self.timeZone = timeZone
+  }
+
+  private static func named(_ value: YAMLValue) throws -> [String: RetentionRules] {
+    try value.entries().reduce(into: [:]) { $0[$1.key] = try rules($1) }
+  }
+
+  private static func rules(_ value: YAMLValue) throws -> RetentionRules {
+    var rules = RetentionRules()
+    for reader in try value.entries(ruleKeys) {
+      func count() throws -> Int { try reader.number(in: 0...1_000_000) }
+      switch reader.key {
+      case "last": rules.last = try count()
+      case "hourly": rules.hourly = try count()
+      case "daily": rules.daily = try count()
+      case "weekly": rules.weekly = try count()
+      case "monthly": rules.monthly = try count()
+      case "quarterly": rules.quarterly = try count()
+      case "yearly": rules.yearly = try count()
+      case "within": rules.within = try reader.seconds()
+      case "minimum-age": rules.minimumAge = try reader.seconds()
+      default: break
+      }
+    }
+    return rules
+  }
+}
+
+extension RetentionCalendar {
+  /// The calendar of a time zone of the system's database, such as `Europe/Berlin`.
+  /// - Throws: `ConfigurationError` for a name it doesn't have.
+  package init(zone name: String) throws {
+    guard let zone = TimeZone(identifier: name) else {
+      throw ConfigurationError(message: "there is no time zone \(name)", hint: "write it as UTC or Europe/Berlin; the package tzdata has them")
+    }
+    self.init(name: name) { Int64(zone.secondsFromGMT(for: Date(timeIntervalSince1970: Double($0)))) }
+  }
+}

@@ -1,0 +1,116 @@
+internal import Foundation
+internal import Yams
+
+/// Reads one value of a YAML file and names its line where it is wrong.
+struct YAMLValue {
+  let key: String
+  let node: Node
+  /// Of the file.
+  let name: String
+
+  /// The mapping that a text is.
+  /// - Returns: nil for an empty text.
+  /// - Throws: `ConfigurationError`.
+  static func root(of text: String, name: String) throws -> [(key: Node, value: Node)]? {
+    // Each level of aliases may multiply what stands below it: with these few it stays small.
+    guard text.matches(of: /(^|[\s\[\{,:])\*\w/).count <= 16 else {
+      throw ConfigurationError(message: "\(name) uses more than 16 aliases", hint: "write out what they stand for")
+    }
+    let root: Node?
+    do { root = try Yams.compose(yaml: text) } catch {
+      throw ConfigurationError(message: "\(name) is not YAML: \(String("\(error)".prefix(300)))", hint: nil)
+    }
+    guard let root else { return nil }
+    guard case .mapping(let mapping) = root else {
+      throw ConfigurationError(message: "\(name) is not a list of keys and values", hint: "write a line as store: /var/lib/firn")
+    }
+    return mapping.map { ($0.key, $0.value) }
+  }
+
+  func wrong(_ wanted: String) -> ConfigurationError {
+    ConfigurationError(message: "\(name)\(line(of: node)): \(key) is not \(wanted)", hint: nil)
+  }
+
+  private func line(of node: Node) -> String { node.mark.map { " line \($0.line)" } ?? "" }
+
+  func text() throws -> String {
+    guard let text = node.string, !text.isEmpty else { throw wrong("a text") }
+    return text
+  }
+
+  func number(in range: ClosedRange<Int>) throws -> Int {
+    guard let number = node.string.flatMap(Int.init), range.contains(number) else {
+      throw wrong("a number from \(range.lowerBound) to \(range.upperBound)")
+    }
+    return number
+  }
+
+  func size() throws -> Int64 {
+    guard let size = node.string.flatMap(Quantity.bytes) else { throw wrong("a size such as 512MiB") }
+    return size
+  }
+
+  func duration() throws -> Duration {
+    guard let duration = node.string.flatMap(Quantity.duration) else { throw wrong("a duration such as 30s") }
+    return duration
+  }
+
+  /// Whole seconds.
+  func seconds() throws -> Int64 { try duration().components.seconds }
+
+  func share() throws -> Double {
+    guard let text = node.string, text.hasSuffix("%"), let number = Double(text.dropLast()), number > 0, number <= 100 else {
+      throw wrong("a share such as 50%")
+    }
+    return number / 100
+  }
+
+  func list() throws -> [String] {
+    if let text = node.string { return [text] }
+    guard case .sequence(let sequence) = node else { throw wrong("a list") }
+    return try sequence.map { item in
+      guard let text = item.string else { throw wrong("a list of texts") }
+      return text
+    }
+  }
+
+  /// Keys and values, each to be read for itself.
+  /// - Parameter keys: those there may be; nil for any.
+  func entries(_ keys: [String]? = nil) throws -> [YAMLValue] {
+    guard case .mapping(let mapping) = node else {
+      throw ConfigurationError(
+        message: "\(name)\(line(of: node)): \(key) is not a list of keys and values",
+        hint: keys.map { "its keys are \($0.joined(separator: ", "))" })
+    }
+    return try mapping.map { try Self.entry($0.key, $0.value, name, keys) }
+  }
+
+  static func entry(_ key: Node, _ value: Node, _ name: String, _ keys: [String]?) throws -> YAMLValue {
+    let text = key.string ?? ""
+    if let keys, !keys.contains(text) {
+      throw ConfigurationError(
+        message: "\(name)\(key.mark.map { " line \($0.line)" } ?? ""): there is no key \(text)", hint: "did you mean \(nearest(to: text, in: keys))?")
+    }
+    return YAMLValue(key: text, node: value, name: name)
+  }
+
+  private static func nearest(to word: String, in keys: [String]) -> String {
+    keys.min { distance($0, word) < distance($1, word) } ?? ""
+  }
+
+  /// Edits that make one word of the other (Levenshtein).
+  private static func distance(_ left: String, _ right: String) -> Int {
+    let right = Array(right)
+    var row = Array(0...right.count)
+    for (line, character) in left.enumerated() {
+      var diagonal = row[0]
+      row[0] = line + 1
+      for column in right.indices {
+        let cost = min(row[column + 1] + 1, row[column] + 1, diagonal + (character == right[column] ? 0 : 1))
+        diagonal = row[column + 1]
+        row[column + 1] = cost
+      }
+    }
+    return row[right.count]
+  }
+}

@@ -1,0 +1,49 @@
+package import Foundation
+package import Repository
+package import Retention
+
+/// What pruning would do to the snapshots of some databases.
+package struct PrunePlan: Sendable {
+  package struct Entry: Sendable {
+    package let place: SnapshotPlace
+    package let decision: RetentionPlan<SnapshotID>.Decision
+    package let kind: String
+    package let standing: SnapshotStanding
+    /// Bytes that go if only this snapshot goes.
+    package let ownBytes: Int64
+  }
+
+  package struct Database: Sendable {
+    package let source: String
+    package let database: String
+    /// Newest first.
+    package let entries: [Entry]
+    package let doubt: ClockDoubt?
+    package var removed: [SnapshotPlace] { entries.filter { !$0.decision.isKept }.map(\.place) }
+    /// Whether so much goes that a typed word is asked for.
+    package var isDrastic: Bool { removed.count * 2 > entries.count }
+  }
+
+  package let databases: [Database]
+  package let policy: RetentionPolicy
+  package let calendar: RetentionCalendar
+  package let now: Date
+  /// What goes with all that is removed, as sharing has it.
+  package let freedBytes: Int64
+
+  package var entries: [Entry] { databases.flatMap(\.entries) }
+  package var removed: [SnapshotPlace] { databases.flatMap(\.removed) }
+
+  /// The words to type before this is carried out; nil where none are wanted.
+  package var phrase: String? {
+    let drastic = policy.keepsAnything ? databases.filter(\.isDrastic) : databases.filter { !$0.removed.isEmpty }
+    guard !drastic.isEmpty else { return nil }
+    let count = drastic.reduce(0) { $0 + $1.removed.count }
+    return "remove \(count) snapshot\(count == 1 ? "" : "s") of \(drastic.map(\.database).joined(separator: ", "))"
+  }
+
+  /// What has to be said where the clock is in doubt and yet right.
+  package static let clockPhrase = "the clock is right"
+  /// Databases that would lose snapshots by a clock that can't be trusted.
+  package var inDoubt: [Database] { databases.filter { $0.doubt != nil && !$0.removed.isEmpty } }
+}

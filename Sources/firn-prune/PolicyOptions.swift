@@ -1,0 +1,57 @@
+import ArgumentParser
+import CommandSupport
+import Foundation
+import Retention
+
+/// Which policy holds: that of the flags, of a file, or of the configuration.
+struct PolicyOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Keep what this says: a file, or one of \(ShippedPolicy.allCases.map(\.rawValue).joined(separator: ", ")). Else policy in firn.yaml.",
+      valueName: "policy"))
+  var policy: String?
+  @Option(help: ArgumentHelp("Keep the newest so many complete snapshots.", valueName: "n")) var keepLast: Int?
+  @Option(help: ArgumentHelp("Keep the newest of each of so many hours that have one.", valueName: "n")) var keepHourly: Int?
+  @Option(help: ArgumentHelp("The same for days.", valueName: "n")) var keepDaily: Int?
+  @Option(help: ArgumentHelp("The same for weeks, from Monday on.", valueName: "n")) var keepWeekly: Int?
+  @Option(help: ArgumentHelp("The same for months.", valueName: "n")) var keepMonthly: Int?
+  @Option(help: ArgumentHelp("The same for quarters.", valueName: "n")) var keepQuarterly: Int?
+  @Option(help: ArgumentHelp("The same for years.", valueName: "n")) var keepYearly: Int?
+  @Option(help: ArgumentHelp("Keep all that began so long before the newest, such as 36h.", valueName: "duration")) var keepWithin: String?
+  @Option(help: ArgumentHelp("Where days begin, such as Europe/Berlin. Default: UTC.", valueName: "zone")) var timeZone: String?
+
+  private var counts: [(name: String, count: Int?)] {
+    [
+      ("last", keepLast), ("hourly", keepHourly), ("daily", keepDaily), ("weekly", keepWeekly), ("monthly", keepMonthly),
+      ("quarterly", keepQuarterly), ("yearly", keepYearly),
+    ]
+  }
+
+  private var isGiven: Bool { keepWithin != nil || counts.contains { $0.count != nil } }
+
+  func validate() throws {
+    for (name, count) in counts where count ?? 0 < 0 { throw ValidationError("--keep-\(name) takes a number from 0 on") }
+    if let keepWithin, Quantity.duration(keepWithin) == nil { throw ValidationError("--keep-within takes a duration such as 36h") }
+    if policy != nil && isGiven { throw ValidationError("--policy and --keep-… exclude each other") }
+  }
+
+  /// The policy, what it is called, and the calendar it goes by.
+  /// - Throws: `UsageError` where there is none, `ConfigurationError`.
+  func resolve(_ context: CommandContext) throws -> (policy: RetentionPolicy, name: String, calendar: RetentionCalendar) {
+    let zone = timeZone ?? context.configuration.timeZone
+    if isGiven {
+      let policy = RetentionPolicy(
+        RetentionRules(
+          last: keepLast ?? 0, hourly: keepHourly ?? 0, daily: keepDaily ?? 0, weekly: keepWeekly ?? 0, monthly: keepMonthly ?? 0,
+          quarterly: keepQuarterly ?? 0, yearly: keepYearly ?? 0,
+          within: keepWithin.flatMap(Quantity.duration)?.components.seconds ?? 0))
+      let words = counts.compactMap { rule in rule.count.map { "\(rule.name) \($0)" } } + [keepWithin.map { "within \($0)" }].compactMap(\.self)
+      return (policy, "keep \(words.joined(separator: ", "))", try RetentionCalendar(zone: zone ?? "UTC"))
+    }
+    guard let name = policy ?? context.configuration.policy else {
+      throw UsageError("it is not said what to keep", hint: "say --policy nightly, or --keep-last 7, or --keep-daily 7 --keep-weekly 4")
+    }
+    let file = try PolicyFile(named: name)
+    return (file.policy, "policy \(name)", try RetentionCalendar(zone: timeZone ?? file.timeZone ?? zone ?? "UTC"))
+  }
+}

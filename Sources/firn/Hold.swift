@@ -1,0 +1,57 @@
+import ArgumentParser
+import CommandSupport
+import FirnCore
+import Foundation
+import Platform
+import Repository
+
+/// Keeps a snapshot from being pruned.
+struct Hold: FirnCommand {
+  static let configuration = CommandSupport.configuration(
+    "hold", abstract: "Keep a snapshot from every pruning, until a day or for ever.",
+    discussion: "firn prune shows the reason. --release takes the hold away, after the snapshot's id was typed.")
+  @Argument(help: "The database, or SOURCE/DATABASE.") var database: String
+  @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND or before:TIME.") var snapshot: String
+  @Option(help: ArgumentHelp("Until when, as 2027-01-31 or 2027-01-31T12:00 (UTC). Else for ever.", valueName: "time")) var until: String?
+  @Option(help: ArgumentHelp("Why, for those who come after.", valueName: "text")) var why: String?
+  @Flag(help: "Take the hold away.") var release = false
+  @Option(help: ArgumentHelp("The words that are asked for, where nobody is at a terminal.", valueName: "phrase")) var confirm: String?
+  @OptionGroup var common: CommonOptions
+
+  func validate() throws {
+    if release {
+      if until != nil || why != nil { throw ValidationError("--release takes neither --until nor --why") }
+    } else if why?.trimmingCharacters(in: .whitespaces).isEmpty ?? true {
+      throw ValidationError("say --why it is to be kept")
+    }
+  }
+
+  func execute(_ context: CommandContext) throws -> ExitStatus {
+    let repository = try context.repository()
+    let lock = try RepositoryLock(.shared, on: repository.store, purpose: "firn hold")
+    defer { lock.release() }
+    let place = try SnapshotSelector(snapshot).choose(from: repository.catalog.database(named: database), in: repository.catalog)
+    if release {
+      guard let hold = try repository.catalog.hold(of: place) else {
+        context.tell("\(place.id) is not on hold")
+        return .done
+      }
+      context.explain("\(place.database) \(place.id) is on hold: \(hold.reason)")
+      try Confirmation.require(place.id.description, given: confirm)
+      try repository.catalog.release(place)
+      context.tell("the hold is gone: what a policy says of \(place.id) holds again")
+      return .done
+    }
+    var end: Date?
+    if let until {
+      guard let date = SnapshotSelector.time(until) else { throw RepositoryError.invalidSelector(until) }
+      guard date > Date() else { throw UsageError("\(until) is past", hint: "name a time to come, or leave --until out") }
+      end = date
+    }
+    let hold = SnapshotHold(until: end, reason: why ?? "", placedAt: Date(), host: Host.name)
+    try repository.catalog.place(hold, on: place)
+    if common.json { try context.output(json: hold) }
+    context.tell("\(place.database) \(place.id) stays \(end.map { "until \(Quantity.time($0))" } ?? "for ever")")
+    return .done
+  }
+}
