@@ -102,9 +102,9 @@ extension RetentionPolicy {
   /// What the rules keep, and why.
   private func reasons<ID>(_ sorted: [RetainedSnapshot<ID>], now: Int64, calendar: RetentionCalendar) -> [ID: [String]] {
     var reasons: [ID: [String]] = [:]
-    var general = RuleCounter(rules, name: "")
-    var byKind = kinds.reduce(into: [:]) { $0[$1.key] = RuleCounter($1.value, name: "\($1.key) ") }
-    var byTag = tags.sorted { $0.key < $1.key }.map { (tag: $0.key, counter: RuleCounter($0.value, name: "\($0.key) ")) }
+    var general = RuleCounter(rules, name: "", now: now)
+    var byKind = kinds.reduce(into: [:]) { $0[$1.key] = RuleCounter($1.value, name: "\($1.key) ", now: now) }
+    var byTag = tags.sorted { $0.key < $1.key }.map { (tag: $0.key, counter: RuleCounter($0.value, name: "\($0.key) ", now: now)) }
     var complete = 0
     for snapshot in sorted {
       var found: [String] = []

@@ -43,7 +43,7 @@ package struct RetentionRules: Sendable, Equatable {
   package var monthly: Int
   package var quarterly: Int
   package var yearly: Int
-  /// All that began no longer than so many seconds before the newest of them.
+  /// All that began no longer than so many seconds before the newest of them that is not of the future, and those that are.
   package var within: Int64
   /// All that are younger, in seconds.
   package var minimumAge: Int64

@@ -3,11 +3,13 @@ struct RuleCounter {
   private var buckets: [Bucket]
   private let within: Int64
   private let name: String
+  private let now: Int64
   private var newest: Int64?
 
   /// - Parameter name: what the reasons begin with.
-  init(_ rules: RetentionRules, name: String) {
+  init(_ rules: RetentionRules, name: String, now: Int64) {
     self.name = name
+    self.now = now
     within = rules.within
     buckets = [
       Bucket(name: "last", count: rules.last, period: nil),
@@ -26,9 +28,9 @@ struct RuleCounter {
     for index in buckets.indices {
       if let reason = buckets[index].keep(date) { reasons.append(name + reason) }
     }
-    let first = newest ?? moment
-    newest = first
-    if within > 0, first - moment < within { reasons.append(name + "within") }
+    // One of the future must not move the time out of reach of all others.
+    if newest == nil, moment <= now { newest = moment }
+    if within > 0, newest.map({ $0 - moment < within }) ?? true { reasons.append(name + "within") }
     return reasons
   }
 }

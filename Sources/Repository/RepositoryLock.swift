@@ -144,6 +144,32 @@ package final class RepositoryLock: Sendable {
     return nil
   }
 
+  /// A lock as it stands in a store.
+  package struct Holder: Sendable {
+    package let key: StoreKey
+    package let mode: Mode?
+    /// Who holds it, in words.
+    package let words: String
+    package let createdAt: Date
+    package let refreshedAt: Date
+    /// Whether its process lives, or, on another machine, may live; nil where that can't be told.
+    package let isAlive: Bool?
+  }
+
+  /// All locks of a store, dead ones too.
+  package static func holders(in store: any Store, now: Date = Date()) throws -> [Holder] {
+    try store.list(root).map { entry in
+      let modified = Date(timeIntervalSince1970: entry.modified)
+      guard let bytes = try? store.read(entry.key, limit: 1 << 16), let record = try? JSON.decoder.decode(Record.self, from: Data(bytes)) else {
+        return Holder(key: entry.key, mode: nil, words: "one that can't be read", createdAt: modified, refreshedAt: modified, isAlive: nil)
+      }
+      let isHere = record.host == Host.name
+      return Holder(
+        key: entry.key, mode: record.mode, words: "\(record.purpose), process \(record.process) on \(record.host)", createdAt: record.createdAt,
+        refreshedAt: record.refreshedAt, isAlive: isHere || !isAlive(record, now: now) ? isAlive(record, now: now) : nil)
+    }
+  }
+
   private static func isAlive(_ record: Record, now: Date) -> Bool {
     guard record.host == Host.name else { return now.timeIntervalSince(record.refreshedAt) < expiry }
     return record.boot == Host.bootID && Host.startTime(of: record.process) == record.processStart

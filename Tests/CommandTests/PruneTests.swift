@@ -180,4 +180,37 @@ import Testing
     #expect(!Folder.exists(stray("a")) && Folder.exists(stray("b")))
     #expect(try place.verify(place.database, "all", "--read").status == 0)
   }
+
+  @Test func `is in the way of a lock from a machine that is gone, until somebody looked and said so`() throws {
+    let place = try workplace(nights: 2)
+    let id = try place.listedSnapshots()[0]
+    let now = Date().formatted(.iso8601)
+    let lock = place.store.appending("locks/shared-11111111-1111-1111-1111-111111111111.json")
+    try Folder.write(
+      Array(
+        """
+        {"mode": "shared", "host": "burnt-down", "process": 7, "processStart": 1, "boot": "b", "purpose": "firn-snapshot of app",
+         "createdAt": "\(now)", "refreshedAt": "\(now)"}
+        """.utf8), to: lock)
+    let refused = try place.prune("--keep-last", "1", "--apply")
+    #expect(refused.status == 7 && refused.errors.contains("process 7 on burnt-down"), "\(refused)")
+    let look = try place.firn("unlock")
+    #expect(look.status == 5 && look.output.contains("can't be told") && look.output.contains("process 7 on burnt-down"), "\(look)")
+    #expect(try place.firn("unlock", "--confirm", "remove 2 locks").status == 5 && Folder.exists(lock))
+    #expect(try place.firn("unlock", "--confirm", "remove 1 lock").status == 0 && !Folder.exists(lock))
+    #expect(try place.firn("unlock").status == 0)
+    #expect(try place.prune("--keep-last", "1", "--apply").status == 0)
+    #expect(try !place.listedSnapshots().contains(id))
+    // One whose process lives here stays.
+    try place.sql("CREATE TABLE wide AS SELECT repeat(md5(g::text), 100) FROM generate_series(1, 100000) g")
+    let running = try place.start("firn-snapshot", [])
+    let deadline = ContinuousClock.now + .seconds(10)
+    func locks() -> [String] { ((try? Folder.names(in: place.store.appending("locks"))) ?? []).filter { $0.hasSuffix(".json") } }
+    while locks().isEmpty, ContinuousClock.now < deadline { Thread.sleep(forTimeInterval: 0.01) }
+    running.stop()
+    let alive = try place.firn("unlock", "--confirm", "remove 1 lock")
+    #expect(alive.status == 0 && alive.errors.contains("all of them live") && locks().count == 1, "\(alive)")
+    running.resume()
+    #expect(running.wait() == 0)
+  }
 }

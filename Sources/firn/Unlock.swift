@@ -1,0 +1,47 @@
+import ArgumentParser
+import CommandSupport
+import FirnCore
+import Foundation
+import Repository
+
+/// Removes locks, after a look at who holds them.
+struct Unlock: FirnCommand {
+  static let configuration = CommandSupport.configuration(
+    "unlock", abstract: "Show who holds the locks of a store, and remove those whose holders are gone.",
+    discussion: """
+      Locks of dead processes of this machine are removed by every run, those of other machines after half an hour without a sign of \
+      life. This is for what is left: a lock of a machine that is gone, or one that can't be read. Locks of living processes of this \
+      machine stay. The number of locks to remove has to be typed, as: remove 1 lock.
+      """)
+  @Option(help: ArgumentHelp("The words that are asked for, where nobody is at a terminal.", valueName: "phrase")) var confirm: String?
+  @OptionGroup var common: CommonOptions
+
+  func execute(_ context: CommandContext) throws -> ExitStatus {
+    let store = try context.repository().store
+    let now = Date()
+    let holders = try RepositoryLock.holders(in: store, now: now)
+    guard !holders.isEmpty else {
+      context.tell("nobody holds a lock")
+      return .done
+    }
+    let rows = holders.map { holder in
+      [
+        holder.mode?.rawValue ?? "?", Quantity.age(of: holder.createdAt, now: now), Quantity.age(of: holder.refreshedAt, now: now),
+        holder.isAlive.map { $0 ? "alive" : "dead" } ?? "can't be told", holder.words,
+      ]
+    }
+    context.output(header: ["LOCK", "SINCE", "SIGN OF LIFE", "HOLDER IS", "HOLDER"], rows: rows)
+    let removable = holders.filter { $0.isAlive != true }
+    guard !removable.isEmpty else {
+      context.tell("all of them live: wait for their end")
+      return .done
+    }
+    if removable.contains(where: { $0.isAlive == nil }) {
+      context.explain("a run on another machine may be at work: look there first. If it is, what it makes will not be listed")
+    }
+    try Confirmation.require("remove \(removable.count) lock\(removable.count == 1 ? "" : "s")", given: confirm)
+    try store.delete(removable.map(\.key))
+    context.tell("removed \(removable.count) lock\(removable.count == 1 ? "" : "s")")
+    return .done
+  }
+}
