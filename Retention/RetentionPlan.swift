@@ -22,6 +22,8 @@ package enum ClockDoubt: Sendable, Equatable {
   case newestIsAhead(Int64)
   /// The newest snapshot is so many seconds old, far longer than the time between snapshots.
   case newestIsOld(Int64)
+  /// The newest snapshot began so many seconds after the one before it, far longer than the time between snapshots.
+  case newestIsFar(Int64)
 }
 
 extension RetentionPolicy {
@@ -69,7 +71,10 @@ extension RetentionPolicy {
     let gaps = zip(starts.dropFirst(), starts).map { $0 - $1 }.sorted()
     let usual = gaps.isEmpty ? 0 : gaps[gaps.count / 2]
     let age = now - newest
-    return age > max(35 * 86400, 10 * usual) ? .newestIsOld(age) : nil
+    let longest = max(35 * 86400, 10 * usual)
+    if age > longest { return .newestIsOld(age) }
+    guard gaps.count > 1, let before = starts.dropLast().last, newest - before > longest else { return nil }
+    return .newestIsFar(newest - before)
   }
 
   /// What stays whatever the rules say. `sorted` is newest first.
@@ -80,7 +85,7 @@ extension RetentionPolicy {
     }
     add(sorted.first?.id, "the newest")
     add(sorted.first { $0.standing == .sound }?.id, "the newest complete one")
-    add(sorted.first { $0.isVerified }?.id, "the newest verified one")
+    add((sorted.first { $0.isVerified && $0.standing == .sound } ?? sorted.first { $0.isVerified })?.id, "the newest verified one")
     if minimumCount > 1 {
       for snapshot in sorted.filter({ $0.standing == .sound }).prefix(minimumCount) { add(snapshot.id, "one of at least \(minimumCount)") }
     }

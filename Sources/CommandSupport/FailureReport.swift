@@ -141,6 +141,8 @@ package struct FailureReport: Sendable {
     case .noDatabaseNamed: self.init(.usage, "no database is named", hint: "give its name, or --database-url")
     case .clockInDoubt(let reason, let phrase):
       self.init(.refused, "\(reason); nothing was removed", hint: "look at the clocks; if this one is right, say --confirm '\(phrase)'")
+    case .planChanged:
+      self.init(.refused, "another run changed what the plan was made of: nothing was removed", hint: "look at the plan once more")
     case .noFolder(let path, let reason): self.init(.failed, "cannot work in \(path): \(reason)", hint: "name another folder with --spool")
     }
   }
@@ -158,6 +160,14 @@ package struct FailureReport: Sendable {
     case .damagedObject(let name, let reason):
       self.init(
         .verificationFailed, "object \(name) is damaged: \(reason)", hint: "see what it holds with firn-verify --read, and use another snapshot")
+    case .hiddenSnapshot(let key):
+      self.init(
+        .store, "\(key) is in no place of a snapshot, and may belong to one: nothing was deleted",
+        hint: "put it back where it was, or move it out of the store")
+    case .listLost(let folder):
+      self.init(
+        .store, "\(folder)SHA256SUMS is gone, so what this snapshot needs can't be told: nothing was deleted",
+        hint: "bring it back with firn-verify --repair --from STORE; or delete the folder by hand, if it may go")
     case .noSuchDatabase(let name, let known):
       self.init(
         .notFound, "the store has no snapshot of \(name)",
@@ -187,6 +197,8 @@ package struct FailureReport: Sendable {
     case .truncated(let key): self.init(.store, "\(key) is cut off", hint: "firn-verify --read tells what else is damaged")
     case .tooLarge(let key): self.init(.store, "\(key) is larger than it can be", hint: "it was changed by something else")
     case .notAFile(let key): self.init(.store, "\(key) is no ordinary file", hint: "it was changed by something else")
+    case .unreadable(let key, let reason):
+      self.init(.store, "\(key) can't be read: \(reason)", hint: "look at the disk; firn-verify tells what else is damaged")
     case .full(let location):
       self.init(.store, "\(location) is full", hint: "make room (firn-prune removes old snapshots), then run this again; nothing half-done is listed")
     case .unreachable(_, let reason), .readOnly(_, let reason): self.init(.store, reason, hint: "check the store's place and rights")

@@ -22,7 +22,9 @@ package enum Quantity {
     guard let number = Int64(digits), number < 1 << 40,
       let factor = units[text.dropFirst(digits.count).trimmingCharacters(in: .whitespaces)]
     else { return nil }
-    return .milliseconds(number * factor)
+    // Up to about three thousand years: sums of these with times stay numbers.
+    let (product, overflows) = number.multipliedReportingOverflow(by: factor)
+    return overflows || product > 100_000_000_000_000 ? nil : .milliseconds(product)
   }
 
   /// As `1.2 GB`: three digits at most, powers of 1000.

@@ -23,6 +23,8 @@ package enum FirnError: Error, Equatable {
   case notConfirmedFurther(phrase: String, given: String, dropped: [String])
   /// Pruning by a clock that may be wrong would take the wrong snapshots; the phrase says that it is right.
   case clockInDoubt(reason: String, phrase: String)
+  /// More would be removed than was shown.
+  case planChanged
   case noFolder(path: String, reason: String)
 }
 

@@ -50,10 +50,12 @@ package struct StoreStatus: Sendable {
         continue
       }
       if manifest.kind == Manifest.safetyKind { continue }
-      let check = try catalog.lastCheck(of: place, atLeast: .read)
+      let verdict = try catalog.verdict(of: place, now: now)
+      let check = verdict.damage ?? verdict.proof
       if newest == nil {
         newest = manifest
         if check?.ok == false { problems.append("the newest snapshot was found damaged") }
+        problems += check?.unmetAssertions ?? []
       }
       if let check, check.ok, check.checkedAt > proof?.checkedAt ?? .distantPast { proof = check }
       if restoreSeconds == nil, let check, check.ok { restoreSeconds = check.restoreSeconds }

@@ -18,20 +18,35 @@ package struct Catalog: Sendable {
     }.sorted { ($0.id, $0.source, $0.database) < ($1.id, $1.source, $1.database) }
   }
 
-  /// Folders that hold a manifest and no list of checksums, unless they may still get it: a run was cut off at its very end, or the
-  /// list was lost.
+  /// Begins a commit: to be called before the manifest is written.
+  package func begin(_ place: SnapshotPlace) throws { try store.write([], to: place.unfinished, durability: .immediate) }
+
+  /// Commits a snapshot, all of whose files are durable.
+  package func commit(_ checksums: ChecksumFile, of place: SnapshotPlace) throws {
+    try store.write(checksums.bytes, to: place.checksums, durability: .immediate)
+    try? store.delete([place.unfinished])
+  }
+
+  /// Folders of snapshots that are no longer listed because their list of checksums is gone, and nobody removed it.
   package func unlisted(at now: Date = Date()) throws -> [SnapshotPlace] {
-    let entries = try store.list(SnapshotPlace.root)
+    unlisted(in: try store.list(SnapshotPlace.root)) { now.timeIntervalSince1970 - $0.modified > Self.longestCommit }
+  }
+
+  /// - Parameter counts: whether a manifest does.
+  func unlisted(in entries: [StoreEntry], counts: (StoreEntry) -> Bool = { _ in true }) -> [SnapshotPlace] {
     let listed = Set(snapshots(in: entries))
+    let marked = Set(
+      entries.compactMap { entry in
+        SnapshotPlace(key: entry.key).flatMap { entry.key == $0.unfinished || entry.key == $0.removed ? $0 : nil }
+      })
     return entries.compactMap { entry in
-      guard let place = SnapshotPlace(key: entry.key), place.manifest == entry.key, !listed.contains(place),
-        now.timeIntervalSince1970 - entry.modified > Self.longestCommit
+      guard let place = SnapshotPlace(key: entry.key), place.manifest == entry.key, !listed.contains(place), !marked.contains(place), counts(entry)
       else { return nil }
       return place
     }.sorted { $0.id < $1.id }
   }
 
-  /// Seconds between the writing of a manifest and of the list of checksums at most.
+  /// Seconds between the writing of a manifest and of the list of checksums at most: a listing may show the one and not yet the other.
   private static let longestCommit: TimeInterval = 600
 
   /// The committed snapshots of one database of one source, oldest first.
@@ -46,12 +61,32 @@ package struct Catalog: Sendable {
       bytes = try store.read(place.manifest, limit: Manifest.sizeLimit)
     } catch StoreError.missing(let key) {
       throw RepositoryError.malformed(key: key, reason: "it is missing")
+    } catch StoreError.unreadable(let key, let reason) {
+      throw RepositoryError.malformed(key: key, reason: reason)
     }
     return try Manifest(parsing: bytes, of: place)
   }
 
   package func checksums(of place: SnapshotPlace) throws -> ChecksumFile {
     try ChecksumFile(parsing: try store.read(place.checksums, limit: ChecksumFile.sizeLimit), key: place.checksums)
+  }
+
+  /// What the verifications of a snapshot come to.
+  package struct Verdict: Sendable {
+    /// The newest that found damage, unless a later one read everything and found none.
+    package var damage: CheckRecord?
+    /// The newest that read everything and found it intact, unless damage was found since.
+    package var proof: CheckRecord?
+  }
+
+  /// A finding stands until everything was read again; what is dated later than now proves nothing.
+  package func verdict(of place: SnapshotPlace, now: Date = Date()) throws -> Verdict {
+    var verdict = Verdict()
+    let checks = try checks(of: place).sorted { ($0.checkedAt, $0.ok ? 0 : 1) < ($1.checkedAt, $1.ok ? 0 : 1) }
+    for check in checks where !check.ok || check.level >= .read && check.checkedAt.timeIntervalSince(now) < 600 {
+      verdict = check.ok ? Verdict(proof: check) : Verdict(damage: check)
+    }
+    return verdict
   }
 
   /// The results of the verifications of a snapshot, oldest first. One that can't be read is passed over: it proves nothing.
@@ -65,7 +100,9 @@ package struct Catalog: Sendable {
   }
 
   package func record(_ check: CheckRecord, of place: SnapshotPlace) throws {
-    try store.write(try JSON.bytes(check), to: "\(place.prefix)checks/\(SnapshotID.stamp(check.checkedAt)).json", durability: .immediate)
+    let name = "\(place.prefix)checks/\(SnapshotID.stamp(check.checkedAt))"
+    // Two may end in one second.
+    for number in 1...1000 where try store.create(JSON.bytes(check), at: number == 1 ? "\(name).json" : "\(name).\(number).json") { return }
   }
 
   /// The database a user names, as `DATABASE` or `SOURCE/DATABASE`.
@@ -127,6 +164,8 @@ package struct CheckRecord: Codable, Sendable {
   package var restoreSeconds: Double?
   /// The SHA-256 of the `SHA256SUMS` whose tables were read.
   package var checksums: String?
+  /// What a drill's assertions found wrong in a copy that is what was dumped.
+  package var unmetAssertions: [String]?
   /// The version of pg_restore.
   package var tool: String?
 

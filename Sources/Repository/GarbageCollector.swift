@@ -64,11 +64,66 @@ package struct GarbageCollector: Sendable {
       // One whose list can't be read may go as well: what it named goes when nobody names it.
       if let objects = try? catalog.checksums(of: place).objects { named.formUnion(objects) }
       // Its checksums make it a snapshot: without them it is not listed, whatever happens next.
-      try store.delete([place.checksums])
+      try store.delete([place.removed])
+      try store.setAside(place.checksums, as: place.removed)
       try store.flush()
-      try store.delete(try store.list(place.prefix).map(\.key))
+      // The mark goes last: what it stands beside was removed, and not lost.
+      let files = try store.list(place.prefix).map(\.key)
+      try store.delete(files.filter { $0 != place.removed })
+      try store.delete([place.removed])
     }
     return named
+  }
+
+  private struct Survey {
+    var committed: [SnapshotPlace]
+    var referenced: Set<ObjectName>
+    /// What runs that were cut off left under `snapshots/`.
+    var leftovers: [StoreKey]
+  }
+
+  /// Reads every list of checksums, before anything is deleted: one that can't be read stops the collection, and so does what may
+  /// belong to snapshots that we don't see.
+  private func survey() throws -> Survey {
+    let files = try store.list(SnapshotPlace.root)
+    if let strange = files.first(where: { !$0.isFile }) { throw StoreError.notAFile(strange.key) }
+    if let hidden = files.first(where: { SnapshotPlace(key: $0.key) == nil }) { throw RepositoryError.hiddenSnapshot(key: hidden.key) }
+    if let lost = catalog.unlisted(in: files).first { throw RepositoryError.listLost(folder: lost.prefix) }
+    let committed = catalog.snapshots(in: files)
+    var referenced = Set<ObjectName>()
+    for place in committed { referenced.formUnion(try catalog.checksums(of: place).objects) }
+    let places = Set(committed)
+    let leftovers = files.filter { entry in
+      SnapshotPlace(key: entry.key).map { !places.contains($0) || entry.key == $0.unfinished || entry.key == $0.removed } ?? false
+    }
+    return Survey(committed: committed, referenced: referenced, leftovers: leftovers.map(\.key))
+  }
+
+  /// Looks whether a collection can tell garbage from what is needed.
+  /// - Parameter leaving: snapshots that will go first: their lists need not be readable.
+  package func check(leaving: [SnapshotPlace] = []) throws {
+    let files = try store.list(SnapshotPlace.root)
+    let gone = Set(leaving)
+    if let hidden = files.first(where: { SnapshotPlace(key: $0.key) == nil }) { throw RepositoryError.hiddenSnapshot(key: hidden.key) }
+    if let lost = catalog.unlisted(in: files).first { throw RepositoryError.listLost(folder: lost.prefix) }
+    for place in catalog.snapshots(in: files) where !gone.contains(place) { _ = try catalog.checksums(of: place) }
+  }
+
+  /// What a collection would delete, counted.
+  package func garbage(grace: TimeInterval) throws -> Outcome {
+    let (garbage, young) = try garbage(among: store.list(ObjectName.root), survey(), grace: grace, released: [])
+    return Outcome(objects: garbage.count, bytes: garbage.reduce(0) { $0 + $1.size }, young: young)
+  }
+
+  private func garbage(
+    among objects: [StoreEntry], _ survey: Survey, grace: TimeInterval, released: Set<ObjectName>
+  ) -> (garbage: [StoreEntry], young: Int) {
+    let unnamed = objects.filter { entry in entry.isFile && ObjectName(key: entry.key).map { !survey.referenced.contains($0) } ?? false }
+    let garbage = unnamed.filter { entry in
+      // A time far ahead is no sign of youth.
+      grace <= 0 || abs(now.timeIntervalSince1970 - entry.modified) >= grace || ObjectName(key: entry.key).map(released.contains) ?? false
+    }
+    return (garbage, unnamed.count - garbage.count)
   }
 
   /// Deletes what cut-off runs left, and every object that no snapshot names.
@@ -81,26 +136,12 @@ package struct GarbageCollector: Sendable {
     grace: TimeInterval = 0, released: Set<ObjectName> = [], begin: (Int64) -> Void = { _ in }, each: (Int) -> Void = { _ in }
   ) throws -> Outcome {
     try store.removeLeftovers()
-    // Every list of checksums must be read before anything is deleted: one that can't be read stops the collection, and so does
-    // what may lead to lists that we don't see.
-    var referenced = Set<ObjectName>()
-    let files = try store.list(SnapshotPlace.root)
-    if let strange = files.first(where: { !$0.isFile }) { throw StoreError.notAFile(strange.key) }
-    let committed = catalog.snapshots(in: files)
-    for place in committed { referenced.formUnion(try catalog.checksums(of: place).objects) }
-
-    let places = Set(committed)
-    let unlisted = files.filter { entry in SnapshotPlace(key: entry.key).map { !places.contains($0) } ?? false }
-    try store.delete(unlisted.map(\.key))
-
+    let survey = try survey()
     let objects = try store.list(ObjectName.root)
-    if committed.isEmpty, objects.contains(where: { now.timeIntervalSince1970 - $0.modified > Self.longestRun }) { return Outcome() }
-    var outcome = Outcome()
-    let unnamed = objects.filter { entry in entry.isFile && ObjectName(key: entry.key).map { !referenced.contains($0) } ?? false }
-    let garbage = unnamed.filter { entry in
-      grace <= 0 || now.timeIntervalSince1970 - entry.modified >= grace || ObjectName(key: entry.key).map(released.contains) ?? false
-    }
-    outcome.young = unnamed.count - garbage.count
+    if survey.committed.isEmpty, objects.contains(where: { now.timeIntervalSince1970 - $0.modified > Self.longestRun }) { return Outcome() }
+    try store.delete(survey.leftovers)
+    let (garbage, young) = garbage(among: objects, survey, grace: grace, released: released)
+    var outcome = Outcome(young: young)
     begin(garbage.reduce(0) { $0 + $1.size })
     for start in stride(from: 0, to: garbage.count, by: pace.batch) {
       let batch = garbage[start..<min(start + pace.batch, garbage.count)]

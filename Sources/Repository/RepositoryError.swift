@@ -8,6 +8,10 @@ package enum RepositoryError: Error, Equatable {
   case malformed(key: StoreKey, reason: String)
   /// An object's bytes are not what its name says, or its frames can't be decoded.
   case damagedObject(name: String, reason: String)
+  /// Something under `snapshots/` may belong to a snapshot that is out of sight: what it needs can't be told.
+  case hiddenSnapshot(key: StoreKey)
+  /// A snapshot's list of checksums is gone, and nobody removed it.
+  case listLost(folder: StoreKey)
   case noSuchDatabase(name: String, known: [String])
   case ambiguousDatabase(name: String, sources: [String])
   case noSuchSnapshot(selector: String, database: String)

@@ -74,6 +74,8 @@ package enum StoreError: Error, Equatable {
   case tooLarge(StoreKey)
   /// Something that is no ordinary file stands where one is expected.
   case notAFile(StoreKey)
+  /// It is there, and its bytes can't be had: a bad sector.
+  case unreadable(StoreKey, reason: String)
   case full(location: String)
   /// Writing is not allowed there.
   case readOnly(location: String, reason: String)

@@ -80,12 +80,13 @@ package struct SyntheticSnapshots {
     manifest.storedBytes = registry.added.bytes
     var checksums = [place.chunkTable: table.digest]
     for object in try registry.completed() { checksums[object.name.key] = object.name.digest }
+    try repository.catalog.begin(place)
     for (key, bytes) in [(place.manifest, try JSON.bytes(manifest)), (place.globals, []), (place.recoverScript, [])] {
       try repository.store.write(bytes, to: key, durability: .deferred)
       checksums[key] = SHA256Digest(of: bytes)
     }
     try repository.store.flush()
-    try repository.store.write(ChecksumFile(entries: checksums).bytes, to: place.checksums, durability: .immediate)
+    try repository.catalog.commit(ChecksumFile(entries: checksums), of: place)
     return manifest
   }
 

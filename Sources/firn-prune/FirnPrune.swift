@@ -34,10 +34,17 @@ struct FirnPrune: FirnCommand {
   func validate() throws {
     if let maxRate, maxRate < 1 { throw ValidationError("--max-rate takes a number from 1 on") }
     if explain != nil || simulate != nil, apply || gcOnly { throw ValidationError("--explain and --simulate only show something") }
+    if explain != nil && simulate != nil { throw ValidationError("--explain and --simulate exclude each other") }
+    if gcOnly && (database != nil || options.isGiven || options.policy != nil) {
+      throw ValidationError("--gc-only removes no snapshot: it goes with no database and no policy")
+    }
     for text in [simulate, every].compactMap(\.self) {
       guard let duration = Quantity.duration(text), duration >= .seconds(60) else {
         throw ValidationError("\(text) is no duration such as 400d, of a minute at least")
       }
+    }
+    if let simulate, let length = Quantity.duration(simulate), let step = Quantity.duration(every), length / step > 20_000 {
+      throw ValidationError("--simulate takes a time in which no more than 20000 snapshots are made")
     }
   }
 
@@ -69,39 +76,43 @@ struct FirnPrune: FirnCommand {
     if let explain { return try PlanReport(plan, name).explain(explain, context) }
     if let simulate { return try show(simulation: simulate, plan, name, context) }
     if !common.json { PlanReport(plan, name).show(context) }
-    for database in plan.inDoubt {
-      let doubt = PlanReport.words(for: database)
-      guard apply else {
-        context.warn(doubt)
-        continue
-      }
-      guard confirm == PrunePlan.clockPhrase else {
-        throw FirnError.clockInDoubt(reason: doubt, phrase: PrunePlan.clockPhrase)
-      }
+    let doubts = plan.inDoubt.map(PlanReport.words)
+    guard apply, let phrase = plan.phrase else {
+      for doubt in doubts { context.warn(doubt) }
+      return
     }
-    guard apply, let phrase = plan.phrase, confirm != PrunePlan.clockPhrase || plan.inDoubt.isEmpty else { return }
+    if !doubts.isEmpty, confirm != phrase { throw FirnError.clockInDoubt(reason: doubts.joined(separator: "; "), phrase: phrase) }
     if common.json || common.quiet { context.explain("\(plan.removed.count) of \(plan.entries.count) snapshots would go") }
     try Confirmation.require(phrase, given: confirm)
   }
 
   private func show(simulation length: String, _ plan: PrunePlan, _ name: String, _ context: CommandContext) throws {
     guard let length = Quantity.duration(length), let every = Quantity.duration(every) else { return }
-    for database in plan.databases {
-      let forecast = RetentionForecast(
-        database, plan, over: length.components.seconds, every: every.components.seconds, bytes: try StoredBytes(of: database, context))
-      if common.json { try context.output(json: forecast) } else { forecast.show(name, context) }
+    let forecasts = try plan.databases.map {
+      try RetentionForecast($0, plan, over: length.components.seconds, every: every.components.seconds, added: medianGrowth(of: $0, context))
     }
+    if common.json { return try context.output(json: ["forecasts": forecasts]) }
+    for forecast in forecasts { forecast.show(name, context) }
+  }
+
+  /// What a snapshot adds to the store, as a rule, in bytes.
+  private func medianGrowth(of database: PrunePlan.Database, _ context: CommandContext) throws -> Int64 {
+    let catalog = try context.repository().catalog
+    let added = database.entries.compactMap { try? catalog.manifest(of: $0.place) }.filter { $0.parent != nil }.map(\.storedBytes).sorted()
+    return added.isEmpty ? 0 : added[added.count / 2]
   }
 
   private func collect(_ repository: Repository, _ context: CommandContext) throws -> ExitStatus {
     let outcome = try context.withProgress { progress in
-      try PruneOperation(repository: repository, policy: RetentionPolicy(), progress: progress, deletions: DeletionPace(perSecond: maxRate)).collect()
+      try PruneOperation(repository: repository, policy: RetentionPolicy(), progress: progress, deletions: DeletionPace(perSecond: maxRate))
+        .collect(apply: apply)
     }
     if common.json {
-      try context.output(json: ["freedBytes": outcome.bytes, "objects": Int64(outcome.objects)])
+      try context.output(json: CollectionReport(freedBytes: outcome.bytes, objects: outcome.objects, applied: apply))
     } else {
-      context.tell(
-        "deleted \(outcome.objects) object\(outcome.objects == 1 ? "" : "s") that no snapshot names, freed \(Quantity.size(outcome.bytes))")
+      let what = "\(outcome.objects) object\(outcome.objects == 1 ? "" : "s") that no snapshot names"
+      let size = Quantity.size(outcome.bytes)
+      context.tell(apply ? "deleted \(what), freed \(size)" : "\(what), \(size) to free. Nothing was deleted: add --apply for that")
       tellYoung(outcome, context)
     }
     return .done
@@ -111,6 +122,12 @@ struct FirnPrune: FirnCommand {
     guard outcome.young > 0 else { return }
     context.tell("\(outcome.young) more that no snapshot names are younger than an hour: they go later")
   }
+}
+
+private struct CollectionReport: Encodable {
+  let freedBytes: Int64
+  let objects: Int
+  let applied: Bool
 }
 
 /// The JSON of pruning. Its keys are fixed.

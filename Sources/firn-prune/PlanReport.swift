@@ -22,7 +22,7 @@ struct PlanReport {
       let rows = database.entries.map { entry in
         [
           entry.decision.isKept ? "keep" : "REMOVE", entry.place.id.description,
-          Quantity.age(of: Date(timeIntervalSince1970: Double(entry.place.id.startedAt)), now: plan.now), entry.kind,
+          Quantity.age(of: Date(timeIntervalSince1970: Double(entry.place.id.startedAt)), now: plan.now), entry.snapshot.kind,
           entry.decision.isKept ? "" : Quantity.size(entry.ownBytes),
           entry.decision.isKept ? entry.decision.keepReasons.joined(separator: "; ") : entry.decision.removeReason,
         ]
@@ -38,16 +38,17 @@ struct PlanReport {
 
   /// - Throws: `RepositoryError.noSuchSnapshot` where the plan has none that begins so.
   func explain(_ id: String, _ context: CommandContext) throws {
-    let matches = plan.entries.filter { $0.place.id.description.hasPrefix(id) }
+    let matches = id.isEmpty ? [] : plan.entries.filter { $0.place.id.description.hasPrefix(id) }
     guard let entry = matches.first else {
       throw RepositoryError.noSuchSnapshot(selector: id, database: plan.databases.first?.database ?? "the store")
     }
     guard matches.count == 1 else { throw RepositoryError.ambiguousSnapshot(selector: id, candidates: matches.map { "\($0.place.id)" }) }
     let started = Date(timeIntervalSince1970: Double(entry.place.id.startedAt))
-    context.output("\(entry.place.database) \(entry.place.id), \(entry.kind), \(Quantity.time(started)), \(Quantity.age(of: started, now: plan.now))")
+    context.output(
+      "\(entry.place.database) \(entry.place.id), \(entry.snapshot.kind), \(Quantity.time(started)), \(Quantity.age(of: started, now: plan.now))")
     context.output(entry.decision.isKept ? "stays by \(policy):" : "goes by \(policy):")
     for reason in entry.decision.isKept ? entry.decision.keepReasons : [entry.decision.removeReason] { context.output("  - \(reason)") }
-    context.output("removed alone it would free \(Quantity.size(entry.ownBytes)); the rest of it other snapshots need too")
+    context.output("\(Quantity.size(entry.ownBytes)) of the store are its alone")
   }
 
   static func words(for database: PrunePlan.Database) -> String {
@@ -56,6 +57,8 @@ struct PlanReport {
       "the newest snapshot of \(database.database) began \(Quantity.span(Double(seconds))) after now: a clock is or was wrong"
     case .newestIsOld(let seconds):
       "the newest snapshot of \(database.database) is \(Quantity.span(Double(seconds))) old: the clock jumped ahead, or backups have stopped"
+    case .newestIsFar(let seconds):
+      "the newest snapshot of \(database.database) began \(Quantity.span(Double(seconds))) after the one before: a clock may have jumped ahead"
     case nil: ""
     }
   }

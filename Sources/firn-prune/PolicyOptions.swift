@@ -27,7 +27,7 @@ struct PolicyOptions: ParsableArguments {
     ]
   }
 
-  private var isGiven: Bool { keepWithin != nil || counts.contains { $0.count != nil } }
+  var isGiven: Bool { keepWithin != nil || counts.contains { $0.count != nil } }
 
   func validate() throws {
     for (name, count) in counts where count ?? 0 < 0 { throw ValidationError("--keep-\(name) takes a number from 0 on") }
@@ -40,11 +40,14 @@ struct PolicyOptions: ParsableArguments {
   func resolve(_ context: CommandContext) throws -> (policy: RetentionPolicy, name: String, calendar: RetentionCalendar) {
     let zone = timeZone ?? context.configuration.timeZone
     if isGiven {
+      // The least that the configured policy keeps is not for a flag to undo.
+      let configured = try context.configuration.policy.map { try PolicyFile(named: $0).policy }
       let policy = RetentionPolicy(
         RetentionRules(
           last: keepLast ?? 0, hourly: keepHourly ?? 0, daily: keepDaily ?? 0, weekly: keepWeekly ?? 0, monthly: keepMonthly ?? 0,
           quarterly: keepQuarterly ?? 0, yearly: keepYearly ?? 0,
-          within: keepWithin.flatMap(Quantity.duration)?.components.seconds ?? 0))
+          within: keepWithin.flatMap(Quantity.duration)?.components.seconds ?? 0),
+        minimumCount: configured?.minimumCount ?? 1, minimumAge: configured?.minimumAge ?? 0)
       let words = counts.compactMap { rule in rule.count.map { "\(rule.name) \($0)" } } + [keepWithin.map { "within \($0)" }].compactMap(\.self)
       return (policy, "keep \(words.joined(separator: ", "))", try RetentionCalendar(zone: zone ?? "UTC"))
     }

@@ -1,25 +1,9 @@
 import CommandSupport
 import FirnCore
 import Foundation
+import Platform
 import Repository
 import Retention
-
-/// What a database's snapshots take in a store.
-struct StoredBytes {
-  /// What the newest needs by itself.
-  let base: Int64
-  /// What each adds, as a rule.
-  let added: Int64
-
-  init(of database: PrunePlan.Database, _ context: CommandContext) throws {
-    let catalog = try context.repository().catalog
-    let manifests = database.entries.compactMap { try? catalog.manifest(of: $0.place) }
-    let first = manifests.last?.storedBytes ?? 0
-    let later = manifests.filter { $0.parent != nil }.map(\.storedBytes).sorted()
-    added = later.isEmpty ? 0 : later[later.count / 2]
-    base = max(first, manifests.map(\.storedBytes).max() ?? 0)
-  }
-}
 
 /// What a policy will hold over a time to come, if snapshots go on as often, all complete and verified, with today's churn.
 struct RetentionForecast: Encodable {
@@ -37,25 +21,30 @@ struct RetentionForecast: Encodable {
   /// - Parameters:
   ///   - length: seconds.
   ///   - every: seconds between snapshots.
-  init(_ database: PrunePlan.Database, _ plan: PrunePlan, over length: Int64, every: Int64, bytes: StoredBytes) {
+  ///   - added: bytes of what is new in each.
+  /// - Throws: `Interruption`.
+  init(_ database: PrunePlan.Database, _ plan: PrunePlan, over length: Int64, every: Int64, added: Int64) throws {
     self.database = database.database
     let start = Int64(plan.now.timeIntervalSince1970)
-    var held = database.entries.map {
-      RetainedSnapshot(id: $0.place.id.startedAt, startedAt: $0.place.id.startedAt, standing: $0.standing, kind: $0.kind)
+    var held = database.entries.map { entry in
+      RetainedSnapshot(
+        id: entry.snapshot.startedAt, startedAt: entry.snapshot.startedAt, standing: entry.snapshot.standing,
+        isVerified: entry.snapshot.isVerified, kind: entry.snapshot.kind, tags: entry.snapshot.tags, hold: entry.snapshot.hold)
     }
     var steps: [Step] = []
     let shown = max(1, length / every / 12)
     for number in 1...max(1, length / every) {
+      try Interruption.check()
       let now = start + number * every
       held.append(RetainedSnapshot(id: now, startedAt: now, isVerified: true))
-      let decided = plan.policy.plan(for: held, now: now, calendar: plan.calendar) { bytes.base + Int64($0.count - 1) * bytes.added }
+      let decided = plan.policy.plan(for: held, now: now, calendar: plan.calendar) { database.newestBytes + Int64($0.count - 1) * added }
       let kept = Set(decided.kept.map(\.id))
       held.removeAll { !kept.contains($0.id) }
       if number % shown == 0 || number == length / every {
         steps.append(
           Step(
             at: Date(timeIntervalSince1970: Double(now)), snapshots: held.count,
-            bytes: bytes.base + Int64(max(0, held.count - 1)) * bytes.added))
+            bytes: database.newestBytes + Int64(max(0, held.count - 1)) * added))
       }
     }
     self.steps = steps

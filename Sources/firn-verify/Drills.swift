@@ -17,19 +17,19 @@ struct Drills {
     let outcomes = try context.withProgress { progress in
       try DrillOperation(repository: repository, request: request, progress: progress).run(on: places)
     }
-    let isSound = outcomes.allSatisfy { $0.differences.isEmpty }
+    let isSound = outcomes.allSatisfy { $0.problems.isEmpty }
     if command.common.json {
       try context.output(json: Report(outcomes, seconds: (ContinuousClock.now - start).inSeconds))
       return isSound ? .done : .verificationFailed
     }
     for outcome in outcomes {
       let name = "\(outcome.place.database) \(outcome.place.id)"
-      if outcome.differences.isEmpty {
+      if outcome.problems.isEmpty {
         let schema = outcome.schemaCompared ? " and the schema" : ""
         context.output("\(name)  restored in \(Quantity.span(outcome.restoreSeconds)); \(outcome.tablesCompared) tables\(schema) are what was dumped")
       } else {
         context.output("\(name)  DIFFERS")
-        for difference in outcome.differences { context.output("  \(difference)") }
+        for difference in outcome.problems { context.output("  \(difference)") }
       }
       for note in outcome.notes { context.tell("  note: \(note)") }
       if outcome.assertionsMet > 0 { context.tell("  \(outcome.assertionsMet) of \(request.assertions.count) assertions hold") }
@@ -80,7 +80,7 @@ struct Drills {
       }
       snapshots = outcomes.map { outcome in
         Snapshot(
-          id: outcome.place.id.description, ok: outcome.differences.isEmpty, problems: outcome.differences.map { Problem(reason: $0) },
+          id: outcome.place.id.description, ok: outcome.problems.isEmpty, problems: outcome.problems.map { Problem(reason: $0) },
           notes: outcome.notes, restoreSeconds: outcome.restoreSeconds, tablesCompared: outcome.tablesCompared, schemaEqual: schema(outcome),
           assertionsMet: outcome.assertionsMet)
       }

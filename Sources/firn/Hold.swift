@@ -48,6 +48,12 @@ struct Hold: FirnCommand {
       guard date > Date() else { throw UsageError("\(until) is past", hint: "name a time to come, or leave --until out") }
       end = date
     }
+    // One that holds longer is not weakened without a word.
+    if let standing = try repository.catalog.hold(of: place), standing.holds(at: Date()), let end, standing.until.map({ $0 > end }) ?? true {
+      let term = standing.until.map { "until \(Quantity.time($0))" } ?? "for ever"
+      context.explain("\(place.database) \(place.id) is on hold \(term): \(standing.reason)")
+      try Confirmation.require(place.id.description, given: confirm)
+    }
     let hold = SnapshotHold(until: end, reason: why ?? "", placedAt: Date(), host: Host.name)
     try repository.catalog.place(hold, on: place)
     if common.json { try context.output(json: hold) }

@@ -19,8 +19,8 @@ struct List: FirnCommand {
     var unreadable: [SnapshotPlace] = []
     for place in places {
       do {
-        let check = try catalog.lastCheck(of: place, atLeast: .read)
-        entries.append(Entry(try catalog.manifest(of: place), check: check))
+        let verdict = try catalog.verdict(of: place)
+        entries.append(Entry(try catalog.manifest(of: place), check: verdict.damage ?? verdict.proof))
       } catch is RepositoryError {
         unreadable.append(place)
       }

@@ -54,6 +54,10 @@ import Testing
     try configure(&place, "assertions:\n  - {name: none, sql: select 1, expect: 2}\n")
     let unmet = try place.verify(place.database, "latest", "--drill")
     #expect(unmet.status == 4 && unmet.output.contains("assertion none: 1 instead of 2"), "\(unmet)")
+    // The snapshot is sound for all that, and monitoring is told.
+    #expect(try !place.firn("list").output.contains("FOUND DAMAGED"))
+    let status = try place.firn("status")
+    #expect(status.status == 3 && status.output.contains("assertion none: 1 instead of 2"), "\(status)")
   }
 
   @Test func `reports precisely what was changed by hand after restoring`() throws {

@@ -130,6 +130,9 @@ import Testing
     #expect(try place.firn("hold", place.database, ids[0], "--until", "2099-01-31", "--why", "case 7").status == 0)
     let plan = try place.prune("--keep-last", "1")
     #expect(plan.output.contains("2 to keep, 1 to remove") && plan.output.contains("on hold: case 7"), "\(plan)")
+    // It can't be weakened by the way.
+    #expect(try place.firn("hold", place.database, ids[0], "--until", "2098-01-31", "--why", "oops").status == 5)
+    #expect(try place.prune("--keep-last", "1").output.contains("on hold: case 7"))
     let why = try place.prune("--keep-last", "1", "--explain", ids[0])
     #expect(why.status == 0 && why.output.contains("stays by keep last 1:\n  - on hold: case 7"), "\(why)")
     #expect(try place.prune("--keep-last", "1", "--explain", ids[1]).output.contains("no rule keeps it"))
@@ -152,18 +155,27 @@ import Testing
       let result = try Workplace.run(
         "/usr/bin/faketime", [date, FirnProgram.path("firn-prune").string, "--keep-last", "2", "--apply"], environment: place.environment)
       #expect(result.status == 6 && result.errors.contains(words) && result.errors.contains("nothing was removed"), "\(result)")
+      // Words for the clock are no words for what goes.
+      let half = try Workplace.run(
+        "/usr/bin/faketime", [date, FirnProgram.path("firn-prune").string, "--keep-last", "1", "--apply", "--confirm", "the clock is right"],
+        environment: place.environment)
+      #expect(half.status == 6 && half.errors.contains("the clock is right, remove 2 snapshots of"), "\(half)")
     }
     #expect(try place.listedSnapshots() == ids)
   }
 
   @Test func `shows what a policy will hold in time`() throws {
     let place = try workplace(nights: 2)
-    let forecast = try place.prune("--policy", "nightly", "--simulate", "800d", "--every", "1d", "--json").json()
+    let report = try place.prune("--policy", "nightly", "--simulate", "800d", "--every", "1d", "--json").json()
+    let forecast = try #require((report["forecasts"] as? [[String: Any]])?.first)
     let steps = try #require(forecast["steps"] as? [[String: Any]])
     #expect(steps.last?["snapshots"] as? Int ?? 0 > 25 && steps.last?["snapshots"] as? Int ?? 99 < 40, "\(steps)")
     let oldest = (forecast["agesAtEnd"] as? [Int])?.last ?? 0
     #expect(oldest > 300 * 86400 && oldest < 370 * 86400)
     #expect(try place.prune("--policy", "nightly", "--simulate", "400d").output.contains("then it goes back to"))
+    for absurd in ["200000000000d", "100000000000d", "0d", "-1d"] {
+      #expect(try place.prune("--policy", "nightly", "--simulate=\(absurd)", "--every", "60s").status == 64)
+    }
     #expect(try place.listedSnapshots().count == 2)
   }
 
@@ -175,7 +187,10 @@ import Testing
       try Folder.write([1], to: stray(digit))
     }
     try FileManager.default.setAttributes([.modificationDate: Date(timeIntervalSinceNow: -7200)], ofItemAtPath: stray("a").string)
-    let result = try place.prune("--gc-only")
+    let look = try place.prune("--gc-only")
+    #expect(look.status == 0 && look.errors.contains("1 object") && look.errors.contains("Nothing was deleted") && Folder.exists(stray("a")))
+    #expect(try place.prune(place.database, "--gc-only").status == 64)
+    let result = try place.prune("--gc-only", "--apply")
     #expect(result.status == 0 && result.errors.contains("deleted 1 object") && result.errors.contains("1 more"), "\(result)")
     #expect(!Folder.exists(stray("a")) && Folder.exists(stray("b")))
     #expect(try place.verify(place.database, "all", "--read").status == 0)

@@ -16,6 +16,7 @@ import Testing
     // A run that was killed: everything but the checksums.
     var random = SeededRandom(seed: 9)
     let half = SnapshotPlace(source: "s", database: "app", id: SnapshotID(startedAt: SyntheticSnapshots.date(night: 2), random: &random))
+    try snapshots.repository.catalog.begin(half)
     try store.write([1, 2, 3], to: half.manifest, durability: .immediate)
     let stray = ObjectName(SHA256Digest(of: [4]))
     try store.write([4], to: stray.key, durability: .immediate)
@@ -24,6 +25,74 @@ import Testing
     #expect(outcome.objects == 1 && outcome.bytes == 1)
     #expect(try store.size(of: half.manifest) == nil && store.size(of: stray.key) == nil)
     #expect(try snapshots.files(of: manifest) == ["a.dat": Array("some rows".utf8)])
+  }
+
+  @Test func `collects nothing while a snapshot may be out of sight, and leaves what is on the way out`() throws {
+    let store = MemoryStore()
+    let snapshots = try SyntheticSnapshots(in: store)
+    let manifests = try (1...2).map { try snapshots.take(["a.dat": Array("some rows \($0)".utf8)], night: $0) }
+    let place = manifests[1].place
+    let all = try store.list("")
+    let list = try store.read(place.checksums, limit: 1 << 20)
+    func expectRefusal(_ error: RepositoryError) throws {
+      let before = try store.list("").map(\.key)
+      #expect(throws: error) { try GarbageCollector(store: store).collect() }
+      #expect(throws: error) { try GarbageCollector(store: store).check() }
+      #expect(try store.list("").map(\.key) == before)
+    }
+    // The list was lost.
+    try store.delete([place.checksums])
+    try expectRefusal(.listLost(folder: place.prefix))
+    try store.write(list, to: place.checksums, durability: .immediate)
+    // The folder was moved aside.
+    try store.write(list, to: "snapshots/s/app/\(place.id).bak/SHA256SUMS", durability: .immediate)
+    try expectRefusal(.hiddenSnapshot(key: "snapshots/s/app/\(place.id).bak/SHA256SUMS"))
+    try store.delete(["snapshots/s/app/\(place.id).bak/SHA256SUMS"])
+    // The list of another snapshot, and one that lost its end.
+    for wrong in [try store.read(manifests[0].place.checksums, limit: 1 << 20), Array(list[..<list.dropLast().lastIndex(of: 0x0A)!]) + [0x0A]] {
+      try store.write(wrong, to: place.checksums, durability: .immediate)
+      #expect(throws: RepositoryError.self) { try GarbageCollector(store: store).collect() }
+    }
+    try store.write(list, to: place.checksums, durability: .immediate)
+    #expect(try store.list("").map(\.key) == all.map(\.key))
+    #expect(try GarbageCollector(store: store).collect().objects == 0)
+    // A removal that was cut off is not a loss.
+    try store.setAside(place.checksums, as: place.removed)
+    #expect(try snapshots.repository.catalog.unlisted(at: Date(timeIntervalSinceNow: 9e6)).isEmpty)
+    #expect(try GarbageCollector(store: store).collect().objects == 1)
+    #expect(try store.list(place.prefix).isEmpty)
+    #expect(try snapshots.files(of: manifests[0]) == ["a.dat": Array("some rows 1".utf8)])
+  }
+
+  @Test func `has a finding stand until all was read again, and believes no check of the future`() throws {
+    let snapshots = try snapshots()
+    let catalog = snapshots.repository.catalog
+    let place = try snapshots.take(["a.dat": [1]], night: 1).place
+    let now = Date(timeIntervalSince1970: 1_800_000_000)
+    func record(_ level: CheckRecord.Level, _ ok: Bool, after seconds: Double) throws {
+      try catalog.record(
+        CheckRecord(
+          level: level, ok: ok, damagedObjects: nil, checkedAt: now.addingTimeInterval(seconds), seconds: 1, host: "h", firn: "test"), of: place)
+    }
+    func state() throws -> String {
+      let verdict = try catalog.verdict(of: place, now: now)
+      return verdict.damage != nil ? "damaged" : verdict.proof != nil ? "proven" : "unknown"
+    }
+    #expect(try state() == "unknown")
+    try record(.quick, true, after: -900)
+    #expect(try state() == "unknown")
+    try record(.read, true, after: -800)
+    #expect(try state() == "proven")
+    // Two in one second: both are kept, and damage wins.
+    try record(.quick, false, after: -700)
+    try record(.read, true, after: -700)
+    #expect(try catalog.checks(of: place).count == 4 && state() == "damaged")
+    try record(.quick, true, after: -600)
+    #expect(try state() == "damaged")
+    try record(.read, true, after: 40_000_000)
+    #expect(try state() == "damaged")
+    try record(.drill, true, after: -500)
+    #expect(try state() == "proven")
   }
 
   @Test func `collects nothing while a list of checksums can't be read`() throws {
@@ -90,7 +159,7 @@ import Testing
     #expect(throws: RepositoryError.self) { try chosen("latest:verified") }
     try catalog.record(
       CheckRecord(
-        level: .read, ok: true, damagedObjects: nil, checkedAt: Date(timeIntervalSince1970: 1_800_000_000), seconds: 1, host: "h", firn: "t"),
+        level: .read, ok: true, damagedObjects: nil, checkedAt: Date(timeIntervalSince1970: 1_750_000_000), seconds: 1, host: "h", firn: "t"),
       of: manifests[0].place)
     #expect(try chosen("latest:verified") == manifests[0].id)
   }

@@ -192,9 +192,9 @@ import Testing
       func newest(_ isWanted: (RetainedSnapshot<Int>) -> Bool) -> [Int] {
         snapshots.filter(isWanted).sorted { ($0.startedAt, $0.id) > ($1.startedAt, $1.id) }.map(\.id)
       }
-      let guarded =
-        newest { _ in true }.prefix(1) + newest { $0.standing == .sound }.prefix(policy.minimumCount) + newest(\.isVerified).prefix(1)
-        + newest { $0.hold?.until.map { now < $0 } ?? false } + newest { now - $0.startedAt < policy.minimumAge }
+      var guarded = newest { _ in true }.prefix(1) + newest { $0.standing == .sound }.prefix(policy.minimumCount)
+      guarded += (newest { $0.isVerified && $0.standing == .sound } + newest(\.isVerified)).prefix(1)
+      guarded += newest { $0.hold?.until.map { now < $0 } ?? false } + newest { now - $0.startedAt < policy.minimumAge }
       holds = holds && first.isSuperset(of: guarded)
       if !holds { return #expect(holds, "seed \(seed)") }
     }

@@ -30,30 +30,43 @@ package struct PruneOperation {
     self.deletions = deletions
   }
 
-  /// Plans, lets the plan be looked at, and where that returns true carries it out.
+  /// Plans, lets the plan be looked at, and where that doesn't throw carries it out.
   /// - Parameters:
   ///   - places: the snapshots to decide on. Others are left alone.
   ///   - apply: whether it may be carried out: no other run may be at work then.
+  /// - Throws: `FirnError.planChanged` where another run changed what was decided by.
   package func run(on places: [SnapshotPlace], apply: Bool, approve: (PrunePlan) throws -> Void) throws -> Outcome {
-    let lock = try RepositoryLock(apply ? .exclusive : .shared, on: repository.store, purpose: "firn-prune", patience: .seconds(apply ? 10 : 0))
+    let shown = try withLock(.shared) { try plan(for: places) }
+    // Nobody is kept waiting by a question.
+    try approve(shown)
+    guard apply else { return Outcome(plan: shown, collected: nil) }
+    return try withLock(.exclusive) { try carryOut(shown, places) }
+  }
+
+  private func withLock<Result>(_ mode: RepositoryLock.Mode, _ body: () throws -> Result) throws -> Result {
+    let lock = try RepositoryLock(mode, on: repository.store, purpose: "firn-prune", patience: .seconds(10))
     defer { lock.release() }
+    return try body()
+  }
+
+  private func carryOut(_ shown: PrunePlan, _ places: [SnapshotPlace]) throws -> Outcome {
     let plan = try plan(for: places)
-    try approve(plan)
-    guard apply else { return Outcome(plan: plan, collected: nil) }
-    // Whoever was asked may have taken long: what is decided by must still be so, and the lock still ours.
+    guard Set(plan.removed).isSubset(of: shown.removed) else { throw FirnError.planChanged }
     try Interruption.check()
-    try lock.check()
     let collector = GarbageCollector(store: repository.store, now: now, pace: deletions)
+    try collector.check(leaving: plan.removed)
     progress.begin("removing snapshots")
     let released = try collector.remove(plan.removed)
     return Outcome(plan: plan, collected: try collect(collector, released: released))
   }
 
   /// Collects what no snapshot names.
-  package func collect() throws -> GarbageCollector.Outcome {
-    let lock = try RepositoryLock(.exclusive, on: repository.store, purpose: "firn-prune", patience: .seconds(10))
-    defer { lock.release() }
-    return try collect(GarbageCollector(store: repository.store, now: now, pace: deletions), released: [])
+  /// - Parameter apply: whether it is deleted, or only counted.
+  package func collect(apply: Bool) throws -> GarbageCollector.Outcome {
+    try withLock(apply ? .exclusive : .shared) {
+      let collector = GarbageCollector(store: repository.store, now: now, pace: deletions)
+      return apply ? try collect(collector, released: []) : try collector.garbage(grace: Self.grace)
+    }
   }
 
   /// Objects of nobody's stay for so many seconds.
@@ -83,11 +96,11 @@ package struct PruneOperation {
       }
       let entries = decided.decisions.compactMap { decision -> PrunePlan.Entry? in
         guard let (place, snapshot) = byID[decision.id] else { return nil }
-        return PrunePlan.Entry(
-          place: place, decision: decision, kind: snapshot.kind, standing: snapshot.standing, ownBytes: sharing.freed(removing: [place]))
+        return PrunePlan.Entry(place: place, decision: decision, snapshot: snapshot, ownBytes: sharing.freed(removing: [place]))
       }
       return PrunePlan.Database(
-        source: places[0].source, database: places[0].database, entries: entries, doubt: RetentionPolicy.doubt(at: moment, for: snapshots))
+        source: places[0].source, database: places[0].database, entries: entries,
+        newestBytes: sharing.bytes(of: places.max { $0.id < $1.id }.map { [$0] } ?? []), doubt: RetentionPolicy.doubt(at: moment, for: snapshots))
     }
     let removed = databases.flatMap(\.removed)
     let leaving = Set(removed)
@@ -105,18 +118,12 @@ package struct PruneOperation {
     do { manifest = try catalog.manifest(of: place) } catch is RepositoryError {
       return RetainedSnapshot(id: place.id, startedAt: place.id.startedAt, standing: .damaged, hold: hold)
     }
-    let read = try catalog.lastCheck(of: place, atLeast: .read)
+    // What can't be read counts for nothing, nor does what was found damaged, however cursory the look.
+    let verdict = try catalog.verdict(of: place, now: now)
+    let standing: SnapshotStanding =
+      verdict.damage != nil ? .damaged : manifest.kind == Manifest.safetyKind ? .safety : manifest.complete ? .sound : .incomplete
     return RetainedSnapshot(
-      id: place.id, startedAt: place.id.startedAt, standing: try standing(of: place, manifest, lastRead: read), isVerified: read?.ok == true,
+      id: place.id, startedAt: place.id.startedAt, standing: standing, isVerified: verdict.proof != nil,
       kind: manifest.kind, tags: manifest.tags, hold: hold)
-  }
-
-  /// What can't be read counts for nothing, nor does what was found damaged, however cursory the look.
-  private func standing(of place: SnapshotPlace, _ manifest: Manifest, lastRead: CheckRecord?) throws
-    -> SnapshotStanding
-  {
-    if try lastRead?.ok == false || repository.catalog.lastCheck(of: place)?.ok == false { return .damaged }
-    if manifest.kind == Manifest.safetyKind { return .safety }
-    return manifest.complete ? .sound : .incomplete
   }
 }

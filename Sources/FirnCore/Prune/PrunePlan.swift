@@ -7,8 +7,7 @@ package struct PrunePlan: Sendable {
   package struct Entry: Sendable {
     package let place: SnapshotPlace
     package let decision: RetentionPlan<SnapshotID>.Decision
-    package let kind: String
-    package let standing: SnapshotStanding
+    package let snapshot: RetainedSnapshot<SnapshotID>
     /// Bytes that go if only this snapshot goes.
     package let ownBytes: Int64
   }
@@ -18,10 +17,16 @@ package struct PrunePlan: Sendable {
     package let database: String
     /// Newest first.
     package let entries: [Entry]
+    /// What the newest needs, shared or not.
+    package let newestBytes: Int64
     package let doubt: ClockDoubt?
     package var removed: [SnapshotPlace] { entries.filter { !$0.decision.isKept }.map(\.place) }
     /// Whether so much goes that a typed word is asked for.
-    package var isDrastic: Bool { removed.count * 2 > entries.count }
+    package var isDrastic: Bool {
+      func isSound(_ entry: Entry) -> Bool { entry.snapshot.standing == .sound }
+      let sound = entries.filter(isSound)
+      return removed.count * 2 > entries.count || sound.count { !$0.decision.isKept } * 2 > sound.count
+    }
   }
 
   package let databases: [Database]
@@ -36,14 +41,18 @@ package struct PrunePlan: Sendable {
 
   /// The words to type before this is carried out; nil where none are wanted.
   package var phrase: String? {
+    let words = [inDoubt.isEmpty ? nil : "the clock is right", removalWords].compactMap(\.self)
+    return words.isEmpty ? nil : words.joined(separator: ", ")
+  }
+
+  private var removalWords: String? {
     let drastic = policy.keepsAnything ? databases.filter(\.isDrastic) : databases.filter { !$0.removed.isEmpty }
     guard !drastic.isEmpty else { return nil }
     let count = drastic.reduce(0) { $0 + $1.removed.count }
-    return "remove \(count) snapshot\(count == 1 ? "" : "s") of \(drastic.map(\.database).joined(separator: ", "))"
+    let names = drastic.map { Set(drastic.map(\.database)).count == drastic.count ? $0.database : "\($0.source)/\($0.database)" }
+    return "remove \(count) snapshot\(count == 1 ? "" : "s") of \(names.joined(separator: ", "))"
   }
 
-  /// What has to be said where the clock is in doubt and yet right.
-  package static let clockPhrase = "the clock is right"
   /// Databases that would lose snapshots by a clock that can't be trusted.
   package var inDoubt: [Database] { databases.filter { $0.doubt != nil && !$0.removed.isEmpty } }
 }

@@ -96,7 +96,7 @@ struct SnapshotRun {
   private func suspects() throws -> Set<ObjectName> {
     var suspects: Set<ObjectName> = []
     for place in try repository.catalog.snapshots(source: place.source, database: place.database) {
-      guard let check = try repository.catalog.lastCheck(of: place, atLeast: .read), !check.ok else { continue }
+      guard let check = try repository.catalog.verdict(of: place).damage else { continue }
       suspects.formUnion((check.damagedObjects ?? []).compactMap { SHA256Digest(hexadecimal: $0).map(ObjectName.init) })
     }
     return suspects
@@ -149,6 +149,7 @@ struct SnapshotRun {
     }
     var checksums = [place.chunkTable: chunkTable.digest, place.globals: globals.digest]
     for object in try registry.completed() { checksums[object.name.key] = object.name.digest }
+    try repository.catalog.begin(place)
     for (key, bytes) in [
       (place.manifest, try JSON.bytes(manifest)),
       (place.recoverScript, Array(RecoverScript.text(id: place.id, database: place.database, major: tools.major).utf8)),
@@ -163,7 +164,7 @@ struct SnapshotRun {
     for object in registry.adopted where try store.size(of: object.name.key) != object.storedBytes {
       throw StoreError.missing(object.name.key)
     }
-    try store.write(ChecksumFile(entries: checksums).bytes, to: place.checksums, durability: .immediate)
+    try repository.catalog.commit(ChecksumFile(entries: checksums), of: place)
     return manifest
   }
 

@@ -39,6 +39,9 @@ package struct DrillOutcome: Sendable {
   package var schemaCompared = false
   /// What is not as it was.
   package var differences: [String] = []
+  /// Assertions that the restored database, sound as it may be, doesn't meet.
+  package var unmetAssertions: [String] = []
+  package var problems: [String] { differences + unmetAssertions }
   /// What could not be compared.
   package var notes: [String] = []
   package var assertionsMet = 0
@@ -211,10 +214,10 @@ package struct Drill {
         if found == assertion.expected || found == truth {
           outcome.assertionsMet += 1
         } else {
-          outcome.differences.append("assertion \(assertion.name): \(found) instead of \(assertion.expected)")
+          outcome.unmetAssertions.append("assertion \(assertion.name): \(found) instead of \(assertion.expected)")
         }
       } catch PostgresError.statementFailed(let message, _) {
-        outcome.differences.append("assertion \(assertion.name) failed: \(message)")
+        outcome.unmetAssertions.append("assertion \(assertion.name) failed: \(message)")
       }
     }
   }

@@ -40,6 +40,8 @@ package struct DrillOperation {
         host: Host.name, firn: Firn.version)
       record.restoreSeconds = outcome.restoreSeconds > 0 ? outcome.restoreSeconds : nil
       record.tool = outcome.tool
+      // The snapshot is what was dumped: what it was expected to hold is another matter.
+      record.unmetAssertions = outcome.unmetAssertions.isEmpty ? nil : outcome.unmetAssertions
       do { try repository.catalog.record(record, of: place) } catch { progress.tell("the result could not be recorded: \(error)") }
       return outcome
     }

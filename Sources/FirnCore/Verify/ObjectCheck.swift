@@ -42,6 +42,8 @@ struct ObjectCheck {
       return "it is missing"
     } catch StoreError.notAFile {
       return "it is no ordinary file"
+    } catch StoreError.unreadable(_, let reason) {
+      return "it can't be read: \(reason)"
     } catch StoreError.truncated {
       return "it is cut off"
     }

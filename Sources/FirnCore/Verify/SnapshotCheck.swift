@@ -157,6 +157,7 @@ final class SnapshotCheck {
     case StoreError.missing(let key): .init(reason: "\(key) is missing")
     case StoreError.truncated(let key): .init(reason: "\(key) is cut off")
     case StoreError.notAFile(let key): .init(reason: "\(key) is no ordinary file")
+    case StoreError.unreadable(let key, let reason): .init(reason: "\(key) can't be read: \(reason)")
     case StoreError.tooLarge(let key): .init(reason: "\(key) is too large")
     default: .init(reason: "\(error)")
     }

@@ -25,6 +25,7 @@ package final class LocalStore: Store {
     if [.readOnlyFileSystem, .permissionDenied, .notPermitted].contains(error.number) {
       return .readOnly(location: location, reason: error.description)
     }
+    if error.number == .ioError { return .unreadable(key, reason: error.description) }
     if error.number == .noSuchFileOrDirectory || error.number == .notDirectory { return .missing(key) }
     return .unreachable(location: location, reason: error.description)
   }
