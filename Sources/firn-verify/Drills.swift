@@ -28,13 +28,16 @@ struct Drills {
         let schema = outcome.schemaCompared ? " and the schema" : ""
         context.output("\(name)  restored in \(Quantity.span(outcome.restoreSeconds)); \(outcome.tablesCompared) tables\(schema) are what was dumped")
       } else {
-        context.output("\(name)  DIFFERS")
+        context.output("\(name)  \(outcome.differences.isEmpty ? "restored as it was dumped, and not as it should be" : "DIFFERS")")
         for difference in outcome.problems { context.output("  \(difference)") }
       }
       for note in outcome.notes { context.tell("  note: \(note)") }
       if outcome.assertionsMet > 0 { context.tell("  \(outcome.assertionsMet) of \(request.assertions.count) assertions hold") }
     }
-    if !isSound {
+    if outcomes.allSatisfy(\.differences.isEmpty), !isSound {
+      Terminal.writeError("firn-verify: error: an assertion does not hold in what was restored\n")
+      Terminal.writeError("hint: the snapshot is what was dumped: look at the database it was taken of, or at assertions in firn.yaml\n")
+    } else if !isSound {
       Terminal.writeError("firn-verify: error: what was restored is not what was dumped\n")
       Terminal.writeError("hint: firn-verify --read tells whether the store is damaged; keep an earlier snapshot until this is explained\n")
     }

@@ -54,6 +54,7 @@ import Testing
     try configure(&place, "assertions:\n  - {name: none, sql: select 1, expect: 2}\n")
     let unmet = try place.verify(place.database, "latest", "--drill")
     #expect(unmet.status == 4 && unmet.output.contains("assertion none: 1 instead of 2"), "\(unmet)")
+    #expect(!unmet.output.contains("DIFFERS") && unmet.errors.contains("an assertion does not hold"), "\(unmet)")
     // The snapshot is sound for all that, and monitoring is told.
     #expect(try !place.firn("list").output.contains("FOUND DAMAGED"))
     let status = try place.firn("status")
