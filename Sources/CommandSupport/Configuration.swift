@@ -56,11 +56,7 @@ package struct Configuration: Sendable, Equatable {
   }
 
   private static func read(_ path: FilePath) throws -> Configuration {
-    let bytes: [UInt8]
-    do { bytes = try Folder.contents(of: path, limit: 1 << 20) } catch {
-      throw ConfigurationError(message: "\(error)", hint: nil)
-    }
-    return try Configuration(parsing: String(decoding: bytes, as: UTF8.self), name: path.string)
+    try Configuration(parsing: YAMLValue.text(of: path), name: path.string)
   }
 
   package init(parsing text: String, name: String) throws {

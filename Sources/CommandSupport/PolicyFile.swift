@@ -23,9 +23,7 @@ package struct PolicyFile: Sendable {
         message: "there is no policy and no file \(name)",
         hint: "policies that come with Firn: \(ShippedPolicy.allCases.map(\.rawValue).joined(separator: ", "))")
     }
-    let bytes: [UInt8]
-    do { bytes = try Folder.contents(of: FilePath(name), limit: 1 << 20) } catch { throw ConfigurationError(message: "\(error)", hint: nil) }
-    try self.init(parsing: String(decoding: bytes, as: UTF8.self), name: name)
+    try self.init(parsing: YAMLValue.text(of: FilePath(name)), name: name)
   }
 
   package init(parsing text: String, name: String) throws {

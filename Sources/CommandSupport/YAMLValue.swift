@@ -1,4 +1,6 @@
 internal import Foundation
+internal import Platform
+internal import SystemPackage
 internal import Yams
 
 /// Reads one value of a YAML file and names its line where it is wrong.
@@ -7,6 +9,14 @@ struct YAMLValue {
   let node: Node
   /// Of the file.
   let name: String
+
+  /// The text of a file.
+  /// - Throws: `ConfigurationError`.
+  static func text(of file: FilePath) throws -> String {
+    do { return String(decoding: try Folder.contents(of: file, limit: 1 << 20), as: UTF8.self) } catch {
+      throw ConfigurationError(message: "\(error)", hint: nil)
+    }
+  }
 
   /// The mapping that a text is.
   /// - Returns: nil for an empty text.

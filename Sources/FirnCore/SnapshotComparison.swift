@@ -38,8 +38,8 @@ package struct SnapshotComparison: Sendable {
   package init(_ repository: Repository, from first: SnapshotPlace, to second: SnapshotPlace) throws {
     let (before, after) = (try RestoreSource(repository, first), try RestoreSource(repository, second))
     (self.first, self.second) = (before.manifest, after.manifest)
-    func byName(_ manifest: Manifest) -> [QualifiedTable: Manifest.Table] {
-      Dictionary(manifest.tables.map { (QualifiedTable(schema: $0.schema, name: $0.name), $0) }, uniquingKeysWith: { first, _ in first })
+    func byName(_ manifest: Manifest) -> [QualifiedName: Manifest.Table] {
+      Dictionary(manifest.tables.map { (QualifiedName(schema: $0.schema, name: $0.name), $0) }, uniquingKeysWith: { first, _ in first })
     }
     let (old, new) = (byName(before.manifest), byName(after.manifest))
     tables = Set(old.keys).union(new.keys).map { name in
@@ -48,11 +48,6 @@ package struct SnapshotComparison: Sendable {
       return Table(name: "\(name.schema).\(name.name)", before: side(old), after: side(new), isSame: old?.sha256 == new?.sha256)
     }.sorted { $0.name < $1.name }
     schema = Self.changes(from: Self.definitions(before), to: Self.definitions(after))
-  }
-
-  private struct QualifiedTable: Hashable {
-    let schema: String
-    let name: String
   }
 
   /// The lines that make each object of a schema; rows, sequences' values and large objects are none.

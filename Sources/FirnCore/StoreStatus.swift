@@ -50,8 +50,7 @@ package struct StoreStatus: Sendable {
         continue
       }
       if manifest.kind == Manifest.safetyKind { continue }
-      let verdict = try catalog.verdict(of: place, now: now)
-      let check = verdict.damage ?? verdict.proof
+      let check = try catalog.verdict(of: place, now: now)
       if newest == nil {
         newest = manifest
         if check?.ok == false { problems.append("the newest snapshot was found damaged") }

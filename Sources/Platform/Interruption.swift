@@ -18,6 +18,15 @@ package struct Interruption: Error, Equatable {
     if let signal { throw Interruption(signal: signal) }
   }
 
+  /// Sleeps until then, or throws soon after a signal has arrived.
+  package static func sleep(until end: ContinuousClock.Instant) throws(Interruption) {
+    try check()
+    while case let left = end - ContinuousClock.now, left > .zero {
+      Thread.sleep(forTimeInterval: min(0.1, left.inSeconds))
+      try check()
+    }
+  }
+
   /// Forgets a signal that has been answered, so that what cleans up can run to its end.
   package static func clear() { received.withLock { $0 = nil } }
 

@@ -117,5 +117,26 @@ package final class FirstFailure: Sendable {
   }
 }
 
+/// Works on the elements with as many threads as there are processors, the last element first.
+/// - Throws: the first error of `body`, after which no further element is begun, or `Interruption`.
+package func forEachInParallel<Element: Sendable>(
+  _ elements: [Element], thread name: String, _ body: @escaping @Sendable (Element) throws -> Void
+) throws {
+  let queue = Monitor(elements)
+  let failure = FirstFailure()
+  let threads = (0..<processorCount).map { _ in
+    WorkerThread(name: name) {
+      failure.capture {
+        while failure.error == nil, let element = queue.update({ $0.popLast() }) {
+          try Interruption.check()
+          try body(element)
+        }
+      }
+    }
+  }
+  for thread in threads { thread.join() }
+  try failure.check()
+}
+
 /// The number of processors this process may use.
 package var processorCount: Int { ProcessInfo.processInfo.activeProcessorCount }

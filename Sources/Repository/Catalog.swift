@@ -71,22 +71,18 @@ package struct Catalog: Sendable {
     try ChecksumFile(parsing: try store.read(place.checksums, limit: ChecksumFile.sizeLimit), key: place.checksums)
   }
 
-  /// What the verifications of a snapshot come to.
-  package struct Verdict: Sendable {
-    /// The newest that found damage, unless a later one read everything and found none.
-    package var damage: CheckRecord?
-    /// The newest that read everything and found it intact, unless damage was found since.
-    package var proof: CheckRecord?
-  }
-
-  /// A finding stands until everything was read again; what is dated later than now proves nothing.
-  package func verdict(of place: SnapshotPlace, now: Date = Date()) throws -> Verdict {
-    var verdict = Verdict()
-    let checks = try checks(of: place).sorted { ($0.checkedAt, $0.ok ? 0 : 1) < ($1.checkedAt, $1.ok ? 0 : 1) }
-    for check in checks where !check.ok || check.level >= .read && check.checkedAt.timeIntervalSince(now) < 600 {
-      verdict = check.ok ? Verdict(proof: check) : Verdict(damage: check)
+  /// The check that counts: the newest that found damage or read everything; of one second, that which found damage. So a finding
+  /// stands until everything was read again. One without damage that is dated later than now proves nothing.
+  package func verdict(of place: SnapshotPlace, now: Date = Date()) throws -> CheckRecord? {
+    var proof: CheckRecord?
+    // Named for their times: as a rule the last is the one.
+    for entry in try store.list(place.prefix + "checks/").reversed() {
+      guard let check = check(entry) else { continue }
+      if let proof, check.checkedAt < proof.checkedAt { break }
+      if !check.ok { return check }
+      if proof == nil, check.level >= .read, check.checkedAt.timeIntervalSince(now) < 600 { proof = check }
     }
-    return verdict
+    return proof
   }
 
   /// The results of the verifications of a snapshot, oldest first. One that can't be read is passed over: it proves nothing.

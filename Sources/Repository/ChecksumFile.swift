@@ -31,8 +31,7 @@ package struct ChecksumFile: Sendable {
     }
     // A list of another snapshot, or one that lost its end, which is where these are.
     if let place = SnapshotPlace(key: key) {
-      let own: Set<StoreKey> = [place.manifest, place.chunkTable, place.globals, place.recoverScript]
-      guard Set(entries.keys.filter { ObjectName(key: $0) == nil }) == own else {
+      guard Set(entries.keys.filter { ObjectName(key: $0) == nil }) == Set(place.ownFiles) else {
         throw RepositoryError.malformed(key: key, reason: "it does not name the files of its snapshot, and those alone")
       }
     }

@@ -16,13 +16,7 @@ package struct DeletionPace: Sendable {
   /// Waits as long as a batch has to take.
   /// - Throws: `Interruption`.
   fileprivate func pause(after count: Int) throws {
-    try Interruption.check()
-    guard let perSecond else { return }
-    let end = ContinuousClock.now + .seconds(Double(count) / Double(perSecond))
-    while ContinuousClock.now < end {
-      Thread.sleep(forTimeInterval: 0.05)
-      try Interruption.check()
-    }
+    try Interruption.sleep(until: ContinuousClock.now + .seconds(perSecond.map { Double(count) / Double($0) } ?? 0))
   }
 }
 
@@ -52,8 +46,6 @@ package struct GarbageCollector: Sendable {
     self.pace = pace
     catalog = Catalog(store: store)
   }
-
-  package func sharing() throws -> ObjectSharing { try ObjectSharing(of: store, catalog: catalog) }
 
   /// Takes snapshots out of the list, newest first, and then deletes their files.
   /// - Returns: the objects they named.
@@ -87,8 +79,7 @@ package struct GarbageCollector: Sendable {
   private func survey() throws -> Survey {
     let files = try store.list(SnapshotPlace.root)
     if let strange = files.first(where: { !$0.isFile }) { throw StoreError.notAFile(strange.key) }
-    if let hidden = files.first(where: { SnapshotPlace(key: $0.key) == nil }) { throw RepositoryError.hiddenSnapshot(key: hidden.key) }
-    if let lost = catalog.unlisted(in: files).first { throw RepositoryError.listLost(folder: lost.prefix) }
+    try refuseHidden(in: files)
     let committed = catalog.snapshots(in: files)
     var referenced = Set<ObjectName>()
     for place in committed { referenced.formUnion(try catalog.checksums(of: place).objects) }
@@ -99,14 +90,13 @@ package struct GarbageCollector: Sendable {
     return Survey(committed: committed, referenced: referenced, leftovers: leftovers.map(\.key))
   }
 
-  /// Looks whether a collection can tell garbage from what is needed.
-  /// - Parameter leaving: snapshots that will go first: their lists need not be readable.
-  package func check(leaving: [SnapshotPlace] = []) throws {
-    let files = try store.list(SnapshotPlace.root)
-    let gone = Set(leaving)
+  /// Looks whether all snapshots are in sight, so that a collection can tell garbage from what is needed.
+  package func check() throws { try refuseHidden(in: store.list(SnapshotPlace.root)) }
+
+  /// - Throws: `RepositoryError.hiddenSnapshot`, `.listLost`.
+  private func refuseHidden(in files: [StoreEntry]) throws {
     if let hidden = files.first(where: { SnapshotPlace(key: $0.key) == nil }) { throw RepositoryError.hiddenSnapshot(key: hidden.key) }
     if let lost = catalog.unlisted(in: files).first { throw RepositoryError.listLost(folder: lost.prefix) }
-    for place in catalog.snapshots(in: files) where !gone.contains(place) { _ = try catalog.checksums(of: place) }
   }
 
   /// What a collection would delete, counted.

@@ -11,7 +11,8 @@ package struct ObjectSharing: Sendable {
   package private(set) var unreadable: [SnapshotPlace: RepositoryError] = [:]
 
   /// Reads every list of checksums of the store, and its listing.
-  init(of store: any Store, catalog: Catalog) throws {
+  package init(of store: any Store) throws {
+    let catalog = Catalog(store: store)
     var ordinals: [ObjectName: Int32] = [:]
     let files = try store.list(SnapshotPlace.root)
     for entry in files {

@@ -49,7 +49,7 @@ package enum SnapshotSelector: Sendable, Equatable {
     switch self {
     case .latest: return try required(newest(of: places, in: catalog))
     case .latestVerified:
-      let verified = try places.filter { try catalog.verdict(of: $0).proof != nil }
+      let verified = try places.filter { try catalog.verdict(of: $0)?.ok == true }
       return try required(newest(of: verified, in: catalog))
     case .latestOfKind(let kind): return try required(places.last { try catalog.manifest(of: $0).kind == kind })
     case .before(let date):

@@ -1,4 +1,3 @@
-internal import Foundation
 internal import Platform
 package import SystemPackage
 
@@ -22,10 +21,7 @@ package struct ThrottledStore: Store {
       next = max(next, ContinuousClock.now) + cost
       return next
     }
-    while case let left = due - ContinuousClock.now, left > .zero {
-      try Interruption.check()
-      Thread.sleep(forTimeInterval: min(0.1, left.inSeconds))
-    }
+    try Interruption.sleep(until: due)
   }
 
   package var location: String { store.location }

@@ -26,29 +26,23 @@ struct RetentionForecast: Encodable {
   init(_ database: PrunePlan.Database, _ plan: PrunePlan, over length: Int64, every: Int64, added: Int64) throws {
     self.database = database.database
     let start = Int64(plan.now.timeIntervalSince1970)
-    var held = database.entries.map { entry in
-      RetainedSnapshot(
-        id: entry.snapshot.startedAt, startedAt: entry.snapshot.startedAt, standing: entry.snapshot.standing,
-        isVerified: entry.snapshot.isVerified, kind: entry.snapshot.kind, tags: entry.snapshot.tags, hold: entry.snapshot.hold)
-    }
+    let count = max(1, length / every)
+    let shown = max(1, count / 12)
+    func size(_ snapshots: Int) -> Int64 { database.newestBytes + Int64(max(0, snapshots - 1)) * added }
+    var held = database.entries.map(\.snapshot)
     var steps: [Step] = []
-    let shown = max(1, length / every / 12)
-    for number in 1...max(1, length / every) {
+    var random = SystemRandomNumberGenerator()
+    for number in 1...count {
       try Interruption.check()
       let now = start + number * every
-      held.append(RetainedSnapshot(id: now, startedAt: now, isVerified: true))
-      let decided = plan.policy.plan(for: held, now: now, calendar: plan.calendar) { database.newestBytes + Int64($0.count - 1) * added }
-      let kept = Set(decided.kept.map(\.id))
+      let date = Date(timeIntervalSince1970: Double(now))
+      held.append(RetainedSnapshot(id: SnapshotID(startedAt: date, random: &random), startedAt: now, isVerified: true))
+      let kept = Set(plan.policy.plan(for: held, now: now, calendar: plan.calendar) { size($0.count) }.kept.map(\.id))
       held.removeAll { !kept.contains($0.id) }
-      if number % shown == 0 || number == length / every {
-        steps.append(
-          Step(
-            at: Date(timeIntervalSince1970: Double(now)), snapshots: held.count,
-            bytes: database.newestBytes + Int64(max(0, held.count - 1)) * added))
-      }
+      if number % shown == 0 || number == count { steps.append(Step(at: date, snapshots: held.count, bytes: size(held.count))) }
     }
     self.steps = steps
-    let end = start + max(1, length / every) * every
+    let end = start + count * every
     agesAtEnd = held.map { end - $0.startedAt }.sorted()
   }
 

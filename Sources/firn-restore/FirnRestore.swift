@@ -75,8 +75,9 @@ struct FirnRestore: FirnCommand {
       let plan = try context.withProgress { progress in
         try RestoreOperation(repository: repository, request: request, progress: progress).plan()
       }
-      ImpactStatement(plan, lastCheck: try repository.catalog.verdict(of: place).damage ?? repository.catalog.lastCheck(of: place), request: request)
-        .show(context)
+      let verdict = try repository.catalog.verdict(of: place)
+      let check = verdict?.ok == false ? verdict : try repository.catalog.lastCheck(of: place)
+      ImpactStatement(plan, lastCheck: check, request: request).show(context)
       try Confirmation.require(request.target.phrase, given: confirm)
       request.keptName = plan.impact?.keptAs
     } else {

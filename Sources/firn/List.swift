@@ -19,8 +19,7 @@ struct List: FirnCommand {
     var unreadable: [SnapshotPlace] = []
     for place in places {
       do {
-        let verdict = try catalog.verdict(of: place)
-        entries.append(Entry(try catalog.manifest(of: place), check: verdict.damage ?? verdict.proof))
+        entries.append(Entry(try catalog.manifest(of: place), check: try catalog.verdict(of: place)))
       } catch is RepositoryError {
         unreadable.append(place)
       }

@@ -39,9 +39,10 @@ struct Unlock: FirnCommand {
     if removable.contains(where: { $0.isAlive == nil }) {
       context.explain("a run on another machine may be at work: look there first. If it is, what it makes will not be listed")
     }
-    try Confirmation.require("remove \(removable.count) lock\(removable.count == 1 ? "" : "s")", given: confirm)
+    let locks = "\(removable.count) lock\(removable.count == 1 ? "" : "s")"
+    try Confirmation.require("remove \(locks)", given: confirm)
     try store.delete(removable.map(\.key))
-    context.tell("removed \(removable.count) lock\(removable.count == 1 ? "" : "s")")
+    context.tell("removed \(locks)")
     return .done
   }
 }

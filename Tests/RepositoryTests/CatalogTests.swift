@@ -75,8 +75,7 @@ import Testing
           level: level, ok: ok, damagedObjects: nil, checkedAt: now.addingTimeInterval(seconds), seconds: 1, host: "h", firn: "test"), of: place)
     }
     func state() throws -> String {
-      let verdict = try catalog.verdict(of: place, now: now)
-      return verdict.damage != nil ? "damaged" : verdict.proof != nil ? "proven" : "unknown"
+      try catalog.verdict(of: place, now: now).map { $0.ok ? "proven" : "damaged" } ?? "unknown"
     }
     #expect(try state() == "unknown")
     try record(.quick, true, after: -900)

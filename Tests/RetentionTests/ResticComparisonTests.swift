@@ -48,7 +48,7 @@ import Testing
       let histories = Set((0..<Self.histories).filter { _ in Bool.random(using: &random) })
       return Stored(host: number % Self.hosts, startedAt: startedAt, histories: histories)
     }
-    try inParallel(stored) { snapshot in
+    try forEachInParallel(stored, thread: "restic") { snapshot in
       let time = Date(timeIntervalSince1970: Double(snapshot.startedAt)).formatted(.iso8601).replacing("T", with: " ")
       let tags = snapshot.histories.map { "h\($0)" }.joined(separator: ",")
       _ = try repository.run(
@@ -64,7 +64,7 @@ import Testing
     }
     let different = Monitor<[String]>([])
     let compared = Monitor(0)
-    try inParallel(Array(policies.enumerated())) { history, rules in
+    try forEachInParallel(Array(policies.enumerated()), thread: "restic") { history, rules in
       let kept = try Self.kept(repository, history, rules)
       for host in 0..<Self.hosts {
         let snapshots = stored.filter { $0.host == host && $0.histories.contains(history) }
@@ -98,20 +98,5 @@ import Testing
       kept[group.host] = Set(
         try (group.keep ?? []).map { Int64(try Date("\($0.time.prefix(19))Z", strategy: .iso8601).timeIntervalSince1970) })
     }
-  }
-
-  /// Runs the body for all elements, two at a time.
-  private func inParallel<Element: Sendable>(_ elements: [Element], _ body: @escaping @Sendable (Element) throws -> Void) throws {
-    let left = Monitor(elements[...])
-    let failure = Monitor<(any Error)?>(nil)
-    let threads = (0..<2).map { number in
-      WorkerThread(name: "worker \(number)") {
-        while failure.current == nil, let element = left.update({ $0.popFirst() }) {
-          do { try body(element) } catch { failure.update { $0 = error } }
-        }
-      }
-    }
-    for thread in threads { thread.join() }
-    if let error = failure.current { throw error }
   }
 }

@@ -54,7 +54,7 @@ package struct PruneOperation {
     guard Set(plan.removed).isSubset(of: shown.removed) else { throw FirnError.planChanged }
     try Interruption.check()
     let collector = GarbageCollector(store: repository.store, now: now, pace: deletions)
-    try collector.check(leaving: plan.removed)
+    try collector.check()
     progress.begin("removing snapshots")
     let released = try collector.remove(plan.removed)
     return Outcome(plan: plan, collected: try collect(collector, released: released))
@@ -81,12 +81,11 @@ package struct PruneOperation {
   }
 
   private func plan(for places: [SnapshotPlace]) throws -> PrunePlan {
-    let collector = GarbageCollector(store: repository.store, now: now, pace: deletions)
     // What was there when the user named it may be gone by now.
     let present = try repository.catalog.snapshots()
     let wanted = Set(places)
     let groups = Dictionary(grouping: present.filter(wanted.contains)) { "\($0.source.keyComponent)/\($0.database.keyComponent)" }
-    let sharing = try collector.sharing()
+    let sharing = try ObjectSharing(of: repository.store)
     let moment = Int64(now.timeIntervalSince1970)
     let databases = try groups.sorted { $0.key < $1.key }.map { _, places in
       let snapshots = try places.map(snapshot)
@@ -121,9 +120,9 @@ package struct PruneOperation {
     // What can't be read counts for nothing, nor does what was found damaged, however cursory the look.
     let verdict = try catalog.verdict(of: place, now: now)
     let standing: SnapshotStanding =
-      verdict.damage != nil ? .damaged : manifest.kind == Manifest.safetyKind ? .safety : manifest.complete ? .sound : .incomplete
+      verdict?.ok == false ? .damaged : manifest.kind == Manifest.safetyKind ? .safety : manifest.complete ? .sound : .incomplete
     return RetainedSnapshot(
-      id: place.id, startedAt: place.id.startedAt, standing: standing, isVerified: verdict.proof != nil,
+      id: place.id, startedAt: place.id.startedAt, standing: standing, isVerified: verdict?.ok == true,
       kind: manifest.kind, tags: manifest.tags, hold: hold)
   }
 }

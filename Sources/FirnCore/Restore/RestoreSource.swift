@@ -56,25 +56,14 @@ struct RestoreSource {
   /// - Returns: the files whose bytes are not those that were dumped, or can't be had.
   func damagedFiles(_ progress: WorkProgress) throws -> Set<String> {
     progress.begin("reading the snapshot", expected: manifest.bytes)
-    let queue = Monitor(files.values.sorted { $0.bytes < $1.bytes })
     let damaged = Monitor<Set<String>>([])
-    let failure = FirstFailure()
-    let threads = (0..<processorCount).map { [reader] _ in
-      WorkerThread(name: "verify") {
-        failure.capture {
-          while failure.error == nil, let file = queue.update({ $0.popLast() }) {
-            try Interruption.check()
-            do {
-              try reader.read(file) { progress.advance(by: $0.count) }
-            } catch is RepositoryError {
-              damaged.update { _ = $0.insert(file.name) }
-            }
-          }
-        }
+    try forEachInParallel(files.values.sorted { $0.bytes < $1.bytes }, thread: "verify") { [reader] file in
+      do {
+        try reader.read(file) { progress.advance(by: $0.count) }
+      } catch is RepositoryError {
+        damaged.update { _ = $0.insert(file.name) }
       }
     }
-    for thread in threads { thread.join() }
-    try failure.check()
     return damaged.current
   }
 }

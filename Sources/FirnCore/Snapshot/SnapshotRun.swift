@@ -96,8 +96,8 @@ struct SnapshotRun {
   private func suspects() throws -> Set<ObjectName> {
     var suspects: Set<ObjectName> = []
     for place in try repository.catalog.snapshots(source: place.source, database: place.database) {
-      guard let check = try repository.catalog.verdict(of: place).damage else { continue }
-      suspects.formUnion((check.damagedObjects ?? []).compactMap { SHA256Digest(hexadecimal: $0).map(ObjectName.init) })
+      guard let check = try repository.catalog.verdict(of: place), !check.ok else { continue }
+      suspects.formUnion((check.damagedObjects ?? []).compactMap { ObjectName(hexadecimal: $0) })
     }
     return suspects
   }

@@ -12,23 +12,12 @@ struct ObjectCheck {
 
   /// - Returns: the objects that are damaged, with what is wrong.
   func run(on objects: Set<ObjectName>) throws -> [ObjectName: String] {
-    let queue = Monitor(objects.sorted { $0.key > $1.key })
     let damaged = Monitor<[ObjectName: String]>([:])
-    let failure = FirstFailure()
-    let threads = (0..<processorCount).map { _ in
-      WorkerThread(name: "verify") { [store, decodedLater, progress] in
-        failure.capture {
-          while failure.error == nil, let object = queue.update({ $0.popLast() }) {
-            try Interruption.check()
-            if let reason = try Self.check(object, in: store, decodes: !decodedLater.contains(object), progress) {
-              damaged.update { $0[object] = reason }
-            }
-          }
-        }
+    try forEachInParallel(objects.sorted { $0.key > $1.key }, thread: "verify") { [store, decodedLater, progress] object in
+      if let reason = try Self.check(object, in: store, decodes: !decodedLater.contains(object), progress) {
+        damaged.update { $0[object] = reason }
       }
     }
-    for thread in threads { thread.join() }
-    try failure.check()
     return damaged.current
   }
 

@@ -46,8 +46,6 @@ package struct RepairOperation {
     return outcome
   }
 
-  private static func files(of place: SnapshotPlace) -> [StoreKey] { [place.manifest, place.chunkTable, place.globals, place.recoverScript] }
-
   private func mend(_ place: SnapshotPlace, _ outcome: inout Outcome) throws {
     let own = try? repository.catalog.checksums(of: place)
     let isOwnSound = own.map { isSound($0, place, in: repository.store) } ?? false
@@ -57,7 +55,7 @@ package struct RepairOperation {
       return (store, list)
     }.first
     guard let list = isOwnSound ? own : donor?.list ?? own else { return outcome.unmended.append(place.checksums) }
-    for key in Self.files(of: place) {
+    for key in place.ownFiles {
       guard let wanted = list.entries[key], digest(of: key, in: repository.store) != wanted else { continue }
       try bring(key, wanted: wanted, &outcome)
     }
@@ -69,7 +67,7 @@ package struct RepairOperation {
   }
 
   private func isSound(_ list: ChecksumFile, _ place: SnapshotPlace, in store: any Store) -> Bool {
-    Self.files(of: place).allSatisfy { key in list.entries[key].map { $0 == digest(of: key, in: store) } ?? false }
+    place.ownFiles.allSatisfy { key in list.entries[key].map { $0 == digest(of: key, in: store) } ?? false }
   }
 
   private func digest(of key: StoreKey, in store: any Store) -> SHA256Digest? {

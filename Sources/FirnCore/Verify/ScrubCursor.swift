@@ -21,7 +21,7 @@ struct ScrubCursor {
     guard let bytes = try? store.read(key, limit: 1 << 16), let record = try? JSON.decoder.decode(Record.self, from: Data(bytes)) else {
       return ScrubCursor(after: nil)
     }
-    return ScrubCursor(after: record.after.flatMap { SHA256Digest(hexadecimal: $0[...]) }.map(ObjectName.init))
+    return ScrubCursor(after: record.after.flatMap { ObjectName(hexadecimal: $0) })
   }
 
   func save(in store: any Store) throws {

@@ -35,7 +35,7 @@ final class SnapshotCheck {
   /// The snapshot's own files.
   private func checkFiles(_ checksums: ChecksumFile) throws -> [VerifyOperation.Problem] {
     var problems: [VerifyOperation.Problem] = []
-    for key in [place.manifest, place.chunkTable, place.globals, place.recoverScript] {
+    for key in place.ownFiles {
       guard let expected = checksums.entries[key] else {
         problems.append(.init(reason: "SHA256SUMS doesn't name \(key)"))
         continue
@@ -85,23 +85,13 @@ final class SnapshotCheck {
       problems.append(.init(table: tables[file]?.displayName, reason: "\(file) is not in the chunk table"))
     }
     progress.begin("checking tables of \(place.id)", expected: manifest.bytes)
-    let queue = Monitor(files.values.filter { !spoiled.contains($0.name) }.sorted { $0.bytes < $1.bytes })
     let found = Monitor(problems)
-    let failure = FirstFailure()
-    let threads = (0..<processorCount).map { [progress] _ in
-      WorkerThread(name: "verify") {
-        failure.capture {
-          while failure.error == nil, let file = queue.update({ $0.popLast() }) {
-            try Interruption.check()
-            progress.show(item: tables[file.name]?.displayName ?? file.name)
-            let some = try Self.check(file, table: tables[file.name], reader, progress)
-            found.update { $0 += some }
-          }
-        }
-      }
+    let sound = files.values.filter { !spoiled.contains($0.name) }
+    try forEachInParallel(sound.sorted { $0.bytes < $1.bytes }, thread: "verify") { [progress] file in
+      progress.show(item: tables[file.name]?.displayName ?? file.name)
+      let some = try Self.check(file, table: tables[file.name], reader, progress)
+      found.update { $0 += some }
     }
-    for thread in threads { thread.join() }
-    try failure.check()
     return found.current.sorted { ($0.table ?? "", $0.object ?? "") < ($1.table ?? "", $1.object ?? "") }
   }
 
