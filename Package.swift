@@ -33,10 +33,13 @@ let package = Package(
     .executableTarget(name: "sample-data"),
 
     .target(name: "TestSupport", dependencies: ["CommandSupport", "Compression", "Digests", "Platform", "Postgres", "Repository", system()]),
-    .testTarget(name: "UnitTests", dependencies: ["CommandSupport", "FirnCore", "Platform", "Postgres", "TestSupport", system()]),
+    .testTarget(name: "UnitTests", dependencies: ["CommandSupport", "FirnCore", "Platform", "Postgres", "Retention", "TestSupport", system()]),
     .testTarget(name: "RetentionTests", dependencies: ["Platform", "Retention", "TestSupport", system()]),
     .testTarget(
       name: "RepositoryTests", dependencies: ["Compression", "Digests", "Platform", "Repository", "TestSupport", system()]),
+    .testTarget(
+      name: "SimulationTests",
+      dependencies: ["Digests", "FirnCore", "Platform", "Repository", "Retention", "TestSupport", system()]),
     .testTarget(
       name: "CommandTests", dependencies: ["FirnCore", "Platform", "Postgres", "Repository", "TestSupport", system()],
       exclude: ["Torture"]),

@@ -38,12 +38,12 @@ extension RetentionPolicy {
   ///   - now: seconds since 1970.
   ///   - size: stored bytes of a set of the snapshots together, for the policy's goal.
   package func plan<ID>(
-    for snapshots: [RetainedSnapshot<ID>], now: Int64, calendar: RetentionCalendar = .utc, size: (Set<ID>) -> Int64 = { _ in 0 }
-  ) -> RetentionPlan<ID> {
+    for snapshots: [RetainedSnapshot<ID>], now: Int64, calendar: RetentionCalendar = .utc, size: (Set<ID>) throws -> Int64
+  ) rethrows -> RetentionPlan<ID> {
     let sorted = snapshots.sorted { ($0.startedAt, $0.id) > ($1.startedAt, $1.id) }
     let guarded = guards(sorted, now: now)
     var ruled = reasons(sorted, now: now, calendar: calendar)
-    let tooMuch = beyondGoal(sorted, guarded: guarded, ruled: ruled, size: size)
+    let tooMuch = try beyondGoal(sorted, guarded: guarded, ruled: ruled, size: size)
     for id in tooMuch { ruled[id] = nil }
     var complete = 0
     let decisions = sorted.map { snapshot in
@@ -60,6 +60,11 @@ extension RetentionPolicy {
       return RetentionPlan<ID>.Decision(id: snapshot.id, keepReasons: reasons, removeReason: reasons.isEmpty ? removeReason : "")
     }
     return RetentionPlan(decisions: decisions)
+  }
+
+  /// Decides on the snapshots of one database where the policy has no goal for their size.
+  package func plan<ID>(for snapshots: [RetainedSnapshot<ID>], now: Int64, calendar: RetentionCalendar = .utc) -> RetentionPlan<ID> {
+    plan(for: snapshots, now: now, calendar: calendar) { _ in 0 }
   }
 
   /// Whether `now` can be right, by what the snapshots themselves say.
@@ -129,8 +134,8 @@ extension RetentionPolicy {
 
   /// Those that only rules keep and that have to go for the goal: the oldest, no more than are needed.
   private func beyondGoal<ID>(
-    _ sorted: [RetainedSnapshot<ID>], guarded: [ID: [String]], ruled: [ID: [String]], size: (Set<ID>) -> Int64
-  ) -> Set<ID> {
+    _ sorted: [RetainedSnapshot<ID>], guarded: [ID: [String]], ruled: [ID: [String]], size: (Set<ID>) throws -> Int64
+  ) rethrows -> Set<ID> {
     guard let sizeGoal else { return [] }
     let kept = Set(ruled.keys).union(guarded.keys)
     let oldestFirst = sorted.reversed().map(\.id).filter { ruled[$0] != nil && guarded[$0] == nil }
@@ -139,7 +144,7 @@ extension RetentionPolicy {
     var many = oldestFirst.count
     while few < many {
       let middle = (few + many) / 2
-      if size(kept.subtracting(oldestFirst.prefix(middle))) <= sizeGoal { many = middle } else { few = middle + 1 }
+      if try size(kept.subtracting(oldestFirst.prefix(middle))) <= sizeGoal { many = middle } else { few = middle + 1 }
     }
     return Set(oldestFirst.prefix(few))
   }

@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import pwd
+import random
 import shutil
 import signal
 import statistics
@@ -502,6 +503,35 @@ class Bench:
         remove(store)
         sql(f"DROP DATABASE {database.name}", "postgres")
 
+    def large(self):
+        """Pruning in a store of thousands of snapshots; seconds have no peer here, growth is told by three sizes of store."""
+        for count in (1250, 2500, 5000):
+            store = self.path("many")
+            self.init(store)
+            objects = fill_store(store, count)
+            label = f"{count} snapshots, {objects / 1e6:.1f} million objects"
+            few = ["--keep-last", str(count - 10)]
+            most = ["--keep-daily", "30", "--keep-weekly", "12", "--keep-monthly", "24"]
+            for what, arguments, bound in (("plan to remove ten", few, 2), ("plan to remove most", most, None), ("collection without deletions", ["--gc-only"], 60)):
+                seconds, peak = [], 0
+                for _ in range(self.rounds):
+                    start = time.monotonic()
+                    peak = max(peak, self.peak_of([f"{FIRN}/firn-prune", "--store", store, "--quiet"] + arguments))
+                    seconds.append(time.monotonic() - start)
+                self.add(f"{label}: {what}, s", statistics.median(seconds), bound)
+                self.add(f"{label}: {what}, peak memory, MB", peak / 1e6, 400)
+            remove(store)
+
+    def peak_of(self, command):
+        """Runs a command; the most memory it had, in bytes."""
+        with open(os.devnull, "w") as nowhere:
+            process = subprocess.Popen(command, env=self.environment, stdout=nowhere, stderr=nowhere)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            raise SystemExit(f"bench: error: {command[0]} ended with {process.returncode}")
+        return usage.ru_maxrss * 1024
+
     def report(self):
         print(f"| {self.plain / 1e9:.2f} GB of dump, {os.cpu_count()} cores, medians of {self.rounds} | measured | wanted |")
         print("|---|---|---|")
@@ -509,6 +539,66 @@ class Bench:
             print(f"| {what} | {figure:.0f} |" if "MB" in what.split(",")[-1] else f"| {what} | {figure:.2f} |", end="")
             print(f" ≤ {bound} |" if bound is not None else " |")
         return all(bound is None or figure <= bound for _, figure, bound in self.rows)
+
+
+def fill_store(store, count, new=400, live=1000):
+    """Lists `count` nightly snapshots up to now in a store that was made: each names `live` objects, `new` of them its own.
+
+    Objects have sizes and no bytes: pruning reads names alone. The manifest is as long as that of some thirty tables.
+    """
+    chance = random.Random(5)
+    for number in range(256):
+        os.makedirs(f"{store}/objects/{number:02x}", mode=0o700, exist_ok=True)
+    made = 0
+
+    def make():
+        nonlocal made
+        made += 1
+        name = f"{chance.getrandbits(256):064x}"
+        file = os.open(f"{store}/objects/{name[:2]}/{name}.zst", os.O_CREAT | os.O_WRONLY, 0o600)
+        os.ftruncate(file, chance.randrange(1000, 8_000_000))
+        os.close(file)
+        return name
+
+    named = [make() for _ in range(live)]
+    first = time.time() - count * 86400
+    for night in range(count):
+        for place in chance.sample(range(live), new):
+            named[place] = make()
+        started = time.gmtime(first + night * 86400)
+        identity = time.strftime("%Y%m%dT%H%M%SZ-aaaa", started)
+        folder = f"snapshots/s/app/{identity}"
+        os.makedirs(f"{store}/{folder}/checks", mode=0o700)
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", started)
+        write_json(f"{store}/{folder}/manifest.json", manifest(identity, stamp))
+        write_json(f"{store}/{folder}/checks/{identity[:16]}.json", {
+            "level": "read", "ok": True, "checkedAt": stamp, "seconds": 1, "host": "bench", "firn": "bench"})
+        for name in ("chunks.tsv.zst", "globals.sql.zst", "recover.sh"):
+            open(f"{store}/{folder}/{name}", "w").close()
+        lines = [f"{name}  objects/{name[:2]}/{name}.zst\n" for name in sorted(named)]
+        lines += [f"{0:064x}  {folder}/{name}\n" for name in ("chunks.tsv.zst", "globals.sql.zst", "manifest.json", "recover.sh")]
+        with open(f"{store}/{folder}/SHA256SUMS", "w") as file:
+            file.write("".join(lines) + f"# {len(lines)} checksums\n")
+    return made
+
+
+def write_json(path, content):
+    with open(path, "w") as file:
+        json.dump(content, file)
+
+
+def manifest(identity, stamp):
+    tables = [{"schema": "public", "name": f"table_{number}", "file": f"{3000 + number}.dat", "rows": 1000, "bytes": 100000, "sha256": "0" * 64}
+              for number in range(30)]
+    return {
+        "formatVersion": 1, "id": identity, "source": "s", "database": "app", "kind": "nightly", "tags": {}, "startedAt": stamp, "finishedAt": stamp,
+        "complete": True, "incompleteReasons": [], "warnings": [],
+        "versions": {"firn": "bench", "pgDump": "pg_dump", "server": "15.0", "serverNumber": 150000},
+        "properties": {"owner": "o", "encoding": "UTF8", "localeProvider": "c", "collate": "C", "ctype": "C", "tablespace": "pg_default",
+                       "connectionLimit": -1, "settings": []},
+        "extensions": [], "roles": [], "tables": tables, "sequences": [], "largeObjects": 0, "tablespaces": [], "bytes": 3000000,
+        "storedBytes": 1000000, "newObjects": 400, "chunkTable": {"headBytes": 0, "bytes": 0},
+    }
 
 
 def rotated(names, number):
@@ -523,7 +613,7 @@ def main():
     parser.add_argument("--nights", type=int, default=7, help="nights of churn beside restic (default 7)")
     parser.add_argument("--long-size", type=float, default=0.2, help="GB, about, of the database of the long run (default 0.2)")
     parser.add_argument("--long-nights", type=int, default=60, help="nights of the long run (default 60)")
-    parser.add_argument("--only", default="cold,warm,restores,proofs,recovery,memory,long",
+    parser.add_argument("--only", default="cold,warm,restores,proofs,recovery,memory,long,large",
                         help="parts to run, in this order (restores, proofs and recovery want warm)")
     options = parser.parse_args()
     parts = options.only.split(",")
@@ -553,6 +643,8 @@ def main():
             bench.memory_at(4)
         if "long" in parts:
             bench.long_run()
+        if "large" in parts:
+            bench.large()
         reached = bench.report()
     finally:
         server.stop()

@@ -1,5 +1,13 @@
+package import ArgumentParser
 internal import FirnCore
 internal import Platform
+
+/// `--confirm`, for commands that ask before they risk something.
+package struct ConfirmationOption: ParsableArguments {
+  @Option(help: ArgumentHelp("The words that are asked for, where nobody is at a terminal.", valueName: "phrase")) package var confirm: String?
+
+  package init() {}
+}
 
 /// A typed word before anything is risked.
 package enum Confirmation {

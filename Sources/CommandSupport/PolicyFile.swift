@@ -37,7 +37,9 @@ package struct PolicyFile: Sendable {
       case "tags": policy.tags = try Self.named(reader)
       case "minimum-count": policy.minimumCount = try reader.number(in: 1...1_000_000)
       case "minimum-age": policy.minimumAge = try reader.seconds()
-      case "size-goal": policy.sizeGoal = try reader.size()
+      case "size-goal":
+        policy.sizeGoal = try reader.size()
+        if policy.sizeGoal == 0 { throw reader.wrong("a size above zero, such as 500GiB") }
       case "time-zone": timeZone = try reader.text()
       default: break
       }

@@ -13,6 +13,10 @@ struct YAMLValue {
   /// The text of a file.
   /// - Throws: `ConfigurationError`.
   static func text(of file: FilePath) throws -> String {
+    // A pipe would keep us waiting.
+    guard let status = try? Folder.status(of: file, followingLinks: true), status.kind == .file else {
+      throw ConfigurationError(message: "\(file) is no file", hint: nil)
+    }
     do { return String(decoding: try Folder.contents(of: file, limit: 1 << 20), as: UTF8.self) } catch {
       throw ConfigurationError(message: "\(error)", hint: nil)
     }

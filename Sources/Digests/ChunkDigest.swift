@@ -58,6 +58,19 @@ package struct ChunkHasher: Sendable {
 enum Hexadecimal {
   private static let digits = Array("0123456789abcdef".utf8)
 
+  /// The value of eight small hexadecimal digits, as they lie in memory; nil where one is none. All eight are worked on at once.
+  static func value(_ text: UInt64) -> UInt32? {
+    let text = UInt64(bigEndian: text)
+    let ones: UInt64 = 0x0101_0101_0101_0101
+    // Letters have bit 6.
+    let values = (text & (ones &* 0x0F)) &+ ((text >> 6) & ones) &* 9
+    let isLetter = ((values &+ ones &* 6) >> 4) & ones
+    guard values & (ones &* 0xF0) == 0, values &+ ones &* 0x30 &+ isLetter &* 0x27 == text else { return nil }
+    var packed = (values | values >> 4) & 0x00FF_00FF_00FF_00FF
+    packed = (packed | packed >> 8) & 0x0000_FFFF_0000_FFFF
+    return UInt32(truncatingIfNeeded: packed | packed >> 16)
+  }
+
   static func append(_ word: UInt64, digits count: Int, to text: inout [UInt8]) {
     var shift = (count - 1) * 4
     while shift >= 0 {

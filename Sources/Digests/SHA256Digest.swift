@@ -2,7 +2,7 @@ internal import Crypto
 internal import Foundation
 
 /// A SHA-256 value (FIPS 180-4).
-package struct SHA256Digest: Hashable, Sendable, CustomStringConvertible {
+package struct SHA256Digest: Hashable, Comparable, Sendable, CustomStringConvertible {
   private let words: (UInt64, UInt64, UInt64, UInt64)
 
   /// The digest of `bytes`.
@@ -19,25 +19,29 @@ package struct SHA256Digest: Hashable, Sendable, CustomStringConvertible {
     words = (word(0), word(8), word(16), word(24))
   }
 
-  /// From 64 hexadecimal digits, else nil.
+  /// From 64 small hexadecimal digits, else nil.
   package init?(hexadecimal text: some StringProtocol) {
     let digits = Array(text.utf8)
     guard digits.count == 64 else { return nil }
-    var bytes: [UInt8] = []
-    for index in stride(from: 0, to: 64, by: 2) {
-      guard let high = Self.value(digits[index]), let low = Self.value(digits[index + 1]) else { return nil }
-      bytes.append(high << 4 | low)
-    }
-    self.init(bytes)
+    self.init(hexadecimal: digits.span, at: 0)
   }
 
-  private static func value(_ digit: UInt8) -> UInt8? {
-    switch digit {
-    case 0x30...0x39: digit - 0x30
-    case 0x61...0x66: digit - 0x61 + 10
-    default: nil
+  /// From the 64 small hexadecimal digits that begin at `start`, which must lie in `text`; nil where others are there.
+  package init?(hexadecimal text: Span<UInt8>, at start: Int) {
+    precondition(start >= 0 && start + 64 <= text.count)
+    let bytes = unsafe text.bytes
+    func word(_ place: Int) -> UInt64? {
+      guard let high = unsafe Hexadecimal.value(bytes.unsafeLoadUnaligned(fromByteOffset: place, as: UInt64.self)),
+        let low = unsafe Hexadecimal.value(bytes.unsafeLoadUnaligned(fromByteOffset: place + 8, as: UInt64.self))
+      else { return nil }
+      return UInt64(high) << 32 | UInt64(low)
     }
+    guard let first = word(start), let second = word(start + 16), let third = word(start + 32), let fourth = word(start + 48) else { return nil }
+    words = (first, second, third, fourth)
   }
+
+  /// The most significant 64 bits.
+  package var first: UInt64 { words.0 }
 
   /// The value in four words, the first the most significant.
   var lanes: [UInt64] { [words.0, words.1, words.2, words.3] }
@@ -51,6 +55,7 @@ package struct SHA256Digest: Hashable, Sendable, CustomStringConvertible {
   }
 
   package static func == (left: Self, right: Self) -> Bool { left.words == right.words }
+  package static func < (left: Self, right: Self) -> Bool { left.words < right.words }
   package func hash(into hasher: inout Hasher) { hasher.combine(words.0) }
 }
 

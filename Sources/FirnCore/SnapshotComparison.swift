@@ -18,6 +18,14 @@ package struct SnapshotComparison: Sendable {
     package let isSame: Bool
   }
 
+  /// A sequence whose value is another.
+  package struct Sequence: Sendable, Equatable {
+    package let name: String
+    /// Where it was set; nil where it was never used, or is not there.
+    package let before: Int64?
+    package let after: Int64?
+  }
+
   /// An object of the schema that is not in both, or not as it was.
   package struct Change: Sendable, Equatable {
     /// Such as `TABLE public.users`.
@@ -32,6 +40,8 @@ package struct SnapshotComparison: Sendable {
   package let second: Manifest
   /// Every table of either, by name.
   package let tables: [Table]
+  /// Those that changed, by name.
+  package let sequences: [Sequence]
   package let schema: [Change]
 
   /// - Throws: `RepositoryError`, `SnapshotDamaged`.
@@ -47,6 +57,13 @@ package struct SnapshotComparison: Sendable {
       let (old, new) = (old[name], new[name])
       return Table(name: "\(name.schema).\(name.name)", before: side(old), after: side(new), isSame: old?.sha256 == new?.sha256)
     }.sorted { $0.name < $1.name }
+    func values(_ manifest: Manifest) -> [String: Int64] {
+      Dictionary(manifest.sequences.compactMap { entry in entry.lastValue.map { ("\(entry.schema).\(entry.name)", $0) } }, uniquingKeysWith: { $1 })
+    }
+    let (valuesBefore, valuesAfter) = (values(before.manifest), values(after.manifest))
+    sequences = Set(valuesBefore.keys).union(valuesAfter.keys).sorted().compactMap { name in
+      valuesBefore[name] == valuesAfter[name] ? nil : Sequence(name: name, before: valuesBefore[name], after: valuesAfter[name])
+    }
     schema = Self.changes(from: Self.definitions(before), to: Self.definitions(after))
   }
 

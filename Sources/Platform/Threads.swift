@@ -117,14 +117,21 @@ package final class FirstFailure: Sendable {
   }
 }
 
-/// Works on the elements with as many threads as there are processors, the last element first.
+/// Works on the elements with as many threads as there are processors, the last element first. One thread is the caller's own.
 /// - Throws: the first error of `body`, after which no further element is begun, or `Interruption`.
 package func forEachInParallel<Element: Sendable>(
-  _ elements: [Element], thread name: String, _ body: @escaping @Sendable (Element) throws -> Void
+  _ elements: [Element], thread name: String, threads count: Int = processorCount, _ body: @escaping @Sendable (Element) throws -> Void
 ) throws {
+  guard count > 1 else {
+    for element in elements.reversed() {
+      try Interruption.check()
+      try body(element)
+    }
+    return
+  }
   let queue = Monitor(elements)
   let failure = FirstFailure()
-  let threads = (0..<processorCount).map { _ in
+  let threads = (0..<count).map { _ in
     WorkerThread(name: name) {
       failure.capture {
         while failure.error == nil, let element = queue.update({ $0.popLast() }) {

@@ -19,17 +19,59 @@ package struct Catalog: Sendable {
   }
 
   /// Begins a commit: to be called before the manifest is written.
-  package func begin(_ place: SnapshotPlace) throws { try store.write([], to: place.unfinished, durability: .immediate) }
+  package func begin(_ place: SnapshotPlace) throws {
+    // Where two copy one snapshot, the other's list may stand there already.
+    _ = try store.create([], at: place.unfinished)
+  }
 
-  /// Commits a snapshot, all of whose files are durable.
-  package func commit(_ checksums: ChecksumFile, of place: SnapshotPlace) throws {
-    try store.write(checksums.bytes, to: place.checksums, durability: .immediate)
-    try? store.delete([place.unfinished])
+  /// Commits a snapshot, all of whose files are written.
+  ///
+  /// Should its holder have been taken for dead, a collection may be at work, or come: it breaks the lock, then takes every
+  /// `unfinished` away, then reads the lists. So either we see that the lock is broken, or there is nothing left to rename, or
+  /// the collection reads our list.
+  /// - Parameter reused: stored bytes of the objects of other snapshots that this one needs too.
+  /// - Throws: `RepositoryError.lockLost`, `StoreError.missing` for an object that is gone.
+  package func commit(
+    _ checksums: ChecksumFile, of place: SnapshotPlace, reused: [ObjectName: Int64], holding lock: RepositoryLock
+  ) throws {
+    try store.flush()
+    try store.write(checksums.bytes, to: place.unfinished, durability: .immediate)
+    try lock.check()
+    for (object, bytes) in reused.sorted(by: { $0.key.digest < $1.key.digest }) where try store.size(of: object.key) != bytes {
+      throw StoreError.missing(object.key)
+    }
+    if try !store.setAside(place.unfinished, as: place.checksums), try store.size(of: place.checksums) == nil { throw RepositoryError.lockLost }
   }
 
   /// Folders of snapshots that are no longer listed because their list of checksums is gone, and nobody removed it.
   package func unlisted(at now: Date = Date()) throws -> [SnapshotPlace] {
     unlisted(in: try store.list(SnapshotPlace.root)) { now.timeIntervalSince1970 - $0.modified > Self.longestCommit }
+  }
+
+  /// Every committed snapshot with what lies beside it, oldest first.
+  package func listing() throws -> [ListedSnapshot] {
+    var found: [ListedSnapshot] = []
+    // In key order what belongs to one snapshot comes together.
+    var folder: (prefix: StoreKey, snapshot: ListedSnapshot, isCommitted: Bool)?
+    func close() {
+      if let folder, folder.isCommitted { found.append(folder.snapshot) }
+    }
+    try store.list(SnapshotPlace.root) { entry in
+      if folder.map({ !entry.key.hasPrefix($0.prefix) }) ?? true {
+        close()
+        folder = SnapshotPlace(key: entry.key).map { ($0.prefix, ListedSnapshot(place: $0), false) }
+      }
+      guard let prefix = folder?.prefix else { return }
+      folder?.snapshot.ownBytes += entry.size
+      switch entry.key.dropFirst(prefix.count) {
+      case "SHA256SUMS": folder?.isCommitted = true
+      case "hold.json": folder?.snapshot.isOnHold = true
+      case let name where name.hasPrefix("checks/"): folder?.snapshot.checks.append(entry.key)
+      default: break
+      }
+    }
+    close()
+    return found.sorted { ($0.place.id, $0.place.source, $0.place.database) < ($1.place.id, $1.place.source, $1.place.database) }
   }
 
   /// - Parameter counts: whether a manifest does.
@@ -71,13 +113,23 @@ package struct Catalog: Sendable {
     try ChecksumFile(parsing: try store.read(place.checksums, limit: ChecksumFile.sizeLimit), key: place.checksums)
   }
 
+  /// The objects that a list of checksums names, in order.
+  func objects(of place: SnapshotPlace) throws -> [ObjectName] {
+    try ChecksumFile.contents(of: try store.read(place.checksums, limit: ChecksumFile.sizeLimit), key: place.checksums).objects
+  }
+
   /// The check that counts: the newest that found damage or read everything; of one second, that which found damage. So a finding
   /// stands until everything was read again. One without damage that is dated later than now proves nothing.
   package func verdict(of place: SnapshotPlace, now: Date = Date()) throws -> CheckRecord? {
+    verdict(of: try store.list(place.prefix + "checks/").map(\.key), now: now)
+  }
+
+  /// - Parameter checks: the keys of a snapshot's checks, in order.
+  package func verdict(of checks: [StoreKey], now: Date) -> CheckRecord? {
     var proof: CheckRecord?
     // Named for their times: as a rule the last is the one.
-    for entry in try store.list(place.prefix + "checks/").reversed() {
-      guard let check = check(entry) else { continue }
+    for key in checks.reversed() {
+      guard let check = check(key) else { continue }
       if let proof, check.checkedAt < proof.checkedAt { break }
       if !check.ok { return check }
       if proof == nil, check.level >= .read, check.checkedAt.timeIntervalSince(now) < 600 { proof = check }
@@ -87,11 +139,11 @@ package struct Catalog: Sendable {
 
   /// The results of the verifications of a snapshot, oldest first. One that can't be read is passed over: it proves nothing.
   package func checks(of place: SnapshotPlace) throws -> [CheckRecord] {
-    try store.list(place.prefix + "checks/").compactMap(check)
+    try store.list(place.prefix + "checks/").compactMap { check($0.key) }
   }
 
-  private func check(_ entry: StoreEntry) -> CheckRecord? {
-    guard let bytes = try? store.read(entry.key, limit: CheckRecord.sizeLimit) else { return nil }
+  private func check(_ key: StoreKey) -> CheckRecord? {
+    guard let bytes = try? store.read(key, limit: CheckRecord.sizeLimit) else { return nil }
     return try? JSON.decoder.decode(CheckRecord.self, from: Data(bytes))
   }
 
@@ -125,53 +177,18 @@ package struct Catalog: Sendable {
   /// The newest result of at least that level; nil where there is none that can be read.
   package func lastCheck(of place: SnapshotPlace, atLeast level: CheckRecord.Level = .quick) throws -> CheckRecord? {
     for entry in try store.list(place.prefix + "checks/").reversed() {
-      if let check = check(entry), check.level >= level { return check }
+      if let check = check(entry.key), check.level >= level { return check }
     }
     return nil
   }
 }
 
-/// What a verification found.
-package struct CheckRecord: Codable, Sendable {
-  package enum Level: String, Codable, Sendable, Comparable {
-    case quick, read, drill
-
-    package static func < (left: Self, right: Self) -> Bool { left.rank < right.rank }
-    private var rank: Int {
-      switch self {
-      case .quick: 0
-      case .read: 1
-      case .drill: 2
-      }
-    }
-  }
-
-  package static let sizeLimit = 1 << 24
-
-  package let level: Level
-  package let ok: Bool
-  /// Objects found damaged, by their digests.
-  package let damagedObjects: [String]?
-  package let checkedAt: Date
-  package let seconds: Double
-  package let host: String
-  package let firn: String
-  /// How long a drill took to restore it: the measured time of recovery.
-  package var restoreSeconds: Double?
-  /// The SHA-256 of the `SHA256SUMS` whose tables were read.
-  package var checksums: String?
-  /// What a drill's assertions found wrong in a copy that is what was dumped.
-  package var unmetAssertions: [String]?
-  /// The version of pg_restore.
-  package var tool: String?
-
-  package init(level: Level, ok: Bool, damagedObjects: [String]?, checkedAt: Date, seconds: Double, host: String, firn: String) {
-    self.level = level
-    self.ok = ok
-    self.damagedObjects = damagedObjects
-    self.checkedAt = checkedAt
-    self.seconds = seconds
-    self.host = host
-    self.firn = firn
-  }
+/// A committed snapshot with what lies beside it, by names alone.
+package struct ListedSnapshot: Sendable {
+  package let place: SnapshotPlace
+  /// Keys of the results of verifications, oldest first.
+  package var checks: [StoreKey] = []
+  package var isOnHold = false
+  /// Stored bytes of its files.
+  var ownBytes: Int64 = 0
 }

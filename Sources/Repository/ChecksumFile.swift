@@ -1,49 +1,87 @@
 package import Digests
 
 /// A snapshot's `SHA256SUMS`: every object and every file it consists of, in the format of coreutils' sha256sum,
-/// with paths from the store's root. That it is there is what makes a snapshot one.
+/// with paths from the store's root, and how many there are in a comment at the end. That it is there is what makes a snapshot one.
 package struct ChecksumFile: Sendable {
-  package let entries: [StoreKey: SHA256Digest]
+  /// In order.
+  package let objects: [ObjectName]
+  /// The snapshot's own.
+  package let files: [StoreKey: SHA256Digest]
   /// Of the file itself.
   package let digest: SHA256Digest
 
-  package init(entries: [StoreKey: SHA256Digest]) {
-    self.entries = entries
-    digest = SHA256Digest(of: Self.bytes(of: entries))
+  package init(objects: some Sequence<ObjectName>, files: [StoreKey: SHA256Digest]) {
+    self.objects = Set(objects).sorted { $0.digest < $1.digest }
+    self.files = files
+    digest = SHA256Digest(of: Self.bytes(self.objects, files))
   }
 
   package static let sizeLimit = 1 << 29
 
-  /// - Throws: `RepositoryError.malformed` for a line of another form, a repeated path, or a cut-off end.
+  /// - Throws: `RepositoryError.malformed` for a line of another form, a repeated path, or a line too few.
   package init(parsing bytes: [UInt8], key: StoreKey) throws {
-    var entries: [StoreKey: SHA256Digest] = [:]
-    guard bytes.last == 0x0A else { throw RepositoryError.malformed(key: key, reason: "it is cut off") }
-    for line in bytes.dropLast().split(separator: 0x0A, omittingEmptySubsequences: false) {
-      let text = String(decoding: line, as: UTF8.self)
-      guard text.utf8.count > 66, let digest = SHA256Digest(hexadecimal: text.prefix(64)), text.dropFirst(64).hasPrefix("  ") else {
-        throw RepositoryError.malformed(key: key, reason: "a line of it is no checksum")
-      }
-      let path = String(text.dropFirst(66))
-      let known = ObjectName(key: path).map { $0.digest == digest } ?? (SnapshotPlace(key: path) != nil)
-      guard known, entries.updateValue(digest, forKey: path) == nil else {
-        throw RepositoryError.malformed(key: key, reason: "it names \(path), which can't belong to it")
-      }
-    }
-    // A list of another snapshot, or one that lost its end, which is where these are.
-    if let place = SnapshotPlace(key: key) {
-      guard Set(entries.keys.filter { ObjectName(key: $0) == nil }) == Set(place.ownFiles) else {
-        throw RepositoryError.malformed(key: key, reason: "it does not name the files of its snapshot, and those alone")
-      }
-    }
-    self.entries = entries
+    (objects, files) = try Self.contents(of: bytes, key: key)
     digest = SHA256Digest(of: bytes)
   }
 
-  package var bytes: [UInt8] { Self.bytes(of: entries) }
+  package var bytes: [UInt8] { Self.bytes(objects, files) }
 
-  private static func bytes(of entries: [StoreKey: SHA256Digest]) -> [UInt8] {
-    Array(entries.sorted { $0.key < $1.key }.map { "\($0.value)  \($0.key)\n" }.joined().utf8)
+  /// Whether it names an object.
+  package func contains(_ object: ObjectName) -> Bool {
+    var (low, high) = (0, objects.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if objects[middle].digest < object.digest { low = middle + 1 } else { high = middle }
+    }
+    return low < objects.count && objects[low] == object
   }
 
-  package var objects: [ObjectName] { entries.keys.compactMap { ObjectName(key: $0) } }
+  private static func bytes(_ objects: [ObjectName], _ files: [StoreKey: SHA256Digest]) -> [UInt8] {
+    let lines = objects.map { "\($0.digest)  \($0.key)\n" } + files.sorted { $0.key < $1.key }.map { "\($0.value)  \($0.key)\n" }
+    return Array((lines.joined() + count(lines.count)).utf8)
+  }
+
+  private static func count(_ lines: Int) -> String { "# \(lines) checksums\n" }
+
+  // MARK: Reading
+
+  /// Reads no more than what the file says: a collection goes through the lists of thousands of snapshots.
+  static func contents(of bytes: [UInt8], key: StoreKey) throws -> (objects: [ObjectName], files: [StoreKey: SHA256Digest]) {
+    func malformed(_ reason: String) -> RepositoryError { .malformed(key: key, reason: reason) }
+    guard bytes.last == 0x0A else { throw malformed("it is cut off") }
+    let span = bytes.span
+    var objects: [ObjectName] = []
+    objects.reserveCapacity(bytes.count / ObjectName.lineLength)
+    var files: [StoreKey: SHA256Digest] = [:]
+    var isAscending = true
+    var place = 0
+    while place < bytes.count {
+      if let object = ObjectName(line: span, at: place) {
+        if let last = objects.last, !(last.digest < object.digest) { isAscending = false }
+        objects.append(object)
+        place += ObjectName.lineLength
+        continue
+      }
+      let end = bytes[place...].firstIndex(of: 0x0A)!
+      let text = String(decoding: bytes[place..<end], as: UTF8.self)
+      place = end + 1
+      if text.hasPrefix("#") {
+        guard place == bytes.count, text + "\n" == count(objects.count + files.count) else { throw malformed("it has lost lines, or gained some") }
+        guard isAscending || Set(objects).count == objects.count else { throw malformed("it names an object twice") }
+        // A list of another snapshot.
+        if let owner = SnapshotPlace(key: key), Set(files.keys) != Set(owner.ownFiles) {
+          throw malformed("it does not name the files of its snapshot, and those alone")
+        }
+        return (isAscending ? objects : objects.sorted { $0.digest < $1.digest }, files)
+      }
+      guard text.utf8.count > 66, let digest = SHA256Digest(hexadecimal: text.prefix(64)), text.dropFirst(64).hasPrefix("  ") else {
+        throw malformed("a line of it is no checksum")
+      }
+      let path = String(text.dropFirst(66))
+      guard SnapshotPlace(key: path) != nil, files.updateValue(digest, forKey: path) == nil else {
+        throw malformed("it names \(path), which can't belong to it")
+      }
+    }
+    throw malformed("it is cut off")
+  }
 }

@@ -1,25 +1,6 @@
 package import Foundation
 internal import Platform
 
-/// How fast objects may be deleted.
-package struct DeletionPace: Sendable {
-  /// Nil for as fast as can be.
-  private let perSecond: Int?
-  package static let unlimited = DeletionPace(perSecond: nil)
-
-  /// - Parameter perSecond: deletions a second.
-  package init(perSecond: Int?) { self.perSecond = perSecond }
-
-  /// How many go in one request.
-  fileprivate var batch: Int { min(perSecond ?? 1000, 1000) }
-
-  /// Waits as long as a batch has to take.
-  /// - Throws: `Interruption`.
-  fileprivate func pause(after count: Int) throws {
-    try Interruption.sleep(until: ContinuousClock.now + .seconds(perSecond.map { Double(count) / Double($0) } ?? 0))
-  }
-}
-
 /// Removes snapshots, and then what no snapshot names. Wants the exclusive lock.
 ///
 /// What must hold whenever it is cut off: no listed snapshot lacks anything. So a snapshot leaves the list before anything of it goes,
@@ -36,11 +17,16 @@ package struct GarbageCollector: Sendable {
   private let catalog: Catalog
   private let now: Date
   private let pace: DeletionPace
+  private let stillAlone: @Sendable () throws -> Void
 
   /// Objects older than this, where no snapshot is, are not the rest of a first one that failed: rather are the snapshots out of sight.
   private static let longestRun: TimeInterval = 2 * 86400
 
-  package init(store: any Store, now: Date = Date(), pace: DeletionPace = .unlimited) {
+  /// - Parameter stillAlone: throws where the exclusive lock is lost.
+  package init(
+    store: any Store, now: Date = Date(), pace: DeletionPace = .unlimited, stillAlone: @escaping @Sendable () throws -> Void = {}
+  ) {
+    self.stillAlone = stillAlone
     self.store = store
     self.now = now
     self.pace = pace
@@ -49,27 +35,49 @@ package struct GarbageCollector: Sendable {
 
   /// Takes snapshots out of the list, newest first, and then deletes their files.
   /// - Returns: the objects they named.
-  @discardableResult package func remove(_ places: [SnapshotPlace]) throws -> Set<ObjectName> {
-    var named = Set<ObjectName>()
-    for place in places.sorted(by: { $0.id > $1.id }) {
+  @discardableResult package func remove(_ places: [SnapshotPlace]) throws -> ObjectTable {
+    var named = ObjectTable()
+    let places = places.sorted { $0.id > $1.id }
+    for place in places {
       try Interruption.check()
+      try stillAlone()
       // One whose list can't be read may go as well: what it named goes when nobody names it.
-      if let objects = try? catalog.checksums(of: place).objects { named.formUnion(objects) }
+      for object in (try? catalog.objects(of: place)) ?? [] { named.insert(object) }
       // Its checksums make it a snapshot: without them it is not listed, whatever happens next.
-      try store.delete([place.removed])
       try store.setAside(place.checksums, as: place.removed)
-      try store.flush()
-      // The mark goes last: what it stands beside was removed, and not lost.
-      let files = try store.list(place.prefix).map(\.key)
-      try store.delete(files.filter { $0 != place.removed })
-      try store.delete([place.removed])
     }
+    try clear(places.flatMap { try store.list($0.prefix).map(\.key) })
     return named
+  }
+
+  /// Deletes files of snapshots that are not listed. Their marks go last: what they stand beside was removed, and not lost.
+  /// - Parameter listed: snapshots of which only marks are among the files.
+  private func clear(_ files: [StoreKey], listed: Set<SnapshotPlace> = [], butMarks keptMarks: Set<StoreKey> = []) throws {
+    let (rest, marks) = (files.filter { !Self.isMark($0) }, files.filter(Self.isMark))
+    // After a power cut some of what was deleted may be there again: also what another began to clear, so the manifest in any case.
+    try store.delete(rest + marks.compactMap { SnapshotPlace(key: $0) }.filter { !listed.contains($0) }.map(\.manifest))
+    try store.flush()
+    try store.delete(marks.filter { !keptMarks.contains($0) })
+  }
+
+  private static func isMark(_ key: StoreKey) -> Bool {
+    SnapshotPlace(key: key).map { key == $0.unfinished || key == $0.removed } ?? false
+  }
+
+  /// Takes from snapshots that are being made what they need to commit: should their lock have been broken, they can't any more.
+  private func stopCommits() throws {
+    let files = try store.list(SnapshotPlace.root)
+    let committed = Set(catalog.snapshots(in: files))
+    for entry in files {
+      if let place = SnapshotPlace(key: entry.key), entry.key == place.unfinished, !committed.contains(place) {
+        try store.setAside(entry.key, as: place.removed)
+      }
+    }
   }
 
   private struct Survey {
     var committed: [SnapshotPlace]
-    var referenced: Set<ObjectName>
+    var referenced: ObjectTable
     /// What runs that were cut off left under `snapshots/`.
     var leftovers: [StoreKey]
   }
@@ -81,8 +89,10 @@ package struct GarbageCollector: Sendable {
     if let strange = files.first(where: { !$0.isFile }) { throw StoreError.notAFile(strange.key) }
     try refuseHidden(in: files)
     let committed = catalog.snapshots(in: files)
-    var referenced = Set<ObjectName>()
-    for place in committed { referenced.formUnion(try catalog.checksums(of: place).objects) }
+    var referenced = ObjectTable()
+    for place in committed {
+      for object in try catalog.objects(of: place) { referenced.insert(object) }
+    }
     let places = Set(committed)
     let leftovers = files.filter { entry in
       SnapshotPlace(key: entry.key).map { !places.contains($0) || entry.key == $0.unfinished || entry.key == $0.removed } ?? false
@@ -101,19 +111,28 @@ package struct GarbageCollector: Sendable {
 
   /// What a collection would delete, counted.
   package func garbage(grace: TimeInterval) throws -> Outcome {
-    let (garbage, young) = try garbage(among: store.list(ObjectName.root), survey(), grace: grace, released: [])
-    return Outcome(objects: garbage.count, bytes: garbage.reduce(0) { $0 + $1.size }, young: young)
+    let garbage = try garbage(survey(), grace: grace, released: ObjectTable())
+    return Outcome(objects: garbage.objects.count, bytes: garbage.bytes, young: garbage.young)
   }
 
-  private func garbage(
-    among objects: [StoreEntry], _ survey: Survey, grace: TimeInterval, released: Set<ObjectName>
-  ) -> (garbage: [StoreEntry], young: Int) {
-    let unnamed = objects.filter { entry in entry.isFile && ObjectName(key: entry.key).map { !survey.referenced.contains($0) } ?? false }
-    let garbage = unnamed.filter { entry in
+  private struct Garbage {
+    var objects: [(name: ObjectName, size: Int64)] = []
+    var young = 0
+    /// Whether any object is older than a run takes.
+    var hasOld = false
+    var bytes: Int64 { objects.reduce(0) { $0 + $1.size } }
+  }
+
+  private func garbage(_ survey: Survey, grace: TimeInterval, released: ObjectTable) throws -> Garbage {
+    var garbage = Garbage()
+    try store.list(ObjectName.root) { entry in
+      let age = now.timeIntervalSince1970 - entry.modified
+      if age > Self.longestRun { garbage.hasOld = true }
+      guard entry.isFile, let name = ObjectName(key: entry.key), !survey.referenced.contains(name) else { return }
       // A time far ahead is no sign of youth.
-      grace <= 0 || abs(now.timeIntervalSince1970 - entry.modified) >= grace || ObjectName(key: entry.key).map(released.contains) ?? false
+      if grace <= 0 || abs(age) >= grace || released.contains(name) { garbage.objects.append((name, entry.size)) } else { garbage.young += 1 }
     }
-    return (garbage, unnamed.count - garbage.count)
+    return garbage
   }
 
   /// Deletes what cut-off runs left, and every object that no snapshot names.
@@ -123,19 +142,25 @@ package struct GarbageCollector: Sendable {
   ///   - begin: is told how many bytes are to go, before any does.
   ///   - each: is told of the bytes of each batch that went.
   package func collect(
-    grace: TimeInterval = 0, released: Set<ObjectName> = [], begin: (Int64) -> Void = { _ in }, each: (Int) -> Void = { _ in }
+    grace: TimeInterval = 0, released: ObjectTable = ObjectTable(), begin: (Int64) -> Void = { _ in }, each: (Int) -> Void = { _ in }
   ) throws -> Outcome {
     try store.removeLeftovers()
+    try stopCommits()
     let survey = try survey()
-    let objects = try store.list(ObjectName.root)
-    if survey.committed.isEmpty, objects.contains(where: { now.timeIntervalSince1970 - $0.modified > Self.longestRun }) { return Outcome() }
-    try store.delete(survey.leftovers)
-    let (garbage, young) = garbage(among: objects, survey, grace: grace, released: released)
-    var outcome = Outcome(young: young)
-    begin(garbage.reduce(0) { $0 + $1.size })
-    for start in stride(from: 0, to: garbage.count, by: pace.batch) {
-      let batch = garbage[start..<min(start + pace.batch, garbage.count)]
-      try store.delete(batch.map(\.key))
+    let garbage = try garbage(survey, grace: grace, released: released)
+    if survey.committed.isEmpty, garbage.hasOld { return Outcome() }
+    try stillAlone()
+    // Who comes back after its lock was broken may still write a manifest before it looks.
+    let listed = Set(survey.committed)
+    let mayComeBack = try RepositoryLock.wereBroken(in: store)
+    let kept = survey.leftovers.filter { key in mayComeBack && SnapshotPlace(key: key).map { key == $0.removed && !listed.contains($0) } ?? false }
+    try clear(survey.leftovers, listed: listed, butMarks: Set(kept))
+    var outcome = Outcome(young: garbage.young)
+    begin(garbage.bytes)
+    for start in stride(from: 0, to: garbage.objects.count, by: pace.batch) {
+      try stillAlone()
+      let batch = garbage.objects[start..<min(start + pace.batch, garbage.objects.count)]
+      try store.delete(batch.map(\.name.key))
       let bytes = batch.reduce(0) { $0 + $1.size }
       outcome.objects += batch.count
       outcome.bytes += bytes

@@ -153,10 +153,10 @@ package struct Manifest: Codable, Sendable {
   package init(parsing bytes: [UInt8], of place: SnapshotPlace) throws {
     struct Version: Decodable { let formatVersion: Int }
     let data = Data(bytes)
-    if let version = try? JSON.decoder.decode(Version.self, from: data), version.formatVersion > RepositoryFormat.newestVersion {
-      throw RepositoryError.newerFormat(location: place.manifest, version: version.formatVersion)
-    }
-    guard let manifest = try? JSON.decoder.decode(Self.self, from: data), manifest.place == place, manifest.isSound else {
+    let manifest = try? JSON.decoder.decode(Self.self, from: data)
+    let version = manifest?.formatVersion ?? (try? JSON.decoder.decode(Version.self, from: data))?.formatVersion
+    if let version, version > RepositoryFormat.newestVersion { throw RepositoryError.newerFormat(location: place.manifest, version: version) }
+    guard let manifest, manifest.place == place, manifest.isSound else {
       throw RepositoryError.malformed(key: place.manifest, reason: "it is cut off or was changed")
     }
     self = manifest

@@ -18,12 +18,75 @@ package struct ObjectName: Hashable, Sendable {
     self.init(digest)
   }
 
+  private static let prefix = Array(root.utf8)
+  private static let suffix = Array(".zst".utf8)
+  private static let keyLength = 8 + 3 + 64 + 4
+
   /// Nil where `key` is no object's.
   package init?(key: StoreKey) {
-    guard key.hasPrefix(Self.root), key.hasSuffix(".zst") else { return nil }
-    let parts = key.dropFirst(Self.root.count).dropLast(4).split(separator: "/", omittingEmptySubsequences: false)
-    guard parts.count == 2, let digest = SHA256Digest(hexadecimal: parts[1]), parts[1].hasPrefix(parts[0]), parts[0].count == 2
+    guard key.utf8.count == Self.keyLength, let name = Self.name(in: key.utf8Span.span, at: 0) else { return nil }
+    self = name
+  }
+
+  /// The name of a key that stands in `text` at `start`.
+  private static func name(in text: Span<UInt8>, at start: Int) -> ObjectName? {
+    guard text.count >= start + keyLength else { return nil }
+    for index in 0..<8 where text[start + index] != prefix[index] { return nil }
+    guard text[start + 8] == text[start + 11], text[start + 9] == text[start + 12], text[start + 10] == UInt8(ascii: "/"),
+      let digest = SHA256Digest(hexadecimal: text, at: start + 11)
     else { return nil }
-    self.init(digest)
+    for index in 0..<4 where text[start + 75 + index] != suffix[index] { return nil }
+    return ObjectName(digest)
+  }
+
+  /// The length of an object's line in a list of checksums, with its end.
+  static let lineLength = 64 + 2 + keyLength + 1
+
+  /// From a line of a list of checksums; nil where it is no object's, or another checksum than its name's.
+  init?(line text: Span<UInt8>, at start: Int) {
+    guard text.count >= start + Self.lineLength, text[start + 64] == 0x20, text[start + 65] == 0x20, text[start + Self.lineLength - 1] == 0x0A,
+      let name = Self.name(in: text, at: start + 66), SHA256Digest(hexadecimal: text, at: start) == name.digest
+    else { return nil }
+    self = name
+  }
+}
+
+/// Objects by number, in little memory: a store may have millions.
+package struct ObjectTable: Sendable {
+  private var names: [ObjectName] = []
+  /// Where names hash to: a number and one, or 0 for none.
+  private var slots = [UInt32](repeating: 0, count: 1 << 10)
+
+  package init() {}
+
+  package var count: Int { names.count }
+  package subscript(number: Int) -> ObjectName { names[number] }
+
+  private func slot(of name: ObjectName) -> Int {
+    var slot = Int(truncatingIfNeeded: name.digest.first) & (slots.count - 1)
+    while slots[slot] != 0, names[Int(slots[slot]) - 1] != name { slot = (slot + 1) & (slots.count - 1) }
+    return slot
+  }
+
+  package func number(of name: ObjectName) -> Int? {
+    let entry = slots[slot(of: name)]
+    return entry == 0 ? nil : Int(entry) - 1
+  }
+
+  package func contains(_ name: ObjectName) -> Bool { slots[slot(of: name)] != 0 }
+
+  /// The number of an object, a new one where it has none.
+  @discardableResult package mutating func insert(_ name: ObjectName) -> Int {
+    let place = slot(of: name)
+    if slots[place] != 0 { return Int(slots[place]) - 1 }
+    names.append(name)
+    slots[place] = UInt32(names.count)
+    if names.count * 2 > slots.count { grow() }
+    return names.count - 1
+  }
+
+  private mutating func grow() {
+    slots = [UInt32](repeating: 0, count: slots.count * 2)
+    for (number, name) in names.enumerated() { slots[slot(of: name)] = UInt32(number + 1) }
   }
 }

@@ -6,7 +6,9 @@ internal import Synchronization
 ///
 /// A file per holder under `locks/`. Each writes its own, then looks for others that conflict, and withdraws where there is
 /// one: of two that come at once at least one sees the other. A lock of this machine counts while its process lives
-/// (told apart by start time and boot); a lock of another machine while it is refreshed.
+/// (told apart by start time and boot); a lock of another machine while it is refreshed, by the store's clock, so that a
+/// clock that is wrong takes nobody for dead. Who is taken for dead all the same, as after its machine stood still, finds a
+/// mark that its lock was broken, whatever it wrote in its place since.
 package final class RepositoryLock: Sendable {
   package enum Mode: String, Codable, Sendable { case shared, exclusive }
 
@@ -22,32 +24,38 @@ package final class RepositoryLock: Sendable {
   }
 
   private static let root = "locks/"
+  /// Locks that others broke.
+  private static let broken = "locks/broken/"
+  /// Seconds after which nobody comes back to look for its lock.
+  private static let longestAbsence: TimeInterval = 30 * 86400
   /// Room for a lock on a disk that is full: without a lock nothing could be removed.
   private static let reserve: StoreKey = "reserve"
   private static let reserveBytes = [UInt8](repeating: 0x20, count: 64 << 10)
   /// A lock of another machine that is not refreshed for this long is of a dead process.
   private static let expiry: TimeInterval = 30 * 60
-  private static let refreshInterval: Duration = .seconds(300)
 
   private let store: any Store
   private let mode: Mode
   private let key: StoreKey
+  private let record: Record
+  private let owner: LockOwner
   /// Whether locks of dead processes were found: what these left may be cleared away.
   package let foundDeadHolders: Bool
-  private let released = Monitor(false)
-  private let refresher = Mutex<WorkerThread?>(nil)
+  private let endRefreshing = Mutex<(@Sendable () -> Void)?>(nil)
 
   /// Takes the lock, waiting up to `patience` for those who hold it.
   /// - Throws: `RepositoryError.locked`.
   package init(
-    _ mode: Mode, on store: any Store, purpose: String, patience: Duration = .seconds(0), now: @escaping @Sendable () -> Date = { Date() }
+    _ mode: Mode, on store: any Store, purpose: String, patience: Duration = .seconds(0), owner: LockOwner = .current
   ) throws {
     self.store = store
     self.mode = mode
-    key = "\(Self.root)\(mode.rawValue)-\(UUID().uuidString.lowercased()).json"
-    let record = Record(
-      mode: mode, host: Host.name, process: Host.processID, processStart: Host.startTime(of: Host.processID) ?? 0,
-      boot: Host.bootID, purpose: purpose, createdAt: now(), refreshedAt: now())
+    self.owner = owner
+    key = "\(Self.root)\(mode.rawValue)-\(owner.newName()).json"
+    let now = owner.now()
+    record = Record(
+      mode: mode, host: owner.host, process: owner.process, processStart: owner.processStart, boot: owner.boot, purpose: purpose, createdAt: now,
+      refreshedAt: now)
     // Of one that another machine is writing: it writes it again.
     store.clearDeadWrites(under: Self.root)
     let deadline = ContinuousClock.now + patience
@@ -55,22 +63,27 @@ package final class RepositoryLock: Sendable {
     var isWritten: Bool
     while true {
       isWritten = try Self.write(try JSON.bytes(record), to: key, in: store, mode)
-      guard let holder = try Self.conflict(with: mode, except: key, in: store, now: now(), dead: &dead) else { break }
+      let holder: String?
+      do { holder = try Self.conflict(with: mode, except: key, in: store, owner, dead: &dead) } catch {
+        try? store.delete([key])
+        throw error
+      }
+      guard let holder else { break }
       try store.delete([key])
-      guard ContinuousClock.now < deadline else { throw RepositoryError.locked(holder: holder) }
-      try Interruption.check()
-      Thread.sleep(forTimeInterval: Double.random(in: 0.1...0.5))
+      guard try owner.waits(deadline) else { throw RepositoryError.locked(holder: holder) }
     }
     foundDeadHolders = dead > 0
     guard isWritten else { return }
-    let thread = WorkerThread(name: "lock") { [store, key, released] in
-      while !released.wait(atMost: Self.refreshInterval, until: { $0 }) {
-        var refreshed = record
-        refreshed.refreshedAt = now()
-        if let bytes = try? JSON.bytes(refreshed) { try? store.write(bytes, to: key, durability: .deferred) }
-      }
-    }
-    refresher.withLock { $0 = thread }
+    let end = owner.repeats { [self] in refresh() }
+    endRefreshing.withLock { $0 = end }
+  }
+
+  /// Shows that its holder lives. One that was broken stays so.
+  private func refresh() {
+    guard (try? check()) != nil else { return }
+    var refreshed = record
+    refreshed.refreshedAt = owner.now()
+    if let bytes = try? JSON.bytes(refreshed) { try? store.write(bytes, to: key, durability: .deferred) }
   }
 
   /// Writes a lock file; on a full disk, in the room kept for it.
@@ -99,26 +112,44 @@ package final class RepositoryLock: Sendable {
 
   /// - Throws: `RepositoryError.lockLost` where it is no longer there: somebody took this process for dead.
   package func check() throws {
-    if try store.size(of: key) == nil { throw RepositoryError.lockLost }
+    if try store.size(of: key) == nil || store.size(of: Self.broken(key)) != nil { throw RepositoryError.lockLost }
   }
+
+  /// Whether locks were broken whose holders may come back.
+  static func wereBroken(in store: any Store) throws -> Bool { try !store.list(broken).isEmpty }
+
+  private static func broken(_ key: StoreKey) -> StoreKey { broken + key.dropFirst(root.count) }
+
+  /// Takes a lock from a holder that may live, and lets it know.
+  package static func takeAway(_ holder: Holder, in store: any Store) throws { try store.setAside(holder.key, as: broken(holder.key)) }
 
   /// Gives the lock back. Further calls do nothing.
   package func release() {
-    let thread = refresher.withLock { thread in
-      defer { thread = nil }
-      return thread
+    let end = endRefreshing.withLock { end in
+      defer { end = nil }
+      return end
     }
-    guard let thread else { return }
-    released.update { $0 = true }
-    thread.join()
+    guard let end else { return }
+    end()
     try? store.delete([key])
     // Where a full disk has taken it.
     if mode == .exclusive, (try? store.size(of: RepositoryFormat.key)) != nil { try? Self.makeReserve(in: store) }
   }
 
   /// Who holds a lock that excludes one of `mode`, in words. Locks of dead processes are cleared away.
-  private static func conflict(with mode: Mode, except own: StoreKey, in store: any Store, now: Date, dead: inout Int) throws -> String? {
-    for entry in try store.list(root) where entry.key != own {
+  private static func conflict(with mode: Mode, except own: StoreKey, in store: any Store, _ owner: LockOwner, dead: inout Int) throws -> String? {
+    let entries = try store.list(root)
+    // By the store's clock: ours was just written.
+    let now = entries.first { $0.key == own }?.modified ?? owner.now().timeIntervalSince1970
+    // Who shares may be where nothing can be written, and where so nobody deletes.
+    func clear(_ body: () throws -> Void) throws {
+      do { try body() } catch { if mode == .exclusive { throw error } }
+    }
+    for entry in entries where entry.key != own {
+      if entry.key.hasPrefix(broken) {
+        if now - entry.modified > longestAbsence { try clear { try store.delete([entry.key]) } }
+        continue
+      }
       let bytes: [UInt8]
       // One that is gone was given back; one that can't be read, as another user's, is held.
       do { bytes = try store.read(entry.key, limit: 1 << 16) } catch StoreError.missing { continue } catch {
@@ -126,14 +157,19 @@ package final class RepositoryLock: Sendable {
       }
       guard let record = try? JSON.decoder.decode(Record.self, from: Data(bytes)) else {
         // Whose it is can't be told: it counts until it is old.
-        if now.timeIntervalSince1970 - entry.modified > expiry {
-          try store.delete([entry.key])
+        if now - entry.modified > expiry {
+          try clear { try store.setAside(entry.key, as: broken(entry.key)) }
           continue
         }
         return "an unreadable lock, \(entry.key)"
       }
-      guard isAlive(record, now: now) else {
-        try store.delete([entry.key])
+      if record.host == owner.host, !isAlive(record, owner) {
+        try clear { try store.delete([entry.key]) }
+        dead += 1
+        continue
+      }
+      if record.host != owner.host, now - entry.modified > expiry {
+        try clear { try store.setAside(entry.key, as: broken(entry.key)) }
         dead += 1
         continue
       }
@@ -158,20 +194,22 @@ package final class RepositoryLock: Sendable {
 
   /// All locks of a store, dead ones too.
   package static func holders(in store: any Store, now: Date = Date()) throws -> [Holder] {
-    try store.list(root).map { entry in
+    let owner = LockOwner.current
+    return try store.list(root).filter { !$0.key.hasPrefix(broken) }.map { entry in
       let modified = Date(timeIntervalSince1970: entry.modified)
       guard let bytes = try? store.read(entry.key, limit: 1 << 16), let record = try? JSON.decoder.decode(Record.self, from: Data(bytes)) else {
         return Holder(key: entry.key, mode: nil, words: "one that can't be read", createdAt: modified, refreshedAt: modified, isAlive: nil)
       }
-      let isHere = record.host == Host.name
+      let isAlive: Bool? =
+        record.host == owner.host ? Self.isAlive(record, owner) : now.timeIntervalSince(modified) > expiry ? false : nil
       return Holder(
         key: entry.key, mode: record.mode, words: "\(record.purpose), process \(record.process) on \(record.host)", createdAt: record.createdAt,
-        refreshedAt: record.refreshedAt, isAlive: isHere || !isAlive(record, now: now) ? isAlive(record, now: now) : nil)
+        refreshedAt: modified, isAlive: isAlive)
     }
   }
 
-  private static func isAlive(_ record: Record, now: Date) -> Bool {
-    guard record.host == Host.name else { return now.timeIntervalSince(record.refreshedAt) < expiry }
-    return record.boot == Host.bootID && Host.startTime(of: record.process) == record.processStart
+  /// Whether the process of this machine that a record names is there.
+  private static func isAlive(_ record: Record, _ owner: LockOwner) -> Bool {
+    record.boot == owner.boot && owner.startTime(record.process) == record.processStart
   }
 }

@@ -113,7 +113,8 @@ package struct SnapshotPlace: Hashable, Sendable {
   package var recoverScript: StoreKey { prefix + "recover.sh" }
   /// What a list of checksums names besides objects.
   package var ownFiles: [StoreKey] { [manifest, chunkTable, globals, recoverScript] }
-  /// Stands beside a manifest until the list of checksums is written: without a list and without this a snapshot was damaged.
+  /// Stands beside a manifest until the snapshot is committed, and becomes its list of checksums then. Without a list and without
+  /// this a snapshot was damaged.
   package var unfinished: StoreKey { prefix + "unfinished" }
   /// The list of checksums of a snapshot that is being removed.
   package var removed: StoreKey { prefix + "removed" }

@@ -48,12 +48,13 @@ package protocol Store: Sendable {
   /// Writes only where the key is free, durably.
   /// - Returns: false where it is taken.
   func create(_ bytes: [UInt8], at key: StoreKey) throws -> Bool
-  /// Every file whose key begins with `prefix`, in key order. `prefix` is empty or ends in `/`.
-  func list(_ prefix: String) throws -> [StoreEntry]
+  /// Gives every file whose key begins with `prefix`, in key order, of which there may be millions. `prefix` is empty or ends in `/`.
+  func list(_ prefix: String, _ body: (StoreEntry) throws -> Void) throws
   /// The size of a file, or nil where there is none.
   func size(of key: StoreKey) throws -> Int64?
-  /// Gives whatever stands under a key another one, which is free, durably; nothing there is no error.
-  func setAside(_ key: StoreKey, as aside: StoreKey) throws
+  /// Gives whatever stands under a key another one, in one step and durably, in place of what that had.
+  /// - Returns: false where nothing stands there.
+  @discardableResult func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool
   /// Deletes files; one that is missing is no error.
   func delete(_ keys: [StoreKey]) throws
   func flush() throws
@@ -64,6 +65,13 @@ package protocol Store: Sendable {
 }
 
 extension Store {
+  /// Every file whose key begins with `prefix`, in key order.
+  package func list(_ prefix: String) throws -> [StoreEntry] {
+    var entries: [StoreEntry] = []
+    try list(prefix) { entries.append($0) }
+    return entries
+  }
+
   package func clearDeadWrites(under prefix: String) {}
 }
 

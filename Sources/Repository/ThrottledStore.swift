@@ -44,9 +44,9 @@ package struct ThrottledStore: Store {
 
   package func write(contentsOf file: FilePath, to key: StoreKey) throws { try store.write(contentsOf: file, to: key) }
   package func create(_ bytes: [UInt8], at key: StoreKey) throws -> Bool { try store.create(bytes, at: key) }
-  package func list(_ prefix: String) throws -> [StoreEntry] { try store.list(prefix) }
+  package func list(_ prefix: String, _ body: (StoreEntry) throws -> Void) throws { try store.list(prefix, body) }
   package func size(of key: StoreKey) throws -> Int64? { try store.size(of: key) }
-  package func setAside(_ key: StoreKey, as aside: StoreKey) throws { try store.setAside(key, as: aside) }
+  package func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool { try store.setAside(key, as: aside) }
   package func delete(_ keys: [StoreKey]) throws { try store.delete(keys) }
   package func flush() throws { try store.flush() }
   package func removeLeftovers() throws { try store.removeLeftovers() }

@@ -9,6 +9,8 @@ package final class MemoryStore: Store {
     var bytes: [UInt8]
     /// What is on the disk: nil for nothing.
     var durable: [UInt8]?
+    /// Seconds since 1970.
+    var modified: Double
   }
 
   private struct State: Sendable {
@@ -31,7 +33,7 @@ package final class MemoryStore: Store {
 
   /// Lets the operation of that number, and all after it, fail.
   package func fail(at operation: Int, with error: StoreError) { state.update { $0.failure = (operation, error) } }
-  /// Lets writes fail; where `room` is named, until that is deleted.
+  /// Lets writes fail, and deletions too where nothing may be changed; where `room` is named, until that is deleted.
   package func refuseWrites(with error: StoreError?, untilDeleted room: StoreKey? = nil) {
     state.update { $0.refusal = error.map { ($0, room) } }
   }
@@ -43,9 +45,9 @@ package final class MemoryStore: Store {
     state.update { state in
       for (key, file) in state.files {
         if let durable = file.durable {
-          state.files[key] = File(bytes: durable, durable: durable)
+          state.files[key] = File(bytes: durable, durable: durable, modified: file.modified)
         } else if keepsNames {
-          state.files[key] = File(bytes: [], durable: [])
+          state.files[key] = File(bytes: [], durable: [], modified: file.modified)
         } else {
           state.files[key] = nil
         }
@@ -63,6 +65,9 @@ package final class MemoryStore: Store {
       state.files[key] = file
     }
   }
+
+  /// Lets time pass, in seconds.
+  package func wait(_ seconds: Double) { state.update { $0.clock += seconds } }
 
   private func step<Result>(_ body: (inout State) throws -> Result) throws -> Result {
     try state.update { state in
@@ -93,7 +98,7 @@ package final class MemoryStore: Store {
     try step { state in
       if let refusal = state.refusal, refusal.room.map({ state.files[$0] != nil }) ?? true { throw refusal.error }
       let before = state.files[key]?.durable
-      state.files[key] = File(bytes: bytes, durable: durability == .immediate ? bytes : before)
+      state.files[key] = File(bytes: bytes, durable: durability == .immediate ? bytes : before, modified: state.clock)
     }
   }
 
@@ -104,27 +109,38 @@ package final class MemoryStore: Store {
   package func create(_ bytes: [UInt8], at key: StoreKey) throws -> Bool {
     try step { state in
       guard state.files[key] == nil else { return false }
-      state.files[key] = File(bytes: bytes, durable: bytes)
+      state.files[key] = File(bytes: bytes, durable: bytes, modified: state.clock)
       return true
     }
   }
 
-  package func list(_ prefix: String) throws -> [StoreEntry] {
-    try step { state in
-      state.files.filter { $0.key.hasPrefix(prefix) }.map { StoreEntry(key: $0.key, size: Int64($0.value.bytes.count), modified: state.clock) }
+  package func list(_ prefix: String, _ body: (StoreEntry) throws -> Void) throws {
+    let entries = try step { state in
+      state.files.filter { $0.key.hasPrefix(prefix) }.map { StoreEntry(key: $0.key, size: Int64($0.value.bytes.count), modified: $0.value.modified) }
         .sorted { $0.key < $1.key }
+    }
+    for entry in entries { try body(entry) }
+  }
+
+  package func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool {
+    try step { state in
+      if case .readOnly(let location, let reason) = state.refusal?.error { throw StoreError.readOnly(location: location, reason: reason) }
+      guard let file = state.files.removeValue(forKey: key) else { return false }
+      state.files[aside] = File(bytes: file.bytes, durable: file.bytes, modified: file.modified)
+      return true
     }
   }
 
-  package func setAside(_ key: StoreKey, as aside: StoreKey) throws {
-    try step { state in if let file = state.files.removeValue(forKey: key) { state.files[aside] = File(bytes: file.bytes, durable: file.bytes) } }
+  package func size(of key: StoreKey) throws -> Int64? { try step { $0.files[key].map { Int64($0.bytes.count) } } }
+  package func delete(_ keys: [StoreKey]) throws {
+    try step { state in
+      if case .readOnly(let location, let reason) = state.refusal?.error { throw StoreError.readOnly(location: location, reason: reason) }
+      for key in keys { state.files[key] = nil }
+    }
   }
 
-  package func size(of key: StoreKey) throws -> Int64? { try step { $0.files[key].map { Int64($0.bytes.count) } } }
-  package func delete(_ keys: [StoreKey]) throws { try step { state in for key in keys { state.files[key] = nil } } }
-
   package func flush() throws {
-    try step { state in state.files = state.files.mapValues { File(bytes: $0.bytes, durable: $0.bytes) } }
+    try step { state in state.files = state.files.mapValues { File(bytes: $0.bytes, durable: $0.bytes, modified: $0.modified) } }
   }
 
   package func removeLeftovers() throws {}

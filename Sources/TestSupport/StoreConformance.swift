@@ -16,6 +16,7 @@ package struct StoreConformance {
     try check.writing(scratch)
     try check.creating()
     try check.listing()
+    try check.settingAside()
     try check.deleting()
     try check.severalAtOnce()
     return check.faults
@@ -72,6 +73,16 @@ package struct StoreConformance {
     expect(try store.create([1], at: "c/one"), "does not create")
     expect(try !store.create([2], at: "c/one"), "creates twice")
     expect(try store.read("c/one", limit: 9) == [1], "creates over what is there")
+  }
+
+  private mutating func settingAside() throws {
+    try store.write([1], to: "s/one", durability: .immediate)
+    try store.write([2], to: "s/two", durability: .immediate)
+    expect(try store.setAside("s/one", as: "s/deep/er/three"), "does not set aside")
+    expect(try store.setAside("s/deep/er/three", as: "s/two"), "does not set aside in place of another")
+    expect(try store.read("s/two", limit: 9) == [1] && store.list("s/").count == 1, "leaves what it set aside")
+    expect(try !store.setAside("s/one", as: "s/two"), "sets aside what isn't there")
+    expect(try store.read("s/two", limit: 9) == [1], "loses what stands where nothing was set aside")
   }
 
   private mutating func listing() throws {

@@ -26,6 +26,8 @@ package struct SyntheticSnapshots {
   )
     throws -> Manifest
   {
+    let lock = try RepositoryLock(.shared, on: repository.store, purpose: "a test")
+    defer { lock.release() }
     var random = SeededRandom(seed: UInt64(night))
     let place = SnapshotPlace(source: source, database: database, id: SnapshotID(startedAt: Self.date(night: night), random: &random))
     let parent = try repository.catalog.snapshots(source: source, database: database).last.map { try repository.catalog.manifest(of: $0) }
@@ -79,14 +81,14 @@ package struct SyntheticSnapshots {
     }
     manifest.storedBytes = registry.added.bytes
     var checksums = [place.chunkTable: table.digest]
-    for object in try registry.completed() { checksums[object.name.key] = object.name.digest }
     try repository.catalog.begin(place)
     for (key, bytes) in [(place.manifest, try JSON.bytes(manifest)), (place.globals, []), (place.recoverScript, [])] {
       try repository.store.write(bytes, to: key, durability: .deferred)
       checksums[key] = SHA256Digest(of: bytes)
     }
-    try repository.store.flush()
-    try repository.catalog.commit(ChecksumFile(entries: checksums), of: place)
+    let list = ChecksumFile(objects: try registry.completed().map(\.name), files: checksums)
+    let reused = Dictionary(registry.adopted.map { ($0.name, $0.storedBytes) }, uniquingKeysWith: { first, _ in first })
+    try repository.catalog.commit(list, of: place, reused: reused, holding: lock)
     return manifest
   }
 

@@ -82,9 +82,11 @@ package final class TestServer: Sendable {
 
   /// Ends the server's main process at once, as a crash would; its others follow.
   package func crash() {
+    let others = ProcessTable.children(of: process.current?.processID ?? 0).map(\.id)
     process.current?.end(by: 9)
     // Its other processes notice within a moment; the next start must find none of them.
-    Thread.sleep(forTimeInterval: 0.3)
+    let deadline = ContinuousClock.now + .seconds(30)
+    while others.contains(where: ProcessTable.isAlive), ContinuousClock.now < deadline { Thread.sleep(forTimeInterval: 0.02) }
   }
 
   /// Ends the server in an orderly way, sessions included.

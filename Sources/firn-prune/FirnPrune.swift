@@ -23,7 +23,7 @@ struct FirnPrune: FirnCommand {
   @Argument(help: "The database, or SOURCE/DATABASE; else all of the store, each by itself.") var database: String?
   @OptionGroup var options: PolicyOptions
   @Flag(help: "Remove what the plan says.") var apply = false
-  @Option(help: ArgumentHelp("The words that are asked for, where nobody is at a terminal.", valueName: "phrase")) var confirm: String?
+  @OptionGroup var confirmation: ConfirmationOption
   @Option(help: ArgumentHelp("Tell of one snapshot why it stays or goes.", valueName: "id")) var explain: String?
   @Option(help: ArgumentHelp("Show what the policy will hold over so long a time, such as 400d.", valueName: "duration")) var simulate: String?
   @Option(help: ArgumentHelp("How often a snapshot is made in that time.", valueName: "duration")) var every = "1d"
@@ -75,15 +75,15 @@ struct FirnPrune: FirnCommand {
   private func approve(_ plan: PrunePlan, _ name: String, _ context: CommandContext) throws {
     if let explain { return try PlanReport(plan, name).explain(explain, context) }
     if let simulate { return try show(simulation: simulate, plan, name, context) }
-    if !common.json { PlanReport(plan, name).show(context) }
+    if !common.json { try PlanReport(plan, name).show(context) }
     let doubts = plan.inDoubt.map(PlanReport.words)
     guard apply, let phrase = plan.phrase else {
       for doubt in doubts { context.warn(doubt) }
       return
     }
-    if !doubts.isEmpty, confirm != phrase { throw FirnError.clockInDoubt(reason: doubts.joined(separator: "; "), phrase: phrase) }
+    if !doubts.isEmpty, confirmation.confirm != phrase { throw FirnError.clockInDoubt(reason: doubts.joined(separator: "; "), phrase: phrase) }
     if common.json || common.quiet { context.explain("\(plan.removed.count) of \(plan.entries.count) snapshots would go") }
-    try Confirmation.require(phrase, given: confirm)
+    try Confirmation.require(phrase, given: confirmation.confirm)
   }
 
   private func show(simulation length: String, _ plan: PrunePlan, _ name: String, _ context: CommandContext) throws {

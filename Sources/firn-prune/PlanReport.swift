@@ -14,16 +14,16 @@ struct PlanReport {
     self.policy = policy
   }
 
-  func show(_ context: CommandContext) {
+  func show(_ context: CommandContext) throws {
     for database in plan.databases {
       let removed = database.removed.count
       context.output(
         "\(database.database): \(database.entries.count - removed) to keep, \(removed) to remove (\(policy), days of \(plan.calendar.name))")
-      let rows = database.entries.map { entry in
+      let rows = try database.entries.map { entry in
         [
           entry.decision.isKept ? "keep" : "REMOVE", entry.place.id.description,
           Quantity.age(of: Date(timeIntervalSince1970: Double(entry.place.id.startedAt)), now: plan.now), entry.snapshot.kind,
-          entry.decision.isKept ? "" : Quantity.size(entry.ownBytes),
+          entry.decision.isKept ? "" : Quantity.size(try plan.ownBytes(of: entry)),
           entry.decision.isKept ? entry.decision.keepReasons.joined(separator: "; ") : entry.decision.removeReason,
         ]
       }
@@ -48,7 +48,7 @@ struct PlanReport {
       "\(entry.place.database) \(entry.place.id), \(entry.snapshot.kind), \(Quantity.time(started)), \(Quantity.age(of: started, now: plan.now))")
     context.output(entry.decision.isKept ? "stays by \(policy):" : "goes by \(policy):")
     for reason in entry.decision.isKept ? entry.decision.keepReasons : [entry.decision.removeReason] { context.output("  - \(reason)") }
-    context.output("\(Quantity.size(entry.ownBytes)) of the store are its alone")
+    context.output("\(Quantity.size(try plan.ownBytes(of: entry))) of the store are its alone")
   }
 
   static func words(for database: PrunePlan.Database) -> String {

@@ -28,7 +28,8 @@ struct RetentionForecast: Encodable {
     let start = Int64(plan.now.timeIntervalSince1970)
     let count = max(1, length / every)
     let shown = max(1, count / 12)
-    func size(_ snapshots: Int) -> Int64 { database.newestBytes + Int64(max(0, snapshots - 1)) * added }
+    let newest = try plan.newestBytes(of: database)
+    func size(_ snapshots: Int) -> Int64 { newest + Int64(max(0, snapshots - 1)) * added }
     var held = database.entries.map(\.snapshot)
     var steps: [Step] = []
     var random = SystemRandomNumberGenerator()

@@ -28,7 +28,7 @@ struct FirnRestore: FirnCommand {
   @Flag(help: "Drop the databases that are kept, each after a typed word.") var forgetOld = false
   @Flag(help: "Tidy up after a restore that was killed, and do nothing else.") var recover = false
   @Flag(help: "Dump the new database again and compare every table's bytes and the schema.") var prove = false
-  @Option(help: ArgumentHelp("The word that is asked for, where nobody is there to type it.", valueName: "phrase")) var confirm: String?
+  @OptionGroup var confirmation: ConfirmationOption
   @Flag(help: "Don't snapshot the database that is replaced.") var noSafetySnapshot = false
   @Flag(help: "Let a snapshot take a database's place from which something was left out.") var allowIncomplete = false
   @Flag(help: "Take the exchange back where the health check fails.") var undoOnFailure = false
@@ -47,7 +47,7 @@ struct FirnRestore: FirnCommand {
       let chosen = [
         ("--prove", prove), ("--owner", parts.owner != nil), ("--no-owner", parts.noOwner), ("--no-privileges", parts.noPrivileges),
         ("--tablespace", !parts.tablespaces.isEmpty), ("--set", !settings.isEmpty), ("--only-intact", parts.onlyIntact),
-        ("--confirm", confirm != nil),
+        ("--confirm", confirmation.confirm != nil),
       ].filter(\.1).map(\.0)
       if let first = chosen.first { throw ValidationError("\(first) means nothing where rows go into a database that exists") }
     }
@@ -78,7 +78,7 @@ struct FirnRestore: FirnCommand {
       let verdict = try repository.catalog.verdict(of: place)
       let check = verdict?.ok == false ? verdict : try repository.catalog.lastCheck(of: place)
       ImpactStatement(plan, lastCheck: check, request: request).show(context)
-      try Confirmation.require(request.target.phrase, given: confirm)
+      try Confirmation.require(request.target.phrase, given: confirmation.confirm)
       request.keptName = plan.impact?.keptAs
     } else {
       context.tell("restoring \(place.database) of \(place.id) into a new database, \(request.target.name)")

@@ -26,7 +26,7 @@ struct KeptDatabases {
     let started = Date()
     let plan = try context.withProgress { try operation($0).planUndo(at: started) }
     show(plan)
-    try Confirmation.require(plan.database, given: command.confirm)
+    try Confirmation.require(plan.database, given: command.confirmation.confirm)
     let outcome = try context.withProgress { progress in
       try operation(progress).undo(plan, maintenance: context.configuration.maintenance) { Date() }
     }
@@ -69,15 +69,15 @@ struct KeptDatabases {
     let kept = try context.withProgress { try operation($0).kept() }
     guard !kept.isEmpty else { throw FirnError.noKeptDatabase(name: command.database) }
     // With --confirm the one that is named, else each that is typed.
-    let chosen = command.confirm.map { phrase in kept.filter { $0.name == phrase } } ?? kept
-    guard !chosen.isEmpty else { throw FirnError.notConfirmed(phrase: kept[0].name, given: command.confirm) }
+    let chosen = command.confirmation.confirm.map { phrase in kept.filter { $0.name == phrase } } ?? kept
+    guard !chosen.isEmpty else { throw FirnError.notConfirmed(phrase: kept[0].name, given: command.confirmation.confirm) }
     var dropped: [String] = []
     do {
       for database in chosen {
         context.explain(
           "\(database.name): \(Quantity.size(database.size)), was \(database.record.database) until \(Quantity.time(database.record.keptAt)), \(Quantity.age(of: database.record.keptAt, now: Date())). Dropping it can't be undone."
         )
-        try Confirmation.require(database.name, given: command.confirm)
+        try Confirmation.require(database.name, given: command.confirmation.confirm)
         try context.withProgress { try operation($0).forget(database) }
         dropped.append(database.name)
         if !command.common.json { context.output(database.name) }

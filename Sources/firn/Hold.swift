@@ -15,7 +15,7 @@ struct Hold: FirnCommand {
   @Option(help: ArgumentHelp("Until when, as 2027-01-31 or 2027-01-31T12:00 (UTC). Else for ever.", valueName: "time")) var until: String?
   @Option(help: ArgumentHelp("Why, for those who come after.", valueName: "text")) var why: String?
   @Flag(help: "Take the hold away.") var release = false
-  @Option(help: ArgumentHelp("The words that are asked for, where nobody is at a terminal.", valueName: "phrase")) var confirm: String?
+  @OptionGroup var confirmation: ConfirmationOption
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
@@ -37,7 +37,7 @@ struct Hold: FirnCommand {
         return .done
       }
       context.explain("\(place.database) \(place.id) is on hold: \(hold.reason)")
-      try Confirmation.require(place.id.description, given: confirm)
+      try Confirmation.require(place.id.description, given: confirmation.confirm)
       try repository.catalog.release(place)
       context.tell("the hold is gone: what a policy says of \(place.id) holds again")
       return .done
@@ -52,7 +52,7 @@ struct Hold: FirnCommand {
     if let standing = try repository.catalog.hold(of: place), standing.holds(at: Date()), let end, standing.until.map({ $0 > end }) ?? true {
       let term = standing.until.map { "until \(Quantity.time($0))" } ?? "for ever"
       context.explain("\(place.database) \(place.id) is on hold \(term): \(standing.reason)")
-      try Confirmation.require(place.id.description, given: confirm)
+      try Confirmation.require(place.id.description, given: confirmation.confirm)
     }
     let hold = SnapshotHold(until: end, reason: why ?? "", placedAt: Date(), host: Host.name)
     try repository.catalog.place(hold, on: place)

@@ -82,6 +82,15 @@ struct Show: FirnCommand {
           ]
         })
     }
+    if !comparison.sequences.isEmpty {
+      context.output("")
+      context.output(
+        header: ["SEQUENCE", "VALUE"], rows: comparison.sequences.map { [$0.name, change($0.before, $0.after, Quantity.count)] })
+      context.output("")
+    }
+    if first.largeObjects != second.largeObjects {
+      context.output("large objects: \(change(first.largeObjects, second.largeObjects, Quantity.count))")
+    }
     context.output("\(comparison.tables.count - changed.count) of \(comparison.tables.count) tables have the same rows")
     context.output(comparison.schema.isEmpty ? "the schema is the same" : "")
     for change in comparison.schema {
@@ -113,13 +122,26 @@ struct Show: FirnCommand {
     }
     let from: String
     let to: String
+    struct Sequence: Encodable {
+      let name: String
+      let before: Int64?
+      let after: Int64?
+    }
+    struct Count: Encodable {
+      let before: Int64
+      let after: Int64
+    }
     let tables: [Table]
+    let sequences: [Sequence]
+    let largeObjects: Count
     let schema: [Change]
 
     init(_ comparison: SnapshotComparison) {
       from = comparison.first.id.description
       to = comparison.second.id.description
       tables = comparison.tables.map { Table(name: $0.name, same: $0.isSame, before: $0.before.map(Side.init), after: $0.after.map(Side.init)) }
+      sequences = comparison.sequences.map { Sequence(name: $0.name, before: $0.before, after: $0.after) }
+      largeObjects = Count(before: comparison.first.largeObjects, after: comparison.second.largeObjects)
       schema = comparison.schema.map { Change(object: $0.object, removed: $0.removed, added: $0.added) }
     }
   }

@@ -13,7 +13,7 @@ struct Unlock: FirnCommand {
       life. This is for what is left: a lock of a machine that is gone, or one that can't be read. Locks of living processes of this \
       machine stay. The number of locks to remove has to be typed, as: remove 1 lock.
       """)
-  @Option(help: ArgumentHelp("The words that are asked for, where nobody is at a terminal.", valueName: "phrase")) var confirm: String?
+  @OptionGroup var confirmation: ConfirmationOption
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
@@ -40,8 +40,8 @@ struct Unlock: FirnCommand {
       context.explain("a run on another machine may be at work: look there first. If it is, what it makes will not be listed")
     }
     let locks = "\(removable.count) lock\(removable.count == 1 ? "" : "s")"
-    try Confirmation.require("remove \(locks)", given: confirm)
-    try store.delete(removable.map(\.key))
+    try Confirmation.require("remove \(locks)", given: confirmation.confirm)
+    for holder in removable { try RepositoryLock.takeAway(holder, in: store) }
     context.tell("removed \(locks)")
     return .done
   }

@@ -49,7 +49,8 @@ import Testing
       var tables: [StoreKey: [SnapshotID: Set<String>]] = [:]
       for place in places {
         users[place.checksums, default: []].insert(place.id)
-        for key in try repository.catalog.checksums(of: place).entries.keys { users[key, default: []].insert(place.id) }
+        let list = try repository.catalog.checksums(of: place)
+        for key in list.objects.map(\.key) + list.files.keys { users[key, default: []].insert(place.id) }
         let reader = try SnapshotReader(store: store, manifest: try repository.catalog.manifest(of: place))
         for file in try reader.files().values {
           let name = file.name == "toc.dat" ? file.name : "public.\(file.name.dropLast(4))"
@@ -225,11 +226,9 @@ import Testing
     // Another list of checksums, though it fits: it was not what was proven.
     let place = subject.places[0]
     let list = try subject.repository.catalog.checksums(of: place)
-    try Folder.write(ChecksumFile(entries: list.entries).bytes + Array("".utf8), to: subject.path(place.checksums))
+    try Folder.write(list.bytes, to: subject.path(place.checksums))
     #expect(try subject.verify().provenBefore == 3)
-    var fewer = list.entries
-    fewer.removeValue(forKey: try #require(list.objects.first).key)
-    try Folder.write(ChecksumFile(entries: fewer).bytes, to: subject.path(place.checksums))
+    try Folder.write(ChecksumFile(objects: list.objects.dropFirst(), files: list.files).bytes, to: subject.path(place.checksums))
     let outcome = try subject.verify()
     #expect(outcome.provenBefore == 2 && !outcome.isSound)
     try subject.reset([place.checksums])

@@ -215,6 +215,7 @@ import Testing
       """
       UPDATE large SET x = 'y' WHERE id = 7; DROP TABLE small; CREATE TABLE fresh AS SELECT 1 id;
       CREATE FUNCTION twice(int) RETURNS int LANGUAGE sql AS 'SELECT $1 * 2'; ALTER TABLE large ADD COLUMN later int;
+      CREATE SEQUENCE counter; SELECT setval('counter', 42); SELECT lo_from_bytea(0, 'x');
       """)
     let result = try place.verify(place.database, "latest", "--against", url, "--json")
     #expect(result.status == 4, "\(result)")
@@ -232,10 +233,15 @@ import Testing
     let schema = try #require(shown["schema"] as? [[String: Any]])
     #expect(
       schema.map { $0["object"] as? String } == [
-        "FUNCTION public.twice(integer)", "TABLE public.fresh", "TABLE public.large", "TABLE public.small",
+        "FUNCTION public.twice(integer)", "SEQUENCE public.counter", "TABLE public.fresh", "TABLE public.large", "TABLE public.small",
       ], "\(schema)")
     #expect(
-      schema[2]["added"] as? [String] == ["    x text,", "    later integer"] && schema[2]["removed"] as? [String] == ["    x text"], "\(schema)")
+      schema[3]["added"] as? [String] == ["    x text,", "    later integer"] && schema[3]["removed"] as? [String] == ["    x text"], "\(schema)")
+    let values = try #require(shown["sequences"] as? [[String: Any]])
+    #expect(values.count == 1 && values[0]["name"] as? String == "public.counter" && values[0]["after"] as? Int == 42, "\(values)")
+    #expect(shown["largeObjects"] as? [String: Int] == ["before": 0, "after": 1])
+    let words = try place.firn("show", place.database, ids[1], ids[2])
+    #expect(words.output.contains("public.counter  - > 42") && words.output.contains("large objects: 0 > 1"), "\(words)")
     let text = try place.firn("show", place.database, ids[0], ids[1])
     #expect(text.output.contains("the schema is the same") && text.output.contains("2 > 3"), "\(text)")
   }

@@ -22,11 +22,11 @@ import Testing
   /// A lock file as another process would have written it.
   private func record(
     _ store: MemoryStore, mode: String = "exclusive", host: String = Host.name, process: Int32 = Host.processID,
-    start: UInt64? = Host.startTime(of: Host.processID), boot: String = Host.bootID, refreshedAt: Date = Date()
+    start: UInt64? = Host.startTime(of: Host.processID), boot: String = Host.bootID
   ) throws {
     let json: [String: Any] = [
       "mode": mode, "host": host, "process": process, "processStart": start ?? 0, "boot": boot, "purpose": "another",
-      "createdAt": "2026-01-01T00:00:00Z", "refreshedAt": ISO8601DateFormatter().string(from: refreshedAt),
+      "createdAt": "2026-01-01T00:00:00Z", "refreshedAt": "2026-01-01T00:00:00Z",
     ]
     try store.write(Array(try JSONSerialization.data(withJSONObject: json)), to: "locks/\(mode)-x.json", durability: .immediate)
   }
@@ -47,17 +47,73 @@ import Testing
 
   @Test func `of other machines hold while they are refreshed`() throws {
     let store = MemoryStore()
-    try record(store, host: "elsewhere", refreshedAt: Date(timeIntervalSinceNow: -600))
+    try record(store, host: "elsewhere")
+    store.wait(600)
     #expect(throws: RepositoryError.self) { try RepositoryLock(.shared, on: store, purpose: "mine") }
-    try record(store, host: "elsewhere", refreshedAt: Date(timeIntervalSinceNow: -3600))
-    try RepositoryLock(.shared, on: store, purpose: "mine").release()
+    store.wait(3000)
+    let lock = try RepositoryLock(.shared, on: store, purpose: "mine")
+    #expect(lock.foundDeadHolders)
+    lock.release()
+  }
+
+  /// An owner on another machine, whose clock is wrong by so many seconds.
+  private func stranger(clockOff seconds: Double = 0, refresh: Monitor<(@Sendable () -> Void)?> = Monitor(nil)) -> LockOwner {
+    let here = LockOwner.current
+    return LockOwner(
+      host: "elsewhere", process: here.process, processStart: here.processStart, boot: "other", now: { Date(timeIntervalSinceNow: seconds) },
+      newName: here.newName, startTime: here.startTime, waits: here.waits,
+      repeats: { body in
+        refresh.update { $0 = body }
+        return {}
+      })
+  }
+
+  @Test func `are not broken by machines whose clock is wrong`() throws {
+    let store = MemoryStore()
+    let mine = try RepositoryLock(.shared, on: store, purpose: "mine")
+    for seconds in [-1e6, 1e6] {
+      #expect(throws: RepositoryError.self) { try RepositoryLock(.exclusive, on: store, purpose: "prune", owner: stranger(clockOff: seconds)) }
+    }
+    try mine.check()
+    mine.release()
+  }
+
+  @Test func `that were broken are lost, and a late sign of life doesn't bring them back`() throws {
+    let store = MemoryStore()
+    let refresh = Monitor<(@Sendable () -> Void)?>(nil)
+    let asleep = try RepositoryLock(.shared, on: store, purpose: "asleep", owner: stranger(refresh: refresh))
+    let key = try #require(try store.list("locks/").first).key
+    let bytes = try store.read(key, limit: 1 << 16)
+    store.wait(1000)
+    refresh.current?()
+    store.wait(1000)
+    #expect(throws: RepositoryError.self) { try RepositoryLock(.exclusive, on: store, purpose: "prune") }
+    store.wait(3600)
+    try RepositoryLock(.exclusive, on: store, purpose: "prune").release()
+    #expect(throws: RepositoryError.lockLost) { try asleep.check() }
+    refresh.current?()
+    #expect(throws: RepositoryError.lockLost) { try asleep.check() }
+    // A sign of life that was on its way.
+    try store.write(bytes, to: key, durability: .immediate)
+    #expect(throws: RepositoryError.lockLost) { try asleep.check() }
+    asleep.release()
+    try RepositoryLock(.exclusive, on: store, purpose: "prune").release()
+  }
+
+  @Test func `of the dead keep nobody from reading a store that can't be written`() throws {
+    let store = MemoryStore()
+    try record(store, process: 4_000_000)
+    store.refuseWrites(with: .readOnly(location: "memory", reason: "read-only"))
+    try RepositoryLock(.shared, on: store, purpose: "restore").release()
+    #expect(throws: StoreError.self) { try RepositoryLock(.exclusive, on: store, purpose: "prune") }
   }
 
   @Test func `that can't be read count until they are old`() throws {
     let store = MemoryStore()
     try store.write(Array("{\"mode\": \"excl".utf8), to: "locks/x.json", durability: .immediate)
-    #expect(throws: RepositoryError.self) { try RepositoryLock(.shared, on: store, purpose: "mine", now: { Date() }) }
-    try RepositoryLock(.shared, on: store, purpose: "mine", now: { Date(timeIntervalSinceNow: 3600) }).release()
+    #expect(throws: RepositoryError.self) { try RepositoryLock(.shared, on: store, purpose: "mine") }
+    store.wait(3600)
+    try RepositoryLock(.shared, on: store, purpose: "mine").release()
   }
 
   @Test func `never let two in that exclude each other, however they come`() throws {

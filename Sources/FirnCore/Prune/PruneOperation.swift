@@ -4,7 +4,7 @@ package import Repository
 package import Retention
 
 /// Removes the snapshots that a policy doesn't keep, and what only they needed. Planned first, carried out when asked.
-package struct PruneOperation {
+package struct PruneOperation: Sendable {
   package struct Outcome: Sendable {
     package let plan: PrunePlan
     package let collected: GarbageCollector.Outcome?
@@ -17,11 +17,15 @@ package struct PruneOperation {
   private let now: Date
   private let progress: WorkProgress
   private let deletions: DeletionPace
+  private let owner: LockOwner
+  private let threads: Int
 
   package init(
     repository: Repository, policy: RetentionPolicy, calendar: RetentionCalendar = .utc, now: Date = Date(), progress: WorkProgress,
-    deletions: DeletionPace = .unlimited
+    deletions: DeletionPace = .unlimited, owner: LockOwner = .current, threads: Int = processorCount
   ) {
+    self.threads = threads
+    self.owner = owner
     self.repository = repository
     self.policy = policy
     self.calendar = calendar
@@ -36,24 +40,24 @@ package struct PruneOperation {
   ///   - apply: whether it may be carried out: no other run may be at work then.
   /// - Throws: `FirnError.planChanged` where another run changed what was decided by.
   package func run(on places: [SnapshotPlace], apply: Bool, approve: (PrunePlan) throws -> Void) throws -> Outcome {
-    let shown = try withLock(.shared) { try plan(for: places) }
+    let shown = try withLock(.shared) { _ in try plan(for: places) }
     // Nobody is kept waiting by a question.
     try approve(shown)
     guard apply else { return Outcome(plan: shown, collected: nil) }
-    return try withLock(.exclusive) { try carryOut(shown, places) }
+    return try withLock(.exclusive) { try carryOut(shown, places, $0) }
   }
 
-  private func withLock<Result>(_ mode: RepositoryLock.Mode, _ body: () throws -> Result) throws -> Result {
-    let lock = try RepositoryLock(mode, on: repository.store, purpose: "firn-prune", patience: .seconds(10))
+  private func withLock<Result>(_ mode: RepositoryLock.Mode, _ body: (RepositoryLock) throws -> Result) throws -> Result {
+    let lock = try RepositoryLock(mode, on: repository.store, purpose: "firn-prune", patience: .seconds(10), owner: owner)
     defer { lock.release() }
-    return try body()
+    return try body(lock)
   }
 
-  private func carryOut(_ shown: PrunePlan, _ places: [SnapshotPlace]) throws -> Outcome {
+  private func carryOut(_ shown: PrunePlan, _ places: [SnapshotPlace], _ lock: RepositoryLock) throws -> Outcome {
     let plan = try plan(for: places)
     guard Set(plan.removed).isSubset(of: shown.removed) else { throw FirnError.planChanged }
     try Interruption.check()
-    let collector = GarbageCollector(store: repository.store, now: now, pace: deletions)
+    let collector = collector(lock)
     try collector.check()
     progress.begin("removing snapshots")
     let released = try collector.remove(plan.removed)
@@ -63,16 +67,20 @@ package struct PruneOperation {
   /// Collects what no snapshot names.
   /// - Parameter apply: whether it is deleted, or only counted.
   package func collect(apply: Bool) throws -> GarbageCollector.Outcome {
-    try withLock(apply ? .exclusive : .shared) {
-      let collector = GarbageCollector(store: repository.store, now: now, pace: deletions)
-      return apply ? try collect(collector, released: []) : try collector.garbage(grace: Self.grace)
+    try withLock(apply ? .exclusive : .shared) { lock in
+      let collector = collector(lock)
+      return apply ? try collect(collector, released: ObjectTable()) : try collector.garbage(grace: Self.grace)
     }
+  }
+
+  private func collector(_ lock: RepositoryLock) -> GarbageCollector {
+    GarbageCollector(store: repository.store, now: now, pace: deletions, stillAlone: lock.check)
   }
 
   /// Objects of nobody's stay for so many seconds.
   private static let grace: TimeInterval = 3600
 
-  private func collect(_ collector: GarbageCollector, released: Set<ObjectName>) throws -> GarbageCollector.Outcome {
+  private func collect(_ collector: GarbageCollector, released: ObjectTable) throws -> GarbageCollector.Outcome {
     try collector.collect(grace: Self.grace, released: released) {
       progress.begin("deleting objects", expected: $0)
     } each: {
@@ -82,35 +90,46 @@ package struct PruneOperation {
 
   private func plan(for places: [SnapshotPlace]) throws -> PrunePlan {
     // What was there when the user named it may be gone by now.
-    let present = try repository.catalog.snapshots()
+    let present = try repository.catalog.listing()
     let wanted = Set(places)
-    let groups = Dictionary(grouping: present.filter(wanted.contains)) { "\($0.source.keyComponent)/\($0.database.keyComponent)" }
-    let sharing = try ObjectSharing(of: repository.store)
+    let states = try states(of: present.filter { wanted.contains($0.place) })
+    let groups = Dictionary(grouping: present.map(\.place).filter(wanted.contains)) { "\($0.source.keyComponent)/\($0.database.keyComponent)" }
+    let sharing = try ObjectSharing(of: repository.store, present, threads: threads)
     let moment = Int64(now.timeIntervalSince1970)
     let databases = try groups.sorted { $0.key < $1.key }.map { _, places in
-      let snapshots = try places.map(snapshot)
+      let snapshots = places.compactMap { states[$0] }
       let byID = Dictionary(zip(places.map(\.id), zip(places, snapshots)), uniquingKeysWith: { first, _ in first })
-      let decided = policy.plan(for: snapshots, now: moment, calendar: calendar) { kept in
-        sharing.bytes(of: places.filter { kept.contains($0.id) })
+      let decided = try policy.plan(for: snapshots, now: moment, calendar: calendar) { kept in
+        try sharing.bytes(of: places.filter { kept.contains($0.id) })
       }
       let entries = decided.decisions.compactMap { decision -> PrunePlan.Entry? in
         guard let (place, snapshot) = byID[decision.id] else { return nil }
-        return PrunePlan.Entry(place: place, decision: decision, snapshot: snapshot, ownBytes: sharing.freed(removing: [place]))
+        return PrunePlan.Entry(place: place, decision: decision, snapshot: snapshot)
       }
       return PrunePlan.Database(
-        source: places[0].source, database: places[0].database, entries: entries,
-        newestBytes: sharing.bytes(of: places.max { $0.id < $1.id }.map { [$0] } ?? []), doubt: RetentionPolicy.doubt(at: moment, for: snapshots))
+        source: places[0].source, database: places[0].database, entries: entries, doubt: RetentionPolicy.doubt(at: moment, for: snapshots))
     }
     let removed = databases.flatMap(\.removed)
     let leaving = Set(removed)
     if let (_, error) = sharing.unreadable.first(where: { !leaving.contains($0.key) }) { throw error }
     return PrunePlan(
-      databases: databases, policy: policy, calendar: calendar, now: now, freedBytes: sharing.freed(removing: removed))
+      databases: databases, policy: policy, calendar: calendar, now: now, freedBytes: try sharing.freed(removing: removed), sharing: sharing)
   }
 
-  private func snapshot(_ place: SnapshotPlace) throws -> RetainedSnapshot<SnapshotID> {
+  /// What is known of each snapshot.
+  private func states(of listed: [ListedSnapshot]) throws -> [SnapshotPlace: RetainedSnapshot<SnapshotID>] {
+    let states = Monitor<[SnapshotPlace: RetainedSnapshot<SnapshotID>]>([:])
+    try forEachInParallel(listed, thread: "snapshots", threads: threads) { [self] listed in
+      let state = try state(of: listed)
+      states.update { $0[listed.place] = state }
+    }
+    return states.current
+  }
+
+  private func state(of listed: ListedSnapshot) throws -> RetainedSnapshot<SnapshotID> {
     let catalog = repository.catalog
-    let hold = try catalog.hold(of: place).map { hold in
+    let place = listed.place
+    let hold = try (listed.isOnHold ? catalog.hold(of: place) : nil).map { hold in
       RetentionHold(until: hold.until.map { Int64($0.timeIntervalSince1970) }, reason: hold.reason)
     }
     let manifest: Manifest
@@ -118,7 +137,7 @@ package struct PruneOperation {
       return RetainedSnapshot(id: place.id, startedAt: place.id.startedAt, standing: .damaged, hold: hold)
     }
     // What can't be read counts for nothing, nor does what was found damaged, however cursory the look.
-    let verdict = try catalog.verdict(of: place, now: now)
+    let verdict = catalog.verdict(of: listed.checks, now: now)
     let standing: SnapshotStanding =
       verdict?.ok == false ? .damaged : manifest.kind == Manifest.safetyKind ? .safety : manifest.complete ? .sound : .incomplete
     return RetainedSnapshot(

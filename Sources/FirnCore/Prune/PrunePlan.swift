@@ -8,8 +8,6 @@ package struct PrunePlan: Sendable {
     package let place: SnapshotPlace
     package let decision: RetentionPlan<SnapshotID>.Decision
     package let snapshot: RetainedSnapshot<SnapshotID>
-    /// Bytes that go if only this snapshot goes.
-    package let ownBytes: Int64
   }
 
   package struct Database: Sendable {
@@ -17,8 +15,6 @@ package struct PrunePlan: Sendable {
     package let database: String
     /// Newest first.
     package let entries: [Entry]
-    /// What the newest needs, shared or not.
-    package let newestBytes: Int64
     package let doubt: ClockDoubt?
     package var removed: [SnapshotPlace] { entries.filter { !$0.decision.isKept }.map(\.place) }
     /// Whether so much goes that a typed word is asked for.
@@ -35,6 +31,24 @@ package struct PrunePlan: Sendable {
   package let now: Date
   /// What goes with all that is removed, as sharing has it.
   package let freedBytes: Int64
+  private let sharing: ObjectSharing
+
+  init(databases: [Database], policy: RetentionPolicy, calendar: RetentionCalendar, now: Date, freedBytes: Int64, sharing: ObjectSharing) {
+    self.databases = databases
+    self.policy = policy
+    self.calendar = calendar
+    self.now = now
+    self.freedBytes = freedBytes
+    self.sharing = sharing
+  }
+
+  /// Bytes that go if only this snapshot goes.
+  package func ownBytes(of entry: Entry) throws -> Int64 { try sharing.freed(removing: [entry.place]) }
+
+  /// What the newest snapshot of a database needs, shared or not, in bytes.
+  package func newestBytes(of database: Database) throws -> Int64 {
+    try sharing.bytes(of: database.entries.map(\.place).max { $0.id < $1.id }.map { [$0] } ?? [])
+  }
 
   package var entries: [Entry] { databases.flatMap(\.entries) }
   package var removed: [SnapshotPlace] { databases.flatMap(\.removed) }

@@ -87,21 +87,25 @@ package struct SnapshotOperation {
 /// What keeps a store tidy around other work.
 package struct StoreMaintenance: Sendable {
   private let store: any Store
+  private let owner: LockOwner
 
-  package init(store: any Store) { self.store = store }
+  package init(store: any Store, owner: LockOwner = .current) {
+    self.store = store
+    self.owner = owner
+  }
 
   /// The shared lock. What a dead run left is cleared first, where nobody else is at work.
   package func sharedLock(purpose: String) throws -> RepositoryLock {
-    let lock = try RepositoryLock(.shared, on: store, purpose: purpose, patience: .seconds(10))
+    let lock = try RepositoryLock(.shared, on: store, purpose: purpose, patience: .seconds(10), owner: owner)
     guard lock.foundDeadHolders else { return lock }
     lock.release()
     collectIfAlone()
-    return try RepositoryLock(.shared, on: store, purpose: purpose, patience: .seconds(60))
+    return try RepositoryLock(.shared, on: store, purpose: purpose, patience: .seconds(60), owner: owner)
   }
 
   package func collectIfAlone() {
-    guard let lock = try? RepositoryLock(.exclusive, on: store, purpose: "clearing up after a run that failed") else { return }
+    guard let lock = try? RepositoryLock(.exclusive, on: store, purpose: "clearing up after a run that failed", owner: owner) else { return }
     defer { lock.release() }
-    _ = try? GarbageCollector(store: store).collect()
+    _ = try? GarbageCollector(store: store, now: owner.now(), stillAlone: lock.check).collect()
   }
 }

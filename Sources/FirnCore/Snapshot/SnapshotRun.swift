@@ -148,7 +148,6 @@ struct SnapshotRun {
       manifest.warnings.append("the database's collation is of version \(recorded), the server's library of \(actual): its indexes may be wrong")
     }
     var checksums = [place.chunkTable: chunkTable.digest, place.globals: globals.digest]
-    for object in try registry.completed() { checksums[object.name.key] = object.name.digest }
     try repository.catalog.begin(place)
     for (key, bytes) in [
       (place.manifest, try JSON.bytes(manifest)),
@@ -158,13 +157,9 @@ struct SnapshotRun {
       checksums[key] = SHA256Digest(of: bytes)
     }
     try Interruption.check()
-    try store.flush()
-    // What is named must be there: should this process have been taken for dead, a collection may have been at work.
-    try lock.check()
-    for object in registry.adopted where try store.size(of: object.name.key) != object.storedBytes {
-      throw StoreError.missing(object.name.key)
-    }
-    try repository.catalog.commit(ChecksumFile(entries: checksums), of: place)
+    let list = ChecksumFile(objects: try registry.completed().map(\.name), files: checksums)
+    let reused = Dictionary(registry.adopted.map { ($0.name, $0.storedBytes) }, uniquingKeysWith: { first, _ in first })
+    try repository.catalog.commit(list, of: place, reused: reused, holding: lock)
     return manifest
   }
 

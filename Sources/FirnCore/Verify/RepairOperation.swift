@@ -56,7 +56,7 @@ package struct RepairOperation {
     }.first
     guard let list = isOwnSound ? own : donor?.list ?? own else { return outcome.unmended.append(place.checksums) }
     for key in place.ownFiles {
-      guard let wanted = list.entries[key], digest(of: key, in: repository.store) != wanted else { continue }
+      guard let wanted = list.files[key], digest(of: key, in: repository.store) != wanted else { continue }
       try bring(key, wanted: wanted, &outcome)
     }
     for object in list.objects where (try? repository.store.size(of: object.key)) ?? nil == nil {
@@ -67,7 +67,7 @@ package struct RepairOperation {
   }
 
   private func isSound(_ list: ChecksumFile, _ place: SnapshotPlace, in store: any Store) -> Bool {
-    place.ownFiles.allSatisfy { key in list.entries[key].map { $0 == digest(of: key, in: store) } ?? false }
+    place.ownFiles.allSatisfy { key in list.files[key].map { $0 == digest(of: key, in: store) } ?? false }
   }
 
   private func digest(of key: StoreKey, in store: any Store) -> SHA256Digest? {

@@ -24,7 +24,7 @@ final class SnapshotCheck {
     var problems = try checkFiles(checksums)
     let manifest = try repository.catalog.manifest(of: place)
     let reader = try SnapshotReader(store: repository.store, manifest: manifest)
-    for object in reader.table.objects where checksums.entries[object.name.key] == nil {
+    for object in reader.table.objects where !checksums.contains(object.name) {
       problems.append(.init(object: object.name.digest.description, reason: "it is in use but not in SHA256SUMS"))
     }
     let spoiled = try spoiledFiles(reader)
@@ -36,7 +36,7 @@ final class SnapshotCheck {
   private func checkFiles(_ checksums: ChecksumFile) throws -> [VerifyOperation.Problem] {
     var problems: [VerifyOperation.Problem] = []
     for key in place.ownFiles {
-      guard let expected = checksums.entries[key] else {
+      guard let expected = checksums.files[key] else {
         problems.append(.init(reason: "SHA256SUMS doesn't name \(key)"))
         continue
       }

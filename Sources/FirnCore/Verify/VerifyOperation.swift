@@ -42,6 +42,8 @@ package struct VerifyOperation {
     package var elapsed: Duration = .zero
     /// Snapshots whose tables an earlier run had read, from the very bytes that were found again.
     package var provenBefore = 0
+    /// Where a sample ended.
+    var lastSampled: ObjectName?
 
     package var isSound: Bool { snapshots.allSatisfy(\.problems.isEmpty) }
   }
@@ -92,6 +94,7 @@ package struct VerifyOperation {
       if case .failure(StoreError.missing) = checksums[snapshot.place]! { continue }
       record(snapshot, readable[snapshot.place], outcome.elapsed)
     }
+    note(outcome.lastSampled)
     return outcome
   }
 
@@ -123,11 +126,17 @@ package struct VerifyOperation {
       damaged.merge(try check.run(on: Set(part))) { first, _ in first }
       outcome.objectsChecked += part.count
       outcome.bytesChecked += bytes(part)
-      do { try ScrubCursor(after: part.last).save(in: repository.store) } catch {
-        progress.tell("where to go on could not be noted: \(error)")
-      }
+      // A finding is recorded before what it was found in counts as read.
+      if damaged.isEmpty { note(part.last) }
     }
+    outcome.lastSampled = chosen.last
     return damaged
+  }
+
+  /// Notes how far the reading of samples has come.
+  private func note(_ last: ObjectName?) {
+    guard let last else { return }
+    do { try ScrubCursor(after: last).save(in: repository.store) } catch { progress.tell("where to go on could not be noted: \(error)") }
   }
 
   private func record(_ snapshot: SnapshotOutcome, _ checksums: ChecksumFile?, _ elapsed: Duration) {

@@ -143,37 +143,44 @@ package final class LocalStore: Store {
     }
   }
 
-  package func setAside(_ key: StoreKey, as aside: StoreKey) throws {
+  package func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool {
     try translated(key) {
-      guard try Folder.status(of: path(key)) != nil else { return }
+      guard try Folder.status(of: path(key)) != nil else { return false }
       let folder = path(aside).removingLastComponent()
       try Folder.make(folder)
-      try Folder.rename(path(key), to: path(aside))
+      do { try Folder.rename(path(key), to: path(aside)) } catch let error as SystemError where error.number == .noSuchFileOrDirectory {
+        return false
+      }
       try synchronize(folder)
-      try synchronize(path(key).removingLastComponent())
+      let source = path(key).removingLastComponent()
+      if source != folder, Folder.exists(source) { try synchronize(source) }
+      return true
     }
   }
 
-  package func list(_ prefix: String) throws -> [StoreEntry] {
-    try translated(prefix) {
-      var entries: [StoreEntry] = []
-      try collect(prefix, into: &entries)
-      return entries.sorted { $0.key < $1.key }
-    }
-  }
-
-  private func collect(_ prefix: String, into entries: inout [StoreEntry]) throws {
-    let folder = prefix.isEmpty ? root : path(String(prefix.dropLast()))
-    guard let status = try Folder.status(of: folder), status.kind == .folder else { return }
-    for name in try Folder.names(in: folder) where !name.hasPrefix(Self.temporaryPrefix) {
-      // What vanishes under a listing was deleted by another.
-      guard let status = try Folder.status(of: folder.appending(name)) else { continue }
-      switch status.kind {
-      case .folder: try collect(prefix + name + "/", into: &entries)
-      case .file, .other:
-        entries.append(StoreEntry(key: prefix + name, size: status.size, modified: status.modified, isFile: status.kind == .file))
+  package func list(_ prefix: String, _ body: (StoreEntry) throws -> Void) throws {
+    for (name, status) in try translated(prefix, { try contents(of: prefix) }) {
+      if status.kind == .folder {
+        try list(prefix + name, body)
+      } else {
+        try body(StoreEntry(key: prefix + name, size: status.size, modified: status.modified, isFile: status.kind == .file))
       }
     }
+  }
+
+  /// What lies in one folder, in the order of keys. Names of folders end in `/`.
+  private func contents(of prefix: String) throws -> [(name: String, status: FileStatus)] {
+    let folder = prefix.isEmpty ? root : path(String(prefix.dropLast()))
+    guard let status = try Folder.status(of: folder), status.kind == .folder else { return [] }
+    var hasFolders = false
+    let contents = try Folder.names(in: folder).compactMap { name -> (name: String, status: FileStatus)? in
+      // What vanishes under a listing was deleted by another.
+      guard !name.hasPrefix(Self.temporaryPrefix), let status = try Folder.status(of: folder.appending(name)) else { return nil }
+      guard status.kind == .folder else { return (name, status) }
+      hasFolders = true
+      return (name + "/", status)
+    }
+    return hasFolders ? contents.sorted { $0.name < $1.name } : contents
   }
 
   package func delete(_ keys: [StoreKey]) throws {

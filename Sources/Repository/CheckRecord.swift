@@ -1,0 +1,46 @@
+package import Foundation
+
+/// What a verification found.
+package struct CheckRecord: Codable, Sendable {
+  package enum Level: String, Codable, Sendable, Comparable {
+    case quick, read, drill
+
+    package static func < (left: Self, right: Self) -> Bool { left.rank < right.rank }
+    private var rank: Int {
+      switch self {
+      case .quick: 0
+      case .read: 1
+      case .drill: 2
+      }
+    }
+  }
+
+  package static let sizeLimit = 1 << 24
+
+  package let level: Level
+  package let ok: Bool
+  /// Objects found damaged, by their digests.
+  package let damagedObjects: [String]?
+  package let checkedAt: Date
+  package let seconds: Double
+  package let host: String
+  package let firn: String
+  /// How long a drill took to restore it: the measured time of recovery.
+  package var restoreSeconds: Double?
+  /// The SHA-256 of the `SHA256SUMS` whose tables were read.
+  package var checksums: String?
+  /// What a drill's assertions found wrong in a copy that is what was dumped.
+  package var unmetAssertions: [String]?
+  /// The version of pg_restore.
+  package var tool: String?
+
+  package init(level: Level, ok: Bool, damagedObjects: [String]?, checkedAt: Date, seconds: Double, host: String, firn: String) {
+    self.level = level
+    self.ok = ok
+    self.damagedObjects = damagedObjects
+    self.checkedAt = checkedAt
+    self.seconds = seconds
+    self.host = host
+    self.firn = firn
+  }
+}

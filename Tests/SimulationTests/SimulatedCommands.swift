@@ -1,0 +1,214 @@
+import Digests
+import FirnCore
+import Foundation
+import Platform
+import Repository
+import Retention
+
+/// What processes do to stores, over the same pieces as the commands. A database is a few cells; each state of one is an object.
+struct SimulatedCommands {
+  private struct NotConfirmed: Error {}
+
+  let world: SimulatedWorld
+  let disk: SimulatedDisk
+  private let database: Database
+
+  /// Shared by the processes of a world.
+  private final class Database: @unchecked Sendable {
+    // Sound: as `SimulatedWorld`, whose threads alone use it.
+    var cells: [Int]
+    /// Snapshots whose commands ended well.
+    var acknowledged: Set<SnapshotPlace> = []
+    /// Those that a plan was to remove.
+    var released: Set<SnapshotPlace> = []
+    init(cells: Int) { self.cells = [Int](repeating: 0, count: cells) }
+  }
+
+  init(world: SimulatedWorld, disk: SimulatedDisk) throws {
+    self.world = world
+    self.disk = disk
+    database = Database(cells: 5)
+    var random = SystemRandomNumberGenerator()
+    world.isQuiet = true
+    defer { world.isQuiet = false }
+    let store = SimulatedStore(disk: disk, process: world.start(host: "here"))
+    let format = RepositoryFormat(repositoryID: "test", createdAt: Date(timeIntervalSince1970: 1_700_000_000), random: &random)
+    _ = try Repository(creatingIn: store, format: format)
+    try store.flush()
+  }
+
+  private func store(_ process: SimulatedProcess) -> SimulatedStore { SimulatedStore(disk: disk, process: process) }
+
+  private static func bytes(cell: Int, state: Int) -> [UInt8] { Array("cell \(cell) in state \(state)".utf8) }
+
+  // MARK: Snapshot
+
+  func snapshot(_ process: SimulatedProcess) throws {
+    let repository = try Repository(opening: store(process))
+    // Few states: what was stored before and is garbage comes again.
+    for cell in database.cells.indices where world.chance(0.3) { database.cells[cell] = world.pick(below: 4) }
+    let maintenance = StoreMaintenance(store: repository.store, owner: process.owner)
+    let lock = try maintenance.sharedLock(purpose: "snapshot")
+    defer { lock.release() }
+    do {
+      database.acknowledged.insert(try take(repository, process, lock))
+    } catch {
+      lock.release()
+      maintenance.collectIfAlone()
+      throw error
+    }
+  }
+
+  private func take(_ repository: Repository, _ process: SimulatedProcess, _ lock: RepositoryLock) throws -> SnapshotPlace {
+    let (store, catalog) = (repository.store, repository.catalog)
+    let earlier = try catalog.snapshots(source: "s", database: "app")
+    var random = world.random
+    let place = SnapshotPlace(source: "s", database: "app", id: SnapshotID(startedAt: process.now, after: earlier.last?.id, random: &random))
+    let parent = Set(try earlier.last.map { try catalog.checksums(of: $0).objects } ?? [])
+    var objects: Set<ObjectName> = []
+    var checksums: [StoreKey: SHA256Digest] = [:]
+    var reused: [ObjectName: Int64] = [:]
+    for (cell, state) in database.cells.enumerated() {
+      let bytes = Self.bytes(cell: cell, state: state)
+      let object = ObjectName(SHA256Digest(of: bytes))
+      objects.insert(object)
+      if parent.contains(object), try store.size(of: object.key) == Int64(bytes.count) {
+        reused[object] = Int64(bytes.count)
+      } else {
+        try store.write(bytes, to: object.key, durability: .deferred)
+      }
+    }
+    var manifest = Manifest(
+      place: place, kind: "nightly", startedAt: process.now, finishedAt: process.now,
+      versions: .init(firn: "test", pgDump: "none", server: "15.0", serverNumber: 150000),
+      properties: DatabaseProperties(
+        owner: "o", encoding: "UTF8", localeProvider: "c", collate: "C", ctype: "C", tablespace: "pg_default", connectionLimit: -1),
+      chunkTable: .init(headBytes: 0, bytes: 0))
+    manifest.parent = earlier.last?.id
+    try store.write([1], to: place.chunkTable, durability: .deferred)
+    checksums[place.chunkTable] = SHA256Digest(of: [1])
+    try catalog.begin(place)
+    for (key, bytes) in [(place.manifest, try JSON.bytes(manifest)), (place.globals, [2]), (place.recoverScript, [3])] {
+      try store.write(bytes, to: key, durability: .deferred)
+      checksums[key] = SHA256Digest(of: bytes)
+    }
+    try catalog.commit(ChecksumFile(objects: objects, files: checksums), of: place, reused: reused, holding: lock)
+    return place
+  }
+
+  // MARK: The others
+
+  func prune(_ process: SimulatedProcess) throws {
+    let repository = try Repository(opening: store(process))
+    let policy = RetentionPolicy(RetentionRules(last: 1 + world.pick(below: 3)))
+    let operation = PruneOperation(
+      repository: repository, policy: policy, now: process.now, progress: WorkProgress(), owner: process.owner, threads: 1)
+    if world.chance(0.3) {
+      _ = try operation.collect(apply: true)
+      return
+    }
+    _ = try operation.run(on: try repository.catalog.snapshots(), apply: true) { plan in
+      if plan.phrase != nil, world.chance(0.5) { throw NotConfirmed() }
+      database.released.formUnion(plan.removed)
+    }
+  }
+
+  func verify(_ process: SimulatedProcess) throws {
+    let store = store(process)
+    let catalog = Catalog(store: store)
+    let lock = try StoreMaintenance(store: store, owner: process.owner).sharedLock(purpose: "verify")
+    defer { lock.release() }
+    for place in try catalog.snapshots() {
+      let faults = try faults(of: place, in: store)
+      try lock.check()
+      if !faults.isEmpty { world.violations.append("a verification found that \(faults[0])") }
+      try catalog.record(
+        CheckRecord(
+          level: .read, ok: faults.isEmpty, damagedObjects: nil, checkedAt: process.now, seconds: 1, host: process.host, firn: "test"), of: place)
+    }
+  }
+
+  /// Copies what is here elsewhere.
+  func copy(to other: SimulatedCommands, _ process: SimulatedProcess) throws {
+    let (source, target) = (store(process), other.store(process))
+    let from = try StoreMaintenance(store: source, owner: process.owner).sharedLock(purpose: "copy")
+    defer { from.release() }
+    let maintenance = StoreMaintenance(store: target, owner: process.owner)
+    let lock = try maintenance.sharedLock(purpose: "copy")
+    defer { lock.release() }
+    do {
+      let copy = SnapshotCopy(from: source, to: target, holding: lock)
+      for place in try Catalog(store: source).snapshots().suffix(2) {
+        _ = try copy.run(place)
+        // Taken again from the other store, it would be a new one there.
+        other.database.released.remove(place)
+        other.database.acknowledged.insert(place)
+      }
+    } catch {
+      lock.release()
+      maintenance.collectIfAlone()
+      throw error
+    }
+  }
+
+  // MARK: What must hold
+
+  private static func isLeft(_ key: StoreKey, _ place: SnapshotPlace, _ listed: [SnapshotPlace]) -> Bool {
+    key == place.unfinished || key == place.removed || !listed.contains(place)
+  }
+
+  private func faults(of place: SnapshotPlace, in store: any Store) throws -> [String] {
+    let list: ChecksumFile
+    do { list = try Catalog(store: store).checksums(of: place) } catch let error as RepositoryError { return ["\(place.id): \(error)"] }
+    let expected = list.objects.map { ($0.key, $0.digest) } + list.files.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+    return try expected.compactMap { key, digest in
+      do {
+        return SHA256Digest(of: try store.read(key, limit: 1 << 20)) == digest ? nil : "\(place.id): \(key) has other bytes"
+      } catch StoreError.missing {
+        return "\(place.id): \(key) is missing"
+      }
+    }
+  }
+
+  /// Looks at what is listed, and whether the next run works without help, and leaves nothing over.
+  func findViolations() throws {
+    let process = world.start(host: "operator")
+    let store = store(process)
+    let catalog = Catalog(store: store)
+    func expectSound(_ when: String) throws {
+      for place in try catalog.snapshots() {
+        for fault in try faults(of: place, in: store) { world.violations.append("\(when), \(fault)") }
+      }
+    }
+    try expectSound("after all")
+    let listed = Set(try catalog.snapshots())
+    for place in database.acknowledged where !listed.contains(place) && !database.released.contains(place) {
+      world.violations.append("\(place.id) is gone, and nobody removed it")
+    }
+    if let newest = database.acknowledged.map(\.id).max(), !listed.contains(where: { $0.id >= newest }) {
+      world.violations.append("the newest snapshot is gone")
+    }
+    // The locks of the dead on other machines count for half an hour.
+    world.clock += 3 * 86400
+    try snapshot(process)
+    try expectSound("after the next run")
+    for _ in 1...2 {
+      world.clock += 2 * 86400
+      let operation = PruneOperation(
+        repository: try Repository(opening: store), policy: RetentionPolicy(), now: process.now, progress: WorkProgress(), owner: process.owner)
+      _ = try operation.collect(apply: true)
+    }
+    try expectSound("after collecting")
+    let remaining = try catalog.snapshots()
+    let mayComeBack = disk.files.keys.contains { $0.hasPrefix("locks/broken/") }
+    let named = Set(try remaining.flatMap { try catalog.checksums(of: $0).objects })
+    for key in disk.files.keys.sorted() {
+      if let object = ObjectName(key: key), !named.contains(object) { world.violations.append("\(key) is left, and nothing names it") }
+      // A mark stays for those who may come back after their lock was broken.
+      if let place = SnapshotPlace(key: key), !(key == place.removed && mayComeBack), Self.isLeft(key, place, remaining) {
+        world.violations.append("\(key) is left")
+      }
+      if key.hasPrefix("locks/"), !key.hasPrefix("locks/broken/") { world.violations.append("\(key) is left") }
+    }
+  }
+}
