@@ -53,6 +53,7 @@ package struct ChecksumFile: Sendable {
     var objects: [ObjectName] = []
     objects.reserveCapacity(bytes.count / ObjectName.lineLength)
     var files: [StoreKey: SHA256Digest] = [:]
+    let owned = SnapshotPlace(key: key)?.ownFiles
     var isAscending = true
     var place = 0
     while place < bytes.count {
@@ -68,8 +69,8 @@ package struct ChecksumFile: Sendable {
       if text.hasPrefix("#") {
         guard place == bytes.count, text + "\n" == count(objects.count + files.count) else { throw malformed("it has lost lines, or gained some") }
         guard isAscending || Set(objects).count == objects.count else { throw malformed("it names an object twice") }
-        // A list of another snapshot.
-        if let owner = SnapshotPlace(key: key), Set(files.keys) != Set(owner.ownFiles) {
+        // What it names of snapshots' files are some of its own.
+        if let owned, files.count != owned.count {
           throw malformed("it does not name the files of its snapshot, and those alone")
         }
         return (isAscending ? objects : objects.sorted { $0.digest < $1.digest }, files)
@@ -78,7 +79,7 @@ package struct ChecksumFile: Sendable {
         throw malformed("a line of it is no checksum")
       }
       let path = String(text.dropFirst(66))
-      guard SnapshotPlace(key: path) != nil, files.updateValue(digest, forKey: path) == nil else {
+      guard owned?.contains(path) ?? (SnapshotPlace(key: path) != nil), files.updateValue(digest, forKey: path) == nil else {
         throw malformed("it names \(path), which can't belong to it")
       }
     }

@@ -28,11 +28,20 @@ package struct SnapshotID: Hashable, Comparable, Sendable, Codable, CustomString
 
   /// Nil where `text` is not of the form.
   package init?(_ text: some StringProtocol) {
-    let bytes = Array(text.utf8)
-    guard bytes.count == 21, bytes[8] == UInt8(ascii: "T"), bytes[15] == UInt8(ascii: "Z"), bytes[16] == UInt8(ascii: "-"),
-      (Array(bytes[0..<8]) + bytes[9..<15]).allSatisfy({ (0x30...0x39).contains($0) }),
-      bytes[17...].allSatisfy({ (0x61...0x7A).contains($0) || (0x32...0x37).contains($0) })
-    else { return nil }
+    var place = 0
+    for byte in text.utf8 {
+      let fits =
+        switch place {
+        case 8: byte == UInt8(ascii: "T")
+        case 15: byte == UInt8(ascii: "Z")
+        case 16: byte == UInt8(ascii: "-")
+        case 0..<15: (0x30...0x39).contains(byte)
+        default: (0x61...0x7A).contains(byte) || (0x32...0x37).contains(byte)
+        }
+      guard fits, place < 21 else { return nil }
+      place += 1
+    }
+    guard place == 21 else { return nil }
     description = String(text)
   }
 
@@ -134,13 +143,7 @@ extension String {
   package var keyComponent: String {
     var result = ""
     for (index, byte) in utf8.enumerated() {
-      let isPlain =
-        switch byte {
-        case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, UInt8(ascii: "_"), UInt8(ascii: "-"): true
-        case UInt8(ascii: "."): index > 0
-        default: false
-        }
-      if isPlain {
+      if Self.isPlain(byte) || byte == UInt8(ascii: ".") && index > 0 {
         result.unicodeScalars.append(Unicode.Scalar(byte))
       } else {
         let digits = String(byte, radix: 16, uppercase: true)
@@ -150,8 +153,20 @@ extension String {
     return result
   }
 
+  private static func isPlain(_ byte: UInt8) -> Bool {
+    switch byte {
+    case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, UInt8(ascii: "_"), UInt8(ascii: "-"): true
+    default: false
+    }
+  }
+
   /// The inverse of `keyComponent`; nil for what it never makes.
   package init?(keyComponent: some StringProtocol) {
+    // As a rule nothing of it is encoded.
+    if keyComponent.utf8.allSatisfy(Self.isPlain), !keyComponent.isEmpty {
+      self = String(keyComponent)
+      return
+    }
     guard let text = String(keyComponent).removingPercentEncoding, !text.isEmpty, text.keyComponent == keyComponent else { return nil }
     self = text
   }
