@@ -17,6 +17,15 @@ package enum Host {
     return String(decoding: bytes, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
   }
 
+  /// What tells this machine from others that may have its name.
+  package static var machineID: String {
+    guard let bytes = try? Folder.contents(of: "/etc/machine-id"), bytes.count >= 32 else { return "named \(name)" }
+    return String(decoding: bytes, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+  }
+
+  /// Within which process ids mean something: containers of one machine have each their own (namespaces(7)).
+  package static var processSpace: String { (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/ns/pid")) ?? "unknown" }
+
   /// When a process started, in clock ticks since boot (proc(5), field 22); nil when there is no such process.
   package static func startTime(of process: Int32) -> UInt64? {
     guard let bytes = try? Folder.contents(of: FilePath("/proc/\(process)/stat")) else { return nil }

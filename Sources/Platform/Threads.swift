@@ -122,7 +122,7 @@ package final class FirstFailure: Sendable {
 package func forEachInParallel<Element: Sendable>(
   _ elements: [Element], thread name: String, threads count: Int = processorCount, _ body: @escaping @Sendable (Element) throws -> Void
 ) throws {
-  guard count > 1 else {
+  guard min(count, elements.count) > 1 else {
     for element in elements.reversed() {
       try Interruption.check()
       try body(element)
@@ -131,7 +131,7 @@ package func forEachInParallel<Element: Sendable>(
   }
   let queue = Monitor(elements)
   let failure = FirstFailure()
-  let threads = (0..<count).map { _ in
+  let threads = (0..<min(count, elements.count)).map { _ in
     WorkerThread(name: name) {
       failure.capture {
         while failure.error == nil, let element = queue.update({ $0.popLast() }) {

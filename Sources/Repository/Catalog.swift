@@ -19,9 +19,8 @@ package struct Catalog: Sendable {
   }
 
   /// Begins a commit: to be called before the manifest is written.
-  package func begin(_ place: SnapshotPlace) throws {
-    // Where two copy one snapshot, the other's list may stand there already.
-    _ = try store.create([], at: place.unfinished)
+  package func begin(_ place: SnapshotPlace, holding lock: RepositoryLock) throws {
+    try store.write([], to: place.unfinished(lock.name), durability: .immediate)
   }
 
   /// Commits a snapshot, all of whose files are written.
@@ -35,12 +34,13 @@ package struct Catalog: Sendable {
     _ checksums: ChecksumFile, of place: SnapshotPlace, reused: [ObjectName: Int64], holding lock: RepositoryLock
   ) throws {
     try store.flush()
-    try store.write(checksums.bytes, to: place.unfinished, durability: .immediate)
+    let unfinished = place.unfinished(lock.name)
+    try store.write(checksums.bytes, to: unfinished, durability: .immediate)
     try lock.check()
     for (object, bytes) in reused.sorted(by: { $0.key.digest < $1.key.digest }) where try store.size(of: object.key) != bytes {
       throw StoreError.missing(object.key)
     }
-    if try !store.setAside(place.unfinished, as: place.checksums), try store.size(of: place.checksums) == nil { throw RepositoryError.lockLost }
+    if try !store.setAside(unfinished, as: place.checksums), try store.size(of: place.checksums) == nil { throw RepositoryError.lockLost }
   }
 
   /// Folders of snapshots that are no longer listed because their list of checksums is gone, and nobody removed it.
@@ -65,7 +65,7 @@ package struct Catalog: Sendable {
       folder?.snapshot.ownBytes += entry.size
       switch entry.key.dropFirst(prefix.count) {
       case "SHA256SUMS": folder?.isCommitted = true
-      case "hold.json": folder?.snapshot.isOnHold = true
+      case let name where name == "hold.json" || name.hasPrefix("hold.json/"): folder?.snapshot.isOnHold = true
       case let name where name.hasPrefix("checks/"): folder?.snapshot.checks.append(entry.key)
       default: break
       }
@@ -79,7 +79,7 @@ package struct Catalog: Sendable {
     let listed = Set(snapshots(in: entries))
     let marked = Set(
       entries.compactMap { entry in
-        SnapshotPlace(key: entry.key).flatMap { entry.key == $0.unfinished || entry.key == $0.removed ? $0 : nil }
+        SnapshotPlace(key: entry.key).flatMap { $0.isUnfinished(entry.key) || entry.key == $0.removed ? $0 : nil }
       })
     return entries.compactMap { entry in
       guard let place = SnapshotPlace(key: entry.key), place.manifest == entry.key, !listed.contains(place), !marked.contains(place), counts(entry)

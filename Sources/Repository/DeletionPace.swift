@@ -9,8 +9,8 @@ package struct DeletionPace: Sendable {
   /// - Parameter perSecond: deletions a second.
   package init(perSecond: Int?) { self.perSecond = perSecond }
 
-  /// How many go in one request.
-  var batch: Int { min(perSecond ?? 1000, 1000) }
+  /// How many go between two looks at the lock.
+  var batch: Int { min(perSecond ?? 128, 128) }
 
   /// Waits as long as a batch has to take.
   /// - Throws: `Interruption`.

@@ -46,22 +46,33 @@ package struct GarbageCollector: Sendable {
       // Its checksums make it a snapshot: without them it is not listed, whatever happens next.
       try store.setAside(place.checksums, as: place.removed)
     }
-    try clear(places.flatMap { try store.list($0.prefix).map(\.key) })
+    var files: [StoreKey] = []
+    for place in places {
+      let there = try store.list(place.prefix).map(\.key)
+      // Unless it was copied here again.
+      if !there.contains(place.checksums) { files += there }
+    }
+    try clear(files)
     return named
   }
 
   /// Deletes files of snapshots that are not listed. Their marks go last: what they stand beside was removed, and not lost.
   /// - Parameter listed: snapshots of which only marks are among the files.
-  private func clear(_ files: [StoreKey], listed: Set<SnapshotPlace> = [], butMarks keptMarks: Set<StoreKey> = []) throws {
+  private func clear(_ files: [StoreKey], listed: Set<SnapshotPlace> = []) throws {
     let (rest, marks) = (files.filter { !Self.isMark($0) }, files.filter(Self.isMark))
+    // Who comes back after its lock was broken may still write a manifest before it looks.
+    let mayComeBack = try RepositoryLock.wereBroken(in: store)
+    let kept = marks.filter { key in mayComeBack && SnapshotPlace(key: key).map { key == $0.removed && !listed.contains($0) } ?? false }
+    try stillAlone()
     // After a power cut some of what was deleted may be there again: also what another began to clear, so the manifest in any case.
     try store.delete(rest + marks.compactMap { SnapshotPlace(key: $0) }.filter { !listed.contains($0) }.map(\.manifest))
     try store.flush()
-    try store.delete(marks.filter { !keptMarks.contains($0) })
+    try stillAlone()
+    try store.delete(marks.filter { !kept.contains($0) })
   }
 
   private static func isMark(_ key: StoreKey) -> Bool {
-    SnapshotPlace(key: key).map { key == $0.unfinished || key == $0.removed } ?? false
+    SnapshotPlace(key: key).map { $0.isUnfinished(key) || key == $0.removed } ?? false
   }
 
   /// Takes from snapshots that are being made what they need to commit: should their lock have been broken, they can't any more.
@@ -69,7 +80,7 @@ package struct GarbageCollector: Sendable {
     let files = try store.list(SnapshotPlace.root)
     let committed = Set(catalog.snapshots(in: files))
     for entry in files {
-      if let place = SnapshotPlace(key: entry.key), entry.key == place.unfinished, !committed.contains(place) {
+      if let place = SnapshotPlace(key: entry.key), place.isUnfinished(entry.key), !committed.contains(place) {
         try store.setAside(entry.key, as: place.removed)
       }
     }
@@ -95,7 +106,7 @@ package struct GarbageCollector: Sendable {
     }
     let places = Set(committed)
     let leftovers = files.filter { entry in
-      SnapshotPlace(key: entry.key).map { !places.contains($0) || entry.key == $0.unfinished || entry.key == $0.removed } ?? false
+      SnapshotPlace(key: entry.key).map { !places.contains($0) || Self.isMark(entry.key) } ?? false
     }
     return Survey(committed: committed, referenced: referenced, leftovers: leftovers.map(\.key))
   }
@@ -149,12 +160,7 @@ package struct GarbageCollector: Sendable {
     let survey = try survey()
     let garbage = try garbage(survey, grace: grace, released: released)
     if survey.committed.isEmpty, garbage.hasOld { return Outcome() }
-    try stillAlone()
-    // Who comes back after its lock was broken may still write a manifest before it looks.
-    let listed = Set(survey.committed)
-    let mayComeBack = try RepositoryLock.wereBroken(in: store)
-    let kept = survey.leftovers.filter { key in mayComeBack && SnapshotPlace(key: key).map { key == $0.removed && !listed.contains($0) } ?? false }
-    try clear(survey.leftovers, listed: listed, butMarks: Set(kept))
+    try clear(survey.leftovers, listed: Set(survey.committed))
     var outcome = Outcome(young: garbage.young)
     begin(garbage.bytes)
     for start in stride(from: 0, to: garbage.objects.count, by: pace.batch) {

@@ -3,10 +3,14 @@ internal import Platform
 
 /// Whose locks are, and how their owner tells time and waits. Tests that play several machines bring their own.
 package struct LockOwner: Sendable {
+  /// As users know it.
   package let host: String
+  package let machine: String
+  package let boot: String
+  /// Within which process ids mean something.
+  package let space: String
   package let process: Int32
   package let processStart: UInt64
-  package let boot: String
   /// The owner's clock.
   package let now: @Sendable () -> Date
   /// A name no other lock has.
@@ -20,14 +24,17 @@ package struct LockOwner: Sendable {
   package let repeats: @Sendable (@escaping @Sendable () -> Void) -> @Sendable () -> Void
 
   package init(
-    host: String, process: Int32, processStart: UInt64, boot: String, now: @escaping @Sendable () -> Date, newName: @escaping @Sendable () -> String,
+    host: String, machine: String, boot: String, space: String, process: Int32, processStart: UInt64, now: @escaping @Sendable () -> Date,
+    newName: @escaping @Sendable () -> String,
     startTime: @escaping @Sendable (Int32) -> UInt64?, waits: @escaping @Sendable (ContinuousClock.Instant) throws -> Bool,
     repeats: @escaping @Sendable (@escaping @Sendable () -> Void) -> @Sendable () -> Void
   ) {
     self.host = host
+    self.machine = machine
+    self.boot = boot
+    self.space = space
     self.process = process
     self.processStart = processStart
-    self.boot = boot
     self.now = now
     self.newName = newName
     self.startTime = startTime
@@ -40,7 +47,8 @@ package struct LockOwner: Sendable {
   /// This process.
   package static var current: LockOwner {
     LockOwner(
-      host: Host.name, process: Host.processID, processStart: Host.startTime(of: Host.processID) ?? 0, boot: Host.bootID, now: { Date() },
+      host: Host.name, machine: Host.machineID, boot: Host.bootID, space: Host.processSpace, process: Host.processID,
+      processStart: Host.startTime(of: Host.processID) ?? 0, now: { Date() },
       newName: { UUID().uuidString.lowercased() }, startTime: Host.startTime(of:),
       waits: { deadline in
         guard ContinuousClock.now < deadline else { return false }

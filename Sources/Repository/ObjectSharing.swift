@@ -90,7 +90,8 @@ package final class ObjectSharing: Sendable {
   /// Stored bytes of objects; those that are gone count for none.
   private func total(_ numbers: [UInt32]) throws -> Int64 {
     let unknown = sizes.withLock { sizes in numbers.filter { sizes[Int($0)] == nil } }
-    if unknown.count * 4 > references.count {
+    if unknown.isEmpty {
+    } else if unknown.count * 4 > references.count {
       sizes.withLock { sizes in for number in sizes.indices { sizes[number] = sizes[number] ?? 0 } }
       try store.list(ObjectName.root) { entry in
         guard let number = ObjectName(key: entry.key).flatMap(objects.number) else { return }

@@ -15,9 +15,11 @@ package final class RepositoryLock: Sendable {
   private struct Record: Codable, Sendable {
     var mode: Mode
     var host: String
+    var machine: String
+    var boot: String
+    var space: String
     var process: Int32
     var processStart: UInt64
-    var boot: String
     var purpose: String
     var createdAt: Date
     var refreshedAt: Date
@@ -41,6 +43,8 @@ package final class RepositoryLock: Sendable {
   private let owner: LockOwner
   /// Whether locks of dead processes were found: what these left may be cleared away.
   package let foundDeadHolders: Bool
+  /// False where nothing can be written.
+  private let isWritten: Bool
   private let endRefreshing = Mutex<(@Sendable () -> Void)?>(nil)
 
   /// Takes the lock, waiting up to `patience` for those who hold it.
@@ -54,17 +58,20 @@ package final class RepositoryLock: Sendable {
     key = "\(Self.root)\(mode.rawValue)-\(owner.newName()).json"
     let now = owner.now()
     record = Record(
-      mode: mode, host: owner.host, process: owner.process, processStart: owner.processStart, boot: owner.boot, purpose: purpose, createdAt: now,
-      refreshedAt: now)
+      mode: mode, host: owner.host, machine: owner.machine, boot: owner.boot, space: owner.space, process: owner.process,
+      processStart: owner.processStart, purpose: purpose, createdAt: now, refreshedAt: now)
     // Of one that another machine is writing: it writes it again.
     store.clearDeadWrites(under: Self.root)
     let deadline = ContinuousClock.now + patience
     var dead = 0
     var isWritten: Bool
     while true {
-      isWritten = try Self.write(try JSON.bytes(record), to: key, in: store, mode)
       let holder: String?
-      do { holder = try Self.conflict(with: mode, except: key, in: store, owner, dead: &dead) } catch {
+      do {
+        isWritten = try Self.write(try JSON.bytes(record), to: key, in: store, mode)
+        holder = try Self.conflict(with: mode, except: key, in: store, owner, isWritten: isWritten, dead: &dead)
+      } catch {
+        // It may have been written all the same.
         try? store.delete([key])
         throw error
       }
@@ -73,6 +80,7 @@ package final class RepositoryLock: Sendable {
       guard try owner.waits(deadline) else { throw RepositoryError.locked(holder: holder) }
     }
     foundDeadHolders = dead > 0
+    self.isWritten = isWritten
     guard isWritten else { return }
     let end = owner.repeats { [self] in refresh() }
     endRefreshing.withLock { $0 = end }
@@ -118,6 +126,12 @@ package final class RepositoryLock: Sendable {
   /// Whether locks were broken whose holders may come back.
   static func wereBroken(in store: any Store) throws -> Bool { try !store.list(broken).isEmpty }
 
+  /// As `check()`, where the lock could be written at all: for those who only read.
+  package func checkIfWritten() throws { if isWritten { try check() } }
+
+  /// What no other lock is called.
+  var name: String { String(key.dropFirst(Self.root.count).dropLast(5)) }
+
   private static func broken(_ key: StoreKey) -> StoreKey { broken + key.dropFirst(root.count) }
 
   /// Takes a lock from a holder that may live, and lets it know.
@@ -131,19 +145,33 @@ package final class RepositoryLock: Sendable {
     }
     guard let end else { return }
     end()
-    try? store.delete([key])
+    for _ in 0..<3 {
+      do { try store.delete([key]) } catch { continue }
+      break
+    }
     // Where a full disk has taken it.
     if mode == .exclusive, (try? store.size(of: RepositoryFormat.key)) != nil { try? Self.makeReserve(in: store) }
   }
 
   /// Who holds a lock that excludes one of `mode`, in words. Locks of dead processes are cleared away.
-  private static func conflict(with mode: Mode, except own: StoreKey, in store: any Store, _ owner: LockOwner, dead: inout Int) throws -> String? {
+  private static func conflict(with mode: Mode, except own: StoreKey, in store: any Store, _ owner: LockOwner, isWritten: Bool, dead: inout Int)
+    throws -> String?
+  {
     let entries = try store.list(root)
     // By the store's clock: ours was just written.
     let now = entries.first { $0.key == own }?.modified ?? owner.now().timeIntervalSince1970
-    // Who shares may be where nothing can be written, and where so nobody deletes.
+    // Where nothing can be written nobody deletes.
     func clear(_ body: () throws -> Void) throws {
-      do { try body() } catch { if mode == .exclusive { throw error } }
+      do { try body() } catch { if isWritten { throw error } }
+    }
+    /// Takes a lock from who may come back.
+    func breakLock(_ key: StoreKey) throws {
+      try clear {
+        do { try store.setAside(key, as: broken(key)) } catch StoreError.full {
+          // The disk has no room for a mark.
+          try store.delete([key])
+        }
+      }
     }
     for entry in entries where entry.key != own {
       if entry.key.hasPrefix(broken) {
@@ -158,18 +186,20 @@ package final class RepositoryLock: Sendable {
       guard let record = try? JSON.decoder.decode(Record.self, from: Data(bytes)) else {
         // Whose it is can't be told: it counts until it is old.
         if now - entry.modified > expiry {
-          try clear { try store.setAside(entry.key, as: broken(entry.key)) }
+          try breakLock(entry.key)
           continue
         }
         return "an unreadable lock, \(entry.key)"
       }
-      if record.host == owner.host, !isAlive(record, owner) {
+      switch isAlive(record, owner) {
+      case true?: break
+      case false?:
         try clear { try store.delete([entry.key]) }
         dead += 1
         continue
-      }
-      if record.host != owner.host, now - entry.modified > expiry {
-        try clear { try store.setAside(entry.key, as: broken(entry.key)) }
+      case nil:
+        guard now - entry.modified > expiry else { break }
+        try breakLock(entry.key)
         dead += 1
         continue
       }
@@ -200,16 +230,17 @@ package final class RepositoryLock: Sendable {
       guard let bytes = try? store.read(entry.key, limit: 1 << 16), let record = try? JSON.decoder.decode(Record.self, from: Data(bytes)) else {
         return Holder(key: entry.key, mode: nil, words: "one that can't be read", createdAt: modified, refreshedAt: modified, isAlive: nil)
       }
-      let isAlive: Bool? =
-        record.host == owner.host ? Self.isAlive(record, owner) : now.timeIntervalSince(modified) > expiry ? false : nil
+      let isAlive = Self.isAlive(record, owner) ?? (now.timeIntervalSince(modified) > expiry ? false : nil)
       return Holder(
         key: entry.key, mode: record.mode, words: "\(record.purpose), process \(record.process) on \(record.host)", createdAt: record.createdAt,
         refreshedAt: modified, isAlive: isAlive)
     }
   }
 
-  /// Whether the process of this machine that a record names is there.
-  private static func isAlive(_ record: Record, _ owner: LockOwner) -> Bool {
-    record.boot == owner.boot && owner.startTime(record.process) == record.processStart
+  /// Whether the process that a record names is there; nil for one of another machine, or of another container of this.
+  private static func isAlive(_ record: Record, _ owner: LockOwner) -> Bool? {
+    guard record.machine == owner.machine else { return nil }
+    guard record.boot == owner.boot else { return false }
+    return record.space == owner.space ? owner.startTime(record.process) == record.processStart : nil
   }
 }

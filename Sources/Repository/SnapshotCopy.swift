@@ -24,10 +24,11 @@ package struct SnapshotCopy {
   /// - Throws: `RepositoryError.damagedObject`, `.malformed` for what is damaged in the source.
   package func run(_ place: SnapshotPlace) throws -> Outcome {
     let there = Catalog(store: target)
-    if try target.size(of: place.checksums) != nil { return Outcome() }
+    // A list that can't be read is replaced.
+    if (try? there.checksums(of: place)) != nil { return Outcome() }
     let list = try Catalog(store: source).checksums(of: place)
     // Only what a list names is known to be durable: what a copy left that was cut off may not be.
-    let trusted = Set(try there.snapshots(source: place.source, database: place.database).flatMap { try there.checksums(of: $0).objects })
+    let trusted = Set(try there.snapshots(source: place.source, database: place.database).flatMap { (try? there.objects(of: $0)) ?? [] })
     var outcome = Outcome()
     var reused: [ObjectName: Int64] = [:]
     for object in list.objects {
@@ -44,9 +45,9 @@ package struct SnapshotCopy {
       outcome.objects += 1
       outcome.bytes += size
     }
-    try there.begin(place)
+    try there.begin(place, holding: lock)
     for key in place.ownFiles {
-      let bytes = try source.read(key, limit: ChecksumFile.sizeLimit)
+      let bytes = try source.read(key, limit: 1 << 31)
       guard list.files[key] == SHA256Digest(of: bytes) else {
         throw RepositoryError.malformed(key: key, reason: "its bytes are not what its checksum says")
       }

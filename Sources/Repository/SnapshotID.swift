@@ -124,7 +124,10 @@ package struct SnapshotPlace: Hashable, Sendable {
   package var ownFiles: [StoreKey] { [manifest, chunkTable, globals, recoverScript] }
   /// Stands beside a manifest until the snapshot is committed, and becomes its list of checksums then. Without a list and without
   /// this a snapshot was damaged.
-  package var unfinished: StoreKey { prefix + "unfinished" }
+  /// - Parameter run: the name of its lock: two may copy one snapshot.
+  func unfinished(_ run: String) -> StoreKey { prefix + "unfinished-" + run }
+  /// Whether a key of this snapshot is such a mark, of whatever run.
+  package func isUnfinished(_ key: StoreKey) -> Bool { key.dropFirst(prefix.count).hasPrefix("unfinished-") }
   /// The list of checksums of a snapshot that is being removed.
   package var removed: StoreKey { prefix + "removed" }
 

@@ -81,7 +81,7 @@ package struct SyntheticSnapshots {
     }
     manifest.storedBytes = registry.added.bytes
     var checksums = [place.chunkTable: table.digest]
-    try repository.catalog.begin(place)
+    try repository.catalog.begin(place, holding: lock)
     for (key, bytes) in [(place.manifest, try JSON.bytes(manifest)), (place.globals, []), (place.recoverScript, [])] {
       try repository.store.write(bytes, to: key, durability: .deferred)
       checksums[key] = SHA256Digest(of: bytes)

@@ -56,6 +56,11 @@ struct Hold: FirnCommand {
     }
     let hold = SnapshotHold(until: end, reason: why ?? "", placedAt: Date(), host: Host.name)
     try repository.catalog.place(hold, on: place)
+    // Should our lock have been taken for a dead one's, it may be gone.
+    guard try repository.store.size(of: place.checksums) != nil else {
+      try? repository.catalog.release(place)
+      throw RepositoryError.noSuchSnapshot(selector: place.id.description, database: place.database)
+    }
     if common.json { try context.output(json: hold) }
     context.tell("\(place.database) \(place.id) stays \(end.map { "until \(Quantity.time($0))" } ?? "for ever")")
     return .done

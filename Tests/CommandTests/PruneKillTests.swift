@@ -12,14 +12,15 @@ private struct PrunableStore {
   let nights: [Manifest]
   init() throws {
     folder = try TemporaryFolder()
-    snapshots = try SyntheticSnapshots(in: LocalStore(root: folder.path("whole")), frameBytes: 1 << 14, objectBytes: 1 << 14)
+    snapshots = try SyntheticSnapshots(in: LocalStore(root: folder.path("whole")), chunkAverage: 2048, frameBytes: 1 << 16, objectBytes: 1 << 14)
     var random = SeededRandom(seed: 60)
     var tables = Dictionary(
-      uniqueKeysWithValues: (1...20).map { ("\($0).dat", (0..<40_000).map { _ in UInt8.random(in: 0x20...0x7E, using: &random) }) })
+      uniqueKeysWithValues: (1...20).map { ("\($0).dat", Self.noise(&random)) })
+    tables["toc.dat"] = [1]
     var nights: [Manifest] = []
     for night in 1...12 {
       for table in (1...20).shuffled(using: &random).prefix(8) {
-        tables["\(table).dat"] = (0..<40_000).map { _ in UInt8.random(in: 0x20...0x7E, using: &random) }
+        tables["\(table).dat"] = Self.noise(&random)
       }
       nights.append(try snapshots.take(tables, night: night))
     }
@@ -27,6 +28,13 @@ private struct PrunableStore {
     // What a cut-off prune leaves of a removed snapshot is as old as that.
     let aged = try run("/usr/bin/find", [folder.path("whole").string, "-type", "f", "-exec", "touch", "-d", "2 days ago", "{}", "+"])
     try #require(aged.status == 0)
+  }
+
+  private static func noise(_ random: inout SeededRandom) -> [UInt8] {
+    (0..<10_000).flatMap { _ in
+      let word: UInt64 = random.next()
+      return (0..<8).map { UInt8(truncatingIfNeeded: word >> UInt64($0 * 8)) }
+    }
   }
 
   var environment: [String: String] { ["PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": folder.path.string] }
@@ -65,7 +73,8 @@ private struct PrunableStore {
     }
     let first = try subject.copy("first")
     let clock = ContinuousClock.now
-    try #require(try start(first).wait() == 0)
+    let whole = try subject.run(FirnProgram.path("firn-prune"), arguments(first, count: 12))
+    try #require(whole.status == 0, "\(whole)")
     let usual = (ContinuousClock.now - clock).inSeconds
     var cutOff = 0
     for round in 0..<60 {

@@ -204,7 +204,8 @@ import Testing
     try Folder.write(
       Array(
         """
-        {"mode": "shared", "host": "burnt-down", "process": 7, "processStart": 1, "boot": "b", "purpose": "firn-snapshot of app",
+        {"mode": "shared", "host": "burnt-down", "machine": "m", "boot": "b", "space": "s", "process": 7, "processStart": 1,
+         "purpose": "firn-snapshot of app",
          "createdAt": "\(now)", "refreshedAt": "\(now)"}
         """.utf8), to: lock)
     let refused = try place.prune("--keep-last", "1", "--apply")

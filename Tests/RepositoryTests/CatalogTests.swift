@@ -16,7 +16,9 @@ import Testing
     // A run that was killed: everything but the checksums.
     var random = SeededRandom(seed: 9)
     let half = SnapshotPlace(source: "s", database: "app", id: SnapshotID(startedAt: SyntheticSnapshots.date(night: 2), random: &random))
-    try snapshots.repository.catalog.begin(half)
+    let lock = try RepositoryLock(.shared, on: store, purpose: "a run that is killed")
+    try snapshots.repository.catalog.begin(half, holding: lock)
+    lock.release()
     try store.write([1, 2, 3], to: half.manifest, durability: .immediate)
     let stray = ObjectName(SHA256Digest(of: [4]))
     try store.write([4], to: stray.key, durability: .immediate)

@@ -21,11 +21,13 @@ import Testing
 
   /// A lock file as another process would have written it.
   private func record(
-    _ store: MemoryStore, mode: String = "exclusive", host: String = Host.name, process: Int32 = Host.processID,
+    _ store: MemoryStore, mode: String = "exclusive", machine: String = Host.machineID, space: String = Host.processSpace,
+    process: Int32 = Host.processID,
     start: UInt64? = Host.startTime(of: Host.processID), boot: String = Host.bootID
   ) throws {
     let json: [String: Any] = [
-      "mode": mode, "host": host, "process": process, "processStart": start ?? 0, "boot": boot, "purpose": "another",
+      "mode": mode, "host": "a host", "machine": machine, "space": space, "process": process, "processStart": start ?? 0, "boot": boot,
+      "purpose": "another",
       "createdAt": "2026-01-01T00:00:00Z", "refreshedAt": "2026-01-01T00:00:00Z",
     ]
     try store.write(Array(try JSONSerialization.data(withJSONObject: json)), to: "locks/\(mode)-x.json", durability: .immediate)
@@ -47,7 +49,7 @@ import Testing
 
   @Test func `of other machines hold while they are refreshed`() throws {
     let store = MemoryStore()
-    try record(store, host: "elsewhere")
+    try record(store, machine: "elsewhere")
     store.wait(600)
     #expect(throws: RepositoryError.self) { try RepositoryLock(.shared, on: store, purpose: "mine") }
     store.wait(3000)
@@ -56,11 +58,20 @@ import Testing
     lock.release()
   }
 
+  @Test func `of other containers of this machine hold, though no process of theirs can be seen`() throws {
+    let store = MemoryStore()
+    try record(store, space: "pid:[1]", process: 4_000_000)
+    #expect(throws: RepositoryError.self) { try RepositoryLock(.shared, on: store, purpose: "mine") }
+    store.wait(3600)
+    try RepositoryLock(.shared, on: store, purpose: "mine").release()
+  }
+
   /// An owner on another machine, whose clock is wrong by so many seconds.
   private func stranger(clockOff seconds: Double = 0, refresh: Monitor<(@Sendable () -> Void)?> = Monitor(nil)) -> LockOwner {
     let here = LockOwner.current
     return LockOwner(
-      host: "elsewhere", process: here.process, processStart: here.processStart, boot: "other", now: { Date(timeIntervalSinceNow: seconds) },
+      host: "elsewhere", machine: "elsewhere", boot: "other", space: here.space, process: here.process, processStart: here.processStart,
+      now: { Date(timeIntervalSinceNow: seconds) },
       newName: here.newName, startTime: here.startTime, waits: here.waits,
       repeats: { body in
         refresh.update { $0 = body }

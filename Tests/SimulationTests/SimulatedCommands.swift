@@ -87,7 +87,7 @@ struct SimulatedCommands {
     manifest.parent = earlier.last?.id
     try store.write([1], to: place.chunkTable, durability: .deferred)
     checksums[place.chunkTable] = SHA256Digest(of: [1])
-    try catalog.begin(place)
+    try catalog.begin(place, holding: lock)
     for (key, bytes) in [(place.manifest, try JSON.bytes(manifest)), (place.globals, [2]), (place.recoverScript, [3])] {
       try store.write(bytes, to: key, durability: .deferred)
       checksums[key] = SHA256Digest(of: bytes)
@@ -107,9 +107,12 @@ struct SimulatedCommands {
       _ = try operation.collect(apply: true)
       return
     }
+    var shown: [SnapshotPlace] = []
+    // However it ends: what is gone of these was to go.
+    defer { database.released.formUnion(shown.filter { disk.files[$0.checksums] == nil }) }
     _ = try operation.run(on: try repository.catalog.snapshots(), apply: true) { plan in
       if plan.phrase != nil, world.chance(0.5) { throw NotConfirmed() }
-      database.released.formUnion(plan.removed)
+      shown = plan.removed
     }
   }
 
@@ -154,7 +157,7 @@ struct SimulatedCommands {
   // MARK: What must hold
 
   private static func isLeft(_ key: StoreKey, _ place: SnapshotPlace, _ listed: [SnapshotPlace]) -> Bool {
-    key == place.unfinished || key == place.removed || !listed.contains(place)
+    place.isUnfinished(key) || key == place.removed || !listed.contains(place)
   }
 
   private func faults(of place: SnapshotPlace, in store: any Store) throws -> [String] {

@@ -203,7 +203,7 @@ final class SimulatedProcess: @unchecked Sendable {
   /// As lock owner.
   var owner: LockOwner {
     LockOwner(
-      host: host, process: id, processStart: UInt64(id), boot: boot, now: { self.now }, newName: { self.world.newName() },
+      host: host, machine: host, boot: boot, space: "", process: id, processStart: UInt64(id), now: { self.now }, newName: { self.world.newName() },
       startTime: { self.world.isAlive($0, on: self.host) ? UInt64($0) : nil },
       waits: { _ in
         try self.world.pass(self)

@@ -56,6 +56,8 @@ package struct PruneOperation: Sendable {
   private func carryOut(_ shown: PrunePlan, _ places: [SnapshotPlace], _ lock: RepositoryLock) throws -> Outcome {
     let plan = try plan(for: places)
     guard Set(plan.removed).isSubset(of: shown.removed) else { throw FirnError.planChanged }
+    // An order that no listing shows, as a folder of its name.
+    for place in plan.removed where try repository.catalog.hold(of: place)?.holds(at: now) ?? false { throw FirnError.planChanged }
     try Interruption.check()
     let collector = collector(lock)
     try collector.check()

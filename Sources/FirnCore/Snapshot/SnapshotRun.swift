@@ -148,7 +148,7 @@ struct SnapshotRun {
       manifest.warnings.append("the database's collation is of version \(recorded), the server's library of \(actual): its indexes may be wrong")
     }
     var checksums = [place.chunkTable: chunkTable.digest, place.globals: globals.digest]
-    try repository.catalog.begin(place)
+    try repository.catalog.begin(place, holding: lock)
     for (key, bytes) in [
       (place.manifest, try JSON.bytes(manifest)),
       (place.recoverScript, Array(RecoverScript.text(id: place.id, database: place.database, major: tools.major).utf8)),

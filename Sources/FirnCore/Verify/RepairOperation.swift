@@ -40,13 +40,14 @@ package struct RepairOperation {
     defer { lock.release() }
     progress.begin("mending")
     var outcome = Outcome(quarantine: quarantine)
-    for place in places { try mend(place, &outcome) }
-    for object in damaged.sorted(by: { $0.key < $1.key }) { try bring(object.key, wanted: object.digest, &outcome) }
+    for place in places { try mend(place, &outcome, lock) }
+    for object in damaged.sorted(by: { $0.key < $1.key }) { try bring(object.key, wanted: object.digest, &outcome, lock) }
     try repository.store.flush()
     return outcome
   }
 
-  private func mend(_ place: SnapshotPlace, _ outcome: inout Outcome) throws {
+  private func mend(_ place: SnapshotPlace, _ outcome: inout Outcome, _ lock: RepositoryLock) throws {
+    let unmendedBefore = outcome.unmended.count
     let own = try? repository.catalog.checksums(of: place)
     let isOwnSound = own.map { isSound($0, place, in: repository.store) } ?? false
     // Its own list is believed where it fits its own files, else the list of a store where it does.
@@ -57,13 +58,15 @@ package struct RepairOperation {
     guard let list = isOwnSound ? own : donor?.list ?? own else { return outcome.unmended.append(place.checksums) }
     for key in place.ownFiles {
       guard let wanted = list.files[key], digest(of: key, in: repository.store) != wanted else { continue }
-      try bring(key, wanted: wanted, &outcome)
+      try bring(key, wanted: wanted, &outcome, lock)
     }
     for object in list.objects where (try? repository.store.size(of: object.key)) ?? nil == nil {
-      try bring(object.key, wanted: object.digest, &outcome)
+      try bring(object.key, wanted: object.digest, &outcome, lock)
     }
     // Last: with it the snapshot is listed.
-    if own?.digest != list.digest { try bring(place.checksums, wanted: list.digest, &outcome) }
+    guard own?.digest != list.digest else { return }
+    guard outcome.unmended.count == unmendedBefore else { return outcome.unmended.append(place.checksums) }
+    try bring(place.checksums, wanted: list.digest, &outcome, lock)
   }
 
   private func isSound(_ list: ChecksumFile, _ place: SnapshotPlace, in store: any Store) -> Bool {
@@ -74,12 +77,14 @@ package struct RepairOperation {
     (try? store.read(key, limit: ChecksumFile.sizeLimit)).map { SHA256Digest(of: $0) }
   }
 
-  private func bring(_ key: StoreKey, wanted: SHA256Digest, _ outcome: inout Outcome) throws {
+  private func bring(_ key: StoreKey, wanted: SHA256Digest, _ outcome: inout Outcome, _ lock: RepositoryLock) throws {
     try Interruption.check()
     guard !outcome.mended.contains(where: { $0.key == key }), digest(of: key, in: repository.store) != wanted else { return }
     progress.show(item: key)
     for donor in donors {
       guard let bytes = try? donor.read(key, limit: 1 << 31), SHA256Digest(of: bytes) == wanted else { continue }
+      // What was pruned meanwhile must not come back in part.
+      try lock.check()
       try repository.store.setAside(key, as: quarantine + key)
       try repository.store.write(bytes, to: key, durability: .immediate)
       return outcome.mended.append(Mended(key: key, from: donor.location))

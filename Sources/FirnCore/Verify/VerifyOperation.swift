@@ -89,6 +89,8 @@ package struct VerifyOperation {
       outcome.snapshots.append(.init(place: place, problems: problems))
     }
     outcome.elapsed = ContinuousClock.now - clock
+    // What was found while others deleted says nothing.
+    try lock.checkIfWritten()
     for snapshot in outcome.snapshots {
       // What is not listed is no snapshot to say anything of.
       if case .failure(StoreError.missing) = checksums[snapshot.place]! { continue }

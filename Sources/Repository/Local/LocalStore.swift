@@ -172,15 +172,23 @@ package final class LocalStore: Store {
   private func contents(of prefix: String) throws -> [(name: String, status: FileStatus)] {
     let folder = prefix.isEmpty ? root : path(String(prefix.dropLast()))
     guard let status = try Folder.status(of: folder), status.kind == .folder else { return [] }
-    var hasFolders = false
-    let contents = try Folder.names(in: folder).compactMap { name -> (name: String, status: FileStatus)? in
-      // What vanishes under a listing was deleted by another.
-      guard !name.hasPrefix(Self.temporaryPrefix), let status = try Folder.status(of: folder.appending(name)) else { return nil }
-      guard status.kind == .folder else { return (name, status) }
-      hasFolders = true
-      return (name + "/", status)
+    for attempt in 1... {
+      var (hasFolders, hasVanished) = (false, false)
+      let contents = try Folder.names(in: folder).compactMap { name -> (name: String, status: FileStatus)? in
+        guard !name.hasPrefix(Self.temporaryPrefix) else { return nil }
+        guard let status = try Folder.status(of: folder.appending(name)) else {
+          hasVanished = true
+          return nil
+        }
+        guard status.kind == .folder else { return (name, status) }
+        hasFolders = true
+        return (name + "/", status)
+      }
+      // What vanishes under a listing was deleted by another, or has a new name now.
+      if hasVanished && attempt < 5 { continue }
+      return hasFolders ? contents.sorted { $0.name < $1.name } : contents
     }
-    return hasFolders ? contents.sorted { $0.name < $1.name } : contents
+    return []
   }
 
   package func delete(_ keys: [StoreKey]) throws {
