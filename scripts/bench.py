@@ -4,6 +4,7 @@ Run it by scripts/bench, which installs and builds what it needs.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import pwd
@@ -576,7 +577,9 @@ def fill_store(store, count, new=400, live=1000):
         for name in ("chunks.tsv.zst", "globals.sql.zst", "recover.sh"):
             open(f"{store}/{folder}/{name}", "w").close()
         lines = [f"{name}  objects/{name[:2]}/{name}.zst\n" for name in sorted(named)]
-        lines += [f"{0:064x}  {folder}/{name}\n" for name in ("chunks.tsv.zst", "globals.sql.zst", "manifest.json", "recover.sh")]
+        for name in ("chunks.tsv.zst", "globals.sql.zst", "manifest.json", "recover.sh"):
+            with open(f"{store}/{folder}/{name}", "rb") as file:
+                lines.append(f"{hashlib.sha256(file.read()).hexdigest()}  {folder}/{name}\n")
         with open(f"{store}/{folder}/SHA256SUMS", "w") as file:
             file.write("".join(lines) + f"# {len(lines)} checksums\n")
     return made

@@ -1,3 +1,4 @@
+package import Digests
 internal import Platform
 package import Foundation
 
@@ -114,8 +115,27 @@ package struct Catalog: Sendable {
   }
 
   /// The objects that a list of checksums names, in order.
-  func objects(of place: SnapshotPlace) throws -> [ObjectName] {
-    try ChecksumFile.contents(of: try store.read(place.checksums, limit: ChecksumFile.sizeLimit), key: place.checksums).objects
+  func objects(of place: SnapshotPlace) throws -> [ObjectName] { try contents(of: place).objects }
+
+  /// What a list of checksums names, without the digest of the list itself.
+  func contents(of place: SnapshotPlace) throws -> (objects: [ObjectName], files: [StoreKey: SHA256Digest]) {
+    try ChecksumFile.contents(of: try store.read(place.checksums, limit: ChecksumFile.sizeLimit), key: place.checksums)
+  }
+
+  /// What pruning has to know of a snapshot.
+  /// - Parameter digest: of its manifest, by its list of checksums.
+  /// - Returns: nil where the manifest is not that one, or can't be read.
+  package func summary(of place: SnapshotPlace, digest: SHA256Digest) throws -> Manifest.Summary? {
+    do {
+      let bytes = try store.read(place.manifest, limit: Manifest.sizeLimit)
+      guard SHA256Digest(of: bytes) == digest else { return nil }
+      return try? JSON.decoder.decode(Manifest.Summary.self, from: Data(bytes))
+    } catch let error as StoreError {
+      switch error {
+      case .missing, .unreadable, .notAFile, .tooLarge, .truncated: return nil
+      default: throw error
+      }
+    }
   }
 
   /// The check that counts: the newest that found damage or read everything; of one second, that which found damage. So a finding

@@ -162,6 +162,13 @@ package struct Manifest: Codable, Sendable {
     self = manifest
   }
 
+  /// What pruning goes by.
+  package struct Summary: Decodable, Sendable {
+    package let kind: String
+    package let tags: [String: String]
+    package let complete: Bool
+  }
+
   /// Whether the numbers can be reckoned with: a list of backups must not end because one of them was written by chance.
   var isSound: Bool {
     func isSum(_ numbers: [Int64]) -> Bool {

@@ -1,3 +1,4 @@
+package import Digests
 internal import Platform
 internal import Synchronization
 
@@ -17,6 +18,8 @@ package final class ObjectSharing: Sendable {
 
   /// Why lists of checksums can't be read: what these snapshots name can't be told.
   package let unreadable: [SnapshotPlace: RepositoryError]
+  /// The digests of manifests, by their snapshots' lists.
+  package let manifests: [SnapshotPlace: SHA256Digest]
 
   /// Reads every list of checksums.
   /// - Throws: what the store throws, and `Interruption`.
@@ -26,21 +29,26 @@ package final class ObjectSharing: Sendable {
     var references: [Int32] = []
     var named: [SnapshotPlace: [UInt32]] = [:]
     var unreadable: [SnapshotPlace: RepositoryError] = [:]
+    var manifests: [SnapshotPlace: SHA256Digest] = [:]
     // A few at a time: all lists together are much longer than the store has objects.
     for start in stride(from: 0, to: snapshots.count, by: 64) {
-      let lists = Monitor<[SnapshotPlace: Result<[ObjectName], RepositoryError>]>([:])
+      let lists = Monitor<[SnapshotPlace: Result<(objects: [ObjectName], manifest: SHA256Digest?), RepositoryError>]>([:])
       let places = snapshots[start..<min(start + 64, snapshots.count)].map(\.place)
       try forEachInParallel(places, thread: "lists", threads: threads) { place in
-        let list: Result<[ObjectName], RepositoryError>
-        do { list = .success(try catalog.objects(of: place)) } catch let error as RepositoryError { list = .failure(error) }
+        let list: Result<(objects: [ObjectName], manifest: SHA256Digest?), RepositoryError>
+        do {
+          let contents = try catalog.contents(of: place)
+          list = .success((contents.objects, contents.files[place.manifest]))
+        } catch let error as RepositoryError { list = .failure(error) }
         lists.update { $0[place] = list }
       }
       let read = lists.current
       for place in places {
         switch read[place] {
         case .failure(let error): unreadable[place] = error
-        case .success(let names):
-          named[place] = names.map { name in
+        case .success(let list):
+          manifests[place] = list.manifest
+          named[place] = list.objects.map { name in
             let number = objects.insert(name)
             if number == references.count { references.append(1) } else { references[number] += 1 }
             return UInt32(number)
@@ -55,6 +63,7 @@ package final class ObjectSharing: Sendable {
     self.references = references
     self.named = named
     self.unreadable = unreadable
+    self.manifests = manifests
     ownBytes = Dictionary(snapshots.map { ($0.place, $0.ownBytes) }, uniquingKeysWith: { first, _ in first })
     sizes = Mutex([Int64?](repeating: nil, count: references.count))
   }

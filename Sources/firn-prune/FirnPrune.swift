@@ -52,7 +52,7 @@ struct FirnPrune: FirnCommand {
     let repository = try context.repository()
     if gcOnly { return try collect(repository, context) }
     let (policy, name, calendar) = try options.resolve(context)
-    let places = try database.map { try repository.catalog.database(named: $0) } ?? repository.catalog.snapshots()
+    let places = try database.map { try repository.catalog.database(named: $0) }
     let outcome = try context.withProgress { progress in
       let operation = PruneOperation(
         repository: repository, policy: policy, calendar: calendar, progress: progress, deletions: DeletionPace(perSecond: maxRate))

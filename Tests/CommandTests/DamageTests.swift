@@ -177,6 +177,21 @@ import Testing
     #expect(try subject.store.list("quarantine/").isEmpty)
   }
 
+  @Test func `keeps a snapshot off the list whose repair lacks something`() throws {
+    let subject = try Subject(seed: 21)
+    let place = subject.places[0]
+    let object = try #require(try subject.repository.catalog.checksums(of: place).objects.first).key
+    try subject.store.delete([place.checksums, object])
+    try subject.donor.delete([object])
+    let repair = RepairOperation(repository: subject.repository, donors: [subject.donor], progress: WorkProgress())
+    #expect(try repair.run(on: [place], damaged: []).unmended == [object, place.checksums])
+    #expect(try !subject.repository.catalog.snapshots().contains(place))
+    try subject.donor.write(subject.files[object]!, to: object, durability: .immediate)
+    #expect(try repair.run(on: [place], damaged: []).unmended.isEmpty)
+    #expect(try subject.repository.catalog.snapshots() == subject.places)
+    try subject.reset([])
+  }
+
   @Test func `is found by samples that go around the whole store, however often they are cut off`() throws {
     let subject = try Subject(seed: 5)
     let objects = subject.files.keys.filter { $0.hasPrefix("objects/") }.sorted()

@@ -1,3 +1,4 @@
+internal import Digests
 package import Foundation
 internal import Platform
 package import Repository
@@ -36,10 +37,10 @@ package struct PruneOperation: Sendable {
 
   /// Plans, lets the plan be looked at, and where that doesn't throw carries it out.
   /// - Parameters:
-  ///   - places: the snapshots to decide on. Others are left alone.
+  ///   - places: the snapshots to decide on, nil for all. Others are left alone.
   ///   - apply: whether it may be carried out: no other run may be at work then.
   /// - Throws: `FirnError.planChanged` where another run changed what was decided by.
-  package func run(on places: [SnapshotPlace], apply: Bool, approve: (PrunePlan) throws -> Void) throws -> Outcome {
+  package func run(on places: [SnapshotPlace]?, apply: Bool, approve: (PrunePlan) throws -> Void) throws -> Outcome {
     let shown = try withLock(.shared) { _ in try plan(for: places) }
     // Nobody is kept waiting by a question.
     try approve(shown)
@@ -53,7 +54,7 @@ package struct PruneOperation: Sendable {
     return try body(lock)
   }
 
-  private func carryOut(_ shown: PrunePlan, _ places: [SnapshotPlace], _ lock: RepositoryLock) throws -> Outcome {
+  private func carryOut(_ shown: PrunePlan, _ places: [SnapshotPlace]?, _ lock: RepositoryLock) throws -> Outcome {
     let plan = try plan(for: places)
     guard Set(plan.removed).isSubset(of: shown.removed) else { throw FirnError.planChanged }
     // An order that no listing shows, as a folder of its name.
@@ -90,13 +91,14 @@ package struct PruneOperation: Sendable {
     }
   }
 
-  private func plan(for places: [SnapshotPlace]) throws -> PrunePlan {
+  private func plan(for places: [SnapshotPlace]?) throws -> PrunePlan {
     // What was there when the user named it may be gone by now.
     let present = try repository.catalog.listing()
-    let wanted = Set(places)
-    let states = try states(of: present.filter { wanted.contains($0.place) })
-    let groups = Dictionary(grouping: present.map(\.place).filter(wanted.contains)) { "\($0.source.keyComponent)/\($0.database.keyComponent)" }
+    let wanted = places.map(Set.init)
+    let chosen = present.filter { wanted?.contains($0.place) ?? true }
+    let groups = Dictionary(grouping: chosen.map(\.place)) { "\($0.source.keyComponent)/\($0.database.keyComponent)" }
     let sharing = try ObjectSharing(of: repository.store, present, threads: threads)
+    let states = try states(of: chosen, sharing)
     let moment = Int64(now.timeIntervalSince1970)
     let databases = try groups.sorted { $0.key < $1.key }.map { _, places in
       let snapshots = places.compactMap { states[$0] }
@@ -119,23 +121,22 @@ package struct PruneOperation: Sendable {
   }
 
   /// What is known of each snapshot.
-  private func states(of listed: [ListedSnapshot]) throws -> [SnapshotPlace: RetainedSnapshot<SnapshotID>] {
+  private func states(of listed: [ListedSnapshot], _ sharing: ObjectSharing) throws -> [SnapshotPlace: RetainedSnapshot<SnapshotID>] {
     let states = Monitor<[SnapshotPlace: RetainedSnapshot<SnapshotID>]>([:])
     try forEachInParallel(listed, thread: "snapshots", threads: threads) { [self] listed in
-      let state = try state(of: listed)
+      let state = try state(of: listed, manifest: sharing.manifests[listed.place])
       states.update { $0[listed.place] = state }
     }
     return states.current
   }
 
-  private func state(of listed: ListedSnapshot) throws -> RetainedSnapshot<SnapshotID> {
+  private func state(of listed: ListedSnapshot, manifest digest: SHA256Digest?) throws -> RetainedSnapshot<SnapshotID> {
     let catalog = repository.catalog
     let place = listed.place
     let hold = try (listed.isOnHold ? catalog.hold(of: place) : nil).map { hold in
       RetentionHold(until: hold.until.map { Int64($0.timeIntervalSince1970) }, reason: hold.reason)
     }
-    let manifest: Manifest
-    do { manifest = try catalog.manifest(of: place) } catch is RepositoryError {
+    guard let digest, let manifest = try catalog.summary(of: place, digest: digest) else {
       return RetainedSnapshot(id: place.id, startedAt: place.id.startedAt, standing: .damaged, hold: hold)
     }
     // What can't be read counts for nothing, nor does what was found damaged, however cursory the look.
