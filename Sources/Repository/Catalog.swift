@@ -65,7 +65,9 @@ package struct Catalog: Sendable {
       guard let prefix = folder?.prefix else { return }
       folder?.snapshot.ownBytes += entry.size
       switch entry.key.dropFirst(prefix.count) {
-      case "SHA256SUMS": folder?.isCommitted = true
+      case "SHA256SUMS":
+        folder?.isCommitted = true
+        folder?.snapshot.listBytes = entry.size
       case let name where name == "hold.json" || name.hasPrefix("hold.json/"): folder?.snapshot.isOnHold = true
       case let name where name.hasPrefix("checks/"): folder?.snapshot.checks.append(entry.key)
       default: break
@@ -115,11 +117,25 @@ package struct Catalog: Sendable {
   }
 
   /// The objects that a list of checksums names, in order.
-  func objects(of place: SnapshotPlace) throws -> [ObjectName] { try contents(of: place).objects }
+  func objects(of place: SnapshotPlace) throws -> [ObjectName] {
+    try ChecksumFile.contents(of: try store.read(place.checksums, limit: ChecksumFile.sizeLimit), key: place.checksums).objects
+  }
 
-  /// What a list of checksums names, without the digest of the list itself.
-  func contents(of place: SnapshotPlace) throws -> (objects: [ObjectName], files: [StoreKey: SHA256Digest]) {
-    try ChecksumFile.contents(of: try store.read(place.checksums, limit: ChecksumFile.sizeLimit), key: place.checksums)
+  /// The digest of a snapshot's manifest, by its list of checksums, of which as a rule only the end is read.
+  /// - Returns: nil where the list doesn't say.
+  package func manifestDigest(of listed: ListedSnapshot) throws -> SHA256Digest? {
+    let place = listed.place
+    let count = min(listed.listBytes, 1 << 13)
+    let end: [UInt8]
+    do {
+      end = try store.read(place.checksums, from: listed.listBytes - count, count: Int(count))
+    } catch let error as StoreError {
+      if error.isOfOneFile { return nil }
+      throw error
+    }
+    let wanted = "  \(place.manifest)"
+    let lines = String(decoding: end, as: UTF8.self).split(separator: "\n")
+    return lines.last { $0.hasSuffix(wanted) && $0.utf8.count == 64 + wanted.utf8.count }.flatMap { SHA256Digest(hexadecimal: $0.prefix(64)) }
   }
 
   /// What pruning has to know of a snapshot.
@@ -131,10 +147,8 @@ package struct Catalog: Sendable {
       guard SHA256Digest(of: bytes) == digest else { return nil }
       return try? JSON.decoder.decode(Manifest.Summary.self, from: Data(bytes))
     } catch let error as StoreError {
-      switch error {
-      case .missing, .unreadable, .notAFile, .tooLarge, .truncated: return nil
-      default: throw error
-      }
+      if error.isOfOneFile { return nil }
+      throw error
     }
   }
 
@@ -211,4 +225,6 @@ package struct ListedSnapshot: Sendable {
   package var isOnHold = false
   /// Stored bytes of its files.
   var ownBytes: Int64 = 0
+  /// Of its list of checksums alone.
+  var listBytes: Int64 = 0
 }

@@ -1,69 +1,73 @@
-package import Digests
 internal import Platform
 internal import Synchronization
 
-/// Which snapshots need which objects, and what goes with some of them.
+/// What goes with some snapshots, and what others need too.
 ///
-/// A store may have millions of objects: their sizes are looked at when they are asked for.
+/// A store may have millions of objects: only those that the snapshots in question name are kept in mind, and their sizes are looked
+/// at when they are asked for.
 package final class ObjectSharing: Sendable {
   private let store: any Store
   private let objects: ObjectTable
-  /// How many snapshots name each.
+  /// How many snapshots of the store name each.
   private let references: [Int32]
   private let named: [SnapshotPlace: [UInt32]]
   private let ownBytes: [SnapshotPlace: Int64]
   /// Nil for those not yet looked at.
   private let sizes: Mutex<[Int64?]>
   private let threads: Int
+  /// More sizes than this are taken from a listing of all objects.
+  private static let fewSizes = 300_000
 
   /// Why lists of checksums can't be read: what these snapshots name can't be told.
   package let unreadable: [SnapshotPlace: RepositoryError]
-  /// The digests of manifests, by their snapshots' lists.
-  package let manifests: [SnapshotPlace: SHA256Digest]
 
   /// Reads every list of checksums.
+  /// - Parameters:
+  ///   - snapshots: all of the store.
+  ///   - questioned: those that may be asked about.
   /// - Throws: what the store throws, and `Interruption`.
-  package init(of store: any Store, _ snapshots: [ListedSnapshot], threads: Int = processorCount) throws {
+  package init(of store: any Store, _ snapshots: [ListedSnapshot], questioned: Set<SnapshotPlace>, threads: Int = processorCount) throws {
     let catalog = Catalog(store: store)
+    let unreadable = Monitor<[SnapshotPlace: RepositoryError]>([:])
+    @Sendable func read(_ place: SnapshotPlace) throws -> [ObjectName] {
+      do { return try catalog.objects(of: place) } catch let error as RepositoryError {
+        unreadable.update { $0[place] = error }
+        return []
+      }
+    }
     var objects = ObjectTable()
     var references: [Int32] = []
     var named: [SnapshotPlace: [UInt32]] = [:]
-    var unreadable: [SnapshotPlace: RepositoryError] = [:]
-    var manifests: [SnapshotPlace: SHA256Digest] = [:]
-    // A few at a time: all lists together are much longer than the store has objects.
-    for start in stride(from: 0, to: snapshots.count, by: 64) {
-      let lists = Monitor<[SnapshotPlace: Result<(objects: [ObjectName], manifest: SHA256Digest?), RepositoryError>]>([:])
-      let places = snapshots[start..<min(start + 64, snapshots.count)].map(\.place)
+    let asked = snapshots.map(\.place).filter(questioned.contains)
+    // A few at a time: all lists together may be much longer than the store has objects.
+    for start in stride(from: 0, to: asked.count, by: 64) {
+      let lists = Monitor<[SnapshotPlace: [ObjectName]]>([:])
+      let places = Array(asked[start..<min(start + 64, asked.count)])
       try forEachInParallel(places, thread: "lists", threads: threads) { place in
-        let list: Result<(objects: [ObjectName], manifest: SHA256Digest?), RepositoryError>
-        do {
-          let contents = try catalog.contents(of: place)
-          list = .success((contents.objects, contents.files[place.manifest]))
-        } catch let error as RepositoryError { list = .failure(error) }
+        let list = try read(place)
         lists.update { $0[place] = list }
       }
-      let read = lists.current
+      let found = lists.current
       for place in places {
-        switch read[place] {
-        case .failure(let error): unreadable[place] = error
-        case .success(let list):
-          manifests[place] = list.manifest
-          named[place] = list.objects.map { name in
-            let number = objects.insert(name)
-            if number == references.count { references.append(1) } else { references[number] += 1 }
-            return UInt32(number)
-          }
-        case nil: break
+        named[place] = found[place]?.map { name in
+          let number = objects.insert(name)
+          if number == references.count { references.append(1) } else { references[number] += 1 }
+          return UInt32(number)
         }
       }
     }
+    let table = objects
+    let counts = Mutex(references)
+    try forEachInParallel(snapshots.map(\.place).filter { !questioned.contains($0) }, thread: "lists", threads: threads) { place in
+      let shared = try read(place).compactMap(table.number)
+      counts.withLock { counts in for number in shared { counts[number] += 1 } }
+    }
     self.store = store
     self.threads = threads
-    self.objects = objects
-    self.references = references
+    self.objects = table
+    self.references = counts.withLock { $0 }
     self.named = named
-    self.unreadable = unreadable
-    self.manifests = manifests
+    self.unreadable = unreadable.current
     ownBytes = Dictionary(snapshots.map { ($0.place, $0.ownBytes) }, uniquingKeysWith: { first, _ in first })
     sizes = Mutex([Int64?](repeating: nil, count: references.count))
   }
@@ -100,7 +104,7 @@ package final class ObjectSharing: Sendable {
   private func total(_ numbers: [UInt32]) throws -> Int64 {
     let unknown = sizes.withLock { sizes in numbers.filter { sizes[Int($0)] == nil } }
     if unknown.isEmpty {
-    } else if unknown.count * 4 > references.count {
+    } else if unknown.count > Self.fewSizes {
       sizes.withLock { sizes in for number in sizes.indices { sizes[number] = sizes[number] ?? 0 } }
       try store.list(ObjectName.root) { entry in
         guard let number = ObjectName(key: entry.key).flatMap(objects.number) else { return }

@@ -88,4 +88,12 @@ package enum StoreError: Error, Equatable {
   /// Writing is not allowed there.
   case readOnly(location: String, reason: String)
   case unreachable(location: String, reason: String)
+
+  /// Whether one file is damaged or gone, and the store may be well.
+  package var isOfOneFile: Bool {
+    switch self {
+    case .missing, .truncated, .tooLarge, .notAFile, .unreadable: true
+    case .full, .readOnly, .unreachable: false
+    }
+  }
 }

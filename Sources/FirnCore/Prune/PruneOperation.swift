@@ -96,16 +96,32 @@ package struct PruneOperation: Sendable {
     let present = try repository.catalog.listing()
     let wanted = places.map(Set.init)
     let chosen = present.filter { wanted?.contains($0.place) ?? true }
-    let groups = Dictionary(grouping: chosen.map(\.place)) { "\($0.source.keyComponent)/\($0.database.keyComponent)" }
-    let sharing = try ObjectSharing(of: repository.store, present, threads: threads)
-    let states = try states(of: chosen, sharing)
+    let states = try states(of: chosen)
+    // How much what is kept needs can only be told of all of it.
+    let sharingOfAll = policy.sizeGoal == nil ? nil : try sharing(present, questioned: Set(chosen.map(\.place)))
+    let databases = try decide(on: chosen.map(\.place), states) { kept in try sharingOfAll?.bytes(of: kept) ?? 0 }
+    let removed = Set(databases.flatMap(\.removed))
+    let newest = databases.compactMap { $0.entries.map(\.place).max { $0.id < $1.id } }
+    let sharing = try sharingOfAll ?? sharing(present, questioned: removed.union(newest))
+    if let (_, error) = sharing.unreadable.first(where: { !removed.contains($0.key) }) { throw error }
+    return try PrunePlan(databases: databases, policy: policy, calendar: calendar, now: now, sharing: sharing) { [self] place in
+      try self.sharing(present, questioned: [place])
+    }
+  }
+
+  private func sharing(_ present: [ListedSnapshot], questioned: Set<SnapshotPlace>) throws -> ObjectSharing {
+    try ObjectSharing(of: repository.store, present, questioned: questioned, threads: threads)
+  }
+
+  private func decide(
+    on places: [SnapshotPlace], _ states: [SnapshotPlace: RetainedSnapshot<SnapshotID>], size: ([SnapshotPlace]) throws -> Int64
+  ) throws -> [PrunePlan.Database] {
+    let groups = Dictionary(grouping: places) { "\($0.source.keyComponent)/\($0.database.keyComponent)" }
     let moment = Int64(now.timeIntervalSince1970)
-    let databases = try groups.sorted { $0.key < $1.key }.map { _, places in
+    return try groups.sorted { $0.key < $1.key }.map { _, places in
       let snapshots = places.compactMap { states[$0] }
       let byID = Dictionary(zip(places.map(\.id), zip(places, snapshots)), uniquingKeysWith: { first, _ in first })
-      let decided = try policy.plan(for: snapshots, now: moment, calendar: calendar) { kept in
-        try sharing.bytes(of: places.filter { kept.contains($0.id) })
-      }
+      let decided = try policy.plan(for: snapshots, now: moment, calendar: calendar) { kept in try size(places.filter { kept.contains($0.id) }) }
       let entries = decided.decisions.compactMap { decision -> PrunePlan.Entry? in
         guard let (place, snapshot) = byID[decision.id] else { return nil }
         return PrunePlan.Entry(place: place, decision: decision, snapshot: snapshot)
@@ -113,30 +129,25 @@ package struct PruneOperation: Sendable {
       return PrunePlan.Database(
         source: places[0].source, database: places[0].database, entries: entries, doubt: RetentionPolicy.doubt(at: moment, for: snapshots))
     }
-    let removed = databases.flatMap(\.removed)
-    let leaving = Set(removed)
-    if let (_, error) = sharing.unreadable.first(where: { !leaving.contains($0.key) }) { throw error }
-    return PrunePlan(
-      databases: databases, policy: policy, calendar: calendar, now: now, freedBytes: try sharing.freed(removing: removed), sharing: sharing)
   }
 
   /// What is known of each snapshot.
-  private func states(of listed: [ListedSnapshot], _ sharing: ObjectSharing) throws -> [SnapshotPlace: RetainedSnapshot<SnapshotID>] {
+  private func states(of listed: [ListedSnapshot]) throws -> [SnapshotPlace: RetainedSnapshot<SnapshotID>] {
     let states = Monitor<[SnapshotPlace: RetainedSnapshot<SnapshotID>]>([:])
     try forEachInParallel(listed, thread: "snapshots", threads: threads) { [self] listed in
-      let state = try state(of: listed, manifest: sharing.manifests[listed.place])
+      let state = try state(of: listed)
       states.update { $0[listed.place] = state }
     }
     return states.current
   }
 
-  private func state(of listed: ListedSnapshot, manifest digest: SHA256Digest?) throws -> RetainedSnapshot<SnapshotID> {
+  private func state(of listed: ListedSnapshot) throws -> RetainedSnapshot<SnapshotID> {
     let catalog = repository.catalog
     let place = listed.place
     let hold = try (listed.isOnHold ? catalog.hold(of: place) : nil).map { hold in
       RetentionHold(until: hold.until.map { Int64($0.timeIntervalSince1970) }, reason: hold.reason)
     }
-    guard let digest, let manifest = try catalog.summary(of: place, digest: digest) else {
+    guard let digest = try catalog.manifestDigest(of: listed), let manifest = try catalog.summary(of: place, digest: digest) else {
       return RetainedSnapshot(id: place.id, startedAt: place.id.startedAt, standing: .damaged, hold: hold)
     }
     // What can't be read counts for nothing, nor does what was found damaged, however cursory the look.

@@ -32,18 +32,28 @@ package struct PrunePlan: Sendable {
   /// What goes with all that is removed, as sharing has it.
   package let freedBytes: Int64
   private let sharing: ObjectSharing
+  private let lookUp: @Sendable (SnapshotPlace) throws -> ObjectSharing
 
-  init(databases: [Database], policy: RetentionPolicy, calendar: RetentionCalendar, now: Date, freedBytes: Int64, sharing: ObjectSharing) {
+  /// - Parameters:
+  ///   - sharing: of what is removed, and of the newest of each database.
+  ///   - lookUp: finds out about another snapshot.
+  init(
+    databases: [Database], policy: RetentionPolicy, calendar: RetentionCalendar, now: Date, sharing: ObjectSharing,
+    lookUp: @escaping @Sendable (SnapshotPlace) throws -> ObjectSharing
+  ) throws {
     self.databases = databases
     self.policy = policy
     self.calendar = calendar
     self.now = now
-    self.freedBytes = freedBytes
     self.sharing = sharing
+    self.lookUp = lookUp
+    freedBytes = try sharing.freed(removing: databases.flatMap(\.removed))
   }
 
   /// Bytes that go if only this snapshot goes.
-  package func ownBytes(of entry: Entry) throws -> Int64 { try sharing.freed(removing: [entry.place]) }
+  package func ownBytes(of entry: Entry) throws -> Int64 {
+    try (entry.decision.isKept ? lookUp(entry.place) : sharing).freed(removing: [entry.place])
+  }
 
   /// What the newest snapshot of a database needs, shared or not, in bytes.
   package func newestBytes(of database: Database) throws -> Int64 {
