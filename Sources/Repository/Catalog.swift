@@ -125,7 +125,7 @@ package struct Catalog: Sendable {
   /// - Returns: nil where the list doesn't say.
   package func manifestDigest(of listed: ListedSnapshot) throws -> SHA256Digest? {
     let place = listed.place
-    let count = min(listed.listBytes, 1 << 13)
+    let count = min(listed.listBytes, 1 << 12)
     let end: [UInt8]
     do {
       end = try store.read(place.checksums, from: listed.listBytes - count, count: Int(count))
@@ -133,9 +133,10 @@ package struct Catalog: Sendable {
       if error.isOfOneFile { return nil }
       throw error
     }
-    let wanted = "  \(place.manifest)"
-    let lines = String(decoding: end, as: UTF8.self).split(separator: "\n")
-    return lines.last { $0.hasSuffix(wanted) && $0.utf8.count == 64 + wanted.utf8.count }.flatMap { SHA256Digest(hexadecimal: $0.prefix(64)) }
+    let wanted = "  \(place.manifest)".utf8
+    let lines = end.split(separator: 0x0A).lazy.reversed()
+    let line = lines.first { $0.count == 64 + wanted.count && $0.dropFirst(64).elementsEqual(wanted) }
+    return line.flatMap { SHA256Digest(hexadecimal: String(decoding: $0.prefix(64), as: UTF8.self)) }
   }
 
   /// What pruning has to know of a snapshot.
