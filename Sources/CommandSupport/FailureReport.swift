@@ -143,6 +143,10 @@ package struct FailureReport: Sendable {
       self.init(.refused, "\(reason); nothing was removed", hint: "look at the clocks; if this one is right, say --confirm '\(phrase)'")
     case .planChanged:
       self.init(.refused, "another run changed what the plan was made of: nothing was removed", hint: "look at the plan once more")
+    case .onHold(let database, let id, let reason):
+      self.init(
+        .refused, "\(database) \(id) is on hold (\(reason)): nothing was removed",
+        hint: "if nobody needs it: firn hold \(database) \(id) --release; what is no file goes by hand")
     case .noFolder(let path, let reason): self.init(.failed, "cannot work in \(path): \(reason)", hint: "name another folder with --spool")
     }
   }

@@ -25,6 +25,8 @@ package enum FirnError: Error, Equatable {
   case clockInDoubt(reason: String, phrase: String)
   /// More would be removed than was shown.
   case planChanged
+  /// A snapshot that was to be removed must be kept, by an order that came after the plan or that no listing shows.
+  case onHold(database: String, id: String, reason: String)
   case noFolder(path: String, reason: String)
 }
 

@@ -9,14 +9,22 @@ package struct Catalog: Sendable {
   package init(store: any Store) { self.store = store }
 
   /// Every committed snapshot, oldest first.
-  package func snapshots() throws -> [SnapshotPlace] { snapshots(in: try store.list(SnapshotPlace.root)) }
+  package func snapshots() throws -> [SnapshotPlace] { try snapshots(under: SnapshotPlace.root) }
 
-  /// Those that a listing of `snapshots/` shows.
-  func snapshots(in entries: [StoreEntry]) -> [SnapshotPlace] {
-    entries.compactMap { entry in
-      guard entry.key.hasSuffix("/SHA256SUMS"), let place = SnapshotPlace(key: entry.key), place.checksums == entry.key else { return nil }
-      return place
-    }.sorted { ($0.id, $0.source, $0.database) < ($1.id, $1.source, $1.database) }
+  /// The committed snapshots of one database of one source, oldest first.
+  package func snapshots(source: String, database: String) throws -> [SnapshotPlace] {
+    try snapshots(under: "\(SnapshotPlace.root)\(source.keyComponent)/\(database.keyComponent)/")
+  }
+
+  private func snapshots(under prefix: StoreKey) throws -> [SnapshotPlace] {
+    var found: [SnapshotPlace] = []
+    try store.list(prefix) { entry in
+      guard entry.key.hasSuffix("/" + SnapshotPlace.checksumsName), let place = SnapshotPlace(key: entry.key), place.checksums == entry.key else {
+        return
+      }
+      found.append(place)
+    }
+    return found.sorted(by: SnapshotPlace.isOlder)
   }
 
   /// Begins a commit: to be called before the manifest is written.
@@ -46,58 +54,28 @@ package struct Catalog: Sendable {
 
   /// Folders of snapshots that are no longer listed because their list of checksums is gone, and nobody removed it.
   package func unlisted(at now: Date = Date()) throws -> [SnapshotPlace] {
-    unlisted(in: try store.list(SnapshotPlace.root)) { now.timeIntervalSince1970 - $0.modified > Self.longestCommit }
+    var found: [SnapshotPlace] = []
+    try SnapshotFolder.forEach(in: store) { folder in
+      guard folder.hasLostItsList, let manifest = folder.manifest, now.timeIntervalSince1970 - manifest.modified > Self.longestCommit else { return }
+      found.append(folder.place)
+    }
+    return found.sorted(by: SnapshotPlace.isOlder)
   }
 
   /// Every committed snapshot with what lies beside it, oldest first.
   package func listing() throws -> [ListedSnapshot] {
     var found: [ListedSnapshot] = []
-    // In key order what belongs to one snapshot comes together.
-    var folder: (prefix: StoreKey, snapshot: ListedSnapshot, isCommitted: Bool)?
-    func close() {
-      if let folder, folder.isCommitted { found.append(folder.snapshot) }
+    try SnapshotFolder.forEach(in: store) { folder in
+      guard let list = folder.checksums else { return }
+      found.append(
+        ListedSnapshot(
+          place: folder.place, checks: folder.checks.map(\.key), isOnHold: folder.isOnHold, ownBytes: folder.bytes, listBytes: list.size))
     }
-    try store.list(SnapshotPlace.root) { entry in
-      if folder.map({ !entry.key.hasPrefix($0.prefix) }) ?? true {
-        close()
-        folder = SnapshotPlace(key: entry.key).map { ($0.prefix, ListedSnapshot(place: $0), false) }
-      }
-      guard let prefix = folder?.prefix else { return }
-      folder?.snapshot.ownBytes += entry.size
-      switch entry.key.dropFirst(prefix.count) {
-      case "SHA256SUMS":
-        folder?.isCommitted = true
-        folder?.snapshot.listBytes = entry.size
-      case let name where name == "hold.json" || name.hasPrefix("hold.json/"): folder?.snapshot.isOnHold = true
-      case let name where name.hasPrefix("checks/"): folder?.snapshot.checks.append(entry.key)
-      default: break
-      }
-    }
-    close()
-    return found.sorted { ($0.place.id, $0.place.source, $0.place.database) < ($1.place.id, $1.place.source, $1.place.database) }
-  }
-
-  /// - Parameter counts: whether a manifest does.
-  func unlisted(in entries: [StoreEntry], counts: (StoreEntry) -> Bool = { _ in true }) -> [SnapshotPlace] {
-    let listed = Set(snapshots(in: entries))
-    let marked = Set(
-      entries.compactMap { entry in
-        SnapshotPlace(key: entry.key).flatMap { $0.isUnfinished(entry.key) || entry.key == $0.removed ? $0 : nil }
-      })
-    return entries.compactMap { entry in
-      guard let place = SnapshotPlace(key: entry.key), place.manifest == entry.key, !listed.contains(place), !marked.contains(place), counts(entry)
-      else { return nil }
-      return place
-    }.sorted { $0.id < $1.id }
+    return found.sorted { SnapshotPlace.isOlder($0.place, $1.place) }
   }
 
   /// Seconds between the writing of a manifest and of the list of checksums at most: a listing may show the one and not yet the other.
   private static let longestCommit: TimeInterval = 600
-
-  /// The committed snapshots of one database of one source, oldest first.
-  package func snapshots(source: String, database: String) throws -> [SnapshotPlace] {
-    snapshots(in: try store.list("\(SnapshotPlace.root)\(source.keyComponent)/\(database.keyComponent)/"))
-  }
 
   /// - Throws: `RepositoryError.malformed` where it can't be read as what it is.
   package func manifest(of place: SnapshotPlace) throws -> Manifest {
@@ -141,12 +119,12 @@ package struct Catalog: Sendable {
 
   /// What pruning has to know of a snapshot.
   /// - Parameter digest: of its manifest, by its list of checksums.
-  /// - Returns: nil where the manifest is not that one, or can't be read.
+  /// - Returns: nil where the manifest is not that one, can't be read, or is of a newer format than this program knows.
   package func summary(of place: SnapshotPlace, digest: SHA256Digest) throws -> Manifest.Summary? {
     do {
       let bytes = try store.read(place.manifest, limit: Manifest.sizeLimit)
-      guard SHA256Digest(of: bytes) == digest else { return nil }
-      return try? JSON.decoder.decode(Manifest.Summary.self, from: Data(bytes))
+      guard SHA256Digest(of: bytes) == digest, let summary = try? JSON.decoder.decode(Manifest.Summary.self, from: Data(bytes)) else { return nil }
+      return summary.formatVersion <= RepositoryFormat.newestVersion ? summary : nil
     } catch let error as StoreError {
       if error.isOfOneFile { return nil }
       throw error
@@ -156,7 +134,7 @@ package struct Catalog: Sendable {
   /// The check that counts: the newest that found damage or read everything; of one second, that which found damage. So a finding
   /// stands until everything was read again. One without damage that is dated later than now proves nothing.
   package func verdict(of place: SnapshotPlace, now: Date = Date()) throws -> CheckRecord? {
-    verdict(of: try store.list(place.prefix + "checks/").map(\.key), now: now)
+    verdict(of: try store.list(place.checks).map(\.key), now: now)
   }
 
   /// - Parameter checks: the keys of a snapshot's checks, in order.
@@ -174,7 +152,7 @@ package struct Catalog: Sendable {
 
   /// The results of the verifications of a snapshot, oldest first. One that can't be read is passed over: it proves nothing.
   package func checks(of place: SnapshotPlace) throws -> [CheckRecord] {
-    try store.list(place.prefix + "checks/").compactMap { check($0.key) }
+    try store.list(place.checks).compactMap { check($0.key) }
   }
 
   private func check(_ key: StoreKey) -> CheckRecord? {
@@ -183,7 +161,7 @@ package struct Catalog: Sendable {
   }
 
   package func record(_ check: CheckRecord, of place: SnapshotPlace) throws {
-    let name = "\(place.prefix)checks/\(SnapshotID.stamp(check.checkedAt))"
+    let name = "\(place.checks)\(SnapshotID.stamp(check.checkedAt))"
     // Two may end in one second.
     for number in 1...1000 where try store.create(JSON.bytes(check), at: number == 1 ? "\(name).json" : "\(name).\(number).json") { return }
   }
@@ -211,7 +189,7 @@ package struct Catalog: Sendable {
 
   /// The newest result of at least that level; nil where there is none that can be read.
   package func lastCheck(of place: SnapshotPlace, atLeast level: CheckRecord.Level = .quick) throws -> CheckRecord? {
-    for entry in try store.list(place.prefix + "checks/").reversed() {
+    for entry in try store.list(place.checks).reversed() {
       if let check = check(entry.key), check.level >= level { return check }
     }
     return nil
@@ -222,10 +200,10 @@ package struct Catalog: Sendable {
 package struct ListedSnapshot: Sendable {
   package let place: SnapshotPlace
   /// Keys of the results of verifications, oldest first.
-  package var checks: [StoreKey] = []
-  package var isOnHold = false
+  package let checks: [StoreKey]
+  package let isOnHold: Bool
   /// Stored bytes of its files.
-  var ownBytes: Int64 = 0
+  let ownBytes: Int64
   /// Of its list of checksums alone.
-  var listBytes: Int64 = 0
+  let listBytes: Int64
 }

@@ -46,78 +46,102 @@ package struct GarbageCollector: Sendable {
       // Its checksums make it a snapshot: without them it is not listed, whatever happens next.
       try store.setAside(place.checksums, as: place.removed)
     }
-    var files: [StoreKey] = []
+    var leftovers = Leftovers()
     for place in places {
-      let there = try store.list(place.prefix).map(\.key)
-      // Unless it was copied here again.
-      if !there.contains(place.checksums) { files += there }
+      try SnapshotFolder.forEach(in: store, under: place.prefix) { folder in
+        // Unless it was copied here again.
+        if folder.checksums == nil { leftovers.add(folder) }
+      }
     }
-    try clear(files)
+    try clear(leftovers)
     return named
   }
 
-  /// Deletes files of snapshots that are not listed. Their marks go last: what they stand beside was removed, and not lost.
-  /// - Parameter listed: snapshots of which only marks are among the files.
-  private func clear(_ files: [StoreKey], listed: Set<SnapshotPlace> = []) throws {
-    let (rest, marks) = (files.filter { !Self.isMark($0) }, files.filter(Self.isMark))
-    // Who comes back after its lock was broken may still write a manifest before it looks.
-    let mayComeBack = try RepositoryLock.wereBroken(in: store)
-    let kept = marks.filter { key in mayComeBack && SnapshotPlace(key: key).map { key == $0.removed && !listed.contains($0) } ?? false }
-    try stillAlone()
-    // After a power cut some of what was deleted may be there again: also what another began to clear, so the manifest in any case.
-    try store.delete(rest + marks.compactMap { SnapshotPlace(key: $0) }.filter { !listed.contains($0) }.map(\.manifest))
-    try store.flush()
-    try stillAlone()
-    try store.delete(marks.filter { !kept.contains($0) })
-  }
+  /// What is to go of `snapshots/`.
+  private struct Leftovers {
+    /// Files of snapshots that are not listed.
+    var files: [StoreKey] = []
+    var manifests: Set<StoreKey> = []
+    /// Marks of snapshots that are not listed: removed, or unfinished.
+    var marks: [StoreKey] = []
+    var removalMarks: Set<StoreKey> = []
+    /// Marks beside snapshots that are listed.
+    var idleMarks: [StoreKey] = []
 
-  private static func isMark(_ key: StoreKey) -> Bool {
-    SnapshotPlace(key: key).map { $0.isUnfinished(key) || key == $0.removed } ?? false
-  }
-
-  /// Takes from snapshots that are being made what they need to commit: should their lock have been broken, they can't any more.
-  private func stopCommits() throws {
-    let files = try store.list(SnapshotPlace.root)
-    let committed = Set(catalog.snapshots(in: files))
-    for entry in files {
-      if let place = SnapshotPlace(key: entry.key), place.isUnfinished(entry.key), !committed.contains(place) {
-        try store.setAside(entry.key, as: place.removed)
+    /// Takes what is no part of a listed snapshot.
+    mutating func add(_ folder: SnapshotFolder) {
+      let isListed = folder.checksums != nil
+      for file in folder.files {
+        switch (folder.isMark(file), isListed) {
+        case (true, true): idleMarks.append(file.key)
+        case (true, false):
+          marks.append(file.key)
+          manifests.insert(folder.place.manifest)
+          if !folder.isUnfinished(file) { removalMarks.insert(file.key) }
+        case (false, true): break
+        case (false, false): files.append(file.key)
+        }
       }
     }
   }
 
+  /// Deletes files of snapshots that are not listed. Their marks go last: what they stand beside was removed, and not lost.
+  private func clear(_ leftovers: Leftovers) throws {
+    // Who comes back after its lock was broken may still write a manifest before it looks.
+    let mayComeBack = try RepositoryLock.wereBroken(in: store)
+    try stillAlone()
+    // After a power cut some of what was deleted may be there again: also what another began to clear, so the manifest in any case.
+    try store.delete(leftovers.files + leftovers.manifests.subtracting(leftovers.files).sorted())
+    try store.flush()
+    try stillAlone()
+    try store.delete(leftovers.marks.filter { !(mayComeBack && leftovers.removalMarks.contains($0)) } + leftovers.idleMarks)
+  }
+
+  /// Takes from snapshots that are being made what they need to commit: should their lock have been broken, they can't any more.
+  private func stopCommits() throws {
+    var unfinished: [(mark: StoreKey, place: SnapshotPlace)] = []
+    try SnapshotFolder.forEach(in: store) { folder in
+      guard folder.checksums == nil else { return }
+      unfinished += folder.files.filter(folder.isUnfinished).map { ($0.key, folder.place) }
+    }
+    for (mark, place) in unfinished { try store.setAside(mark, as: place.removed) }
+  }
+
   private struct Survey {
-    var committed: [SnapshotPlace]
-    var referenced: ObjectTable
+    var committed: [SnapshotPlace] = []
+    var referenced = ObjectTable()
     /// What runs that were cut off left under `snapshots/`.
-    var leftovers: [StoreKey]
+    var leftovers = Leftovers()
   }
 
   /// Reads every list of checksums, before anything is deleted: one that can't be read stops the collection, and so does what may
   /// belong to snapshots that we don't see.
   private func survey() throws -> Survey {
-    let files = try store.list(SnapshotPlace.root)
-    if let strange = files.first(where: { !$0.isFile }) { throw StoreError.notAFile(strange.key) }
-    try refuseHidden(in: files)
-    let committed = catalog.snapshots(in: files)
-    var referenced = ObjectTable()
-    for place in committed {
-      for object in try catalog.objects(of: place) { referenced.insert(object) }
+    var survey = Survey()
+    try forEachFolder { folder in
+      if let strange = folder.files.first(where: { !$0.isFile }) { throw StoreError.notAFile(strange.key) }
+      if folder.checksums != nil { survey.committed.append(folder.place) }
+      survey.leftovers.add(folder)
     }
-    let places = Set(committed)
-    let leftovers = files.filter { entry in
-      SnapshotPlace(key: entry.key).map { !places.contains($0) || Self.isMark(entry.key) } ?? false
+    for place in survey.committed {
+      for object in try catalog.objects(of: place) { survey.referenced.insert(object) }
     }
-    return Survey(committed: committed, referenced: referenced, leftovers: leftovers.map(\.key))
+    return survey
   }
 
   /// Looks whether all snapshots are in sight, so that a collection can tell garbage from what is needed.
-  package func check() throws { try refuseHidden(in: store.list(SnapshotPlace.root)) }
+  package func check() throws { try forEachFolder { _ in } }
 
   /// - Throws: `RepositoryError.hiddenSnapshot`, `.listLost`.
-  private func refuseHidden(in files: [StoreEntry]) throws {
-    if let hidden = files.first(where: { SnapshotPlace(key: $0.key) == nil }) { throw RepositoryError.hiddenSnapshot(key: hidden.key) }
-    if let lost = catalog.unlisted(in: files).first { throw RepositoryError.listLost(folder: lost.prefix) }
+  private func forEachFolder(_ body: (SnapshotFolder) throws -> Void) throws {
+    var lost: SnapshotPlace?
+    try SnapshotFolder.forEach(in: store) { folder in
+      if folder.hasLostItsList { lost = lost ?? folder.place }
+      try body(folder)
+    } strange: { entry in
+      throw entry.isFile ? RepositoryError.hiddenSnapshot(key: entry.key) : StoreError.notAFile(entry.key)
+    }
+    if let lost { throw RepositoryError.listLost(folder: lost.prefix) }
   }
 
   /// What a collection would delete, counted.
@@ -160,7 +184,7 @@ package struct GarbageCollector: Sendable {
     let survey = try survey()
     let garbage = try garbage(survey, grace: grace, released: released)
     if survey.committed.isEmpty, garbage.hasOld { return Outcome() }
-    try clear(survey.leftovers, listed: Set(survey.committed))
+    try clear(survey.leftovers)
     var outcome = Outcome(young: garbage.young)
     begin(garbage.bytes)
     for start in stride(from: 0, to: garbage.objects.count, by: pace.batch) {

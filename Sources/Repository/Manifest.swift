@@ -164,6 +164,7 @@ package struct Manifest: Codable, Sendable {
 
   /// What pruning goes by.
   package struct Summary: Decodable, Sendable {
+    let formatVersion: Int
     package let kind: String
     package let tags: [String: String]
     package let complete: Bool

@@ -48,8 +48,13 @@ package final class ObjectRegistry: Sendable {
     }
   }
 
-  /// Objects of earlier snapshots that are used again.
-  package var adopted: [ObjectEntry] { slots.withLock { slots in slots.compactMap { $0.isNew ? nil : $0.entry } } }
+  /// Stored bytes of the objects of earlier snapshots that are used again.
+  package var reused: [ObjectName: Int64] {
+    slots.withLock { slots in
+      let entries = slots.lazy.filter { !$0.isNew }.compactMap(\.entry)
+      return Dictionary(entries.map { ($0.name, $0.storedBytes) }, uniquingKeysWith: { first, _ in first })
+    }
+  }
 
   /// How many objects are new, and their stored bytes.
   package var added: (objects: Int, bytes: Int64) {

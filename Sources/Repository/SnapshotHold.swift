@@ -21,10 +21,6 @@ package struct SnapshotHold: Codable, Sendable, Equatable {
   package func holds(at now: Date) -> Bool { until.map { now < $0 } ?? true }
 }
 
-extension SnapshotPlace {
-  package var hold: StoreKey { prefix + "hold.json" }
-}
-
 extension Catalog {
   /// The snapshot's hold, also one that has ended. One that can't be read holds for ever: somebody meant to keep it.
   package func hold(of place: SnapshotPlace) throws -> SnapshotHold? {

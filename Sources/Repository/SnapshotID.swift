@@ -112,11 +112,21 @@ package struct SnapshotPlace: Hashable, Sendable {
 
   package func hash(into hasher: inout Hasher) { hasher.combine(id) }
 
+  /// By time, then by name.
+  static func isOlder(_ left: Self, _ right: Self) -> Bool { (left.id, left.source, left.database) < (right.id, right.source, right.database) }
+
   package static let root = "snapshots/"
 
   package var prefix: StoreKey { "\(Self.root)\(source.keyComponent)/\(database.keyComponent)/\(id)/" }
-  package var checksums: StoreKey { prefix + "SHA256SUMS" }
-  package var manifest: StoreKey { prefix + "manifest.json" }
+  static let checksumsName = "SHA256SUMS"
+  static let manifestName = "manifest.json"
+  static let holdName = "hold.json"
+  static let checksFolder = "checks/"
+  static let unfinishedName = "unfinished-"
+  static let removedName = "removed"
+
+  package var checksums: StoreKey { prefix + Self.checksumsName }
+  package var manifest: StoreKey { prefix + Self.manifestName }
   package var chunkTable: StoreKey { prefix + "chunks.tsv.zst" }
   package var globals: StoreKey { prefix + "globals.sql.zst" }
   package var recoverScript: StoreKey { prefix + "recover.sh" }
@@ -125,11 +135,14 @@ package struct SnapshotPlace: Hashable, Sendable {
   /// Stands beside a manifest until the snapshot is committed, and becomes its list of checksums then. Without a list and without
   /// this a snapshot was damaged.
   /// - Parameter run: the name of its lock: two may copy one snapshot.
-  func unfinished(_ run: String) -> StoreKey { prefix + "unfinished-" + run }
+  func unfinished(_ run: String) -> StoreKey { prefix + Self.unfinishedName + run }
   /// Whether a key of this snapshot is such a mark, of whatever run.
-  package func isUnfinished(_ key: StoreKey) -> Bool { key.dropFirst(prefix.count).hasPrefix("unfinished-") }
+  package func isUnfinished(_ key: StoreKey) -> Bool { key.dropFirst(prefix.count).hasPrefix(Self.unfinishedName) }
   /// The list of checksums of a snapshot that is being removed.
-  package var removed: StoreKey { prefix + "removed" }
+  package var removed: StoreKey { prefix + Self.removedName }
+  /// Results of verifications.
+  package var checks: StoreKey { prefix + Self.checksFolder }
+  package var hold: StoreKey { prefix + Self.holdName }
 
   /// From the key of any file of a snapshot; nil where the key is no such.
   package init?(key: StoreKey) {

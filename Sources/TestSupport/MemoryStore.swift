@@ -78,6 +78,14 @@ package final class MemoryStore: Store {
     }
   }
 
+  /// A step that a store nobody may write in refuses.
+  private func change<Result>(_ body: (inout State) throws -> Result) throws -> Result {
+    try step { state in
+      if let error = state.refusal?.error, case .readOnly = error { throw error }
+      return try body(&state)
+    }
+  }
+
   package func read(_ key: StoreKey, limit: Int) throws -> [UInt8] {
     try step { state in
       guard let file = state.files[key] else { throw StoreError.missing(key) }
@@ -123,8 +131,7 @@ package final class MemoryStore: Store {
   }
 
   package func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool {
-    try step { state in
-      if case .readOnly(let location, let reason) = state.refusal?.error { throw StoreError.readOnly(location: location, reason: reason) }
+    try change { state in
       guard let file = state.files.removeValue(forKey: key) else { return false }
       state.files[aside] = File(bytes: file.bytes, durable: file.bytes, modified: file.modified)
       return true
@@ -133,8 +140,7 @@ package final class MemoryStore: Store {
 
   package func size(of key: StoreKey) throws -> Int64? { try step { $0.files[key].map { Int64($0.bytes.count) } } }
   package func delete(_ keys: [StoreKey]) throws {
-    try step { state in
-      if case .readOnly(let location, let reason) = state.refusal?.error { throw StoreError.readOnly(location: location, reason: reason) }
+    try change { state in
       for key in keys { state.files[key] = nil }
     }
   }

@@ -87,8 +87,7 @@ package struct SyntheticSnapshots {
       checksums[key] = SHA256Digest(of: bytes)
     }
     let list = ChecksumFile(objects: try registry.completed().map(\.name), files: checksums)
-    let reused = Dictionary(registry.adopted.map { ($0.name, $0.storedBytes) }, uniquingKeysWith: { first, _ in first })
-    try repository.catalog.commit(list, of: place, reused: reused, holding: lock)
+    try repository.catalog.commit(list, of: place, reused: registry.reused, holding: lock)
     return manifest
   }
 

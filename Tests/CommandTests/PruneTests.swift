@@ -141,10 +141,18 @@ import Testing
     // A hold that can't be read holds.
     try Folder.write([1, 2, 3], to: place.store.appending("snapshots/\(source(place))/\(place.database)/\(ids[0])/hold.json"))
     #expect(try place.prune("--keep-last", "1").output.contains("an order that can't be read"))
+    // Nor does it have to be a file, or to be seen in a listing.
+    let order = try place.store.appending("snapshots/\(source(place))/\(place.database)/\(ids[2])/hold.json")
+    try Folder.make(order)
+    _ = try place.takeSnapshot()
+    let held = try place.prune("--keep-last", "1", "--apply")
+    #expect(held.status == 6 && held.errors.contains("\(ids[2]) is on hold (an order that can't be read): nothing was removed"), "\(held)")
+    try Folder.removeTree(order)
+    #expect(try place.prune("--keep-last", "1", "--apply").status == 0)
     #expect(try place.firn("hold", place.database, ids[0], "--release").status == 5)
     #expect(try place.firn("hold", place.database, ids[0], "--release", "--confirm", ids[0]).status == 0)
     #expect(try place.prune("--keep-last", "1", "--apply").status == 0)
-    #expect(try place.listedSnapshots() == [ids[2]])
+    #expect(try Set(place.listedSnapshots()).isDisjoint(with: ids))
     #expect(try place.verify(place.database, "all", "--read").status == 0)
   }
 

@@ -66,6 +66,23 @@ import Testing
     #expect(try snapshots.files(of: manifests[0]) == ["a.dat": Array("some rows 1".utf8)])
   }
 
+  @Test func `tells pruning nothing of a manifest that is newer than this program, or not the one its list names`() throws {
+    let snapshots = try snapshots()
+    let (catalog, store) = (snapshots.repository.catalog, snapshots.repository.store)
+    let manifest = try snapshots.take(["a.dat": [1]], night: 1)
+    let bytes = try store.read(manifest.place.manifest, limit: Manifest.sizeLimit)
+    let listed = try #require(try catalog.listing().first)
+    let digest = try #require(try catalog.manifestDigest(of: listed))
+    #expect(digest == SHA256Digest(of: bytes))
+    #expect(try catalog.summary(of: manifest.place, digest: digest)?.kind == "nightly")
+    #expect(try catalog.summary(of: manifest.place, digest: SHA256Digest(of: [])) == nil)
+    let version = RepositoryFormat.newestVersion
+    let newer = Array(String(decoding: bytes, as: UTF8.self).replacing("\"formatVersion\" : \(version)", with: "\"formatVersion\" : \(version + 1)").utf8)
+    #expect(newer != bytes)
+    try store.write(newer, to: manifest.place.manifest, durability: .immediate)
+    #expect(try catalog.summary(of: manifest.place, digest: SHA256Digest(of: newer)) == nil)
+  }
+
   @Test func `has a finding stand until all was read again, and believes no check of the future`() throws {
     let snapshots = try snapshots()
     let catalog = snapshots.repository.catalog

@@ -39,7 +39,7 @@ package struct PruneOperation: Sendable {
   /// - Parameters:
   ///   - places: the snapshots to decide on, nil for all. Others are left alone.
   ///   - apply: whether it may be carried out: no other run may be at work then.
-  /// - Throws: `FirnError.planChanged` where another run changed what was decided by.
+  /// - Throws: `FirnError.planChanged` where another run changed what was decided by, `.onHold`.
   package func run(on places: [SnapshotPlace]?, apply: Bool, approve: (PrunePlan) throws -> Void) throws -> Outcome {
     let shown = try withLock(.shared) { _ in try plan(for: places) }
     // Nobody is kept waiting by a question.
@@ -58,7 +58,10 @@ package struct PruneOperation: Sendable {
     let plan = try plan(for: places)
     guard Set(plan.removed).isSubset(of: shown.removed) else { throw FirnError.planChanged }
     // An order that no listing shows, as a folder of its name.
-    for place in plan.removed where try repository.catalog.hold(of: place)?.holds(at: now) ?? false { throw FirnError.planChanged }
+    for place in plan.removed {
+      guard let hold = try repository.catalog.hold(of: place), hold.holds(at: now) else { continue }
+      throw FirnError.onHold(database: place.database, id: place.id.description, reason: hold.reason)
+    }
     try Interruption.check()
     let collector = collector(lock)
     try collector.check()

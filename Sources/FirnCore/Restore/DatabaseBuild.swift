@@ -18,10 +18,30 @@ struct DatabaseBuild {
   /// Makes it, empty.
   func make(_ database: UnfinishedDatabase) throws { try database.make(on: server, snapshot: source.manifest.id) }
 
+  /// How often a database is filled before sessions of pg_restore that lock each other out count as a failure.
+  private static let attempts = 3
+
+  /// Fills it. Where sessions of pg_restore, which work side by side, came to wait for each other, it is made and filled once more.
   /// - Returns: warnings.
   func fill(_ database: UnfinishedDatabase) throws -> [String] {
-    try DatabaseFilling(
-      settings: settings(database), selection: selection, reader: source.reader, tools: tools, work: work, jobs: jobs,
+    for _ in 1..<Self.attempts {
+      do {
+        return try fillOnce(database)
+      } catch let error as PostgresError {
+        guard case .toolFailed = error, try server.hadDeadlock(in: database.name) else { throw error }
+        progress.tell("sessions of pg_restore waited for each other: the database is made once more")
+        try server.dropDatabase(database.name)
+        try make(database)
+      }
+    }
+    return try fillOnce(database)
+  }
+
+  private func fillOnce(_ database: UnfinishedDatabase) throws -> [String] {
+    let folder = try WorkFolder(in: work.path, prefix: "filling-")
+    defer { folder.remove() }
+    return try DatabaseFilling(
+      settings: settings(database), selection: selection, reader: source.reader, tools: tools, work: folder, jobs: jobs,
       sessionSettings: sessionSettings, progress: progress
     ).run()
   }

@@ -57,6 +57,17 @@ extension Connection {
       """) == "t"
   }
 
+  /// Whether sessions of a database came to wait for each other since it was made. Words of errors are in the server's language.
+  package func hadDeadlock(in name: String) throws -> Bool {
+    // Sessions tell of it when they end, which may be a moment after their programs do.
+    for attempt in 0..<20 {
+      if attempt > 0 { Thread.sleep(forTimeInterval: 0.1) }
+      let count = try value("SELECT deadlocks FROM pg_catalog.pg_stat_database WHERE datname = \(Self.literal(name))")
+      if let count, count != "0" { return true }
+    }
+    return false
+  }
+
   package func dropDatabase(_ name: String) throws {
     try execute("DROP DATABASE IF EXISTS \(Self.identifier(name)) WITH (FORCE)")
   }
