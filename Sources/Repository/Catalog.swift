@@ -69,7 +69,8 @@ package struct Catalog: Sendable {
       guard let list = folder.checksums else { return }
       found.append(
         ListedSnapshot(
-          place: folder.place, checks: folder.checks.map(\.key), isOnHold: folder.isOnHold, ownBytes: folder.bytes, listBytes: list.size))
+          place: folder.place, checks: folder.entries(.check).map(\.key), isOnHold: folder.files.contains { $0.part == .hold },
+          ownBytes: folder.bytes, listBytes: list.size))
     }
     return found.sorted { SnapshotPlace.isOlder($0.place, $1.place) }
   }

@@ -71,13 +71,13 @@ package struct GarbageCollector: Sendable {
     /// Takes what is no part of a listed snapshot.
     mutating func add(_ folder: SnapshotFolder) {
       let isListed = folder.checksums != nil
-      for file in folder.files {
-        switch (folder.isMark(file), isListed) {
+      for (part, file) in folder.files {
+        switch (part.isMark, isListed) {
         case (true, true): idleMarks.append(file.key)
         case (true, false):
           marks.append(file.key)
           manifests.insert(folder.place.manifest)
-          if !folder.isUnfinished(file) { removalMarks.insert(file.key) }
+          if part == .removed { removalMarks.insert(file.key) }
         case (false, true): break
         case (false, false): files.append(file.key)
         }
@@ -102,7 +102,7 @@ package struct GarbageCollector: Sendable {
     var unfinished: [(mark: StoreKey, place: SnapshotPlace)] = []
     try SnapshotFolder.forEach(in: store) { folder in
       guard folder.checksums == nil else { return }
-      unfinished += folder.files.filter(folder.isUnfinished).map { ($0.key, folder.place) }
+      unfinished += folder.entries(.unfinished).map { ($0.key, folder.place) }
     }
     for (mark, place) in unfinished { try store.setAside(mark, as: place.removed) }
   }
@@ -119,7 +119,7 @@ package struct GarbageCollector: Sendable {
   private func survey() throws -> Survey {
     var survey = Survey()
     try forEachFolder { folder in
-      if let strange = folder.files.first(where: { !$0.isFile }) { throw StoreError.notAFile(strange.key) }
+      if let strange = folder.files.first(where: { !$0.entry.isFile }) { throw StoreError.notAFile(strange.entry.key) }
       if folder.checksums != nil { survey.committed.append(folder.place) }
       survey.leftovers.add(folder)
     }

@@ -1,8 +1,31 @@
 /// What a listing shows of one snapshot's folder, be it committed or not.
 struct SnapshotFolder: Sendable {
+  enum Part: Sendable {
+    case checksums, manifest, check, other
+    /// Whatever stands where an order to keep the snapshot does.
+    case hold
+    /// Marks of a snapshot that is being made, or removed: without a list, it was not lost then.
+    case unfinished, removed
+
+    fileprivate init(_ name: String) {
+      self =
+        switch name {
+        case SnapshotPlace.checksumsName: .checksums
+        case SnapshotPlace.manifestName: .manifest
+        case SnapshotPlace.removedName: .removed
+        case _ where name.hasPrefix(SnapshotPlace.unfinishedName): .unfinished
+        case _ where name.hasPrefix(SnapshotPlace.checksFolder): .check
+        case _ where name == SnapshotPlace.holdName || name.hasPrefix(SnapshotPlace.holdName + "/"): .hold
+        default: .other
+        }
+    }
+
+    var isMark: Bool { self == .unfinished || self == .removed }
+  }
+
   let place: SnapshotPlace
   private let prefix: StoreKey
-  private(set) var files: [StoreEntry] = []
+  private(set) var files: [(part: Part, entry: StoreEntry)] = []
 
   private init?(of entry: StoreEntry) {
     guard let place = SnapshotPlace(key: entry.key) else { return nil }
@@ -10,23 +33,17 @@ struct SnapshotFolder: Sendable {
     prefix = place.prefix
   }
 
-  /// The name of a file from the folder on.
-  private func name(of file: StoreEntry) -> Substring { file.key.dropFirst(prefix.count) }
-  private func file(_ name: String) -> StoreEntry? { files.first { self.name(of: $0) == name } }
+  private mutating func add(_ entry: StoreEntry) {
+    files.append((Part(String(decoding: entry.key.utf8.dropFirst(prefix.utf8.count), as: UTF8.self)), entry))
+  }
 
-  var checksums: StoreEntry? { file(SnapshotPlace.checksumsName) }
-  var manifest: StoreEntry? { file(SnapshotPlace.manifestName) }
-  var checks: [StoreEntry] { files.filter { name(of: $0).hasPrefix(SnapshotPlace.checksFolder) } }
-  /// Something stands where an order to keep it does.
-  var isOnHold: Bool { files.contains { name(of: $0) == SnapshotPlace.holdName || name(of: $0).hasPrefix(SnapshotPlace.holdName + "/") } }
-  var bytes: Int64 { files.reduce(0) { $0 + $1.size } }
-
-  func isUnfinished(_ file: StoreEntry) -> Bool { name(of: file).hasPrefix(SnapshotPlace.unfinishedName) }
-  /// Whether a file tells of a snapshot that is being made or removed: without a list, it was not lost then.
-  func isMark(_ file: StoreEntry) -> Bool { isUnfinished(file) || name(of: file) == SnapshotPlace.removedName }
+  func entries(_ part: Part) -> [StoreEntry] { files.filter { $0.part == part }.map(\.entry) }
+  var checksums: StoreEntry? { files.first { $0.part == .checksums }?.entry }
+  var manifest: StoreEntry? { files.first { $0.part == .manifest }?.entry }
+  var bytes: Int64 { files.reduce(0) { $0 + $1.entry.size } }
 
   /// A snapshot that is no longer listed because its list is gone, and nobody removed it.
-  var hasLostItsList: Bool { manifest != nil && checksums == nil && !files.contains(where: isMark) }
+  var hasLostItsList: Bool { manifest != nil && checksums == nil && !files.contains { $0.part.isMark } }
 
   /// Gives every folder that a listing of `prefix` shows, in the order of keys.
   /// - Parameter strange: is told of files that belong to no snapshot.
@@ -43,7 +60,7 @@ struct SnapshotFolder: Sendable {
       }
       if folder == nil { folder = SnapshotFolder(of: entry) }
       if folder == nil { try strange(entry) }
-      folder?.files.append(entry)
+      folder?.add(entry)
     }
     if let folder { try body(folder) }
   }

@@ -157,6 +157,8 @@ package struct SnapshotPlace: Hashable, Sendable {
 extension String {
   /// The text as one component of a key: bytes but letters, digits, `_`, `-` and inner `.` are written `%XX`.
   package var keyComponent: String {
+    // As a rule nothing of it has to be encoded.
+    if utf8.allSatisfy(Self.isPlain) { return self }
     var result = ""
     for (index, byte) in utf8.enumerated() {
       if Self.isPlain(byte) || byte == UInt8(ascii: ".") && index > 0 {

@@ -152,7 +152,9 @@ import Testing
     let isDone = Monitor(false)
     let watcher = WorkerThread(name: "locks") {
       guard let connection = try? server.connect() else { return }
-      let waiting = "SELECT count(*) >= 2 FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE NOT granted AND datname LIKE 'firn_unfinished%'"
+      let waiting = """
+        SELECT count(*) >= 2 FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE NOT granted AND datname LIKE 'firn_unfinished%'
+        """
       while !isDone.current, (try? connection.answer(to: waiting)) != "t" { Thread.sleep(forTimeInterval: 0.01) }
       _ = try? connection.execute("DROP ROLE \(role)")
     }

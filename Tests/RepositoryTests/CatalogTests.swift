@@ -77,7 +77,8 @@ import Testing
     #expect(try catalog.summary(of: manifest.place, digest: digest)?.kind == "nightly")
     #expect(try catalog.summary(of: manifest.place, digest: SHA256Digest(of: [])) == nil)
     let version = RepositoryFormat.newestVersion
-    let newer = Array(String(decoding: bytes, as: UTF8.self).replacing("\"formatVersion\" : \(version)", with: "\"formatVersion\" : \(version + 1)").utf8)
+    let text = String(decoding: bytes, as: UTF8.self)
+    let newer = Array(text.replacing("\"formatVersion\" : \(version)", with: "\"formatVersion\" : \(version + 1)").utf8)
     #expect(newer != bytes)
     try store.write(newer, to: manifest.place.manifest, durability: .immediate)
     #expect(try catalog.summary(of: manifest.place, digest: SHA256Digest(of: newer)) == nil)
