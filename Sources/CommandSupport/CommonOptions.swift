@@ -80,9 +80,11 @@ package struct CommandContext: Sendable {
 
   package func store(at location: String) throws -> any Store {
     guard !location.isEmpty else { throw UsageError("--store names nothing", hint: "name a folder, or leave --store out") }
-    guard !location.contains("://") else {
-      throw UsageError("\(location) is not a folder", hint: "stores on S3 and SFTP are not built yet: name a folder")
+    if location.hasPrefix("s3://") {
+      return S3Store(
+        try S3Location(location, environment: environment), credentialsCommand: configuration.credentialsCommand, environment: environment)
     }
+    guard !location.contains("://") else { throw StoreError.badLocation(location: location, reason: "it is neither a folder nor a bucket") }
     var path = FilePath(location)
     if path.isRelative { path = FilePath(FileManager.default.currentDirectoryPath).pushing(path) }
     if let status = try? Folder.status(of: path, followingLinks: true), status.kind != .folder {

@@ -31,12 +31,16 @@ package struct Configuration: Sendable, Equatable {
   package var policy: String?
   /// Where a policy's days begin, such as `Europe/Berlin`.
   package var timeZone: String?
+  /// Prints a key for stores in buckets, as AWS's `credential_process` does.
+  package var credentialsCommand: String?
+  /// Stores that every snapshot is copied to.
+  package var copies: [String] = []
 
   package init() {}
 
   private static let keys = [
     "store", "database-url", "source", "jobs", "spool", "spool-cap", "lock-wait", "pg-bin", "exclude-table-data", "maintenance",
-    "assertions", "max-age", "max-proof-age", "anomaly", "policy", "time-zone",
+    "assertions", "max-age", "max-proof-age", "anomaly", "policy", "time-zone", "credentials-command", "copies",
   ]
   private static let assertionKeys = ["name", "sql", "expect"]
   private static let maintenanceKeys = ["stop", "start", "health", "health-retries", "health-pause"]
@@ -79,6 +83,8 @@ package struct Configuration: Sendable, Equatable {
       case "anomaly": anomaly = try reader.share()
       case "policy": policy = try reader.text()
       case "time-zone": timeZone = try reader.text()
+      case "copies": copies = try reader.list()
+      case "credentials-command": credentialsCommand = try reader.text()
       default: break
       }
     }

@@ -147,6 +147,10 @@ package struct FailureReport: Sendable {
       self.init(
         .refused, "\(database) \(id) is on hold (\(reason)): nothing was removed",
         hint: "if nobody needs it: firn hold \(database) \(id) --release; what is no file goes by hand")
+    case .differentlyEncrypted(let location):
+      self.init(
+        .refused, "\(location) is encrypted to others than this store: nothing was copied",
+        hint: "copies are the same bytes: make both repositories with the same --recipient")
     case .noFolder(let path, let reason): self.init(.failed, "cannot work in \(path): \(reason)", hint: "name another folder with --spool")
     }
   }
@@ -205,6 +209,10 @@ package struct FailureReport: Sendable {
       self.init(.store, "\(key) can't be read: \(reason)", hint: "look at the disk; firn-verify tells what else is damaged")
     case .full(let location):
       self.init(.store, "\(location) is full", hint: "make room (firn-prune removes old snapshots), then run this again; nothing half-done is listed")
+    case .refused(_, let reason, let hint): self.init(.store, reason, hint: hint)
+    case .badLocation(let location, let reason): self.init(.usage, "\(location) names no store: \(reason)", hint: "name a folder, or s3://BUCKET/PREFIX")
+    case .locked(let keys, let reason):
+      self.init(.store, "the store keeps \(keys.count) files that were to be deleted: \(reason)", hint: "they can go when its lock on them ends")
     case .unreachable(_, let reason), .readOnly(_, let reason): self.init(.store, reason, hint: "check the store's place and rights")
     }
   }

@@ -28,6 +28,8 @@ package enum FirnError: Error, Equatable {
   /// A snapshot that was to be removed must be kept, by an order that came after the plan or that no listing shows.
   case onHold(database: String, id: String, reason: String)
   case noFolder(path: String, reason: String)
+  /// A copy would lie in a store that encrypts to others than the original, or to nobody.
+  case differentlyEncrypted(location: String)
 }
 
 /// A restore failed, and what it had made could not be taken away again.

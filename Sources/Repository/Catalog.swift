@@ -46,10 +46,18 @@ package struct Catalog: Sendable {
     let unfinished = place.unfinished(lock.name)
     try store.write(checksums.bytes, to: unfinished, durability: .immediate)
     try lock.check()
-    for (object, bytes) in reused.sorted(by: { $0.key.digest < $1.key.digest }) where try store.size(of: object.key) != bytes {
-      throw StoreError.missing(object.key)
+    let needed = reused.sorted { $0.key.digest < $1.key.digest }
+    try forEachInParallel(needed, thread: "look", threads: store.requestsAtOnce) { [store] object, bytes in
+      guard try store.size(of: object.key) == bytes else { throw StoreError.missing(object.key) }
     }
     if try !store.setAside(unfinished, as: place.checksums), try store.size(of: place.checksums) == nil { throw RepositoryError.lockLost }
+    // Where the list came to be seen after a collection had looked, that had taken the lock before.
+    if !store.movesInOneStep {
+      do { try lock.check() } catch RepositoryError.lockLost {
+        try store.setAside(place.checksums, as: place.removed)
+        throw RepositoryError.lockLost
+      }
+    }
   }
 
   /// Folders of snapshots that are no longer listed because their list of checksums is gone, and nobody removed it.

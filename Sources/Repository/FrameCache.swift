@@ -5,10 +5,7 @@ internal import Synchronization
 
 /// Plain bytes of frames, decoded when wanted, the last ones kept.
 package final class FrameCache: Sendable {
-  private struct Key: Hashable, Sendable {
-    let object: UInt32
-    let frame: UInt32
-  }
+  private typealias Key = FramesAhead.Frame
 
   private struct State: Sendable {
     var frames: [Key: (bytes: [UInt8], used: UInt64)] = [:]
@@ -40,9 +37,14 @@ package final class FrameCache: Sendable {
   /// How many objects were read from.
   package var objectsRead: Int { state.withLock { $0.objects.count } }
 
+  /// Begins to fetch what will be read, where that saves time.
+  func ahead(of locations: some Sequence<ChunkLocation>) -> FramesAhead? {
+    store.requestsAtOnce > 1 ? FramesAhead(locations, table: table, starts: starts, store: store) : nil
+  }
+
   /// The plain bytes of the frame that holds `location`.
   /// - Throws: `RepositoryError.damagedObject`.
-  package func frame(of location: ChunkLocation) throws -> [UInt8] {
+  func frame(of location: ChunkLocation, _ ahead: FramesAhead? = nil) throws -> [UInt8] {
     let key = Key(object: location.object, frame: location.frame)
     let known: [UInt8]? = state.withLock { state in
       state.clock += 1
@@ -50,7 +52,7 @@ package final class FrameCache: Sendable {
       return state.frames[key]?.bytes
     }
     if let known { return known }
-    let bytes = try decode(key)
+    let bytes = try decode(key, ahead)
     state.withLock { state in
       state.objects.insert(key.object)
       if state.frames.updateValue((bytes, state.clock), forKey: key) == nil { state.bytes += bytes.count }
@@ -62,11 +64,12 @@ package final class FrameCache: Sendable {
     return bytes
   }
 
-  private func decode(_ key: Key) throws -> [UInt8] {
+  private func decode(_ key: Key, _ ahead: FramesAhead?) throws -> [UInt8] {
     let object = table.objects[Int(key.object)]
     let frame = object.frames[Int(key.frame)]
     do {
-      let stored = try store.read(object.name.key, from: starts[Int(key.object)][Int(key.frame)], count: Int(frame.stored))
+      let fetched = try ahead?.stored(key)
+      let stored = try fetched ?? store.read(object.name.key, from: starts[Int(key.object)][Int(key.frame)], count: Int(frame.stored))[...]
       return try ZstdDecompressor().decompress(stored.span, plainLength: Int(frame.plain))
     } catch let error as CompressionError {
       throw RepositoryError.damagedObject(name: object.name.digest.description, reason: error.reason)

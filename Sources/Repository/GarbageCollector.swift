@@ -11,6 +11,8 @@ package struct GarbageCollector: Sendable {
     package var bytes: Int64 = 0
     /// Unnamed objects that are left because they are young.
     package var young = 0
+    /// Files that the store would not delete, by a lock of its own.
+    package var locked = 0
   }
 
   private let store: any Store
@@ -18,6 +20,7 @@ package struct GarbageCollector: Sendable {
   private let now: Date
   private let pace: DeletionPace
   private let stillAlone: @Sendable () throws -> Void
+  private let locked = Monitor<Set<StoreKey>>([])
 
   /// Objects older than this, where no snapshot is, are not the rest of a first one that failed: rather are the snapshots out of sight.
   private static let longestRun: TimeInterval = 2 * 86400
@@ -44,7 +47,7 @@ package struct GarbageCollector: Sendable {
       // One whose list can't be read may go as well: what it named goes when nobody names it.
       for object in (try? catalog.objects(of: place)) ?? [] { named.insert(object) }
       // Its checksums make it a snapshot: without them it is not listed, whatever happens next.
-      try store.setAside(place.checksums, as: place.removed)
+      try keepingLocked { try store.setAside(place.checksums, as: place.removed) }
     }
     var leftovers = Leftovers()
     for place in places {
@@ -55,6 +58,16 @@ package struct GarbageCollector: Sendable {
     }
     try clear(leftovers)
     return named
+  }
+
+  /// Runs what deletes. What the store keeps stays, and is counted.
+  /// - Returns: the files it keeps.
+  @discardableResult private func keepingLocked(_ body: () throws -> Void) throws -> Set<StoreKey> {
+    do { try body() } catch StoreError.locked(let keys, _) {
+      locked.update { $0.formUnion(keys) }
+      return Set(keys)
+    }
+    return []
   }
 
   /// What is to go of `snapshots/`.
@@ -91,10 +104,16 @@ package struct GarbageCollector: Sendable {
     let mayComeBack = try RepositoryLock.wereBroken(in: store)
     try stillAlone()
     // After a power cut some of what was deleted may be there again: also what another began to clear, so the manifest in any case.
-    try store.delete(leftovers.files + leftovers.manifests.subtracting(leftovers.files).sorted())
+    let kept = try keepingLocked { try store.delete(leftovers.files + leftovers.manifests.subtracting(leftovers.files).sorted()) }
+    let keepers = Set(kept.compactMap { SnapshotPlace(key: $0) })
     try store.flush()
     try stillAlone()
-    try store.delete(leftovers.marks.filter { !(mayComeBack && leftovers.removalMarks.contains($0)) } + leftovers.idleMarks)
+    let idle = leftovers.marks.filter { mark in
+      if mayComeBack && leftovers.removalMarks.contains(mark) { return false }
+      // A manifest without a mark beside it would pass for a snapshot that lost its list.
+      return keepers.isEmpty || SnapshotPlace(key: mark).map { !keepers.contains($0) } ?? true
+    }
+    try keepingLocked { try store.delete(idle + leftovers.idleMarks) }
   }
 
   /// Takes from snapshots that are being made what they need to commit: should their lock have been broken, they can't any more.
@@ -190,14 +209,16 @@ package struct GarbageCollector: Sendable {
     for start in stride(from: 0, to: garbage.objects.count, by: pace.batch) {
       try stillAlone()
       let batch = garbage.objects[start..<min(start + pace.batch, garbage.objects.count)]
-      try store.delete(batch.map(\.name.key))
-      let bytes = batch.reduce(0) { $0 + $1.size }
-      outcome.objects += batch.count
+      let kept = try keepingLocked { try store.delete(batch.map(\.name.key)) }
+      let deleted = kept.isEmpty ? batch : batch.filter { !kept.contains($0.name.key) }[...]
+      let bytes = deleted.reduce(0) { $0 + $1.size }
+      outcome.objects += deleted.count
       outcome.bytes += bytes
       each(Int(bytes))
       try pace.pause(after: batch.count)
     }
     try store.flush()
+    outcome.locked = locked.current.count
     return outcome
   }
 }

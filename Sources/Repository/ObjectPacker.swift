@@ -17,6 +17,9 @@ package final class ObjectPacker: Sendable {
   fileprivate let format: RepositoryFormat
   private let queue: BoundedQueue<Job>
   private let threads: [WorkerThread]
+  /// Objects on their way to a store that takes its time to answer.
+  private let uploads: BoundedQueue<@Sendable () throws -> Void>?
+  private let uploaders: [WorkerThread]
   private let failure: FirstFailure
 
   /// - Parameter failure: what fails here, or elsewhere in the same work: then nothing more is stored.
@@ -27,6 +30,15 @@ package final class ObjectPacker: Sendable {
     self.failure = failure
     let queue = BoundedQueue<Job>(capacity: count + 1)
     self.queue = queue
+    let uploads = store.requestsAtOnce > 1 ? BoundedQueue<@Sendable () throws -> Void>(capacity: 1) : nil
+    self.uploads = uploads
+    uploaders = (0..<(uploads == nil ? 0 : store.requestsAtOnce)).map { _ in
+      WorkerThread(name: "upload") {
+        while let upload = uploads?.pop() {
+          if failure.error == nil { failure.capture(upload) }
+        }
+      }
+    }
     threads = (0..<count).map { _ in
       WorkerThread(name: "compress") {
         failure.capture {
@@ -37,7 +49,7 @@ package final class ObjectPacker: Sendable {
             failure.capture {
               let compressed = try job.effort.compress(job.bytes, with: &compressor)
               if let object = job.assembly.add(compressed, frame: job.frame, plain: job.bytes.count) {
-                try Self.store(object, of: job.assembly, in: store, registry)
+                try Self.store(object, of: job.assembly, in: store, registry, uploads)
               }
             }
           }
@@ -53,29 +65,34 @@ package final class ObjectPacker: Sendable {
   }
 
   fileprivate func close(_ assembly: ObjectAssembly, frames: Int) throws {
-    if let object = assembly.close(frames: frames) { try Self.store(object, of: assembly, in: store, registry) }
+    if let object = assembly.close(frames: frames) { try Self.store(object, of: assembly, in: store, registry, uploads) }
   }
 
   private static func store(
-    _ frames: [ObjectAssembly.Frame], of assembly: ObjectAssembly, in store: any Store, _ registry: ObjectRegistry
+    _ frames: [ObjectAssembly.Frame], of assembly: ObjectAssembly, in store: any Store, _ registry: ObjectRegistry,
+    _ uploads: BoundedQueue<@Sendable () throws -> Void>?
   ) throws {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(frames.reduce(0) { $0 + $1.bytes.count })
     for frame in frames { bytes += frame.bytes }
     let name = ObjectName(SHA256Digest(of: bytes))
+    let entry = ObjectEntry(
+      name: name, storedBytes: Int64(bytes.count), usedBytes: 0,
+      frames: frames.map { .init(stored: UInt32($0.bytes.count), plain: UInt32($0.plain)) })
     // Never skipped because the name is there: after a power cut what has the name may lack the bytes.
-    try store.write(bytes, to: name.key, durability: .deferred)
-    registry.complete(
-      assembly.ordinal,
-      ObjectEntry(
-        name: name, storedBytes: Int64(bytes.count), usedBytes: 0,
-        frames: frames.map { .init(stored: UInt32($0.bytes.count), plain: UInt32($0.plain)) }))
+    let upload = { @Sendable [bytes, ordinal = assembly.ordinal] in
+      try store.write(bytes, to: name.key, durability: .deferred)
+      registry.complete(ordinal, entry)
+    }
+    if let uploads { uploads.push(upload) } else { try upload() }
   }
 
   /// Waits until everything is stored. Every sink must be closed.
   package func finish() throws {
     queue.close()
     for thread in threads { thread.join() }
+    uploads?.close()
+    for thread in uploaders { thread.join() }
     try failure.check()
   }
 }

@@ -1,4 +1,5 @@
 internal import Digests
+internal import Platform
 
 /// Copies snapshots to another store: what that lacks, and the list of checksums last. One that is cut off goes on where it was.
 /// Wants the shared lock of both stores.
@@ -20,31 +21,39 @@ package struct SnapshotCopy {
   }
 
   /// Every byte is compared with its checksum on the way.
+  /// - Parameter each: is told of the bytes of each file that was written.
   /// - Returns: what was copied; nothing where the target has the snapshot.
-  /// - Throws: `RepositoryError.damagedObject`, `.malformed` for what is damaged in the source.
-  package func run(_ place: SnapshotPlace) throws -> Outcome {
+  /// - Throws: `RepositoryError.damagedObject`, `.malformed` for what is damaged in the source, `Interruption`.
+  package func run(_ place: SnapshotPlace, each: @escaping @Sendable (Int) -> Void = { _ in }) throws -> Outcome {
     let there = Catalog(store: target)
     // A list that can't be read is replaced.
     if (try? there.checksums(of: place)) != nil { return Outcome() }
     let list = try Catalog(store: source).checksums(of: place)
-    // Only what a list names is known to be durable: what a copy left that was cut off may not be.
-    let trusted = Set(try there.snapshots(source: place.source, database: place.database).flatMap { (try? there.objects(of: $0)) ?? [] })
-    var outcome = Outcome()
-    var reused: [ObjectName: Int64] = [:]
-    for object in list.objects {
+    // Where writes may be lost, only what a list names is known to be durable: what a copy left that was cut off may not be.
+    let trusted =
+      target.keepsWrites
+      ? nil : Set(try there.snapshots(source: place.source, database: place.database).flatMap { (try? there.objects(of: $0)) ?? [] })
+    let done = Monitor((outcome: Outcome(), reused: [ObjectName: Int64]()))
+    let threads = max(source.requestsAtOnce, target.requestsAtOnce)
+    try forEachInParallel(list.objects.reversed(), thread: "copy", threads: threads) { [source, target] object in
       guard let size = try source.size(of: object.key) else { throw RepositoryError.damagedObject(name: "\(object.digest)", reason: "it is missing") }
-      if trusted.contains(object), try target.size(of: object.key) == size {
-        reused[object] = size
-        continue
+      if trusted?.contains(object) ?? true, try target.size(of: object.key) == size {
+        done.update { $0.reused[object] = size }
+        return
       }
       let bytes = try source.read(object.key, limit: Int(size))
       guard SHA256Digest(of: bytes) == object.digest else {
         throw RepositoryError.damagedObject(name: "\(object.digest)", reason: "its bytes are not what its name says")
       }
       try target.write(bytes, to: object.key, durability: .deferred)
-      outcome.objects += 1
-      outcome.bytes += size
+      done.update {
+        $0.outcome.objects += 1
+        $0.outcome.bytes += size
+      }
+      each(bytes.count)
     }
+    var outcome = done.current.outcome
+    let reused = done.current.reused
     try there.begin(place, holding: lock)
     for key in place.ownFiles {
       let bytes = try source.read(key, limit: 1 << 31)
@@ -53,6 +62,7 @@ package struct SnapshotCopy {
       }
       try target.write(bytes, to: key, durability: .deferred)
       outcome.bytes += Int64(bytes.count)
+      each(bytes.count)
     }
     try there.commit(list, of: place, reused: reused, holding: lock)
     return outcome

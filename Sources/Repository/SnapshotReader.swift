@@ -67,6 +67,8 @@ package struct SnapshotReader: Sendable {
       guard let part = parts.min(by: { $0.offset < $1.offset }), part.offset == done || part.chunks.isEmpty else {
         throw RepositoryError.malformed(key: table.key, reason: "a part of \(file.name) is missing")
       }
+      let ahead = cache.ahead(of: part.chunks.lazy.map(\.location))
+      defer { ahead?.end() }
       var index = 0
       while index < part.chunks.count {
         // Chunks that follow each other in a frame are one piece.
@@ -79,7 +81,7 @@ package struct SnapshotReader: Sendable {
           end += next.length
           index += 1
         }
-        let frame = try cache.frame(of: first)
+        let frame = try cache.frame(of: first, ahead)
         let piece = frame.span.extracting(Int(first.offset)..<Int(end))
         hasher.update(piece)
         done += Int64(piece.count)

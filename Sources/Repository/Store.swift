@@ -37,6 +37,12 @@ package enum Durability: Sendable {
 package protocol Store: Sendable {
   /// The store as a user names it.
   var location: String { get }
+  /// How many requests a caller who has many should have under way: 1 where each is answered at once.
+  var requestsAtOnce: Int { get }
+  /// Whether `setAside` is one step. Else a moment passes in which the file is seen under both keys.
+  var movesInOneStep: Bool { get }
+  /// Whether a file that is seen, with the size it should have, is durable whoever wrote it.
+  var keepsWrites: Bool { get }
 
   /// All bytes of a file of at most `limit` bytes.
   func read(_ key: StoreKey, limit: Int) throws -> [UInt8]
@@ -48,14 +54,15 @@ package protocol Store: Sendable {
   /// Writes only where the key is free, durably.
   /// - Returns: false where it is taken.
   func create(_ bytes: [UInt8], at key: StoreKey) throws -> Bool
-  /// Gives every file whose key begins with `prefix`, in key order, of which there may be millions. `prefix` is empty or ends in `/`.
+  /// Gives every file whose key begins with `prefix`, of which there may be millions; folder by folder, each in the order of names.
+  /// `prefix` is empty or ends in `/`.
   func list(_ prefix: String, _ body: (StoreEntry) throws -> Void) throws
   /// The size of a file, or nil where there is none.
   func size(of key: StoreKey) throws -> Int64?
-  /// Gives whatever stands under a key another one, in one step and durably, in place of what that had.
+  /// Gives whatever stands under a key another one, durably, in place of what that had; where `movesInOneStep`, in one step.
   /// - Returns: false where nothing stands there.
   @discardableResult func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool
-  /// Deletes files; one that is missing is no error.
+  /// Deletes files; one that is missing is no error. Where the store keeps some, the others go, and `StoreError.locked` tells.
   func delete(_ keys: [StoreKey]) throws
   func flush() throws
   /// Removes what cut-off writes left. To be called only while nobody else writes.
@@ -65,7 +72,7 @@ package protocol Store: Sendable {
 }
 
 extension Store {
-  /// Every file whose key begins with `prefix`, in key order.
+  /// Every file whose key begins with `prefix`, folder by folder, each in the order of names.
   package func list(_ prefix: String) throws -> [StoreEntry] {
     var entries: [StoreEntry] = []
     try list(prefix) { entries.append($0) }
@@ -73,6 +80,9 @@ extension Store {
   }
 
   package func clearDeadWrites(under prefix: String) {}
+  package var requestsAtOnce: Int { 1 }
+  package var movesInOneStep: Bool { true }
+  package var keepsWrites: Bool { false }
 }
 
 /// What can go wrong in a store, as far as callers tell it apart.
@@ -88,12 +98,18 @@ package enum StoreError: Error, Equatable {
   /// Writing is not allowed there.
   case readOnly(location: String, reason: String)
   case unreachable(location: String, reason: String)
+  /// The server does not let us in, or there is nothing where it should be.
+  case refused(location: String, reason: String, hint: String?)
+  /// No store can be named so.
+  case badLocation(location: String, reason: String)
+  /// The store keeps files that were to be deleted.
+  case locked([StoreKey], reason: String)
 
   /// Whether one file is damaged or gone, and the store may be well.
   package var isOfOneFile: Bool {
     switch self {
     case .missing, .truncated, .tooLarge, .notAFile, .unreadable: true
-    case .full, .readOnly, .unreachable: false
+    case .full, .readOnly, .unreachable, .refused, .badLocation, .locked: false
     }
   }
 }

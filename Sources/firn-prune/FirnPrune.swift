@@ -119,6 +119,7 @@ struct FirnPrune: FirnCommand {
   }
 
   private func tellYoung(_ outcome: GarbageCollector.Outcome, _ context: CommandContext) {
+    if outcome.locked > 0 { context.warn("the store keeps \(outcome.locked) files by a lock of its own: they go when that ends") }
     guard outcome.young > 0 else { return }
     context.tell("\(outcome.young) more that no snapshot names are younger than an hour: they go later")
   }

@@ -23,18 +23,22 @@ struct FirnSnapshot: FirnCommand {
   @Option(help: ArgumentHelp("How long to wait for another session's lock.", valueName: "duration")) var lockWait: String?
   @Option(help: ArgumentHelp("The name of the cluster; else its system identifier.", valueName: "name")) var source: String?
   @Option(help: ArgumentHelp("Disk that pg_dump's output may take in passing. Default: 512MiB.", valueName: "size")) var spoolCap: String?
+  @Option(help: ArgumentHelp("Copy the snapshot to this store, besides those of the configuration. May be repeated.", valueName: "store"))
+  var copyTo: [String] = []
   @OptionGroup var server: ServerOptions
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let request = try request(context)
+    let copies = try SnapshotCopies(named: copyTo, context)
     let repository = try context.repository()
     let result = try context.withProgress { progress in
       try SnapshotOperation(repository: repository, request: request, progress: progress).run()
     }
     let manifest = result.manifest
+    let copied = try copies.make(of: [manifest.place], in: repository, context)
     if common.json {
-      try context.output(json: SnapshotReport(result))
+      try context.output(json: SnapshotReport(result, copied))
     } else {
       context.output(manifest.id.description)
       for warning in manifest.warnings { context.warn(warning) }
@@ -45,7 +49,8 @@ struct FirnSnapshot: FirnCommand {
           + "\(Quantity.size(manifest.bytes)) in \(Quantity.span(seconds)) (\(Quantity.size(Int64(Double(manifest.bytes) / max(0.001, seconds))))/s), "
           + "\(Quantity.size(manifest.storedBytes)) stored" + (manifest.complete ? "" : ", INCOMPLETE"))
     }
-    return manifest.complete && manifest.anomalies == nil ? .done : .doneWithWarnings
+    copied.tell(context)
+    return manifest.complete && manifest.anomalies == nil && copied.areAllMade ? .done : .doneWithWarnings
   }
 
   private func request(_ context: CommandContext) throws -> SnapshotRequest {
@@ -99,8 +104,9 @@ private struct SnapshotReport: Encodable {
   let newObjects: Int
   let seconds: Double
   let peakMemoryBytes: Int64
+  let copies: [SnapshotCopies.Report]
 
-  init(_ result: SnapshotResult) {
+  init(_ result: SnapshotResult, _ copied: SnapshotCopies.Made) {
     let manifest = result.manifest
     id = manifest.id.description
     source = manifest.source
@@ -114,5 +120,6 @@ private struct SnapshotReport: Encodable {
     newObjects = manifest.newObjects
     seconds = result.elapsed.inSeconds
     peakMemoryBytes = Host.peakMemory
+    copies = copied.reports
   }
 }

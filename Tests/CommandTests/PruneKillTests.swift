@@ -75,7 +75,7 @@ private struct PrunableStore {
     let clock = ContinuousClock.now
     let whole = try subject.run(FirnProgram.path("firn-prune"), arguments(first, count: 12))
     try #require(whole.status == 0, "\(whole)")
-    let usual = (ContinuousClock.now - clock).inSeconds
+    var usual = (ContinuousClock.now - clock).inSeconds
     var cutOff = 0
     for round in 0..<60 {
       let store = try subject.copy("\(round)")
@@ -83,7 +83,8 @@ private struct PrunableStore {
       let command = try start(store)
       Thread.sleep(forTimeInterval: usual * Double.random(in: 0...1.1))
       ProcessTable.send(SIGKILL, to: command.id)
-      if command.wait() != 0 { cutOff += 1 }
+      // One that was done already was killed too late: how long a run takes depends on what else the machine does.
+      if command.wait() != 0 { cutOff += 1 } else { usual *= 0.85 }
 
       let catalog = Catalog(store: store)
       let listed = try catalog.snapshots().map(\.id)

@@ -7,11 +7,21 @@ import Testing
 @Suite struct `A store` {
   @Test func `in a folder does what every store has to`() throws {
     let folder = try TemporaryFolder()
-    #expect(try StoreConformance.faults(of: LocalStore(root: folder.path("store")), scratch: folder) == [])
+    let faults = try StoreConformance.faults(of: LocalStore(root: folder.path("store")), scratch: folder)
+    #expect(faults.isEmpty, "\(faults)")
+  }
+
+  @Test func `in a bucket does what every store has to`() throws {
+    let server = try TestObjectServer.shared.get()
+    let location = try S3Location(server.location(try server.makeBucket()), environment: [:])
+    let store = S3Store(location, environment: TestObjectServer.environment())
+    let faults = try StoreConformance.faults(of: store, scratch: try TemporaryFolder())
+    #expect(faults.isEmpty, "\(faults)")
   }
 
   @Test func `in memory does what every store has to`() throws {
-    #expect(try StoreConformance.faults(of: MemoryStore(), scratch: try TemporaryFolder()) == [])
+    let faults = try StoreConformance.faults(of: MemoryStore(), scratch: try TemporaryFolder())
+    #expect(faults.isEmpty, "\(faults)")
   }
 
   @Test func `in a folder never waits for a FIFO, nor follows a folder put in a file's place`() throws {

@@ -97,6 +97,8 @@ final class SimulatedWorld: @unchecked Sendable {
           process.turn = turn
           do { try unsafe roles[role].body(process) } catch {}
           living.removeAll { $0 === process }
+          // One that died may hold locks, which hold it.
+          process.signs = [:]
         }
         handOver(from: nil)
       }
@@ -177,7 +179,7 @@ final class SimulatedProcess: @unchecked Sendable {
   /// Seconds by which its clock is ahead.
   var clockOffset = 0.0
   fileprivate var turn: (any AnyObject & Sendable)?
-  private var signs: [Int: @Sendable () -> Void] = [:]
+  fileprivate var signs: [Int: @Sendable () -> Void] = [:]
   private var lastSign: Double
   private var isShowingLife = false
 

@@ -19,7 +19,7 @@ import Testing
     #expect(try Configuration(parsing: "", name: "firn.yaml") == Configuration())
   }
 
-  @Test(.timeLimit(.minutes(1))) func `can't ask for more than a machine has`() {
+  @Test func `can't ask for more than a machine has`() {
     let levels = (1..<12).map { "b\($0): &b\($0) [\(Array(repeating: "*b\($0 - 1)", count: 10).joined(separator: ","))]\n" }.joined()
     let deep = "store: " + String(repeating: "[", count: 100_000)
     for text in ["b0: &b0 [x, x]\n\(levels)? *b11\n: x\n", deep] {

@@ -1,0 +1,67 @@
+package import FirnCore
+internal import Platform
+package import Repository
+
+/// The stores that a snapshot is copied to: those of the configuration, and those that were named.
+package struct SnapshotCopies {
+  private let stores: [any Store]
+
+  /// - Throws: `StoreError.badLocation`, `UsageError`: before anything is done.
+  package init(named locations: [String], _ context: CommandContext) throws {
+    var seen: Set<String> = []
+    stores = try (context.configuration.copies + locations).compactMap { location in
+      seen.insert(location).inserted ? try context.store(at: location) : nil
+    }
+    let own = try context.store().location
+    if stores.contains(where: { $0.location == own }) { throw UsageError("\(own) can't hold its own copies", hint: "name another store") }
+  }
+
+  /// The JSON of one copy.
+  package struct Report: Encodable {
+    package let store: String
+    package let ok: Bool
+    package let objects: Int
+    package let bytes: Int64
+    package let problem: String?
+  }
+
+  package struct Made {
+    private let outcomes: [CopyOperation.Outcome]
+
+    package init(_ outcomes: [CopyOperation.Outcome]) { self.outcomes = outcomes }
+
+    package var areAllMade: Bool { outcomes.allSatisfy { $0.failure == nil } }
+
+    package var reports: [Report] {
+      outcomes.map { outcome in
+        Report(
+          store: outcome.location, ok: outcome.failure == nil, objects: outcome.objects, bytes: outcome.bytes,
+          problem: outcome.failure.map { FailureReport($0).message })
+      }
+    }
+
+    /// Tells of each, the failed ones as warnings.
+    package func tell(_ context: CommandContext) {
+      for outcome in outcomes {
+        if let failure = outcome.failure {
+          let report = FailureReport(failure)
+          context.warn("no copy in \(outcome.location): \(report.message)" + (report.hint.map { "; \($0)" } ?? ""))
+        } else if outcome.bytes == 0 {
+          context.tell("\(outcome.location) has it already")
+        } else {
+          let objects = "\(outcome.objects) object\(outcome.objects == 1 ? "" : "s")"
+          context.tell("copied to \(outcome.location): \(Quantity.size(outcome.bytes)) in \(objects)")
+        }
+      }
+    }
+  }
+
+  /// Copies snapshots that are committed.
+  package func make(of places: [SnapshotPlace], in repository: Repository, _ context: CommandContext) throws -> Made {
+    guard !stores.isEmpty else { return Made([]) }
+    return Made(
+      try context.withProgress { progress in
+        try CopyOperation(from: repository, progress: progress, makesRepository: true).run(places, to: stores)
+      })
+  }
+}

@@ -1,0 +1,16 @@
+internal import Crypto
+internal import Foundation
+
+/// An MD5 digest, as S3 has them for checksums of what was sent. It proves nothing against somebody who means harm.
+package struct MD5Hasher {
+  private var hasher = Insecure.MD5()
+
+  package init() {}
+
+  package mutating func update(_ bytes: Span<UInt8>) {
+    unsafe bytes.withUnsafeBytes { unsafe hasher.update(bufferPointer: $0) }
+  }
+
+  /// 16 bytes.
+  package func finalize() -> [UInt8] { Array(hasher.finalize()) }
+}

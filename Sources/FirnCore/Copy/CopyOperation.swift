@@ -1,0 +1,84 @@
+internal import Foundation
+internal import Platform
+package import Repository
+
+/// Copies snapshots from one store to others: what these lack. Each is its own: one that fails keeps no other from its copies.
+package struct CopyOperation: Sendable {
+  /// What came of one store.
+  package struct Outcome: Sendable {
+    package let location: String
+    /// What was copied, oldest first; those the store had already are not among them.
+    package var copied: [SnapshotPlace] = []
+    package var objects = 0
+    package var bytes: Int64 = 0
+    package var failure: (any Error)?
+  }
+
+  private let source: Repository
+  private let progress: WorkProgress
+  private let makesRepository: Bool
+
+  /// - Parameter makesRepository: whether a store without a repository gets one, as where it was named for copies.
+  package init(from source: Repository, progress: WorkProgress, makesRepository: Bool) {
+    self.source = source
+    self.progress = progress
+    self.makesRepository = makesRepository
+  }
+
+  /// Copies to all stores side by side.
+  /// - Throws: `Interruption`. What else fails is told of each store.
+  package func run(_ places: [SnapshotPlace], to targets: [any Store]) throws -> [Outcome] {
+    progress.begin("copying")
+    let outcomes = Monitor<[Int: Outcome]>([:])
+    let threads = targets.enumerated().map { number, target in
+      WorkerThread(name: "copy") {
+        let outcome = copy(places, to: target)
+        outcomes.update { $0[number] = outcome }
+      }
+    }
+    for thread in threads { thread.join() }
+    try Interruption.check()
+    let all = outcomes.current
+    return targets.indices.compactMap { all[$0] }
+  }
+
+  private func copy(_ places: [SnapshotPlace], to target: any Store) -> Outcome {
+    var outcome = Outcome(location: target.location)
+    do {
+      let purpose = "a copy to \(target.location)"
+      let from = try StoreMaintenance(store: source.store).sharedLock(purpose: purpose)
+      defer { from.release() }
+      let repository = try openOrMake(in: target)
+      guard repository.format.recipients == source.format.recipients else { throw FirnError.differentlyEncrypted(location: target.location) }
+      let maintenance = StoreMaintenance(store: target)
+      let lock = try maintenance.sharedLock(purpose: purpose)
+      defer { lock.release() }
+      let copy = SnapshotCopy(from: source.store, to: target, holding: lock)
+      for place in places.sorted(by: { $0.id < $1.id }) {
+        try Interruption.check()
+        let done = try copy.run(place) { [progress] in progress.advance(by: $0) }
+        guard done.bytes > 0 else { continue }
+        outcome.copied.append(place)
+        outcome.objects += done.objects
+        outcome.bytes += done.bytes
+        progress.tell("\(place.database) \(place.id): \(done.objects) objects copied to \(target.location)")
+      }
+    } catch {
+      outcome.failure = error
+    }
+    return outcome
+  }
+
+  private func openOrMake(in store: any Store) throws -> Repository {
+    do { return try Repository(opening: store) } catch RepositoryError.noRepository where makesRepository {
+      // Cut as the original is: snapshots that go there directly find the chunks of copies.
+      var format = source.format
+      format.repositoryID = UUID().uuidString.lowercased()
+      format.createdAt = Date()
+      do { return try Repository(creatingIn: store, format: format) } catch RepositoryError.alreadyExists {
+        // Another copy was faster.
+        return try Repository(opening: store)
+      }
+    }
+  }
+}

@@ -1,0 +1,135 @@
+internal import Digests
+internal import Foundation
+internal import Platform
+internal import Transfer
+
+/// Signed requests to one bucket, and what its answers mean.
+final class S3Client: Sendable {
+  struct Request: Sendable {
+    let method: String
+    /// Nil for the bucket itself.
+    let key: StoreKey?
+    var query: [(name: String, value: String)] = []
+    var headers: [(name: String, value: String)] = []
+    var body = TransferRequest.Body.none
+    var digest = SHA256Digest(of: [])
+    var limit = 1 << 20
+
+    init(_ method: String, _ key: StoreKey?) {
+      self.method = method
+      self.key = key
+    }
+  }
+
+  let location: S3Location
+  private let credentials: S3CredentialSource
+  private let retries: Retries
+  private let region: Monitor<String>
+  private let hasAnswered = Monitor(false)
+
+  init(_ location: S3Location, credentialsCommand: String?, environment: [String: String], retries: Retries) {
+    self.location = location
+    self.retries = retries
+    credentials = S3CredentialSource(for: location, command: credentialsCommand, environment: environment)
+    region = Monitor(location.region ?? "us-east-1")
+  }
+
+  /// The answer to a request, whatever its status.
+  /// - Throws: `StoreError`.
+  func answer(to request: Request) throws -> TransferResponse {
+    var retries = retries
+    // A server that never answered may be the wrong one: that should be told soon.
+    if !hasAnswered.current { retries.attempts = min(3, retries.attempts) }
+    do {
+      var response = try retries.run { try send(request) }
+      hasAnswered.update { $0 = true }
+      if try corrects(response) { response = try retries.run { try send(request) } }
+      return response
+    } catch let error as TransferError {
+      throw failure(error, request)
+    }
+  }
+
+  private func send(_ request: Request) throws -> TransferResponse {
+    let key = try credentials.current()
+    let region = region.current
+    var transfer = TransferRequest(request.method, location.url(request.key, query: request.query, region: region))
+    transfer.headers = request.headers + [("x-amz-content-sha256", "\(request.digest)")]
+    if let token = key.token { transfer.headers.append(("x-amz-security-token", token)) }
+    transfer.body = request.body
+    transfer.limit = max(request.limit, 1 << 16)
+    transfer.signing = .init(region: region, service: "s3", keyID: key.keyID, secret: key.secret)
+    transfer.authorities = location.authorities
+    return try TransferEngine.shared.perform(transfer)
+  }
+
+  /// Learns from an answer what to do otherwise: another region, another key.
+  private func corrects(_ response: TransferResponse) throws -> Bool {
+    guard response.status >= 300, response.status != 404 else { return false }
+    let document = S3Document(response.body)
+    if let code = document?.first("Code"), code == "ExpiredToken" || code == "ExpiredTokenException" {
+      let old = try credentials.current()
+      credentials.forget()
+      return try credentials.current() != old
+    }
+    if let named = document?.first("Region") ?? response.headers["x-amz-bucket-region"], !named.isEmpty, named != region.current {
+      region.update { $0 = named }
+      return true
+    }
+    return false
+  }
+
+  // MARK: What went wrong
+
+  private func failure(_ error: TransferError, _ request: Request) -> StoreError {
+    switch error {
+    case .tooLarge: .tooLarge(request.key ?? "")
+    case .unreachable(let reason), .interrupted(let reason):
+      .unreachable(location: location.text, reason: "\(location.text) can't be reached: \(reason)")
+    case .untrusted(let reason):
+      .refused(location: location.text, reason: "its certificate is not to be trusted: \(reason)", hint: "name the authority's file with ca=FILE in the location")
+    case .cancelled: .unreachable(location: location.text, reason: "\(location.text) did not answer in time")
+    case .invalid(let reason), .unreadableFile(let reason): .unreachable(location: location.text, reason: reason)
+    }
+  }
+
+  /// What an answer that is no success means.
+  func failure(_ response: TransferResponse, _ request: Request) -> StoreError {
+    let document = S3Document(response.body)
+    let code = document?.first("Code") ?? ""
+    func refused(_ reason: String, _ hint: String?) -> StoreError { .refused(location: location.text, reason: reason, hint: hint) }
+    switch (code, response.status) {
+    case ("NoSuchBucket", _): return refused("there is no bucket \(location.bucket)", "make it, or correct the location")
+    case ("NoSuchKey", _): return .missing(request.key ?? "")
+    case ("InvalidRange", _), (_, 416): return .truncated(request.key ?? "")
+    case ("InvalidAccessKeyId", _): return refused("the server does not know the key", "check AWS_ACCESS_KEY_ID or the profile")
+    case ("SignatureDoesNotMatch", _): return refused("the secret is not the key's", "check AWS_SECRET_ACCESS_KEY or the profile")
+    case ("ExpiredToken", _), ("ExpiredTokenException", _), ("TokenRefreshRequired", _):
+      return refused("the key has expired", "get a new session, or configure credentials-command")
+    case ("RequestTimeTooSkewed", _): return refused("this machine's clock is not the server's\(skew(response))", "set the clock")
+    case ("QuotaExceeded", _), ("XMinioStorageFull", _), ("EntityTooLarge", _), (_, 507): return .full(location: location.text)
+    case ("AccessDenied", _), (_, 401), (_, 403):
+      let reason = "the server denies \(Self.right(request.method)) in \(location.text)" + (document?.first("Message").map { ": \($0)" } ?? "")
+      if ["PUT", "POST", "DELETE"].contains(request.method) { return .readOnly(location: location.text, reason: reason) }
+      return refused(reason, "check the key's rights on the bucket")
+    case (_, 404): return .missing(request.key ?? "")
+    case (_, 301), (_, 307), (_, 308): return refused("the bucket is elsewhere", "name its region, or its endpoint")
+    default:
+      let words = document?.first("Message").map { ": \($0)" } ?? ""
+      return .unreachable(location: location.text, reason: "\(location.text) answered \(response.status) \(code)\(words)")
+    }
+  }
+
+  private static func right(_ method: String) -> String {
+    switch method {
+    case "PUT": "writing"
+    case "DELETE", "POST": "deleting"
+    default: "reading"
+    }
+  }
+
+  private func skew(_ response: TransferResponse) -> String {
+    guard let date = response.headers["date"] else { return "" }
+    return " (there it is \(date))"
+  }
+}

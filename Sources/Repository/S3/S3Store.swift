@@ -1,0 +1,200 @@
+internal import Digests
+internal import Foundation
+internal import Platform
+package import SystemPackage
+package import Transfer
+
+/// A store in a bucket of a server that speaks S3. What was written is durable when the server has said so.
+package final class S3Store: Store {
+  private let client: S3Client
+  private let prefix: String
+  private let storageClass: String?
+
+  /// - Parameters:
+  ///   - credentialsCommand: prints a key, instead of those that environment, profile or machine have.
+  ///   - environment: AWS's variables.
+  package init(
+    _ location: S3Location, credentialsCommand: String? = nil, environment: [String: String], retries: Retries = Retries()
+  ) {
+    client = S3Client(location, credentialsCommand: credentialsCommand, environment: environment, retries: retries)
+    prefix = location.prefix
+    storageClass = location.storageClass
+  }
+
+  package var location: String { client.location.text }
+  package var requestsAtOnce: Int { 8 }
+  package var movesInOneStep: Bool { false }
+  package var keepsWrites: Bool { true }
+
+  /// An answer that is a success, or one of the statuses a caller knows what to do with.
+  private func answer(to request: S3Client.Request, allowing statuses: Set<Int> = []) throws -> TransferResponse {
+    let response = try client.answer(to: request)
+    guard (200..<300).contains(response.status) || statuses.contains(response.status) else { throw client.failure(response, request) }
+    return response
+  }
+
+  // MARK: Reading
+
+  package func read(_ key: StoreKey, limit: Int) throws -> [UInt8] {
+    var request = S3Client.Request("GET", key)
+    request.limit = limit
+    let response = try answer(to: request)
+    guard response.body.count <= limit else { throw StoreError.tooLarge(key) }
+    if let told = response.headers["content-length"].flatMap(Int.init), told != response.body.count { throw StoreError.truncated(key) }
+    return response.body
+  }
+
+  package func read(_ key: StoreKey, from offset: Int64, count: Int) throws -> [UInt8] {
+    guard count > 0 else {
+      guard let size = try size(of: key) else { throw StoreError.missing(key) }
+      guard size >= offset else { throw StoreError.truncated(key) }
+      return []
+    }
+    var request = S3Client.Request("GET", key)
+    request.headers = [("Range", "bytes=\(offset)-\(offset + Int64(count) - 1)")]
+    request.limit = count
+    let response = try answer(to: request)
+    guard response.status == 206, response.body.count == count else { throw StoreError.truncated(key) }
+    return response.body
+  }
+
+  package func size(of key: StoreKey) throws -> Int64? {
+    let request = S3Client.Request("HEAD", key)
+    let response = try answer(to: request, allowing: [404])
+    if response.status == 404 { return nil }
+    guard let size = response.headers["content-length"].flatMap(Int64.init) else { throw client.failure(response, request) }
+    return size
+  }
+
+  package func list(_ prefix: String, _ body: (StoreEntry) throws -> Void) throws {
+    var continuation: String?
+    repeat {
+      var request = S3Client.Request("GET", nil)
+      request.limit = 64 << 20
+      // In the order of names, as signatures want it.
+      if let continuation { request.query.append(("continuation-token", continuation)) }
+      request.query += [("encoding-type", "url"), ("list-type", "2"), ("max-keys", "1000"), ("prefix", self.prefix + prefix)]
+      let response = try answer(to: request)
+      guard let document = S3Document(response.body), document.name == "ListBucketResult" else {
+        throw StoreError.unreachable(location: location, reason: "\(location) answered with no listing")
+      }
+      for contents in document.all("Contents") {
+        guard let entry = S3Entry(contents), entry.key.hasPrefix(self.prefix + prefix) else {
+          throw StoreError.unreachable(location: location, reason: "\(location) listed what can't be understood")
+        }
+        // What others make to stand for a folder.
+        if entry.key.hasSuffix("/") { continue }
+        try body(StoreEntry(key: String(entry.key.dropFirst(self.prefix.count)), size: entry.size, modified: entry.modified))
+      }
+      continuation = document.first("IsTruncated") == "true" ? document.first("NextContinuationToken") : nil
+    } while continuation != nil
+  }
+
+  // MARK: Writing
+
+  package func write(_ bytes: [UInt8], to key: StoreKey, durability: Durability) throws {
+    var md5 = MD5Hasher()
+    md5.update(bytes.span)
+    try put(.bytes(bytes), SHA256Digest(of: bytes), md5.finalize(), to: key)
+  }
+
+  package func write(contentsOf path: FilePath, to key: StoreKey) throws {
+    let file = try File(path, .read)
+    var (sha256, md5, count) = (SHA256Hasher(), MD5Hasher(), Int64(0))
+    while case let piece = try file.read(count: 1 << 20, from: count), !piece.isEmpty {
+      sha256.update(piece.span)
+      md5.update(piece.span)
+      count += Int64(piece.count)
+    }
+    try put(.file(path, count: count), sha256.finalize(), md5.finalize(), to: key)
+  }
+
+  private func request(toPut body: TransferRequest.Body, _ digest: SHA256Digest, at key: StoreKey) -> S3Client.Request {
+    var request = S3Client.Request("PUT", key)
+    request.body = body
+    request.digest = digest
+    request.headers = [("Content-Type", "application/octet-stream")]
+    if let storageClass { request.headers.append(("x-amz-storage-class", storageClass)) }
+    return request
+  }
+
+  private func put(_ body: TransferRequest.Body, _ digest: SHA256Digest, _ md5: [UInt8], to key: StoreKey) throws {
+    let response = try answer(to: request(toPut: body, digest, at: key))
+    // What the server has is what was sent; where it encrypts, its tag is of something else.
+    guard let tag = response.headers["etag"]?.trimmingCharacters(in: ["\""]), tag.count == 32, !tag.contains("-"),
+      response.headers["x-amz-server-side-encryption"] == nil || response.headers["x-amz-server-side-encryption"] == "AES256"
+    else { return }
+    guard tag.lowercased() == md5.map({ ($0 < 16 ? "0" : "") + String($0, radix: 16) }).joined() else {
+      throw StoreError.unreachable(location: location, reason: "\(location) stored other bytes of \(key) than were sent")
+    }
+  }
+
+  package func create(_ bytes: [UInt8], at key: StoreKey) throws -> Bool {
+    // Not every server knows the condition.
+    if try size(of: key) != nil { return false }
+    var request = request(toPut: .bytes(bytes), SHA256Digest(of: bytes), at: key)
+    request.headers.append(("If-None-Match", "*"))
+    // 409: another is writing it.
+    for _ in 0..<20 {
+      let response = try answer(to: request, allowing: [409, 412])
+      if response.status == 412 { return false }
+      if response.status != 409 { return true }
+      if try size(of: key) != nil { return false }
+    }
+    return false
+  }
+
+  package func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool {
+    var request = S3Client.Request("PUT", aside)
+    let source = "\(client.location.bucket)/\(prefix)\(key)"
+    request.headers = [("x-amz-copy-source", "/" + source.split(separator: "/", omittingEmptySubsequences: false).map { S3Text.encoded($0) }.joined(separator: "/"))]
+    if let storageClass { request.headers.append(("x-amz-storage-class", storageClass)) }
+    let response = try answer(to: request, allowing: [404])
+    if response.status == 404 {
+      if case .missing = client.failure(response, request) { return false }
+      throw client.failure(response, request)
+    }
+    // A copy that failed after it began is told in the body of a success.
+    if S3Document(response.body)?.name == "Error" { throw client.failure(response, request) }
+    try delete([key])
+    return true
+  }
+
+  package func delete(_ keys: [StoreKey]) throws {
+    for start in stride(from: 0, to: keys.count, by: 1000) {
+      try deleteTogether(Array(keys[start..<min(start + 1000, keys.count)]))
+    }
+  }
+
+  private func deleteTogether(_ keys: [StoreKey]) throws {
+    let objects = keys.map { "<Object><Key>\(S3Text.escaped(prefix + $0))</Key></Object>" }.joined()
+    let body = Array("<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\(objects)<Quiet>true</Quiet></Delete>".utf8)
+    var md5 = MD5Hasher()
+    md5.update(body.span)
+    var request = S3Client.Request("POST", nil)
+    request.query = [("delete", "")]
+    request.headers = [("Content-MD5", Data(md5.finalize()).base64EncodedString()), ("Content-Type", "application/xml")]
+    request.body = .bytes(body)
+    request.digest = SHA256Digest(of: body)
+    let response = try answer(to: request, allowing: [405, 501])
+    guard response.status < 300 else {
+      // A server without batches.
+      for key in keys { _ = try answer(to: S3Client.Request("DELETE", key), allowing: [404]) }
+      return
+    }
+    let errors = (S3Document(response.body)?.all("Error") ?? []).filter { $0.first("Code") != "NoSuchKey" }
+    guard let error = errors.first else { return }
+    let kept = errors.compactMap { $0.first("Key").map { String($0.dropFirst(prefix.count)) } }
+    throw StoreError.locked(kept, reason: error.first("Message") ?? error.first("Code") ?? "the server keeps them")
+  }
+
+  package func flush() throws {}
+  package func removeLeftovers() throws {}
+}
+
+extension S3Text {
+  /// For the text of an XML element.
+  static func escaped(_ text: String) -> String {
+    text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
+  }
+}

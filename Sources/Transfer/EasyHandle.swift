@@ -1,0 +1,194 @@
+internal import CCurl
+internal import Foundation
+internal import Platform
+internal import SystemPackage
+
+/// libcurl's handle of one request. It belongs to the thread of a `TransferEngine` once it was begun.
+@safe final class EasyHandle {
+  private let handle: OpaquePointer
+  /// Where libcurl writes what went wrong.
+  private let message = UnsafeMutablePointer<CChar>.allocate(capacity: Int(CURL_ERROR_SIZE))
+  private var headers: UnsafeMutablePointer<curl_slist>?
+  let exchange: Exchange
+
+  /// - Throws: `TransferError.invalid`.
+  init(_ request: TransferRequest, _ exchange: Exchange) throws(TransferError) {
+    guard let handle = unsafe curl_easy_init() else { throw .invalid(reason: "no memory for a request") }
+    unsafe self.handle = OpaquePointer(handle)
+    self.exchange = exchange
+    try prepare(request)
+  }
+
+  // curl_easy_cleanup(3) must come after the handle has left its multi handle: `TransferEngine` lets go of it then.
+  deinit {
+    unsafe curl_easy_cleanup(pointer)
+    unsafe curl_slist_free_all(headers)
+    unsafe message.deallocate()
+  }
+
+  var pointer: UnsafeMutableRawPointer { unsafe UnsafeMutableRawPointer(handle) }
+
+  private func set(_ option: CURLoption, _ value: Int) { unsafe firn_curl_set_long(pointer, option, value) }
+  // libcurl copies texts (CURLOPT_URL(3) and others).
+  private func set(_ option: CURLoption, _ value: String) { unsafe firn_curl_set_text(pointer, option, value) }
+
+  private func prepare(_ request: TransferRequest) throws(TransferError) {
+    set(CURLOPT_URL, request.url)
+    set(CURLOPT_PROTOCOLS_STR, "http,https")
+    set(CURLOPT_NOSIGNAL, 1)
+    set(CURLOPT_NOPROXY, ProcessInfo.processInfo.environment["no_proxy"] ?? ProcessInfo.processInfo.environment["NO_PROXY"] ?? "")
+    // Keys are encoded as the signature has them.
+    set(CURLOPT_PATH_AS_IS, 1)
+    set(CURLOPT_HTTP_VERSION, Int(CURL_HTTP_VERSION_2TLS))
+    set(CURLOPT_CONNECTTIMEOUT_MS, Int(request.connectTimeout.inSeconds * 1000))
+    // A transfer may take as long as it takes, while something comes.
+    set(CURLOPT_LOW_SPEED_LIMIT, 1)
+    set(CURLOPT_LOW_SPEED_TIME, 60)
+    set(CURLOPT_TCP_KEEPALIVE, 1)
+    set(CURLOPT_BUFFERSIZE, 512 << 10)
+    set(CURLOPT_UPLOAD_BUFFERSIZE, 1 << 20)
+    if let authorities = request.authorities { set(CURLOPT_CAINFO, authorities.string) }
+    if let signing = request.signing {
+      set(CURLOPT_AWS_SIGV4, "aws:amz:\(signing.region):\(signing.service)")
+      set(CURLOPT_USERNAME, signing.keyID)
+      set(CURLOPT_PASSWORD, signing.secret)
+    }
+    for header in request.headers { try add("\(header.name): \(header.value)") }
+    unsafe firn_curl_set_list(pointer, CURLOPT_HTTPHEADER, headers)
+    prepareBody(request)
+    unsafe message.initialize(repeating: 0, count: Int(CURL_ERROR_SIZE))
+    unsafe firn_curl_set_pointer(pointer, CURLOPT_ERRORBUFFER, message)
+    let context = unsafe Unmanaged.passUnretained(exchange).toOpaque()
+    unsafe firn_curl_set_pointer(pointer, CURLOPT_PRIVATE, context)
+    unsafe firn_curl_set_pointer(pointer, CURLOPT_WRITEDATA, context)
+    unsafe firn_curl_set_callback(pointer, CURLOPT_WRITEFUNCTION) { bytes, size, count, context in
+      unsafe Exchange.of(context).receive(UnsafeRawBufferPointer(start: bytes, count: size * count))
+    }
+    unsafe firn_curl_set_pointer(pointer, CURLOPT_HEADERDATA, context)
+    unsafe firn_curl_set_callback(pointer, CURLOPT_HEADERFUNCTION) { bytes, size, count, context in
+      unsafe Exchange.of(context).receive(header: UnsafeRawBufferPointer(start: bytes, count: size * count))
+    }
+  }
+
+  private func prepareBody(_ request: TransferRequest) {
+    switch request.method {
+    case "GET": set(CURLOPT_HTTPGET, 1)
+    case "HEAD": set(CURLOPT_NOBODY, 1)
+    case "PUT", "POST":
+      set(CURLOPT_UPLOAD, 1)
+      if request.method != "PUT" { set(CURLOPT_CUSTOMREQUEST, request.method) }
+      unsafe firn_curl_set_offset(pointer, CURLOPT_INFILESIZE_LARGE, curl_off_t(request.body.count))
+      let context = unsafe Unmanaged.passUnretained(exchange).toOpaque()
+      unsafe firn_curl_set_pointer(pointer, CURLOPT_READDATA, context)
+      unsafe firn_curl_set_callback(pointer, CURLOPT_READFUNCTION) { bytes, size, count, context in
+        unsafe Exchange.of(context).send(into: UnsafeMutableRawBufferPointer(start: bytes, count: size * count))
+      }
+      // Where a connection that was kept turns out to be gone, libcurl begins again.
+      unsafe firn_curl_set_pointer(pointer, CURLOPT_SEEKDATA, context)
+      unsafe firn_curl_set_seek(pointer) { context, offset, origin in
+        guard origin == SEEK_SET else { return CURL_SEEKFUNC_CANTSEEK }
+        unsafe Exchange.of(context).seek(to: Int64(offset))
+        return CURL_SEEKFUNC_OK
+      }
+    default: set(CURLOPT_CUSTOMREQUEST, request.method)
+    }
+  }
+
+  private func add(_ header: String) throws(TransferError) {
+    guard !header.utf8.contains(where: { $0 < 0x20 }) else { throw .invalid(reason: "a header of more than one line") }
+    guard let longer = unsafe curl_slist_append(headers, header) else { throw .invalid(reason: "no memory for a request") }
+    unsafe headers = unsafe longer
+  }
+
+  /// What came of it.
+  func outcome(_ code: CURLcode) -> Result<TransferResponse, TransferError> {
+    if let failure = exchange.failure { return .failure(failure) }
+    guard code == CURLE_OK else { return .failure(error(code)) }
+    var status = 0
+    unsafe firn_curl_get_long(pointer, CURLINFO_RESPONSE_CODE, &status)
+    return .success(TransferResponse(status: status, headers: exchange.headers, body: exchange.received))
+  }
+
+  private func error(_ code: CURLcode) -> TransferError {
+    let detail = unsafe String(cString: message)
+    let reason = unsafe detail.isEmpty ? String(cString: curl_easy_strerror(code)) : detail
+    switch code {
+    case CURLE_COULDNT_RESOLVE_HOST, CURLE_COULDNT_RESOLVE_PROXY, CURLE_COULDNT_CONNECT: return .unreachable(reason: reason)
+    case CURLE_PEER_FAILED_VERIFICATION, CURLE_SSL_CACERT_BADFILE, CURLE_SSL_ISSUER_ERROR, CURLE_SSL_CERTPROBLEM:
+      return .untrusted(reason: reason)
+    case CURLE_URL_MALFORMAT, CURLE_UNSUPPORTED_PROTOCOL, CURLE_BAD_FUNCTION_ARGUMENT, CURLE_FAILED_INIT, CURLE_UNKNOWN_OPTION,
+      CURLE_NOT_BUILT_IN:
+      return .invalid(reason: reason)
+    default: return .interrupted(reason: reason)
+    }
+  }
+}
+
+/// What goes and comes with one request. The engine's thread alone touches it while the request is under way.
+@safe final class Exchange: @unchecked Sendable {
+  // Sound: made by the caller, handed to the engine, and looked at by the caller after the engine has said that it is done.
+  private let body: TransferRequest.Body
+  private let limit: Int
+  private var sent = 0
+  private var file: OpenFile?
+  private(set) var received: [UInt8] = []
+  private(set) var headers: [String: String] = [:]
+  private(set) var failure: TransferError?
+
+  private final class OpenFile {
+    let file: File
+    init(_ path: FilePath) throws { file = try File(path, .read) }
+  }
+
+  init(_ request: TransferRequest) {
+    body = request.body
+    limit = request.limit
+  }
+
+  static func of(_ context: UnsafeMutableRawPointer?) -> Exchange { unsafe Unmanaged<Exchange>.fromOpaque(context!).takeUnretainedValue() }
+
+  func receive(_ bytes: UnsafeRawBufferPointer) -> Int {
+    guard received.count + bytes.count <= limit else {
+      failure = .tooLarge
+      return 0
+    }
+    unsafe received.append(contentsOf: bytes)
+    return bytes.count
+  }
+
+  func receive(header bytes: UnsafeRawBufferPointer) -> Int {
+    let line = unsafe String(decoding: bytes, as: UTF8.self)
+    if line.hasPrefix("HTTP/") {
+      // Another answer begins, as after "100 Continue".
+      headers = [:]
+      received = []
+    } else if let colon = line.firstIndex(of: ":") {
+      headers[line[..<colon].lowercased()] = line[line.index(after: colon)...].trimmingCharacters(in: .whitespacesAndNewlines)
+    }
+    return bytes.count
+  }
+
+  func send(into target: UnsafeMutableRawBufferPointer) -> Int {
+    switch body {
+    case .none: return 0
+    case .bytes(let bytes):
+      let count = min(target.count, bytes.count - sent)
+      unsafe bytes.withUnsafeBytes { unsafe target.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[sent..<(sent + count)])) }
+      sent += count
+      return count
+    case .file(let path, _):
+      do {
+        if file == nil { file = try OpenFile(path) }
+        let bytes = try file!.file.read(count: target.count, from: Int64(sent))
+        unsafe bytes.withUnsafeBytes { unsafe target.copyMemory(from: $0) }
+        sent += bytes.count
+        return bytes.count
+      } catch {
+        failure = .unreadableFile(reason: "\(error)")
+        return Int(CURL_READFUNC_ABORT)
+      }
+    }
+  }
+
+  func seek(to offset: Int64) { sent = Int(offset) }
+}
