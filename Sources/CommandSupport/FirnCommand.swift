@@ -39,6 +39,9 @@ package enum Program {
     do {
       var parsed = try command.parseAsRoot()
       try parsed.run()
+    } catch let code as ExitCode {
+      // Whoever threw it has told why.
+      Foundation.exit(code.rawValue)
     } catch {
       let status = command.exitCode(for: error)
       let text = command.fullMessage(for: error)

@@ -36,7 +36,8 @@ package struct Catalog: Sendable {
   ///
   /// Should its holder have been taken for dead, a collection may be at work, or come: it breaks the lock, then takes every
   /// `unfinished` away, then reads the lists. So either we see that the lock is broken, or there is nothing left to rename, or
-  /// the collection reads our list.
+  /// the collection reads our list. Where a store copies and then deletes instead of renaming, that holds as well: what was copied
+  /// is seen before the mark is gone.
   /// - Parameter reused: stored bytes of the objects of other snapshots that this one needs too.
   /// - Throws: `RepositoryError.lockLost`, `StoreError.missing` for an object that is gone.
   package func commit(
@@ -51,13 +52,6 @@ package struct Catalog: Sendable {
       guard try store.size(of: object.key) == bytes else { throw StoreError.missing(object.key) }
     }
     if try !store.setAside(unfinished, as: place.checksums), try store.size(of: place.checksums) == nil { throw RepositoryError.lockLost }
-    // Where the list came to be seen after a collection had looked, that had taken the lock before.
-    if !store.movesInOneStep {
-      do { try lock.check() } catch RepositoryError.lockLost {
-        try store.setAside(place.checksums, as: place.removed)
-        throw RepositoryError.lockLost
-      }
-    }
   }
 
   /// Folders of snapshots that are no longer listed because their list of checksums is gone, and nobody removed it.

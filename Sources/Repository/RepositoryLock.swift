@@ -43,8 +43,9 @@ package final class RepositoryLock: Sendable {
   private let owner: LockOwner
   /// Whether locks of dead processes were found: what these left may be cleared away.
   package let foundDeadHolders: Bool
-  /// False where nothing can be written.
-  private let isWritten: Bool
+  /// Why it could not be written; nil where it was.
+  private let refusal: StoreError?
+  private var isWritten: Bool { refusal == nil }
   private let endRefreshing = Mutex<(@Sendable () -> Void)?>(nil)
 
   /// Takes the lock, waiting up to `patience` for those who hold it.
@@ -64,12 +65,12 @@ package final class RepositoryLock: Sendable {
     store.clearDeadWrites(under: Self.root)
     let deadline = ContinuousClock.now + patience
     var dead = 0
-    var isWritten: Bool
+    var refusal: StoreError?
     while true {
       let holder: String?
       do {
-        isWritten = try Self.write(try JSON.bytes(record), to: key, in: store, mode)
-        holder = try Self.conflict(with: mode, except: key, in: store, owner, isWritten: isWritten, dead: &dead)
+        refusal = try Self.write(try JSON.bytes(record), to: key, in: store, mode)
+        holder = try Self.conflict(with: mode, except: key, in: store, owner, isWritten: refusal == nil, dead: &dead)
       } catch {
         // It may have been written all the same.
         try? store.delete([key])
@@ -80,8 +81,8 @@ package final class RepositoryLock: Sendable {
       guard try owner.waits(deadline) else { throw RepositoryError.locked(holder: holder) }
     }
     foundDeadHolders = dead > 0
-    self.isWritten = isWritten
-    guard isWritten else { return }
+    self.refusal = refusal
+    guard refusal == nil else { return }
     let end = owner.repeats { [self] in refresh() }
     endRefreshing.withLock { $0 = end }
   }
@@ -95,23 +96,23 @@ package final class RepositoryLock: Sendable {
   }
 
   /// Writes a lock file; on a full disk, in the room kept for it.
-  /// - Returns: false where nothing can be written: who only reads goes on, and finds out should what it reads go away.
-  private static func write(_ bytes: [UInt8], to key: StoreKey, in store: any Store, _ mode: Mode) throws -> Bool {
+  /// - Returns: why nothing can be written: who only reads goes on, and finds out should what it reads go away.
+  private static func write(_ bytes: [UInt8], to key: StoreKey, in store: any Store, _ mode: Mode) throws -> StoreError? {
     do {
       // Who holds the store alone clears away what is half written, this too: then once more.
       for _ in 0..<5 {
         do { try store.write(bytes, to: key, durability: .immediate) } catch StoreError.missing { continue }
-        return true
+        return nil
       }
       throw StoreError.missing(key)
     } catch StoreError.full(let location) {
-      guard mode == .exclusive else { return false }
+      guard mode == .exclusive else { return .full(location: location) }
       try store.delete([reserve])
       do { try store.write(bytes, to: key, durability: .immediate) } catch { throw StoreError.full(location: location) }
-      return true
+      return nil
     } catch StoreError.readOnly(let location, let reason) {
       guard mode == .shared else { throw StoreError.readOnly(location: location, reason: reason) }
-      return false
+      return .readOnly(location: location, reason: reason)
     }
   }
 
@@ -125,6 +126,10 @@ package final class RepositoryLock: Sendable {
 
   /// Whether locks were broken whose holders may come back.
   static func wereBroken(in store: any Store) throws -> Bool { try !store.list(broken).isEmpty }
+
+  /// For those who are going to write more than a lock.
+  /// - Throws: `StoreError` where not even that could be written.
+  package func requireWritten() throws { if let refusal { throw refusal } }
 
   /// As `check()`, where the lock could be written at all: for those who only read.
   package func checkIfWritten() throws { if isWritten { try check() } }

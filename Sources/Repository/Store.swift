@@ -39,8 +39,6 @@ package protocol Store: Sendable {
   var location: String { get }
   /// How many requests a caller who has many should have under way: 1 where each is answered at once.
   var requestsAtOnce: Int { get }
-  /// Whether `setAside` is one step. Else a moment passes in which the file is seen under both keys.
-  var movesInOneStep: Bool { get }
   /// Whether a file that is seen, with the size it should have, is durable whoever wrote it.
   var keepsWrites: Bool { get }
 
@@ -59,7 +57,8 @@ package protocol Store: Sendable {
   func list(_ prefix: String, _ body: (StoreEntry) throws -> Void) throws
   /// The size of a file, or nil where there is none.
   func size(of key: StoreKey) throws -> Int64?
-  /// Gives whatever stands under a key another one, durably, in place of what that had; where `movesInOneStep`, in one step.
+  /// Gives whatever stands under a key another one, durably, in place of what that had; in one step, or so that for a moment it is
+  /// seen under both. It never is under neither.
   /// - Returns: false where nothing stands there.
   @discardableResult func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool
   /// Deletes files; one that is missing is no error. Where the store keeps some, the others go, and `StoreError.locked` tells.
@@ -81,7 +80,6 @@ extension Store {
 
   package func clearDeadWrites(under prefix: String) {}
   package var requestsAtOnce: Int { 1 }
-  package var movesInOneStep: Bool { true }
   package var keepsWrites: Bool { false }
 }
 

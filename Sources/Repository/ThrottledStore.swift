@@ -26,7 +26,6 @@ package struct ThrottledStore: Store {
 
   package var location: String { store.location }
   package var requestsAtOnce: Int { store.requestsAtOnce }
-  package var movesInOneStep: Bool { store.movesInOneStep }
   package var keepsWrites: Bool { store.keepsWrites }
 
   package func read(_ key: StoreKey, limit: Int) throws -> [UInt8] {

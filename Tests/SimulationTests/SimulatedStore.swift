@@ -156,7 +156,18 @@ struct SimulatedStore: Store {
   func size(of key: StoreKey) throws -> Int64? { try perform("size", key) { disk.files[key].map { Int64($0.bytes.count) } } }
 
   func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool {
-    try perform("set aside", key) {
+    if world.faults.movesInTwoSteps {
+      // As servers that can only copy.
+      let isThere = try perform("copy", key) {
+        guard var file = disk.files[key] else { return false }
+        (file.durable, file.modified) = (file.bytes, world.clock)
+        disk.put(file, aside)
+        return true
+      }
+      if isThere { try delete([key]) }
+      return isThere
+    }
+    return try perform("set aside", key) {
       guard var file = disk.take(key) else { return false }
       file.durable = file.bytes
       disk.put(file, aside)

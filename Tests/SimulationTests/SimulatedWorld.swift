@@ -22,6 +22,8 @@ struct Faults {
   var powerCuts = 0.0
   /// The clock of its process jumps, by up to two days.
   var clockJumps = 0.0
+  /// No fault: the stores copy and delete where others rename.
+  var movesInTwoSteps = false
   /// No fault: others may go on before it.
   var turns = 0.0
 
@@ -34,6 +36,7 @@ struct Faults {
     clockJumps = chance(0.02)
     turns = [0.05, 0.2, 0.7].randomElement(using: &random)!
     if Bool.random(using: &random) { standstills = chance(0.01) } else { powerCuts = chance(0.006) }
+    movesInTwoSteps = standstills > 0 && Bool.random(using: &random)
   }
 }
 

@@ -53,6 +53,7 @@ package struct CopyOperation: Sendable {
       let maintenance = StoreMaintenance(store: target)
       let lock = try maintenance.sharedLock(purpose: purpose)
       defer { lock.release() }
+      try lock.requireWritten()
       let copy = SnapshotCopy(from: source.store, to: target, holding: lock)
       for place in places.sorted(by: { $0.id < $1.id }) {
         try Interruption.check()

@@ -32,6 +32,7 @@ package struct SnapshotOperation {
 
     let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-snapshot of \(connection.database)")
     defer { lock.release() }
+    try lock.requireWritten()
     let work = try WorkFolder.forRun(in: request.spoolRoot)
     defer { work.remove() }
     do {

@@ -48,7 +48,7 @@ final class S3CredentialSource: Sendable {
     }
     if let found = try fromProfile() { return found }
     if environment["AWS_EC2_METADATA_DISABLED"]?.lowercased() != "true", let found = fromMetadata() { return found }
-    throw refused("there is no key for it")
+    throw refused("no key was found for \(location)")
   }
 
   private func refused(_ reason: String) -> StoreError {

@@ -23,7 +23,6 @@ package final class S3Store: Store {
 
   package var location: String { client.location.text }
   package var requestsAtOnce: Int { 8 }
-  package var movesInOneStep: Bool { false }
   package var keepsWrites: Bool { true }
 
   /// An answer that is a success, or one of the statuses a caller knows what to do with.
