@@ -84,7 +84,12 @@ package struct CommandContext: Sendable {
       return S3Store(
         try S3Location(location, environment: environment), credentialsCommand: configuration.credentialsCommand, environment: environment)
     }
-    guard !location.contains("://") else { throw StoreError.badLocation(location: location, reason: "it is neither a folder nor a bucket") }
+    if let scheme = location.firstRange(of: "://") {
+      // What stands before an @ may be a secret.
+      let host = location[scheme.upperBound...].prefix { $0 != "/" && $0 != "?" }
+      let shown = host.lastIndex(of: "@").map { host[host.index(after: $0)...] } ?? host[...]
+      throw StoreError.badLocation(location: String(location[..<scheme.upperBound]) + String(shown), reason: "it is neither a folder nor a bucket")
+    }
     var path = FilePath(location)
     if path.isRelative { path = FilePath(FileManager.default.currentDirectoryPath).pushing(path) }
     if let status = try? Folder.status(of: path, followingLinks: true), status.kind != .folder {

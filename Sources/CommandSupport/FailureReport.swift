@@ -147,6 +147,8 @@ package struct FailureReport: Sendable {
       self.init(
         .refused, "\(database) \(id) is on hold (\(reason)): nothing was removed",
         hint: "if nobody needs it: firn hold \(database) \(id) --release; what is no file goes by hand")
+    case .sameStore(let location):
+      self.init(.refused, "\(location) is the store itself, or a duplicate of all of it", hint: "name another; firn copy makes its repository by itself")
     case .differentlyEncrypted(let location):
       self.init(
         .refused, "\(location) is encrypted to others than this store: nothing was copied",

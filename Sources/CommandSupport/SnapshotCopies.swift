@@ -43,7 +43,9 @@ package struct SnapshotCopies {
     /// Tells of each, the failed ones as warnings.
     package func tell(_ context: CommandContext) {
       for outcome in outcomes {
-        if let failure = outcome.failure {
+        if outcome.failure is Interruption {
+          context.warn("the copy in \(outcome.location) was cut off: the next one goes on where it was; the snapshots here are kept")
+        } else if let failure = outcome.failure {
           let report = FailureReport(failure)
           context.warn("no copy in \(outcome.location): \(report.message)" + (report.hint.map { "; \($0)" } ?? ""))
         } else if outcome.bytes == 0 {
@@ -61,7 +63,7 @@ package struct SnapshotCopies {
     guard !stores.isEmpty else { return Made([]) }
     return Made(
       try context.withProgress { progress in
-        try CopyOperation(from: repository, progress: progress, makesRepository: true).run(places, to: stores)
+        CopyOperation(from: repository, progress: progress, makesRepository: true).run(places, to: stores)
       })
   }
 }

@@ -30,6 +30,8 @@ package enum FirnError: Error, Equatable {
   case noFolder(path: String, reason: String)
   /// A copy would lie in a store that encrypts to others than the original, or to nobody.
   case differentlyEncrypted(location: String)
+  /// A copy would be the original.
+  case sameStore(location: String)
 }
 
 /// A restore failed, and what it had made could not be taken away again.

@@ -51,7 +51,12 @@ package struct Catalog: Sendable {
     try forEachInParallel(needed, thread: "look", threads: store.requestsAtOnce) { [store] object, bytes in
       guard try store.size(of: object.key) == bytes else { throw StoreError.missing(object.key) }
     }
-    if try !store.setAside(unfinished, as: place.checksums), try store.size(of: place.checksums) == nil { throw RepositoryError.lockLost }
+    do {
+      if try !store.setAside(unfinished, as: place.checksums), try store.size(of: place.checksums) == nil { throw RepositoryError.lockLost }
+    } catch let error as StoreError {
+      // A mark that can't be deleted does no harm beside a list that is there to stay.
+      guard store.keepsWrites, (try? store.size(of: place.checksums)) == Int64(checksums.bytes.count) else { throw error }
+    }
   }
 
   /// Folders of snapshots that are no longer listed because their list of checksums is gone, and nobody removed it.

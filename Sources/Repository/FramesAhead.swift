@@ -31,7 +31,7 @@ final class FramesAhead: Sendable {
   private let runOfFrame: [Frame: Int]
   private let table: ChunkTable
   private let state = Monitor(State())
-  private static let largestRun = 8 << 20
+  private static let largestRun = 4 << 20
 
   /// Begins to fetch.
   /// - Parameter locations: of the chunks, in the order in which they will be read.
@@ -54,7 +54,7 @@ final class FramesAhead: Sendable {
     let planned = runs
     self.runs = planned
     self.runOfFrame = runOfFrame
-    let window = max(1, store.requestsAtOnce)
+    let window = min(4, max(1, store.requestsAtOnce))
     for _ in 0..<min(window, planned.count) {
       _ = WorkerThread(name: "fetch") { [state] in
         while true {
@@ -89,13 +89,15 @@ final class FramesAhead: Sendable {
   /// - Throws: what the store threw.
   func stored(_ frame: Frame) throws -> ArraySlice<UInt8>? {
     guard let number = runOfFrame[frame] else { return nil }
+    // Runs before it may have been passed over, as where another had read them before: they are not waited for.
+    state.update { state in
+      guard number > state.current else { return }
+      state.current = number
+      state.next = max(state.next, number)
+      state.fetched = state.fetched.filter { $0.key >= number }
+    }
     let result: Result<[UInt8], any Error>? = state.wait(until: { number < $0.current || $0.fetched[number] != nil || $0.isEnded }) { state in
-      guard number >= state.current, let result = state.fetched[number] else { return nil }
-      if number > state.current {
-        state.current = number
-        state.fetched = state.fetched.filter { $0.key >= number }
-      }
-      return result
+      number >= state.current ? state.fetched[number] : nil
     }
     guard let bytes = try result?.get() else { return nil }
     let run = runs[number]

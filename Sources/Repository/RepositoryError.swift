@@ -21,4 +21,12 @@ package enum RepositoryError: Error, Equatable {
   case locked(holder: String)
   /// Our own lock is gone.
   case lockLost
+
+  /// Whether it tells of a snapshot that is not what it was.
+  package var isDamage: Bool {
+    switch self {
+    case .malformed, .damagedObject: true
+    default: false
+    }
+  }
 }

@@ -29,9 +29,10 @@ package struct SnapshotCopy {
     // A list that can't be read is replaced.
     if (try? there.checksums(of: place)) != nil { return Outcome() }
     let list = try Catalog(store: source).checksums(of: place)
-    // Where writes may be lost, only what a list names is known to be durable: what a copy left that was cut off may not be.
+    // Where writes may be lost, only what a list names is known to be durable: what a copy left that was cut off may not be. Nor is
+    // it safe from a collector that stood still, and comes back.
     let trusted =
-      target.keepsWrites
+      try target.keepsWrites && !RepositoryLock.wereBroken(in: target)
       ? nil : Set(try there.snapshots(source: place.source, database: place.database).flatMap { (try? there.objects(of: $0)) ?? [] })
     let done = Monitor((outcome: Outcome(), reused: [ObjectName: Int64]()))
     let threads = max(source.requestsAtOnce, target.requestsAtOnce)

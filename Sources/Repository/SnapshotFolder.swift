@@ -52,13 +52,19 @@ struct SnapshotFolder: Sendable {
     strange: (StoreEntry) throws -> Void = { _ in }
   ) throws {
     var folder: SnapshotFolder?
+    var closed: Set<StoreKey> = []
     // In key order what lies in one folder comes together.
     try store.list(prefix) { entry in
       if let open = folder, !entry.key.hasPrefix(open.prefix) {
         try body(open)
+        closed.insert(open.prefix)
         folder = nil
       }
       if folder == nil { folder = SnapshotFolder(of: entry) }
+      // A part of a folder would pass for a folder that lacks the rest.
+      if let folder, closed.contains(folder.prefix) {
+        throw StoreError.unreachable(location: store.location, reason: "\(store.location) does not list folder by folder")
+      }
       if folder == nil { try strange(entry) }
       folder?.add(entry)
     }

@@ -28,34 +28,39 @@ internal import SystemPackage
 
   var pointer: UnsafeMutableRawPointer { unsafe UnsafeMutableRawPointer(handle) }
 
-  private func set(_ option: CURLoption, _ value: Int) { unsafe firn_curl_set_long(pointer, option, value) }
+  // What is not set must not be left out: without its signature a request would carry the secret itself.
+  private func set(_ option: CURLoption, _ value: Int) throws(TransferError) { try check(unsafe firn_curl_set_long(pointer, option, value)) }
   // libcurl copies texts (CURLOPT_URL(3) and others).
-  private func set(_ option: CURLoption, _ value: String) { unsafe firn_curl_set_text(pointer, option, value) }
+  private func set(_ option: CURLoption, _ value: String) throws(TransferError) { try check(unsafe firn_curl_set_text(pointer, option, value)) }
+
+  private func check(_ code: CURLcode) throws(TransferError) {
+    if code != CURLE_OK { throw .invalid(reason: "libcurl refuses a setting: \(unsafe String(cString: curl_easy_strerror(code)))") }
+  }
 
   private func prepare(_ request: TransferRequest) throws(TransferError) {
-    set(CURLOPT_URL, request.url)
-    set(CURLOPT_PROTOCOLS_STR, "http,https")
-    set(CURLOPT_NOSIGNAL, 1)
-    set(CURLOPT_NOPROXY, ProcessInfo.processInfo.environment["no_proxy"] ?? ProcessInfo.processInfo.environment["NO_PROXY"] ?? "")
+    try set(CURLOPT_URL, request.url)
+    try set(CURLOPT_PROTOCOLS_STR, "http,https")
+    try set(CURLOPT_NOSIGNAL, 1)
+    try set(CURLOPT_NOPROXY, ProcessInfo.processInfo.environment["no_proxy"] ?? ProcessInfo.processInfo.environment["NO_PROXY"] ?? "")
     // Keys are encoded as the signature has them.
-    set(CURLOPT_PATH_AS_IS, 1)
-    set(CURLOPT_HTTP_VERSION, Int(CURL_HTTP_VERSION_2TLS))
-    set(CURLOPT_CONNECTTIMEOUT_MS, Int(request.connectTimeout.inSeconds * 1000))
+    try set(CURLOPT_PATH_AS_IS, 1)
+    try set(CURLOPT_HTTP_VERSION, Int(CURL_HTTP_VERSION_2TLS))
+    try set(CURLOPT_CONNECTTIMEOUT_MS, Int(request.connectTimeout.inSeconds * 1000))
     // A transfer may take as long as it takes, while something comes.
-    set(CURLOPT_LOW_SPEED_LIMIT, 1)
-    set(CURLOPT_LOW_SPEED_TIME, 60)
-    set(CURLOPT_TCP_KEEPALIVE, 1)
-    set(CURLOPT_BUFFERSIZE, 512 << 10)
-    set(CURLOPT_UPLOAD_BUFFERSIZE, 1 << 20)
-    if let authorities = request.authorities { set(CURLOPT_CAINFO, authorities.string) }
+    try set(CURLOPT_LOW_SPEED_LIMIT, 1)
+    try set(CURLOPT_LOW_SPEED_TIME, 60)
+    try set(CURLOPT_TCP_KEEPALIVE, 1)
+    try set(CURLOPT_BUFFERSIZE, 512 << 10)
+    try set(CURLOPT_UPLOAD_BUFFERSIZE, 1 << 20)
+    if let authorities = request.authorities { try set(CURLOPT_CAINFO, authorities.string) }
     if let signing = request.signing {
-      set(CURLOPT_AWS_SIGV4, "aws:amz:\(signing.region):\(signing.service)")
-      set(CURLOPT_USERNAME, signing.keyID)
-      set(CURLOPT_PASSWORD, signing.secret)
+      try set(CURLOPT_AWS_SIGV4, "aws:amz:\(signing.region):\(signing.service)")
+      try set(CURLOPT_USERNAME, signing.keyID)
+      try set(CURLOPT_PASSWORD, signing.secret)
     }
     for header in request.headers { try add("\(header.name): \(header.value)") }
     unsafe firn_curl_set_list(pointer, CURLOPT_HTTPHEADER, headers)
-    prepareBody(request)
+    try prepareBody(request)
     unsafe message.initialize(repeating: 0, count: Int(CURL_ERROR_SIZE))
     unsafe firn_curl_set_pointer(pointer, CURLOPT_ERRORBUFFER, message)
     let context = unsafe Unmanaged.passUnretained(exchange).toOpaque()
@@ -70,13 +75,13 @@ internal import SystemPackage
     }
   }
 
-  private func prepareBody(_ request: TransferRequest) {
+  private func prepareBody(_ request: TransferRequest) throws(TransferError) {
     switch request.method {
-    case "GET": set(CURLOPT_HTTPGET, 1)
-    case "HEAD": set(CURLOPT_NOBODY, 1)
+    case "GET": try set(CURLOPT_HTTPGET, 1)
+    case "HEAD": try set(CURLOPT_NOBODY, 1)
     case "PUT", "POST":
-      set(CURLOPT_UPLOAD, 1)
-      if request.method != "PUT" { set(CURLOPT_CUSTOMREQUEST, request.method) }
+      try set(CURLOPT_UPLOAD, 1)
+      if request.method != "PUT" { try set(CURLOPT_CUSTOMREQUEST, request.method) }
       unsafe firn_curl_set_offset(pointer, CURLOPT_INFILESIZE_LARGE, curl_off_t(request.body.count))
       let context = unsafe Unmanaged.passUnretained(exchange).toOpaque()
       unsafe firn_curl_set_pointer(pointer, CURLOPT_READDATA, context)
@@ -90,7 +95,7 @@ internal import SystemPackage
         unsafe Exchange.of(context).seek(to: Int64(offset))
         return CURL_SEEKFUNC_OK
       }
-    default: set(CURLOPT_CUSTOMREQUEST, request.method)
+    default: try set(CURLOPT_CUSTOMREQUEST, request.method)
     }
   }
 

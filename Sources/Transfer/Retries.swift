@@ -11,7 +11,7 @@ package struct Retries: Sendable {
 
   /// - Parameters:
   ///   - attempts: at least 1.
-  package init(attempts: Int = 9, firstPause: Duration = .milliseconds(250), longestPause: Duration = .seconds(20)) {
+  package init(attempts: Int = 12, firstPause: Duration = .milliseconds(250), longestPause: Duration = .seconds(10)) {
     self.attempts = attempts
     self.firstPause = firstPause
     self.longestPause = longestPause
@@ -20,18 +20,22 @@ package struct Retries: Sendable {
   /// Statuses of a server that is overloaded, or not well (RFC 9110, 15).
   private static let passing: Set<Int> = [408, 425, 429, 500, 502, 503, 504]
 
-  /// - Parameter body: makes the request; each time anew, as signatures hold for minutes.
+  /// - Parameters:
+  ///   - isPassing: whether an answer that is none of the usual ones may be another one later.
+  ///   - body: makes the request; each time anew, as signatures hold for minutes.
   /// - Returns: the last answer, whatever its status.
   /// - Throws: the last error; once a signal has arrived, nothing is tried again.
-  package func run(_ body: () throws -> TransferResponse) throws -> TransferResponse {
+  package func run(isPassing: (TransferResponse) -> Bool = { _ in false }, _ body: () throws -> TransferResponse) throws -> TransferResponse {
     var attempt = 1
     while true {
       let result = Result { try body() }
       var asked: Duration?
       switch result {
-      case .success(let response):
-        guard Self.passing.contains(response.status) else { return response }
-        asked = response.headers["retry-after"].flatMap(Double.init).map { .seconds(max(0, $0)) }
+      case .success(var response):
+        response.attempts = attempt
+        guard Self.passing.contains(response.status) || isPassing(response) else { return response }
+        // A date is passed over: our pauses are as long.
+        asked = response.headers["retry-after"].flatMap(Int.init).map { .seconds(min(max(0, $0), 60)) }
       case .failure(let error):
         switch error as? TransferError {
         case .unreachable, .interrupted: break

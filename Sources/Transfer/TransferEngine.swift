@@ -81,11 +81,11 @@ package final class TransferEngine: Sendable {
         let outcome = handle.outcome(code)
         ticket.outcome.update { $0 = outcome }
       }
-      for (ticket, handle) in active where ticket.isCancelled.current {
+      for (ticket, handle) in active.filter({ $0.ticket.isCancelled.current }) {
         multi.remove(handle)
+        active.removeAll { $0.handle === handle }
         ticket.outcome.update { $0 = .failure(.cancelled) }
       }
-      active.removeAll { $0.ticket.isCancelled.current }
       if isEnding && active.isEmpty { return }
       multi.wait()
     }

@@ -56,6 +56,8 @@ package struct TransferResponse: Sendable {
   /// Names in small letters.
   package let headers: [String: String]
   package let body: [UInt8]
+  /// How often it was asked for.
+  package var attempts = 1
 
   package init(status: Int, headers: [String: String], body: [UInt8]) {
     self.status = status

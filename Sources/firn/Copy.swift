@@ -33,11 +33,11 @@ struct Copy: FirnCommand {
     if targets.contains(where: { $0.location == store.location }) { throw UsageError("\(store.location) can't be copied to itself") }
     let places = try chosen(in: repository.catalog)
     let outcomes = try context.withProgress { progress in
-      try CopyOperation(from: repository, progress: progress, makesRepository: true).run(places, to: targets)
+      CopyOperation(from: repository, progress: progress, makesRepository: true).run(places, to: targets)
     }
     let made = SnapshotCopies.Made(outcomes)
     if common.json { try context.output(json: ["copies": made.reports]) } else { made.tell(context) }
-    if let failure = outcomes.compactMap(\.failure).first, outcomes.count == 1 { throw failure }
+    if let failure = outcomes.compactMap(\.failure).first, outcomes.count == 1, !(failure is Interruption) { return FailureReport(failure).status }
     return made.areAllMade ? .done : .doneWithWarnings
   }
 

@@ -25,9 +25,8 @@ package struct CopyOperation: Sendable {
     self.makesRepository = makesRepository
   }
 
-  /// Copies to all stores side by side.
-  /// - Throws: `Interruption`. What else fails is told of each store.
-  package func run(_ places: [SnapshotPlace], to targets: [any Store]) throws -> [Outcome] {
+  /// Copies to all stores side by side. What fails is told of each, an interruption too.
+  package func run(_ places: [SnapshotPlace], to targets: [any Store]) -> [Outcome] {
     progress.begin("copying")
     let outcomes = Monitor<[Int: Outcome]>([:])
     let threads = targets.enumerated().map { number, target in
@@ -37,7 +36,6 @@ package struct CopyOperation: Sendable {
       }
     }
     for thread in threads { thread.join() }
-    try Interruption.check()
     let all = outcomes.current
     return targets.indices.compactMap { all[$0] }
   }
@@ -49,6 +47,7 @@ package struct CopyOperation: Sendable {
       let from = try StoreMaintenance(store: source.store).sharedLock(purpose: purpose)
       defer { from.release() }
       let repository = try openOrMake(in: target)
+      guard repository.format.repositoryID != source.format.repositoryID else { throw FirnError.sameStore(location: target.location) }
       guard repository.format.recipients == source.format.recipients else { throw FirnError.differentlyEncrypted(location: target.location) }
       let maintenance = StoreMaintenance(store: target)
       let lock = try maintenance.sharedLock(purpose: purpose)
@@ -57,7 +56,13 @@ package struct CopyOperation: Sendable {
       let copy = SnapshotCopy(from: source.store, to: target, holding: lock)
       for place in places.sorted(by: { $0.id < $1.id }) {
         try Interruption.check()
-        let done = try copy.run(place) { [progress] in progress.advance(by: $0) }
+        let done: SnapshotCopy.Outcome
+        do { done = try copy.run(place) { [progress] in progress.advance(by: $0) } } catch let error as RepositoryError where error.isDamage {
+          // One that is damaged keeps no other from being copied.
+          outcome.failure = outcome.failure ?? error
+          progress.tell("\(place.database) \(place.id) is damaged, and not copied")
+          continue
+        }
         guard done.bytes > 0 else { continue }
         outcome.copied.append(place)
         outcome.objects += done.objects
@@ -65,7 +70,7 @@ package struct CopyOperation: Sendable {
         progress.tell("\(place.database) \(place.id): \(done.objects) objects copied to \(target.location)")
       }
     } catch {
-      outcome.failure = error
+      outcome.failure = outcome.failure ?? error
     }
     return outcome
   }

@@ -41,6 +41,8 @@ package struct SnapshotOperation {
     } catch {
       // What was stored so far is named by nothing. Where others are at work it stays for the next to clear.
       lock.release()
+      // A store that can't be reached is not asked for more.
+      if case StoreError.unreachable = error { throw error }
       StoreMaintenance(store: repository.store).collectIfAlone()
       throw error
     }

@@ -41,18 +41,37 @@ final class S3Client: Sendable {
     // A server that never answered may be the wrong one: that should be told soon.
     if !hasAnswered.current { retries.attempts = min(3, retries.attempts) }
     do {
-      var response = try retries.run { try send(request) }
+      // What the last request was signed with.
+      var used = Used()
+      func ask() throws -> TransferResponse {
+        try retries.run(isPassing: Self.isPassing) {
+          used = Used(key: try credentials.current(), region: region.current)
+          return try send(request, used)
+        }
+      }
+      var response = try ask()
       hasAnswered.update { $0 = true }
-      if try corrects(response) { response = try retries.run { try send(request) } }
+      if try corrects(response, request, used) { response = try ask() }
       return response
     } catch let error as TransferError {
       throw failure(error, request)
     }
   }
 
-  private func send(_ request: Request) throws -> TransferResponse {
-    let key = try credentials.current()
-    let region = region.current
+  private struct Used {
+    var key = S3Credentials(keyID: "", secret: "", token: nil, expires: nil)
+    var region = ""
+  }
+
+  /// Answers that tell of a moment, though their status doesn't.
+  private static func isPassing(_ response: TransferResponse) -> Bool {
+    guard response.status == 400 || response.status == 409 else { return false }
+    let code = S3Document(response.body)?.first("Code") ?? ""
+    return ["RequestTimeout", "IncompleteBody", "BadDigest", "OperationAborted", "XAmzContentSHA256Mismatch"].contains(code)
+  }
+
+  private func send(_ request: Request, _ used: Used) throws -> TransferResponse {
+    let (key, region) = (used.key, used.region)
     var transfer = TransferRequest(request.method, location.url(request.key, query: request.query, region: region))
     transfer.headers = request.headers + [("x-amz-content-sha256", "\(request.digest)")]
     if let token = key.token { transfer.headers.append(("x-amz-security-token", token)) }
@@ -64,19 +83,21 @@ final class S3Client: Sendable {
   }
 
   /// Learns from an answer what to do otherwise: another region, another key.
-  private func corrects(_ response: TransferResponse) throws -> Bool {
-    guard response.status >= 300, response.status != 404 else { return false }
+  private func corrects(_ response: TransferResponse, _ request: Request, _ used: Used) throws -> Bool {
+    guard response.status >= 300, ![404, 409, 412, 416].contains(response.status) else { return false }
     let document = S3Document(response.body)
-    if let code = document?.first("Code"), code == "ExpiredToken" || code == "ExpiredTokenException" {
-      let old = try credentials.current()
-      credentials.forget()
-      return try credentials.current() != old
+    let code = document?.first("Code") ?? ""
+    // The answer to HEAD has no words.
+    let mayHaveExpired = request.method == "HEAD" && used.key.token != nil && (response.status == 400 || response.status == 403)
+    if code == "ExpiredToken" || code == "ExpiredTokenException" || mayHaveExpired {
+      credentials.forget(used.key)
+      return try credentials.current() != used.key
     }
-    if let named = document?.first("Region") ?? response.headers["x-amz-bucket-region"], !named.isEmpty, named != region.current {
-      region.update { $0 = named }
-      return true
+    guard let named = document?.first("Region") ?? response.headers["x-amz-bucket-region"], !named.isEmpty, named != used.region else {
+      return false
     }
-    return false
+    region.update { $0 = named }
+    return true
   }
 
   // MARK: What went wrong
@@ -107,7 +128,7 @@ final class S3Client: Sendable {
     case ("ExpiredToken", _), ("ExpiredTokenException", _), ("TokenRefreshRequired", _):
       return refused("the key has expired", "get a new session, or configure credentials-command")
     case ("RequestTimeTooSkewed", _): return refused("this machine's clock is not the server's\(skew(response))", "set the clock")
-    case ("QuotaExceeded", _), ("XMinioStorageFull", _), ("EntityTooLarge", _), (_, 507): return .full(location: location.text)
+    case ("QuotaExceeded", _), ("XMinioStorageFull", _), (_, 507): return .full(location: location.text)
     case ("AccessDenied", _), (_, 401), (_, 403):
       let reason = "the server denies \(Self.right(request.method)) in \(location.text)" + (document?.first("Message").map { ": \($0)" } ?? "")
       if ["PUT", "POST", "DELETE"].contains(request.method) { return .readOnly(location: location.text, reason: reason) }

@@ -16,6 +16,7 @@ struct S3Credentials: Sendable, Equatable {
 final class S3CredentialSource: Sendable {
   private let location: String
   private let profile: String?
+  private let hasOwnProfile: Bool
   private let command: String?
   private let environment: [String: String]
   private let known = Monitor<S3Credentials?>(nil)
@@ -23,6 +24,7 @@ final class S3CredentialSource: Sendable {
   /// - Parameter command: prints a key as JSON, as AWS's `credential_process` does.
   init(for location: S3Location, command: String?, environment: [String: String]) {
     self.location = location.text
+    hasOwnProfile = location.profile != nil
     profile = location.profile ?? environment["AWS_PROFILE"]
     self.command = command
     self.environment = environment
@@ -31,17 +33,23 @@ final class S3CredentialSource: Sendable {
   /// The key to sign with now.
   /// - Throws: `StoreError.refused` where none is found.
   func current() throws -> S3Credentials {
-    if let found = known.current, found.expires.map({ $0.timeIntervalSinceNow > 300 }) ?? true { return found }
-    let found = try find()
-    known.update { $0 = found }
-    return found
+    // One thread looks, and the others wait for what it finds.
+    try known.update { known in
+      if let found = known, found.expires.map({ $0.timeIntervalSinceNow > 300 }) ?? true { return found }
+      do { known = try find() } catch {
+        // The old one is good for some minutes yet.
+        guard let found = known, let end = found.expires, end.timeIntervalSinceNow > 0 else { throw error }
+      }
+      return known!
+    }
   }
 
-  /// Forgets the key: the server takes it no more.
-  func forget() { known.update { $0 = nil } }
+  /// Forgets a key that the server takes no more.
+  func forget(_ key: S3Credentials) { known.update { if $0 == key { $0 = nil } } }
 
   private func find() throws -> S3Credentials {
-    if let command { return try fromCommand(command) }
+    // What the location names is meant for it alone.
+    if let command, !hasOwnProfile { return try fromCommand(command) }
     if profile == nil, let keyID = environment["AWS_ACCESS_KEY_ID"], !keyID.isEmpty {
       guard let secret = environment["AWS_SECRET_ACCESS_KEY"], !secret.isEmpty else { throw refused("AWS_ACCESS_KEY_ID is set, and AWS_SECRET_ACCESS_KEY is not") }
       return S3Credentials(keyID: keyID, secret: secret, token: environment["AWS_SESSION_TOKEN"].flatMap { $0.isEmpty ? nil : $0 }, expires: nil)
@@ -66,9 +74,9 @@ final class S3CredentialSource: Sendable {
     let Expiration: String?
 
     var credentials: S3Credentials {
-      S3Credentials(
-        keyID: AccessKeyId, secret: SecretAccessKey, token: SessionToken ?? Token,
-        expires: Expiration.flatMap { try? Date($0, strategy: .iso8601) })
+      // One whose end can't be read is asked for again each time.
+      let expires = Expiration.map { S3Entry.seconds($0).map(Date.init(timeIntervalSince1970:)) ?? .distantPast }
+      return S3Credentials(keyID: AccessKeyId, secret: SecretAccessKey, token: SessionToken ?? Token, expires: expires)
     }
   }
 

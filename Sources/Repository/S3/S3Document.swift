@@ -50,9 +50,14 @@ struct S3Entry {
   /// Seconds since 1970.
   let modified: Double
 
-  /// From a `Contents` of a listing whose keys are encoded as in a URL.
-  init?(_ document: S3Document) {
-    guard let key = document.first("Key")?.replacing("+", with: " ").removingPercentEncoding, let size = document.first("Size").flatMap(Int64.init),
+  /// Bytes that no file has: what is larger is no size.
+  static let largest: Int64 = 1 << 50
+
+  /// From a `Contents` of a listing.
+  /// - Parameter isEncoded: whether keys are encoded as in a URL.
+  init?(_ document: S3Document, isEncoded: Bool) {
+    guard let named = document.first("Key"), let key = isEncoded ? named.replacing("+", with: " ").removingPercentEncoding : named,
+      let size = document.first("Size").flatMap(Int64.init), (0...Self.largest).contains(size),
       let modified = document.first("LastModified").flatMap(Self.seconds)
     else { return nil }
     self.key = key
@@ -63,7 +68,9 @@ struct S3Entry {
   /// From `2026-11-22T02:00:00.000Z`.
   static func seconds(_ text: String) -> Double? {
     let numbers = text.split { !$0.isASCII || !$0.isNumber }.compactMap { Int($0) }
-    guard numbers.count >= 6, text.hasSuffix("Z") else { return nil }
+    guard numbers.count >= 6, text.hasSuffix("Z"), (1970...9999).contains(numbers[0]), (1...12).contains(numbers[1]),
+      (1...31).contains(numbers[2]), numbers[3...5].allSatisfy({ (0...60).contains($0) })
+    else { return nil }
     // Days since 1970 in the proleptic Gregorian calendar, with years that begin in March.
     let year = numbers[1] <= 2 ? numbers[0] - 1 : numbers[0]
     let dayOfYear = (153 * (numbers[1] + (numbers[1] > 2 ? -3 : 9)) + 2) / 5 + numbers[2] - 1

@@ -24,8 +24,8 @@ package struct S3Location: Sendable, Equatable {
   /// Certificates to trust instead of the system's.
   package let authorities: FilePath?
 
-  /// As users name it.
-  package var text: String { "s3://\(bucket)/\(prefix.dropLast())" }
+  /// As users name it, without what is no part of where it is.
+  package var text: String { "s3://\(bucket)/\(prefix.dropLast())" + (endpoint.map { "?endpoint=\($0)" } ?? "") }
 
   private static let parameters = ["endpoint", "region", "profile", "style", "storage-class", "ca"]
 

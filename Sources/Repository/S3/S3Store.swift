@@ -61,7 +61,7 @@ package final class S3Store: Store {
     let request = S3Client.Request("HEAD", key)
     let response = try answer(to: request, allowing: [404])
     if response.status == 404 { return nil }
-    guard let size = response.headers["content-length"].flatMap(Int64.init) else { throw client.failure(response, request) }
+    guard let size = response.headers["content-length"].flatMap(Int64.init), (0...S3Entry.largest).contains(size) else { throw client.failure(response, request) }
     return size
   }
 
@@ -77,15 +77,22 @@ package final class S3Store: Store {
       guard let document = S3Document(response.body), document.name == "ListBucketResult" else {
         throw StoreError.unreachable(location: location, reason: "\(location) answered with no listing")
       }
+      let isEncoded = document.first("EncodingType") == "url"
       for contents in document.all("Contents") {
-        guard let entry = S3Entry(contents), entry.key.hasPrefix(self.prefix + prefix) else {
+        guard let entry = S3Entry(contents, isEncoded: isEncoded), entry.key.hasPrefix(self.prefix + prefix) else {
           throw StoreError.unreachable(location: location, reason: "\(location) listed what can't be understood")
         }
         // What others make to stand for a folder.
         if entry.key.hasSuffix("/") { continue }
         try body(StoreEntry(key: String(entry.key.dropFirst(self.prefix.count)), size: entry.size, modified: entry.modified))
       }
-      continuation = document.first("IsTruncated") == "true" ? document.first("NextContinuationToken") : nil
+      let next = document.first("NextContinuationToken")
+      switch document.first("IsTruncated") {
+      case "false": continuation = nil
+      case "true" where next != nil && next != "" && next != continuation: continuation = next
+      // One that is cut short would hide snapshots from a collection.
+      default: throw StoreError.unreachable(location: location, reason: "\(location) answered with a part of a listing, and does not say how it goes on")
+      }
     } while continuation != nil
   }
 
@@ -124,6 +131,7 @@ package final class S3Store: Store {
       response.headers["x-amz-server-side-encryption"] == nil || response.headers["x-amz-server-side-encryption"] == "AES256"
     else { return }
     guard tag.lowercased() == md5.map({ ($0 < 16 ? "0" : "") + String($0, radix: 16) }).joined() else {
+      try? delete([key])
       throw StoreError.unreachable(location: location, reason: "\(location) stored other bytes of \(key) than were sent")
     }
   }
@@ -135,12 +143,17 @@ package final class S3Store: Store {
     request.headers.append(("If-None-Match", "*"))
     // 409: another is writing it.
     for _ in 0..<20 {
-      let response = try answer(to: request, allowing: [409, 412])
-      if response.status == 412 { return false }
-      if response.status != 409 { return true }
+      let response = try answer(to: request, allowing: [409, 412, 501])
+      switch response.status {
+      // It may be our own, the answer to which was lost: nobody else writes the same.
+      case 412: return try response.attempts > 1 && read(key, limit: bytes.count + 1) == bytes
+      case 501: request.headers.removeLast()
+      case 409: try Interruption.sleep(until: .now + .milliseconds(200))
+      default: return true
+      }
       if try size(of: key) != nil { return false }
     }
-    return false
+    throw StoreError.unreachable(location: location, reason: "\(location) can't tell whether \(key) is free")
   }
 
   package func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool {
@@ -154,7 +167,7 @@ package final class S3Store: Store {
       throw client.failure(response, request)
     }
     // A copy that failed after it began is told in the body of a success.
-    if S3Document(response.body)?.name == "Error" { throw client.failure(response, request) }
+    guard S3Document(response.body)?.name == "CopyObjectResult" else { throw client.failure(response, request) }
     try delete([key])
     return true
   }
@@ -178,13 +191,23 @@ package final class S3Store: Store {
     let response = try answer(to: request, allowing: [405, 501])
     guard response.status < 300 else {
       // A server without batches.
-      for key in keys { _ = try answer(to: S3Client.Request("DELETE", key), allowing: [404]) }
+      for key in keys {
+        try Interruption.check()
+        _ = try answer(to: S3Client.Request("DELETE", key), allowing: [404])
+      }
       return
     }
-    let errors = (S3Document(response.body)?.all("Error") ?? []).filter { $0.first("Code") != "NoSuchKey" }
+    guard let document = S3Document(response.body), document.name == "DeleteResult" else { throw client.failure(response, request) }
+    let errors = document.all("Error").filter { $0.first("Code") != "NoSuchKey" }
     guard let error = errors.first else { return }
-    let kept = errors.compactMap { $0.first("Key").map { String($0.dropFirst(prefix.count)) } }
-    throw StoreError.locked(kept, reason: error.first("Message") ?? error.first("Code") ?? "the server keeps them")
+    let reason = error.first("Message") ?? error.first("Code") ?? "the server keeps them"
+    let denied = errors.filter { $0.first("Code") == "AccessDenied" }
+    if denied.count < errors.count {
+      throw StoreError.unreachable(location: location, reason: "\(location) did not delete \(errors.count) of \(keys.count) files: \(reason)")
+    }
+    // Who may delete nothing lacks a right; who may not delete some finds them locked.
+    if denied.count == keys.count { throw StoreError.readOnly(location: location, reason: "the server denies deleting in \(location): \(reason)") }
+    throw StoreError.locked(denied.compactMap { $0.first("Key").map { String($0.dropFirst(prefix.count)) } }, reason: reason)
   }
 
   package func flush() throws {}
