@@ -34,11 +34,13 @@ let package = Package(
     command("firn"), command("firn-snapshot"), command("firn-verify"), command("firn-restore"), command("firn-prune"),
     .executableTarget(name: "sample-data"),
 
-    .target(name: "TestSupport", dependencies: ["CommandSupport", "Compression", "Digests", "Platform", "Postgres", "Repository", "Transfer", system()]),
+    .target(
+      name: "TestSupport", dependencies: ["CommandSupport", "Compression", "Digests", "Platform", "Postgres", "Repository", "Transfer", system()]),
     .testTarget(name: "UnitTests", dependencies: ["CommandSupport", "FirnCore", "Platform", "Postgres", "Retention", "TestSupport", system()]),
     .testTarget(name: "RetentionTests", dependencies: ["Platform", "Retention", "TestSupport", system()]),
     .testTarget(
-      name: "RepositoryTests", dependencies: ["Compression", "Digests", "Platform", "Repository", "TestSupport", "Transfer", system()]),
+      name: "RepositoryTests",
+      dependencies: ["Compression", "Digests", "Platform", "Repository", "TestSupport", "Transfer", system()]),
     .testTarget(
       name: "SimulationTests",
       dependencies: ["Digests", "FirnCore", "Platform", "Repository", "Retention", "TestSupport", system()]),

@@ -148,7 +148,8 @@ package struct FailureReport: Sendable {
         .refused, "\(database) \(id) is on hold (\(reason)): nothing was removed",
         hint: "if nobody needs it: firn hold \(database) \(id) --release; what is no file goes by hand")
     case .sameStore(let location):
-      self.init(.refused, "\(location) is the store itself, or a duplicate of all of it", hint: "name another; firn copy makes its repository by itself")
+      self.init(
+        .refused, "\(location) is the store itself, or a duplicate of all of it", hint: "name another; firn copy makes its repository by itself")
     case .differentlyEncrypted(let location):
       self.init(
         .refused, "\(location) is encrypted to others than this store: nothing was copied",
@@ -212,7 +213,8 @@ package struct FailureReport: Sendable {
     case .full(let location):
       self.init(.store, "\(location) is full", hint: "make room (firn-prune removes old snapshots), then run this again; nothing half-done is listed")
     case .refused(_, let reason, let hint): self.init(.store, reason, hint: hint)
-    case .badLocation(let location, let reason): self.init(.usage, "\(location) names no store: \(reason)", hint: "name a folder, or s3://BUCKET/PREFIX")
+    case .badLocation(let location, let reason):
+      self.init(.usage, "\(location) names no store: \(reason)", hint: "name a folder, or s3://BUCKET/PREFIX")
     case .locked(let keys, let reason):
       self.init(.store, "the store keeps \(keys.count) files that were to be deleted: \(reason)", hint: "they can go when its lock on them ends")
     case .unreachable(_, let reason), .readOnly(_, let reason): self.init(.store, reason, hint: "check the store's place and rights")

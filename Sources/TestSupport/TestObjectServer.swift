@@ -43,7 +43,8 @@ package final class TestObjectServer: Sendable {
       "/usr/bin/setpriv",
       [
         "--pdeathsig", "KILL", program, "server", "-dir=\(folder.path("data"))", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.port=\(ports[0])",
-        "-volume.port=\(ports[1])", "-filer", "-filer.port=\(ports[2])", "-s3", "-s3.port=\(port)", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false",
+        "-volume.port=\(ports[1])", "-filer", "-filer.port=\(ports[2])", "-s3", "-s3.port=\(port)", "-s3.port.iceberg=0", "-s3.port.lance=0",
+        "-master.telemetry=false",
         "-s3.config=\(folder.path("identities.json"))", "-master.volumeSizeLimitMB=64", "-volume.max=100", "-volume.preStopSeconds=0",
       ], environment: ["HOME": folder.path.string])
     process.update { $0 = started }

@@ -108,7 +108,9 @@ final class S3Client: Sendable {
     case .unreachable(let reason), .interrupted(let reason):
       .unreachable(location: location.text, reason: "\(location.text) can't be reached: \(reason)")
     case .untrusted(let reason):
-      .refused(location: location.text, reason: "its certificate is not to be trusted: \(reason)", hint: "name the authority's file with ca=FILE in the location")
+      .refused(
+        location: location.text, reason: "its certificate is not to be trusted: \(reason)",
+        hint: "name the authority's file with ca=FILE in the location")
     case .cancelled: .unreachable(location: location.text, reason: "\(location.text) did not answer in time")
     case .invalid(let reason), .unreadableFile(let reason): .unreachable(location: location.text, reason: reason)
     }

@@ -51,7 +51,9 @@ final class S3CredentialSource: Sendable {
     // What the location names is meant for it alone.
     if let command, !hasOwnProfile { return try fromCommand(command) }
     if profile == nil, let keyID = environment["AWS_ACCESS_KEY_ID"], !keyID.isEmpty {
-      guard let secret = environment["AWS_SECRET_ACCESS_KEY"], !secret.isEmpty else { throw refused("AWS_ACCESS_KEY_ID is set, and AWS_SECRET_ACCESS_KEY is not") }
+      guard let secret = environment["AWS_SECRET_ACCESS_KEY"], !secret.isEmpty else {
+        throw refused("AWS_ACCESS_KEY_ID is set, and AWS_SECRET_ACCESS_KEY is not")
+      }
       return S3Credentials(keyID: keyID, secret: secret, token: environment["AWS_SESSION_TOKEN"].flatMap { $0.isEmpty ? nil : $0 }, expires: nil)
     }
     if let found = try fromProfile() { return found }
@@ -91,7 +93,8 @@ final class S3CredentialSource: Sendable {
 
   /// A section of `~/.aws/credentials`.
   private func fromProfile() throws -> S3Credentials? {
-    let path = environment["AWS_SHARED_CREDENTIALS_FILE"].map { FilePath($0) } ?? environment["HOME"].map { FilePath($0).appending(".aws/credentials") }
+    let path =
+      environment["AWS_SHARED_CREDENTIALS_FILE"].map { FilePath($0) } ?? environment["HOME"].map { FilePath($0).appending(".aws/credentials") }
     let name = profile ?? "default"
     guard let path, let bytes = try? Folder.contents(of: path, limit: 1 << 20) else {
       if profile != nil { throw refused("there is no file with a profile \(name)") }

@@ -74,7 +74,8 @@ package struct S3Location: Sendable, Equatable {
     let server = endpoint ?? "https://s3.\(region).amazonaws.com"
     let scheme = server.hasPrefix("https://") ? "https://" : "http://"
     let host = server.dropFirst(scheme.count)
-    let path = key.map { (prefix + $0).split(separator: "/", omittingEmptySubsequences: false).map { S3Text.encoded($0) }.joined(separator: "/") } ?? ""
+    let path =
+      key.map { (prefix + $0).split(separator: "/", omittingEmptySubsequences: false).map { S3Text.encoded($0) }.joined(separator: "/") } ?? ""
     let base = style == .virtual ? "\(scheme)\(bucket).\(host)/\(path)" : "\(scheme)\(host)/\(bucket)/\(path)"
     if query.isEmpty { return base }
     return base + "?" + query.map { "\(S3Text.encoded($0.name))=\(S3Text.encoded($0.value))" }.joined(separator: "&")

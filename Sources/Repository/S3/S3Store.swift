@@ -61,7 +61,9 @@ package final class S3Store: Store {
     let request = S3Client.Request("HEAD", key)
     let response = try answer(to: request, allowing: [404])
     if response.status == 404 { return nil }
-    guard let size = response.headers["content-length"].flatMap(Int64.init), (0...S3Entry.largest).contains(size) else { throw client.failure(response, request) }
+    guard let size = response.headers["content-length"].flatMap(Int64.init), (0...S3Entry.largest).contains(size) else {
+      throw client.failure(response, request)
+    }
     return size
   }
 
@@ -91,7 +93,8 @@ package final class S3Store: Store {
       case "false": continuation = nil
       case "true" where next != nil && next != "" && next != continuation: continuation = next
       // One that is cut short would hide snapshots from a collection.
-      default: throw StoreError.unreachable(location: location, reason: "\(location) answered with a part of a listing, and does not say how it goes on")
+      default:
+        throw StoreError.unreachable(location: location, reason: "\(location) answered with a part of a listing, and does not say how it goes on")
       }
     } while continuation != nil
   }
@@ -159,7 +162,9 @@ package final class S3Store: Store {
   package func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool {
     var request = S3Client.Request("PUT", aside)
     let source = "\(client.location.bucket)/\(prefix)\(key)"
-    request.headers = [("x-amz-copy-source", "/" + source.split(separator: "/", omittingEmptySubsequences: false).map { S3Text.encoded($0) }.joined(separator: "/"))]
+    request.headers = [
+      ("x-amz-copy-source", "/" + source.split(separator: "/", omittingEmptySubsequences: false).map { S3Text.encoded($0) }.joined(separator: "/"))
+    ]
     if let storageClass { request.headers.append(("x-amz-storage-class", storageClass)) }
     let response = try answer(to: request, allowing: [404])
     if response.status == 404 {
