@@ -269,7 +269,8 @@ package struct FailureReport: Sendable {
 
   /// As it is printed.
   package func text(command: String) -> String {
-    Terminal.printable("\(command): error: \(message)\n" + (hint.map { "hint: \($0)\n" } ?? ""))
+    let hint = hint ?? (status == .usage ? "\(command) --help tells more" : nil)
+    return Terminal.printable("\(command): error: \(message)\n" + (hint.map { "hint: \($0)\n" } ?? ""))
   }
 }
 
