@@ -23,24 +23,31 @@ let package = Package(
     .target(name: "Platform", dependencies: ["CLinux", system()]),
     .target(name: "Digests", dependencies: [.product(name: "Crypto", package: "swift-crypto")]),
     .target(name: "Compression", dependencies: ["CZstd"]),
+    .target(
+      name: "Encryption",
+      dependencies: [.product(name: "Crypto", package: "swift-crypto"), .product(name: "CryptoExtras", package: "swift-crypto")]),
     .target(name: "Postgres", dependencies: ["CLibPQ", "Platform", system()]),
     .target(name: "Transfer", dependencies: ["CCurl", "Platform", system()]),
-    .target(name: "Repository", dependencies: ["Compression", "Digests", "Platform", "Transfer", system()]),
-    .target(name: "FirnCore", dependencies: ["Compression", "Digests", "Platform", "Postgres", "Repository", "Retention", system()]),
+    .target(name: "Repository", dependencies: ["Compression", "Digests", "Encryption", "Platform", "Transfer", system()]),
+    .target(name: "FirnCore", dependencies: ["Compression", "Digests", "Encryption", "Platform", "Postgres", "Repository", "Retention", system()]),
     .target(
       name: "CommandSupport",
-      dependencies: ["FirnCore", "Platform", "Postgres", "Repository", "Retention", arguments(), "Yams", system()]),
+      dependencies: ["Encryption", "FirnCore", "Platform", "Postgres", "Repository", "Retention", arguments(), "Yams", system()]),
 
-    command("firn"), command("firn-snapshot"), command("firn-verify"), command("firn-restore"), command("firn-prune"),
+    command("firn", "Encryption"), command("firn-snapshot"), command("firn-verify"), command("firn-restore"), command("firn-prune"),
     .executableTarget(name: "sample-data"),
 
     .target(
-      name: "TestSupport", dependencies: ["CommandSupport", "Compression", "Digests", "Platform", "Postgres", "Repository", "Transfer", system()]),
+      name: "TestSupport",
+      dependencies: ["CommandSupport", "Compression", "Digests", "Encryption", "Platform", "Postgres", "Repository", "Transfer", system()]),
+    .testTarget(
+      name: "EncryptionTests", dependencies: ["Compression", "Digests", "Encryption", "Platform", "TestSupport", system()],
+      resources: [.copy("Vectors")]),
     .testTarget(name: "UnitTests", dependencies: ["CommandSupport", "FirnCore", "Platform", "Postgres", "Retention", "TestSupport", system()]),
     .testTarget(name: "RetentionTests", dependencies: ["Platform", "Retention", "TestSupport", system()]),
     .testTarget(
       name: "RepositoryTests",
-      dependencies: ["Compression", "Digests", "Platform", "Repository", "TestSupport", "Transfer", system()]),
+      dependencies: ["Compression", "Digests", "Encryption", "Platform", "Repository", "TestSupport", "Transfer", system()], exclude: ["Stub"]),
     .testTarget(
       name: "SimulationTests",
       dependencies: ["Digests", "FirnCore", "Platform", "Repository", "Retention", "TestSupport", system()]),
@@ -51,9 +58,9 @@ let package = Package(
 )
 
 /// One command: thin, everything it needs comes through the core.
-func command(_ name: String) -> Target {
+func command(_ name: String, _ more: Target.Dependency...) -> Target {
   .executableTarget(
-    name: name, dependencies: ["CommandSupport", "FirnCore", "Platform", "Postgres", "Repository", "Retention", arguments(), system()])
+    name: name, dependencies: ["CommandSupport", "FirnCore", "Platform", "Postgres", "Repository", "Retention", arguments(), system()] + more)
 }
 
 func system() -> Target.Dependency { .product(name: "SystemPackage", package: "swift-system") }

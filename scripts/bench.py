@@ -18,6 +18,8 @@ import tempfile
 import threading
 import time
 
+import bench_offsite
+
 FIRN = os.environ["FIRN_BUILD"]
 POSTGRES = os.environ["PG_BIN"]
 JOBS = 2
@@ -616,7 +618,7 @@ def main():
     parser.add_argument("--nights", type=int, default=7, help="nights of churn beside restic (default 7)")
     parser.add_argument("--long-size", type=float, default=0.2, help="GB, about, of the database of the long run (default 0.2)")
     parser.add_argument("--long-nights", type=int, default=60, help="nights of the long run (default 60)")
-    parser.add_argument("--only", default="cold,warm,restores,proofs,recovery,memory,long,large",
+    parser.add_argument("--only", default="cold,warm,restores,proofs,recovery,offsite,memory,long,large",
                         help="parts to run, in this order (restores, proofs and recovery want warm)")
     options = parser.parse_args()
     parts = options.only.split(",")
@@ -629,7 +631,7 @@ def main():
     try:
         bench = Bench(work, options.size, options.rounds, options.nights, options.long_size, options.long_nights)
         bench.plain = 0
-        if set(parts) & {"cold", "warm", "restores", "proofs", "recovery"}:
+        if set(parts) & {"cold", "warm", "restores", "proofs", "recovery", "offsite"}:
             say(f"making a database of about {options.size:g} GB")
             database = SampleDatabase("bench", options.size, 1)
         if "cold" in parts:
@@ -642,6 +644,8 @@ def main():
             bench.proofs(database.name)
         if "recovery" in parts:
             bench.recovery(database.name)
+        if "offsite" in parts:
+            bench_offsite.OffSite(bench, database, sql, measure).run()
         if "memory" in parts:
             bench.memory_at(4)
         if "long" in parts:

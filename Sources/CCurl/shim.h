@@ -18,6 +18,10 @@ static inline CURLcode firn_curl_get_offset(CURL *handle, CURLINFO info, curl_of
 static inline CURLcode firn_curl_get_pointer(CURL *handle, void **value) { return curl_easy_getinfo(handle, CURLINFO_PRIVATE, value); }
 static inline CURLMcode firn_curl_multi_set_long(CURLM *multi, CURLMoption option, long value) { return curl_multi_setopt(multi, option, value); }
 
+// A macro that Swift can't read.
+static const long firn_curl_ssh_agent = CURLSSH_AUTH_AGENT;
+static const long firn_curl_ssh_key = CURLSSH_AUTH_PUBLICKEY;
+
 // What ended, if anything did.
 static inline CURL *firn_curl_next_ended(CURLM *multi, CURLcode *result) {
   int left;

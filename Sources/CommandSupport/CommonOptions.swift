@@ -1,4 +1,5 @@
 package import ArgumentParser
+internal import Encryption
 package import FirnCore
 internal import Foundation
 internal import Platform
@@ -17,6 +18,10 @@ package struct CommonOptions: ParsableArguments {
     name: .long,
     help: ArgumentHelp("Where the repository is. Env FIRN_STORE; else ~/.local/share/firn, as root /var/lib/firn.", valueName: "location"))
   package var store: String?
+
+  @Option(
+    name: .long, help: ArgumentHelp("The age identity that opens an encrypted repository. Env FIRN_IDENTITY.", valueName: "file"))
+  package var identity: String?
 
   @Flag(name: .long, help: "Print one JSON object.")
   package var json = false
@@ -84,11 +89,13 @@ package struct CommandContext: Sendable {
       return S3Store(
         try S3Location(location, environment: environment), credentialsCommand: configuration.credentialsCommand, environment: environment)
     }
+    if location.hasPrefix("sftp://") { return SFTPStore(try SFTPLocation(location, environment: environment)) }
     if let scheme = location.firstRange(of: "://") {
       // What stands before an @ may be a secret.
       let host = location[scheme.upperBound...].prefix { $0 != "/" && $0 != "?" }
       let shown = host.lastIndex(of: "@").map { host[host.index(after: $0)...] } ?? host[...]
-      throw StoreError.badLocation(location: String(location[..<scheme.upperBound]) + String(shown), reason: "it is neither a folder nor a bucket")
+      throw StoreError.badLocation(
+        location: String(location[..<scheme.upperBound]) + String(shown), reason: "it is no folder, no bucket and no SFTP server")
     }
     var path = FilePath(location)
     if path.isRelative { path = FilePath(FileManager.default.currentDirectoryPath).pushing(path) }
@@ -98,7 +105,39 @@ package struct CommandContext: Sendable {
     return LocalStore(root: path.lexicallyNormalized())
   }
 
-  package func repository() throws -> Repository { try Repository(opening: try store()) }
+  package func repository() throws -> Repository { try repository(in: try store()) }
+
+  /// - Throws: `ConfigurationError` where it is not encrypted to those that the configuration names.
+  package func repository(in store: any Store) throws -> Repository {
+    let repository = try Repository(opening: store, identities: identities)
+    try requireRecipients(of: repository.format, in: store.location)
+    return repository
+  }
+
+  /// Whoever can write to a store could have it say that nothing is to be encrypted.
+  private func requireRecipients(of format: RepositoryFormat, in location: String) throws {
+    let wanted = configuration.recipients
+    guard !wanted.isEmpty, Set(wanted) != Set(format.recipients) else { return }
+    throw ConfigurationError(
+      message: format.isSealed
+        ? "\(location) is encrypted to others than the recipients of the configuration"
+        : "\(location) is not encrypted, and the configuration names recipients",
+      hint: "nothing was stored; it was changed by somebody, or recipients in firn.yaml is not up to date (firn key list shows those it has)")
+  }
+
+  /// What opens an encrypted repository; nil where nothing is named.
+  private var identities: (@Sendable () throws -> [AgeIdentity])? {
+    guard let path = [common.identity, environment["FIRN_IDENTITY"], configuration.identity].compactMap(\.self).first(where: { !$0.isEmpty }) else {
+      return nil
+    }
+    return { [self] in try IdentityFile(path).identities { warn($0) } }
+  }
+
+  /// Where to keep what can be made again: $XDG_CACHE_HOME/firn, else ~/.cache/firn.
+  package var cacheRoot: FilePath? {
+    if let named = environment["XDG_CACHE_HOME"], named.hasPrefix("/") { return FilePath(named).appending("firn") }
+    return Host.homeFolder?.appending(".cache/firn")
+  }
 
   package func connectionSettings(_ options: ServerOptions, database: String? = nil) throws -> ConnectionSettings {
     let url = [options.databaseURL, environment["DATABASE_URL"], configuration.databaseURL].compactMap(\.self).first { !$0.isEmpty }

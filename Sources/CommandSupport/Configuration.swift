@@ -1,3 +1,4 @@
+internal import Encryption
 package import FirnCore
 internal import Foundation
 internal import Platform
@@ -33,6 +34,10 @@ package struct Configuration: Sendable, Equatable {
   package var timeZone: String?
   /// Prints a key for stores in buckets, as AWS's `credential_process` does.
   package var credentialsCommand: String?
+  /// The file of an age identity that opens encrypted repositories.
+  package var identity: String?
+  /// To whom repositories must be encrypted; none where that is not looked at.
+  package var recipients: [String] = []
   /// Stores that every snapshot is copied to.
   package var copies: [String] = []
 
@@ -40,7 +45,8 @@ package struct Configuration: Sendable, Equatable {
 
   private static let keys = [
     "store", "database-url", "source", "jobs", "spool", "spool-cap", "lock-wait", "pg-bin", "exclude-table-data", "maintenance",
-    "assertions", "max-age", "max-proof-age", "anomaly", "policy", "time-zone", "credentials-command", "copies",
+    "assertions", "max-age", "max-proof-age", "anomaly", "policy", "time-zone", "credentials-command", "copies", "identity",
+    "recipients",
   ]
   private static let assertionKeys = ["name", "sql", "expect"]
   private static let maintenanceKeys = ["stop", "start", "health", "health-retries", "health-pause"]
@@ -84,9 +90,18 @@ package struct Configuration: Sendable, Equatable {
       case "policy": policy = try reader.text()
       case "time-zone": timeZone = try reader.text()
       case "copies": copies = try reader.list()
+      case "identity": identity = try reader.text()
+      case "recipients": recipients = try reader.list().map { text in try Self.recipient(text, name) }
       case "credentials-command": credentialsCommand = try reader.text()
       default: break
       }
+    }
+  }
+
+  /// As it stands in a repository.
+  private static func recipient(_ text: String, _ name: String) throws -> String {
+    do { return try AgeRecipient(text).description } catch {
+      throw ConfigurationError(message: "\(name): \(text) is no age recipient", hint: "it begins with age1, or is a line ssh-ed25519 …")
     }
   }
 

@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import Encryption
 internal import FirnCore
 internal import Platform
 internal import Postgres
@@ -84,6 +85,9 @@ package struct FailureReport: Sendable {
         "\(cause.message)\n  nothing was exchanged, but not all that was stopped was started again:" + Self.lines(stopped.startFailures),
         hint: "start it by hand; then: \(cause.hint ?? "run this again")")
     case let error as RepositoryError: self.init(error)
+    case AgeError.notARecipient(let text):
+      self.init(
+        .usage, "\(text) is no age recipient", hint: "it begins with age1, as firn key new prints it, or is a line ssh-ed25519 … of a public key")
     case let error as StoreError: self.init(error)
     case let error as PostgresError: self.init(error)
     case let error as SystemError:
@@ -152,8 +156,15 @@ package struct FailureReport: Sendable {
         .refused, "\(location) is the store itself, or a duplicate of all of it", hint: "name another; firn copy makes its repository by itself")
     case .differentlyEncrypted(let location):
       self.init(
-        .refused, "\(location) is encrypted to others than this store: nothing was copied",
-        hint: "copies are the same bytes: make both repositories with the same --recipient")
+        .refused, "\(location) is encrypted to others than this store, or not at all: nothing was copied",
+        hint:
+          "copies are the same bytes, so both need the same recipients: firn key list shows them, firn key add adds one")
+    case .recipientsChanged(let location):
+      self.init(.refused, "the recipients of \(location) changed while this run waited: nothing was stored", hint: "run it again")
+    case .notEncrypted(let location):
+      self.init(
+        .refused, "\(location) is not encrypted: what lies in it is in clear, and would stay so",
+        hint: "make another repository with firn init --recipient, and take snapshots there")
     case .noFolder(let path, let reason): self.init(.failed, "cannot work in \(path): \(reason)", hint: "name another folder with --spool")
     }
   }
@@ -165,7 +176,14 @@ package struct FailureReport: Sendable {
     case .alreadyExists(let location): self.init(.refused, "\(location) holds a repository already", hint: "nothing needs to be done")
     case .newerFormat(let location, let version):
       self.init(.store, "\(location) is of format \(version), newer than this program knows", hint: "use a newer Firn")
-    case .encrypted(let location): self.init(.store, "\(location) is encrypted, which this version cannot read", hint: "use a newer Firn")
+    case .identityNeeded(let recipients):
+      self.init(
+        .configuration, "the repository is encrypted, and this needs the identity of \(Self.either(recipients))",
+        hint: "name its file with --identity FILE, or FIRN_IDENTITY; it begins with AGE-SECRET-KEY-1, or is the private key of an SSH key")
+    case .wrongIdentity(let given, let recipients):
+      self.init(
+        .configuration, "the identity of \(Self.either(given)) does not open it: it is encrypted to \(Self.either(recipients))",
+        hint: "name the file of another identity with --identity; one that was added later opens what was stored since")
     case .malformed(let key, let reason):
       self.init(.store, "\(key) cannot be read: \(reason)", hint: "restore it from a copy of the store, or use another snapshot")
     case .damagedObject(let name, let reason):
@@ -214,7 +232,7 @@ package struct FailureReport: Sendable {
       self.init(.store, "\(location) is full", hint: "make room (firn-prune removes old snapshots), then run this again; nothing half-done is listed")
     case .refused(_, let reason, let hint): self.init(.store, reason, hint: hint)
     case .badLocation(let location, let reason):
-      self.init(.usage, "\(location) names no store: \(reason)", hint: "name a folder, or s3://BUCKET/PREFIX")
+      self.init(.usage, "\(location) names no store: \(reason)", hint: "name a folder, s3://BUCKET/PREFIX, or sftp://USER@HOST/PATH")
     case .locked(let keys, let reason):
       self.init(.store, "the store keeps \(keys.count) files that were to be deleted: \(reason)", hint: "they can go when its lock on them ends")
     case .unreachable(_, let reason), .readOnly(_, let reason): self.init(.store, reason, hint: "check the store's place and rights")
@@ -260,6 +278,8 @@ package struct FailureReport: Sendable {
           ? "a disk is full: make room, then run this again" : "what it says above is the reason")
     }
   }
+
+  private static func either(_ names: [String]) -> String { names.joined(separator: " or ") }
 
   private static func some(_ names: [String]) -> String {
     names.prefix(8).joined(separator: ", ") + (names.count > 8 ? " and \(names.count - 8) more" : "")

@@ -1,19 +1,20 @@
-package import FirnCore
+internal import FirnCore
 internal import Platform
 package import Repository
 
-/// The stores that a snapshot is copied to: those of the configuration, and those that were named.
+/// The stores that snapshots are copied to.
 package struct SnapshotCopies {
   private let stores: [any Store]
 
+  /// - Parameter own: the store that is copied from.
   /// - Throws: `StoreError.badLocation`, `UsageError`: before anything is done.
-  package init(named locations: [String], _ context: CommandContext) throws {
+  package init(in locations: [String], of own: any Store, _ rate: RateOption?, _ context: CommandContext) throws {
+    func limited(_ store: any Store) throws -> any Store { try rate?.limited(store) ?? store }
     var seen: Set<String> = []
-    stores = try (context.configuration.copies + locations).compactMap { location in
-      seen.insert(location).inserted ? try context.store(at: location) : nil
+    stores = try locations.compactMap { location in seen.insert(location).inserted ? try limited(context.store(at: location)) : nil }
+    if stores.contains(where: { $0.location == own.location }) {
+      throw UsageError("\(own.location) can't hold its own copies", hint: "name another store")
     }
-    let own = try context.store().location
-    if stores.contains(where: { $0.location == own }) { throw UsageError("\(own) can't hold its own copies", hint: "name another store") }
   }
 
   /// The JSON of one copy.
@@ -28,9 +29,16 @@ package struct SnapshotCopies {
   package struct Made {
     private let outcomes: [CopyOperation.Outcome]
 
-    package init(_ outcomes: [CopyOperation.Outcome]) { self.outcomes = outcomes }
+    fileprivate init(_ outcomes: [CopyOperation.Outcome]) { self.outcomes = outcomes }
 
     package var areAllMade: Bool { outcomes.allSatisfy { $0.failure == nil } }
+
+    /// How a command ends that was to make these, and nothing else.
+    package var status: ExitStatus {
+      // Of a single one that failed the reason says more.
+      if outcomes.count == 1, let failure = outcomes[0].failure, !(failure is Interruption) { return FailureReport(failure).status }
+      return areAllMade ? .done : .doneWithWarnings
+    }
 
     package var reports: [Report] {
       outcomes.map { outcome in
@@ -63,7 +71,7 @@ package struct SnapshotCopies {
     guard !stores.isEmpty else { return Made([]) }
     return Made(
       try context.withProgress { progress in
-        CopyOperation(from: repository, progress: progress, makesRepository: true).run(places, to: stores)
+        CopyOperation(from: repository, progress: progress).run(places, to: stores)
       })
   }
 }

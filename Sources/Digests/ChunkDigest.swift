@@ -55,7 +55,7 @@ package struct ChunkHasher: Sendable {
 }
 
 /// Numbers as small hexadecimal digits.
-enum Hexadecimal {
+package enum Hexadecimal {
   private static let digits = Array("0123456789abcdef".utf8)
 
   /// The value of eight small hexadecimal digits, as they lie in memory; nil where one is none. All eight are worked on at once.
@@ -69,6 +69,12 @@ enum Hexadecimal {
     var packed = (values | values >> 4) & 0x00FF_00FF_00FF_00FF
     packed = (packed | packed >> 8) & 0x0000_FFFF_0000_FFFF
     return UInt32(truncatingIfNeeded: packed | packed >> 16)
+  }
+
+  package static func text(of bytes: [UInt8]) -> String {
+    var text: [UInt8] = []
+    for byte in bytes { append(UInt64(byte), digits: 2, to: &text) }
+    return String(decoding: text, as: UTF8.self)
   }
 
   static func append(_ word: UInt64, digits count: Int, to text: inout [UInt8]) {

@@ -30,6 +30,10 @@ package enum FirnError: Error, Equatable {
   case noFolder(path: String, reason: String)
   /// A copy would lie in a store that encrypts to others than the original, or to nobody.
   case differentlyEncrypted(location: String)
+  /// A repository is not encrypted, and can't become so.
+  case notEncrypted(location: String)
+  /// To whom a repository is encrypted changed while a run waited.
+  case recipientsChanged(location: String)
   /// A copy would be the original.
   case sameStore(location: String)
 }

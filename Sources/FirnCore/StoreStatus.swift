@@ -1,4 +1,5 @@
 package import Foundation
+internal import Platform
 package import Repository
 
 /// How old the newest snapshot and the newest proof of each database are, beside how old they may be.
@@ -14,45 +15,113 @@ package struct StoreStatus: Sendable {
   package struct Database: Sendable {
     package let source: String
     package let database: String
-    package let newest: Manifest?
+    package let newest: Newest?
     /// The newest verification that read a snapshot whole and found it intact.
     package let proof: CheckRecord?
     /// How long the last drill took to restore.
     package let restoreSeconds: Double?
+    /// Of the stores that could be asked.
+    package let copies: [CopyState]
     /// What is wrong, in words.
     package let problems: [String]
+  }
+
+  /// A store that snapshots are copied to, and what it has.
+  package struct Copy: Sendable {
+    package let location: String
+    /// Its snapshots, or why these can't be told.
+    package let snapshots: Result<[SnapshotPlace], any Error>
+
+    package init(location: String, snapshots: Result<[SnapshotPlace], any Error>) {
+      self.location = location
+      self.snapshots = snapshots
+    }
+  }
+
+  /// How far a copy is.
+  package struct CopyState: Sendable {
+    package let location: String
+    /// The newest snapshot there.
+    package let newest: SnapshotID?
+    /// How many snapshots of here are newer than that.
+    package let behind: Int
+  }
+
+  package struct Newest: Sendable {
+    package let id: SnapshotID
+    package let startedAt: Date
+    package let complete: Bool
+    let problems: [String]
   }
 
   package let databases: [Database]
   package var isSound: Bool { databases.allSatisfy(\.problems.isEmpty) }
 
-  /// - Parameter places: the snapshots to look at. Those made just before a restore don't count.
-  package init(of places: [SnapshotPlace], in catalog: Catalog, limits: Limits, now: Date, age: (Date) -> String) throws {
+  /// - Parameters:
+  ///   - places: the snapshots to look at. Those made just before a restore don't count.
+  ///   - words: what is wrong with a store, in words.
+  package init(
+    of places: [SnapshotPlace], in repository: Repository, copies: [Copy] = [], limits: Limits, now: Date, age: (Date) -> String,
+    words: (any Error) -> String = { "\($0)" }
+  ) throws {
+    let unreachable = copies.compactMap { copy -> String? in
+      if case .failure(let error) = copy.snapshots { "the copies in \(copy.location) can't be looked at: \(words(error))" } else { nil }
+    }
     let groups = Dictionary(grouping: places) { "\($0.source.keyComponent)/\($0.database.keyComponent)" }
     databases = try groups.sorted { $0.key < $1.key }.compactMap { _, places in
-      try Self.database(places.sorted { $0.id > $1.id }, catalog, limits, now, age)
+      try Self.database(places.sorted { $0.id > $1.id }, repository, copies, unreachable, limits, now, age)
     }
   }
 
   /// - Parameter places: of one database, the newest first.
-  private static func database(_ places: [SnapshotPlace], _ catalog: Catalog, _ limits: Limits, _ now: Date, _ age: (Date) -> String) throws
-    -> Database?
-  {
+  private static func state(of copy: Copy, _ places: [SnapshotPlace], _ catalog: Catalog) -> CopyState? {
+    guard case .success(let there) = copy.snapshots, let first = places.first else { return nil }
+    let newest = there.filter { $0.source.isSame(as: first.source) && $0.database.isSame(as: first.database) }.map(\.id).max()
+    // What a copy's own retention has removed is not behind.
+    let missing = places.filter { place in newest.map { place.id > $0 } ?? true }
+    return CopyState(location: copy.location, newest: newest, behind: missing.count { !catalog.isSafetySnapshot($0) })
+  }
+
+  private static func newest(_ place: SnapshotPlace, _ summary: Manifest.Summary, in repository: Repository) throws -> Newest {
+    guard let manifest = try repository.readableManifest(of: place) else {
+      var problems = summary.complete ? [] : ["the newest snapshot is incomplete: firn show tells why, with an identity"]
+      if let fallen = summary.fallenTables, fallen > 0 {
+        problems.append("\(fallen) tables lost many rows since the snapshot before: firn show tells which, with an identity")
+      }
+      return Newest(
+        id: place.id, startedAt: Date(timeIntervalSince1970: Double(place.id.startedAt)), complete: summary.complete, problems: problems)
+    }
+    let incomplete =
+      manifest.complete ? [] : ["the newest snapshot is incomplete: \(manifest.incompleteReasons.first ?? "see firn show")"]
+    return Newest(
+      id: manifest.id, startedAt: manifest.startedAt, complete: manifest.complete, problems: incomplete + (manifest.anomalies ?? []))
+  }
+
+  /// - Parameter places: of one database, the newest first.
+  private static func database(
+    _ places: [SnapshotPlace], _ repository: Repository, _ copies: [Copy], _ unreachable: [String], _ limits: Limits, _ now: Date,
+    _ age: (Date) -> String
+  ) throws -> Database? {
+    let catalog = repository.catalog
     guard let first = places.first else { return nil }
     var problems: [String] = []
-    var newest: Manifest?
+    var newest: Newest?
     var proof: CheckRecord?
     var restoreSeconds: Double?
     for place in places {
-      let manifest: Manifest
-      do { manifest = try catalog.manifest(of: place) } catch is RepositoryError {
+      let summary: Manifest.Summary
+      let candidate: Newest
+      do {
+        summary = try catalog.summary(of: place)
+        candidate = newest == nil ? try Self.newest(place, summary, in: repository) : newest!
+      } catch let error as RepositoryError where error.isDamage {
         problems.append("\(place.id) cannot be read")
         continue
       }
-      if manifest.kind == Manifest.safetyKind { continue }
+      if summary.kind == Manifest.safetyKind { continue }
       let check = try catalog.verdict(of: place, now: now)
       if newest == nil {
-        newest = manifest
+        newest = candidate
         if check?.ok == false { problems.append("the newest snapshot was found damaged") }
         problems += check?.unmetAssertions ?? []
       }
@@ -64,19 +133,24 @@ package struct StoreStatus: Sendable {
       return problems.isEmpty
         ? nil
         : Database(
-          source: first.source, database: first.database, newest: nil, proof: nil, restoreSeconds: nil, problems: problems)
+          source: first.source, database: first.database, newest: nil, proof: nil, restoreSeconds: nil, copies: [], problems: problems)
     }
     func isOlder(_ date: Date, than limit: Duration) -> Bool { now.timeIntervalSince(date) > Double(limit.components.seconds) }
     if isOlder(newest.startedAt, than: limits.snapshotAge) { problems.append("the newest snapshot is of \(age(newest.startedAt))") }
     if newest.startedAt > now.addingTimeInterval(3600) { problems.append("the newest snapshot is of the future: look at the clocks") }
-    if !newest.complete { problems.append("the newest snapshot is incomplete: \(newest.incompleteReasons.first ?? "see firn show")") }
-    problems += newest.anomalies ?? []
+    problems += newest.problems
     if let proof {
       if isOlder(proof.checkedAt, than: limits.proofAge) { problems.append("the newest proof is of \(age(proof.checkedAt))") }
     } else {
       problems.append("no snapshot was ever verified")
     }
+    let states = copies.compactMap { state(of: $0, places, catalog) }
+    for state in states where state.behind > 0 {
+      let what = state.newest.map { "its newest is of \(age(Date(timeIntervalSince1970: Double($0.startedAt))))" } ?? "it has none"
+      problems.append("the copies in \(state.location) are \(state.behind) snapshot\(state.behind == 1 ? "" : "s") behind: \(what)")
+    }
     return Database(
-      source: newest.source, database: newest.database, newest: newest, proof: proof, restoreSeconds: restoreSeconds, problems: problems)
+      source: first.source, database: first.database, newest: newest, proof: proof, restoreSeconds: restoreSeconds, copies: states,
+      problems: problems + unreachable)
   }
 }

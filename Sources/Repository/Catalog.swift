@@ -1,12 +1,19 @@
-package import Digests
+internal import Digests
 internal import Platform
 package import Foundation
 
 /// The committed snapshots of a store.
 package struct Catalog: Sendable {
   let store: any Store
+  private let contents: StoredContents
 
-  package init(store: any Store) { self.store = store }
+  package init(_ contents: StoredContents) {
+    store = contents.store
+    self.contents = contents
+  }
+
+  /// Of a store of which no manifest will be read.
+  package init(store: any Store) { self.init(StoredContents(store)) }
 
   /// Every committed snapshot, oldest first.
   package func snapshots() throws -> [SnapshotPlace] { try snapshots(under: SnapshotPlace.root) }
@@ -87,15 +94,16 @@ package struct Catalog: Sendable {
 
   /// - Throws: `RepositoryError.malformed` where it can't be read as what it is.
   package func manifest(of place: SnapshotPlace) throws -> Manifest {
+    let key = place.files(areSealed: contents.areSealed).manifest
     let bytes: [UInt8]
     do {
-      bytes = try store.read(place.manifest, limit: Manifest.sizeLimit)
+      bytes = try contents.read(key, limit: Manifest.sizeLimit)
     } catch StoreError.missing(let key) {
       throw RepositoryError.malformed(key: key, reason: "it is missing")
     } catch StoreError.unreadable(let key, let reason) {
       throw RepositoryError.malformed(key: key, reason: reason)
     }
-    return try Manifest(parsing: bytes, of: place)
+    return try Manifest(parsing: bytes, of: place, key: key)
   }
 
   package func checksums(of place: SnapshotPlace) throws -> ChecksumFile {
@@ -107,36 +115,50 @@ package struct Catalog: Sendable {
     try ChecksumFile.contents(of: try store.read(place.checksums, limit: ChecksumFile.sizeLimit), key: place.checksums).objects
   }
 
-  /// The digest of a snapshot's manifest, by its list of checksums, of which as a rule only the end is read.
-  /// - Returns: nil where the list doesn't say.
-  package func manifestDigest(of listed: ListedSnapshot) throws -> SHA256Digest? {
-    let place = listed.place
-    let count = min(listed.listBytes, 1 << 12)
-    let end: [UInt8]
+  /// What pruning has to know of a snapshot: of its list of checksums as a rule only the end is read.
+  /// - Returns: nil where its manifest is not the one the list names, can't be read, or is of a newer format than this program knows.
+  package func summary(of listed: ListedSnapshot) throws -> Manifest.Summary? {
     do {
-      end = try store.read(place.checksums, from: listed.listBytes - count, count: Int(count))
+      guard let end = try listEnd(of: listed) else { return nil }
+      let bytes = try store.read(listed.place.files(areSealed: contents.areSealed).manifest, limit: Manifest.sizeLimit)
+      guard SHA256Digest(of: bytes) == end.manifest else { return nil }
+      let summary = contents.areSealed ? end.summary : try? JSON.decoder.decode(Manifest.Summary.self, from: Data(bytes))
+      return summary.flatMap { $0.formatVersion <= RepositoryFormat.newestVersion ? $0 : nil }
     } catch let error as StoreError {
       if error.isOfOneFile { return nil }
       throw error
     }
-    let wanted = "  \(place.manifest)".utf8
-    let lines = end.split(separator: 0x0A).lazy.reversed()
-    let line = lines.first { $0.count == 64 + wanted.count && $0.dropFirst(64).elementsEqual(wanted) }
-    return line.flatMap { SHA256Digest(hexadecimal: String(decoding: $0.prefix(64), as: UTF8.self)) }
   }
 
-  /// What pruning has to know of a snapshot.
-  /// - Parameter digest: of its manifest, by its list of checksums.
-  /// - Returns: nil where the manifest is not that one, can't be read, or is of a newer format than this program knows.
-  package func summary(of place: SnapshotPlace, digest: SHA256Digest) throws -> Manifest.Summary? {
-    do {
-      let bytes = try store.read(place.manifest, limit: Manifest.sizeLimit)
-      guard SHA256Digest(of: bytes) == digest, let summary = try? JSON.decoder.decode(Manifest.Summary.self, from: Data(bytes)) else { return nil }
-      return summary.formatVersion <= RepositoryFormat.newestVersion ? summary : nil
-    } catch let error as StoreError {
-      if error.isOfOneFile { return nil }
-      throw error
+  /// What the end of a list of checksums says of the manifest.
+  private func listEnd(of listed: ListedSnapshot) throws -> (manifest: SHA256Digest, summary: Manifest.Summary?)? {
+    let place = listed.place
+    // Tags may be long.
+    for limit: Int64 in [1 << 12, 1 << 20] {
+      let count = min(listed.listBytes, limit)
+      let end = try store.read(place.checksums, from: listed.listBytes - count, count: Int(count))
+      let lines = end.split(separator: 0x0A).lazy.reversed()
+      let wanted = "  \(place.files(areSealed: contents.areSealed).manifest)".utf8
+      guard let line = lines.first(where: { $0.count == 64 + wanted.count && $0.dropFirst(64).elementsEqual(wanted) }),
+        let digest = SHA256Digest(hexadecimal: String(decoding: line.prefix(64), as: UTF8.self))
+      else { continue }
+      let mark = ChecksumFile.summaryMark.utf8
+      let summary = lines.first { $0.starts(with: mark) }.flatMap { line in
+        Manifest.Summary(line: String(decoding: line.dropFirst(mark.count), as: UTF8.self)[...])
+      }
+      return (digest, summary)
     }
+    return nil
+  }
+
+  /// What can be told of a snapshot whether it is encrypted or not.
+  /// - Throws: `RepositoryError.malformed` where it can't be read.
+  package func summary(of place: SnapshotPlace) throws -> Manifest.Summary {
+    guard contents.areSealed else { return Manifest.Summary(of: try manifest(of: place)) }
+    guard let summary = try checksums(of: place).summary else {
+      throw RepositoryError.malformed(key: place.checksums, reason: "it does not say what kind of snapshot it is of")
+    }
+    return summary
   }
 
   /// The check that counts: the newest that found damage or read everything; of one second, that which found damage. So a finding
@@ -153,7 +175,7 @@ package struct Catalog: Sendable {
       guard let check = check(key) else { continue }
       if let proof, check.checkedAt < proof.checkedAt { break }
       if !check.ok { return check }
-      if proof == nil, check.level >= .read, check.checkedAt.timeIntervalSince(now) < 600 { proof = check }
+      if proof == nil, check.level >= .scrub, check.checkedAt.timeIntervalSince(now) < 600 { proof = check }
     }
     return proof
   }
@@ -193,7 +215,7 @@ package struct Catalog: Sendable {
   }
 
   /// Whether a restore made it of the database it replaced. One that can't be read counts as none.
-  package func isSafetySnapshot(_ place: SnapshotPlace) -> Bool { (try? manifest(of: place).kind) == Manifest.safetyKind }
+  package func isSafetySnapshot(_ place: SnapshotPlace) -> Bool { (try? summary(of: place).kind) == Manifest.safetyKind }
 
   /// The newest result of at least that level; nil where there is none that can be read.
   package func lastCheck(of place: SnapshotPlace, atLeast level: CheckRecord.Level = .quick) throws -> CheckRecord? {

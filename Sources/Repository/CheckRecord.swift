@@ -3,14 +3,18 @@ package import Foundation
 /// What a verification found.
 package struct CheckRecord: Codable, Sendable {
   package enum Level: String, Codable, Sendable, Comparable {
-    case quick, read, drill
+    case quick
+    /// Every stored byte is what it was when it was written; what it means was not looked at, for want of an identity.
+    case scrub
+    case read, drill
 
     package static func < (left: Self, right: Self) -> Bool { left.rank < right.rank }
     private var rank: Int {
       switch self {
       case .quick: 0
-      case .read: 1
-      case .drill: 2
+      case .scrub: 1
+      case .read: 2
+      case .drill: 3
       }
     }
   }

@@ -27,6 +27,7 @@ package struct ChunkRecord: Sendable {
 /// An object as a chunk table lists it.
 package struct ObjectEntry: Sendable {
   package struct Frame: Sendable, Equatable {
+    /// Before it is encrypted.
     package let stored: UInt32
     package let plain: UInt32
 
@@ -51,7 +52,10 @@ package struct ObjectEntry: Sendable {
 
   package var plainBytes: Int64 { frames.reduce(0) { $0 + Int64($1.plain) } }
 
-  /// Where a frame begins in the object.
+  /// Before it is encrypted its frames fill it.
+  var length: StoredContents.Length { .init(content: frames.reduce(0) { $0 + Int64($1.stored) }, stored: storedBytes) }
+
+  /// Where a frame begins in the object, before that is encrypted.
   package func start(ofFrame number: Int) -> Int64 { frames[..<number].reduce(0) { $0 + Int64($1.stored) } }
 }
 
@@ -96,21 +100,26 @@ package struct ChunkTable: Sendable {
   package let objects: [ObjectEntry]
   package let segments: [Segment]
 
+  /// As it is before it is encrypted.
+  private let length: StoredContents.Length
+
   /// Reads the head.
-  package init(store: any Store, key: StoreKey, place: Manifest.ChunkTablePlace) throws {
+  /// - Parameter objectsAreSealed: whether the objects it tells of are encrypted.
+  package init(_ contents: StoredContents, key: StoreKey, place: Manifest.ChunkTablePlace, objectsAreSealed: Bool) throws {
     self.key = key
+    length = place.length
     headBytes = place.headBytes
     guard place.headBytes > 0, place.headBytes <= place.bytes, place.headBytes < 1 << 31 else {
       throw RepositoryError.malformed(key: key, reason: "its head has no sound length")
     }
-    let stored = try store.read(key, from: 0, count: Int(place.headBytes))
+    let stored = try contents.read(key, 0..<place.headBytes, of: place.length)
     let text: [UInt8]
     do {
       text = try ZstdDecompressor().decompressAll(stored, limit: 1 << 30)
     } catch {
       throw RepositoryError.malformed(key: key, reason: error.reason)
     }
-    (objects, segments) = try Self.parse(head: text, key: key)
+    (objects, segments) = try Self.parse(head: text, key: key, objectsAreSealed: objectsAreSealed)
     let segmentsEnd = segments.last.map { $0.offset + Int64($0.storedBytes) } ?? 0
     guard headBytes + segmentsEnd == place.bytes else { throw RepositoryError.malformed(key: key, reason: "its length is wrong") }
   }
@@ -119,19 +128,21 @@ package struct ChunkTable: Sendable {
   package init(head text: [UInt8], key: StoreKey) throws {
     self.key = key
     headBytes = 0
-    (objects, segments) = try Self.parse(head: text, key: key)
+    length = .init(content: 0, stored: 0)
+    (objects, segments) = try Self.parse(head: text, key: key, objectsAreSealed: false)
   }
 
-  private static func parse(head text: [UInt8], key: StoreKey) throws -> ([ObjectEntry], [Segment]) {
-    var head = HeadParser(text, key: key)
+  private static func parse(head text: [UInt8], key: StoreKey, objectsAreSealed: Bool) throws -> ([ObjectEntry], [Segment]) {
+    var head = HeadParser(text, key: key, objectsAreSealed: objectsAreSealed)
     try head.parse()
     return (head.objects, head.segments)
   }
 
   /// Reads one segment.
-  package func parts(ofSegment number: Int, store: any Store) throws -> [SegmentPart] {
+  package func parts(ofSegment number: Int, _ contents: StoredContents) throws -> [SegmentPart] {
     let segment = segments[number]
-    let stored = try store.read(key, from: headBytes + segment.offset, count: segment.storedBytes)
+    let start = headBytes + segment.offset
+    let stored = try contents.read(key, start..<(start + Int64(segment.storedBytes)), of: length)
     let text: [UInt8]
     do {
       text = try ZstdDecompressor().decompress(stored.span, plainLength: segment.plainBytes)
@@ -205,7 +216,12 @@ private struct HeadParser {
   private var hooks: [ChunkDigest] = []
   private var offset: Int64 = 0
 
-  init(_ text: [UInt8], key: StoreKey) { scanner = FieldScanner(text, key: key) }
+  private let objectsAreSealed: Bool
+
+  init(_ text: [UInt8], key: StoreKey, objectsAreSealed: Bool) {
+    scanner = FieldScanner(text, key: key)
+    self.objectsAreSealed = objectsAreSealed
+  }
 
   mutating func parse() throws {
     guard try scanner.line() == ChunkTable.signature else { throw scanner.malformed("it does not begin as a chunk table") }
@@ -223,7 +239,7 @@ private struct HeadParser {
       try endObject()
       guard segment == nil, segments.isEmpty else { throw scanner.malformed("an object among the segments") }
       guard let digest = SHA256Digest(hexadecimal: try scanner.text()) else { throw scanner.malformed("an object has no name") }
-      object = (ObjectName(digest), try scanner.number(), try scanner.number())
+      object = (ObjectName(digest, isSealed: objectsAreSealed), try scanner.number(), try scanner.number())
     case UInt8(ascii: "f"):
       let stored = try scanner.number(limit: Int64(ZstdLimits.storedFrame))
       let plain = try scanner.number(limit: Int64(ZstdLimits.plainFrame))
@@ -243,7 +259,8 @@ private struct HeadParser {
 
   private mutating func endObject() throws {
     guard let ended = object else { return }
-    guard frames.reduce(0, { $0 + Int64($1.stored) }) == ended.stored else {
+    let content = frames.reduce(0) { $0 + Int64($1.stored) }
+    guard objectsAreSealed ? content < ended.stored : content == ended.stored else {
       throw scanner.malformed("an object's frames do not fill it")
     }
     objects.append(ObjectEntry(name: ended.name, storedBytes: ended.stored, usedBytes: ended.used, frames: frames))

@@ -1,5 +1,6 @@
 internal import Compression
 package import Digests
+internal import Encryption
 internal import Platform
 package import SystemPackage
 internal import Synchronization
@@ -33,7 +34,10 @@ package final class ChunkTableWriter: Sendable {
   }
 
   /// Stores the table. Every object must be in the store by now.
-  package func finish(store: any Store, key: StoreKey) throws -> (place: Manifest.ChunkTablePlace, digest: SHA256Digest) {
+  /// - Returns: where it lies, its file's digest, and the file of this machine that holds it unencrypted.
+  package func finish(
+    store: any Store, key: StoreKey, sealing: Sealing
+  ) throws -> (place: Manifest.ChunkTablePlace, digest: SHA256Digest, file: FilePath) {
     let path = scratch.appending("chunks.tsv.zst")
     let segments = state.withLock { $0.segments }
     let objects = try registry.completed()
@@ -55,8 +59,41 @@ package final class ChunkTableWriter: Sendable {
     try output.flushText()
     let headBytes = output.bytes
     if !segments.isEmpty { try output.append(contentsOf: segmentsPath) }
-    try store.write(contentsOf: path, to: key)
-    return (Manifest.ChunkTablePlace(headBytes: headBytes, bytes: output.bytes), output.hasher.finalize())
+    var place = Manifest.ChunkTablePlace(headBytes: headBytes, bytes: output.bytes)
+    guard let sealer = try sealing.sealer() else {
+      try store.write(contentsOf: path, to: key)
+      return (place, output.hasher.finalize(), path)
+    }
+    let sealed = scratch.appending("chunks.tsv.zst.age")
+    let digest = try Self.seal(path, with: sealer, to: sealed, &place)
+    try store.write(contentsOf: sealed, to: key)
+    return (place, digest, path)
+  }
+
+  private static func seal(
+    _ path: FilePath, with sealer: AgeSealer, to sealed: FilePath, _ place: inout Manifest.ChunkTablePlace
+  ) throws -> SHA256Digest {
+    var sealer = sealer
+    var hasher = SHA256Hasher()
+    var length: Int64 = 0
+    let output = try File(sealed, .replace)
+    var pending = sealer.begin()
+    func put() throws {
+      hasher.update(pending.span)
+      try output.write(pending.span)
+      length += Int64(pending.count)
+      pending.removeAll(keepingCapacity: true)
+    }
+    let input = try File(path, .read)
+    var buffer = [UInt8](repeating: 0, count: 1 << 20)
+    while case let got = try input.read(into: &buffer, at: 0, count: buffer.count), got > 0 {
+      sealer.seal(buffer[..<got], into: &pending)
+      try put()
+    }
+    sealer.finish(into: &pending)
+    try put()
+    place.sealedBytes = length
+    return hasher.finalize()
   }
 }
 

@@ -15,15 +15,17 @@ package final class FrameCache: Sendable {
   }
 
   private let table: ChunkTable
-  private let store: any Store
+  private let contents: StoredContents
   private let capacity: Int
+  private let lengths: [StoredContents.Length]
   private let starts: [[Int64]]
   private let state = Mutex(State())
 
   /// - Parameter capacity: plain bytes kept at most.
-  package init(table: ChunkTable, store: any Store, capacity: Int = 48 << 20) {
+  package init(table: ChunkTable, contents: StoredContents, capacity: Int = 48 << 20) {
     self.table = table
-    self.store = store
+    self.contents = contents
+    lengths = table.objects.map(\.length)
     self.capacity = capacity
     starts = table.objects.map { object in
       var place: Int64 = 0
@@ -39,7 +41,7 @@ package final class FrameCache: Sendable {
 
   /// Begins to fetch what will be read, where that saves time.
   func ahead(of locations: some Sequence<ChunkLocation>) -> FramesAhead? {
-    store.requestsAtOnce > 1 ? FramesAhead(locations, table: table, starts: starts, store: store) : nil
+    contents.store.requestsAtOnce > 1 ? FramesAhead(locations, table: table, starts: starts, lengths: lengths, contents) : nil
   }
 
   /// The plain bytes of the frame that holds `location`.
@@ -69,10 +71,13 @@ package final class FrameCache: Sendable {
     let frame = object.frames[Int(key.frame)]
     do {
       let fetched = try ahead?.stored(key)
-      let stored = try fetched ?? store.read(object.name.key, from: starts[Int(key.object)][Int(key.frame)], count: Int(frame.stored))[...]
+      let start = starts[Int(key.object)][Int(key.frame)]
+      let stored = try fetched ?? contents.read(object.name.key, start..<(start + Int64(frame.stored)), of: lengths[Int(key.object)])[...]
       return try ZstdDecompressor().decompress(stored.span, plainLength: Int(frame.plain))
     } catch let error as CompressionError {
       throw RepositoryError.damagedObject(name: object.name.digest.description, reason: error.reason)
+    } catch RepositoryError.malformed(_, let reason) {
+      throw RepositoryError.damagedObject(name: object.name.digest.description, reason: reason)
     } catch StoreError.missing {
       throw RepositoryError.damagedObject(name: object.name.digest.description, reason: "it is missing")
     } catch StoreError.truncated {

@@ -35,7 +35,9 @@ final class FramesAhead: Sendable {
 
   /// Begins to fetch.
   /// - Parameter locations: of the chunks, in the order in which they will be read.
-  init(_ locations: some Sequence<ChunkLocation>, table: ChunkTable, starts: [[Int64]], store: any Store) {
+  init(
+    _ locations: some Sequence<ChunkLocation>, table: ChunkTable, starts: [[Int64]], lengths: [StoredContents.Length], _ contents: StoredContents
+  ) {
     self.table = table
     var runs: [Run] = []
     var runOfFrame: [Frame: Int] = [:]
@@ -54,7 +56,7 @@ final class FramesAhead: Sendable {
     let planned = runs
     self.runs = planned
     self.runOfFrame = runOfFrame
-    let window = min(4, max(1, store.requestsAtOnce))
+    let window = min(4, max(1, contents.store.requestsAtOnce))
     for _ in 0..<min(window, planned.count) {
       _ = WorkerThread(name: "fetch") { [state] in
         while true {
@@ -65,9 +67,10 @@ final class FramesAhead: Sendable {
           }
           guard let number else { return }
           let run = planned[number]
+          let start = starts[Int(run.object)][Int(run.first)]
           let result = Result {
-            try store.read(
-              table.objects[Int(run.object)].name.key, from: starts[Int(run.object)][Int(run.first)], count: run.bytes)
+            try contents.read(
+              table.objects[Int(run.object)].name.key, start..<(start + Int64(run.bytes)), of: lengths[Int(run.object)])
           }
           state.update { if number >= $0.current { $0.fetched[number] = result } }
         }

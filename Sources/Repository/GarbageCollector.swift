@@ -89,7 +89,7 @@ package struct GarbageCollector: Sendable {
         case (true, true): idleMarks.append(file.key)
         case (true, false):
           marks.append(file.key)
-          manifests.insert(folder.place.manifest)
+          manifests.formUnion([false, true].map { folder.place.files(areSealed: $0).manifest })
           if part == .removed { removalMarks.insert(file.key) }
         case (false, true): break
         case (false, false): files.append(file.key)

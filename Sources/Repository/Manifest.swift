@@ -87,15 +87,21 @@ package struct Manifest: Codable, Sendable {
   }
 
   package struct ChunkTablePlace: Codable, Sendable, Equatable {
-    /// Stored bytes of the part that names the objects.
+    /// Bytes of the part that names the objects, before it is encrypted.
     package var headBytes: Int64
-    /// Stored bytes of all of it.
+    /// Bytes of all of it, before it is encrypted.
     package var bytes: Int64
+    /// Bytes of its file, where that is encrypted.
+    package var sealedBytes: Int64?
 
-    package init(headBytes: Int64, bytes: Int64) {
+    package init(headBytes: Int64, bytes: Int64, sealedBytes: Int64? = nil) {
       self.headBytes = headBytes
       self.bytes = bytes
+      self.sealedBytes = sealedBytes
     }
+
+    package var storedBytes: Int64 { sealedBytes ?? bytes }
+    var length: StoredContents.Length { .init(content: bytes, stored: storedBytes) }
   }
 
   package var formatVersion = RepositoryFormat.newestVersion
@@ -150,24 +156,50 @@ package struct Manifest: Codable, Sendable {
   }
 
   /// - Throws: `RepositoryError` for what is no manifest of that snapshot, or is newer than this program.
-  package init(parsing bytes: [UInt8], of place: SnapshotPlace) throws {
+  package init(parsing bytes: [UInt8], of place: SnapshotPlace, key: StoreKey) throws {
     struct Version: Decodable { let formatVersion: Int }
     let data = Data(bytes)
     let manifest = try? JSON.decoder.decode(Self.self, from: data)
     let version = manifest?.formatVersion ?? (try? JSON.decoder.decode(Version.self, from: data))?.formatVersion
-    if let version, version > RepositoryFormat.newestVersion { throw RepositoryError.newerFormat(location: place.manifest, version: version) }
+    if let version, version > RepositoryFormat.newestVersion { throw RepositoryError.newerFormat(location: key, version: version) }
     guard let manifest, manifest.place == place, manifest.isSound else {
-      throw RepositoryError.malformed(key: place.manifest, reason: "it is cut off or was changed")
+      throw RepositoryError.malformed(key: key, reason: "it is cut off or was changed")
     }
     self = manifest
   }
 
   /// What pruning goes by.
-  package struct Summary: Decodable, Sendable {
+  package struct Summary: Codable, Sendable, Equatable {
     let formatVersion: Int
     package let kind: String
     package let tags: [String: String]
     package let complete: Bool
+    /// How many tables have far fewer rows than before.
+    package var fallenTables: Int?
+    /// Bytes this snapshot added to the store.
+    package var storedBytes: Int64?
+
+    package init(of manifest: Manifest) {
+      formatVersion = manifest.formatVersion
+      kind = manifest.kind
+      tags = manifest.tags
+      complete = manifest.complete
+      fallenTables = manifest.anomalies?.count
+      storedBytes = manifest.storedBytes
+    }
+
+    /// From one line of JSON.
+    init?(line: Substring) {
+      guard let summary = try? JSON.decoder.decode(Self.self, from: Data(line.utf8)) else { return nil }
+      self = summary
+    }
+
+    var line: String {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+      // Strings and numbers can be encoded.
+      return String(decoding: try! encoder.encode(self), as: UTF8.self)
+    }
   }
 
   /// Whether the numbers can be reckoned with: a list of backups must not end because one of them was written by chance.
@@ -181,7 +213,7 @@ package struct Manifest: Codable, Sendable {
       }
     }
     return isSum(tables.map(\.rows)) && isSum(tables.map(\.bytes)) && isSum([largeObjects]) && isSum([bytes, storedBytes, Int64(newObjects)])
-      && isSum([chunkTable.headBytes, chunkTable.bytes]) && (0..<1_000_000_000).contains(versions.serverNumber)
+      && isSum([chunkTable.headBytes, chunkTable.bytes, chunkTable.storedBytes]) && max(chunkTable.bytes, chunkTable.storedBytes) < 1 << 59 && (0..<1_000_000_000).contains(versions.serverNumber)
   }
 
   package var place: SnapshotPlace { SnapshotPlace(source: source, database: database, id: id) }

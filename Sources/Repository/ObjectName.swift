@@ -3,49 +3,61 @@ package import Digests
 /// The name of an object: the SHA-256 of its stored bytes.
 package struct ObjectName: Hashable, Sendable {
   package let digest: SHA256Digest
+  /// Whether it is encrypted.
+  package let isSealed: Bool
 
-  package init(_ digest: SHA256Digest) { self.digest = digest }
+  package init(_ digest: SHA256Digest, isSealed: Bool) {
+    self.digest = digest
+    self.isSealed = isSealed
+  }
 
   package static let root = "objects/"
 
   package var key: StoreKey {
     let text = digest.description
-    return "\(Self.root)\(text.prefix(2))/\(text).zst"
+    return "\(Self.root)\(text.prefix(2))/\(text).zst\(isSealed ? SnapshotFiles.sealedSuffix : "")"
   }
 
-  package init?(hexadecimal text: String) {
+  package init?(hexadecimal text: String, isSealed: Bool) {
     guard let digest = SHA256Digest(hexadecimal: text[...]) else { return nil }
-    self.init(digest)
+    self.init(digest, isSealed: isSealed)
   }
 
   private static let prefix = Array(root.utf8)
   private static let suffix = Array(".zst".utf8)
-  private static let keyLength = 8 + 3 + 64 + 4
+  private static let sealedSuffix = Array(SnapshotFiles.sealedSuffix.utf8)
+  private static let clearLength = 8 + 3 + 64 + 4
 
   /// Nil where `key` is no object's.
   package init?(key: StoreKey) {
-    guard key.utf8.count == Self.keyLength, let name = Self.name(in: key.utf8Span.span, at: 0) else { return nil }
+    guard let name = Self.name(in: key.utf8Span.span, at: 0), key.utf8.count == name.keyLength else { return nil }
     self = name
   }
 
-  /// The name of a key that stands in `text` at `start`.
+  private var keyLength: Int { Self.clearLength + (isSealed ? Self.sealedSuffix.count : 0) }
+
+  /// The name of a key that begins in `text` at `start`.
   private static func name(in text: Span<UInt8>, at start: Int) -> ObjectName? {
-    guard text.count >= start + keyLength else { return nil }
+    guard text.count >= start + clearLength else { return nil }
     for index in 0..<8 where text[start + index] != prefix[index] { return nil }
     guard text[start + 8] == text[start + 11], text[start + 9] == text[start + 12], text[start + 10] == UInt8(ascii: "/"),
       let digest = SHA256Digest(hexadecimal: text, at: start + 11)
     else { return nil }
     for index in 0..<4 where text[start + 75 + index] != suffix[index] { return nil }
-    return ObjectName(digest)
+    let end = start + clearLength
+    let isSealed = text.count >= end + sealedSuffix.count && sealedSuffix.indices.allSatisfy { text[end + $0] == sealedSuffix[$0] }
+    return ObjectName(digest, isSealed: isSealed)
   }
 
   /// The length of an object's line in a list of checksums, with its end.
-  static let lineLength = 64 + 2 + keyLength + 1
+  var lineLength: Int { 64 + 2 + keyLength + 1 }
+  static let shortestLine = 64 + 2 + clearLength + 1
 
   /// From a line of a list of checksums; nil where it is no object's, or another checksum than its name's.
   init?(line text: Span<UInt8>, at start: Int) {
-    guard text.count >= start + Self.lineLength, text[start + 64] == 0x20, text[start + 65] == 0x20, text[start + Self.lineLength - 1] == 0x0A,
-      let name = Self.name(in: text, at: start + 66), SHA256Digest(hexadecimal: text, at: start) == name.digest
+    guard text.count >= start + Self.shortestLine, text[start + 64] == 0x20, text[start + 65] == 0x20,
+      let name = Self.name(in: text, at: start + 66), text.count >= start + name.lineLength, text[start + name.lineLength - 1] == 0x0A,
+      SHA256Digest(hexadecimal: text, at: start) == name.digest
     else { return nil }
     self = name
   }

@@ -8,6 +8,7 @@ internal import Synchronization
 /// segment is loaded, and the chunks after it are found there. (Sparse indexing: Lillibridge et al., FAST 2009.)
 package final class ParentIndex: Sendable {
   package let table: ChunkTable
+  private let contents: StoredContents
   private let store: any Store
   private let registry: ObjectRegistry
   private let hooks: [ChunkDigest: Int32]
@@ -26,8 +27,14 @@ package final class ParentIndex: Sendable {
   /// Sampled digests that are kept at most: 500,000 take about 25 MB.
   private static let hookLimit = 500_000
 
-  package init(table: ChunkTable, store: any Store, registry: ObjectRegistry, suspects: Set<ObjectName> = []) {
+  /// - Parameters:
+  ///   - contents: where the table lies.
+  ///   - store: where the objects do.
+  package init(
+    table: ChunkTable, in contents: StoredContents, objectsIn store: any Store, registry: ObjectRegistry, suspects: Set<ObjectName> = []
+  ) {
     self.table = table
+    self.contents = contents
     self.suspects = suspects
     self.store = store
     self.registry = registry
@@ -57,7 +64,7 @@ package final class ParentIndex: Sendable {
 
   fileprivate func load(_ number: Int) throws -> [ChunkDigest: ChunkLocation] {
     var chunks: [ChunkDigest: ChunkLocation] = [:]
-    for part in try table.parts(ofSegment: number, store: store) {
+    for part in try table.parts(ofSegment: number, contents) {
       for chunk in part.chunks { chunks[chunk.digest] = chunk.location }
     }
     return chunks

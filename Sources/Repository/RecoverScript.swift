@@ -5,29 +5,36 @@ package enum RecoverScript {
   /// - Parameters:
   ///   - database: its name, for the hint at the end.
   ///   - major: the major version of the pg_dump that made the archive.
-  package static func text(id: SnapshotID, database: String, major: Int) -> String {
+  ///   - isSealed: whether the snapshot is encrypted.
+  package static func text(id: SnapshotID, database: String, major: Int, isSealed: Bool) -> String {
     let quoted = "'" + database.replacingASCII("'", with: "'\\''") + "'"
     return """
       #!/bin/sh
       # Recovers one snapshot without Firn: writes the archive that pg_dump made (directory format) and globals.sql
-      # into a new folder. It needs sh, coreutils, perl and zstd. It belongs where it lies in the store.
+      # into a new folder. It needs sh, coreutils, perl and zstd\(isSealed ? ", and age with an identity" : ""). It belongs where it lies in the store.
       set -eu
       LC_ALL=C
       export LC_ALL
       snapshot=\(id)
       database=\(quoted)
       major=\(major)
+      suffix=\(isSealed ? SnapshotFiles.sealedSuffix : "")
 
       """ + body
   }
 
   private static let body = #"""
     fail() { printf 'recover.sh: error: %s\n' "$1" >&2; exit 1; }
-    [ $# -ge 1 ] || { printf 'usage: sh recover.sh FOLDER\n' >&2; exit 64; }
+    if [ -n "$suffix" ]; then
+      [ $# -eq 2 ] || { printf 'usage: sh recover.sh FOLDER IDENTITY\nIDENTITY is the file of an age identity that opens this snapshot.\n' >&2; exit 64; }
+    else
+      [ $# -ge 1 ] || { printf 'usage: sh recover.sh FOLDER\n' >&2; exit 64; }
+    fi
     target=$1
+    identity=${2:-}
     here=$(cd "$(dirname "$0")" && pwd)
     store=$(cd "$here/../../../.." && pwd)
-    for tool in perl zstd sha256sum sort; do
+    for tool in perl zstd sha256sum sort ${suffix:+age}; do
       command -v "$tool" >/dev/null || fail "$tool is missing: install it, then run this again"
     done
     [ -f "$store/firn.json" ] || fail "no store in $store: this script belongs in the store, beside its snapshot"
@@ -36,13 +43,31 @@ package enum RecoverScript {
     umask 077
     mkdir -p "$target/archive"
     target=$(cd "$target" && pwd)
+    if [ -n "$suffix" ]; then
+      [ -r "$identity" ] || fail "cannot read the identity file $identity"
+      trap 'rm -f "$target/.identity"' EXIT
+      trap 'exit 130' INT
+      trap 'exit 143' TERM HUP
+      # One under a passphrase is opened once, not for every object.
+      first=
+      IFS= read -r first < "$identity" || [ -n "$first" ] || fail "the identity file $identity is empty"
+      case $first in
+      age-encryption.org/v1 | "-----BEGIN AGE ENCRYPTED FILE-----"*)
+        age -d "$identity" > "$target/.identity" || fail "the identity file could not be opened" ;;
+      *) cat "$identity" > "$target/.identity" ;;
+      esac
+    fi
+    # Writes what a file of the store holds.
+    content() {
+      if [ -n "$suffix" ]; then age -d -i "$target/.identity" "$1" | zstd -dcq; else zstd -dcq "$1"; fi
+    }
 
     printf 'checking every stored byte\n' >&2
     (cd "$store" && sha256sum --quiet -c "$here/SHA256SUMS" >&2) || fail "the store is damaged: see the lines above"
 
     # Which bytes go where: one line a run of chunks, sorted by object, so that each object is decompressed once.
     printf 'reading the chunk table\n' >&2
-    zstd -dcq "$here/chunks.tsv.zst" | perl -e '
+    content "$here/chunks.tsv.zst$suffix" | perl -e '
       use strict; use warnings;
       open my $sums, ">", "$ARGV[0]/.sums" or die "$!";
       my (@names, @frames, $file, $at, $object, $place, @run);
@@ -76,7 +101,8 @@ package enum RecoverScript {
     printf 'writing the archive\n' >&2
     perl -e '
       use strict; use warnings;
-      my ($store, $target) = @ARGV;
+      my ($store, $target, $suffix) = @ARGV;
+      my $content = $suffix ? q(age -d -i "$1" "$2" | zstd -dcq) : q(zstd -dcq "$2");
       open my $n, "<", "$target/.names" or die "$!";
       chomp(my @names = <$n>);
       open my $runs, "<", "$target/.runs" or die "$!";
@@ -87,12 +113,12 @@ package enum RecoverScript {
         $object += 0;
         if ($object != $loaded) {
           my $name = $names[$object];
-          my $path = "$store/objects/" . substr($name, 0, 2) . "/$name.zst";
-          open my $in, "-|", "zstd", "-dcq", $path or die "zstd: $!";
+          my $path = "$store/objects/" . substr($name, 0, 2) . "/$name.zst$suffix";
+          open my $in, "-|", "sh", "-c", $content, "sh", "$target/.identity", $path or die "sh: $!";
           binmode $in;
           $bytes = "";
           1 while read $in, $bytes, 1 << 20, length $bytes;
-          close $in or die "cannot decompress $path\n";
+          close $in or die "cannot read $path\n";
           $loaded = $object;
         }
         if ($file ne $open) {
@@ -106,11 +132,12 @@ package enum RecoverScript {
         print $out substr($bytes, $place, $length) or die "$open: $!";
       }
       if ($out) { close $out or die "$open: $!" }
-    ' "$store" "$target"
+    ' "$store" "$target" "$suffix"
 
     printf 'checking the archive\n' >&2
     (cd "$target" && sha256sum --quiet -c .sums >&2) || fail "the archive differs from what was dumped"
-    zstd -dcq "$here/globals.sql.zst" > "$target/globals.sql"
+    content "$here/globals.sql.zst$suffix" > "$target/globals.sql"
+    if [ -n "$suffix" ]; then age -d -i "$target/.identity" "$here/manifest.json$suffix" > "$target/manifest.json"; fi
     rm -f "$target/.sums" "$target/.names" "$target/.runs"
 
     cat <<END
@@ -119,7 +146,8 @@ package enum RecoverScript {
       psql -d postgres -f '$target/globals.sql'      # on a new server: roles and tablespaces (errors about what exists are harmless)
       createdb -T template0 NEWNAME
       PGOPTIONS='-c lc_monetary=C' pg_restore --exit-on-error --jobs=2 -d NEWNAME '$target/archive'
-    The archive is of database $database; manifest.json beside this script tells its owner, locale and settings.
+    The archive is of database $database; manifest.json (beside this script, or where that is encrypted in $target) tells its
+    owner, locale and settings.
     END
     """#
 }

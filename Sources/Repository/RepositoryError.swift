@@ -3,7 +3,10 @@ package enum RepositoryError: Error, Equatable {
   case noRepository(location: String)
   case alreadyExists(location: String)
   case newerFormat(location: String, version: Int)
-  case encrypted(location: String)
+  /// It is encrypted, and nothing is at hand to open it.
+  case identityNeeded(recipients: [String])
+  /// None of the identities at hand opens it.
+  case wrongIdentity(given: [String], recipients: [String])
   /// A file of the repository can't be read as what it is.
   case malformed(key: StoreKey, reason: String)
   /// An object's bytes are not what its name says, or its frames can't be decoded.

@@ -1,4 +1,5 @@
 package import Digests
+internal import Encryption
 package import Foundation
 
 /// What `firn.json` says of a repository.
@@ -52,6 +53,17 @@ package struct RepositoryFormat: Codable, Sendable, Equatable {
     self.createdAt = createdAt
   }
 
+  /// Whether what lies in the repository is encrypted.
+  package var isSealed: Bool { !recipients.isEmpty }
+
+  package var sealing: Sealing {
+    Sealing(
+      recipients.map { text in
+        guard let recipient = try? AgeRecipient(text) else { preconditionFailure("a format with a malformed recipient was let in") }
+        return recipient
+      })
+  }
+
   package var chunkHasher: ChunkHasher {
     guard let key = SHA256Digest(hexadecimal: digestKey) else { preconditionFailure("a format without a sound key was let in") }
     return ChunkHasher(key: key)
@@ -76,7 +88,10 @@ package struct RepositoryFormat: Codable, Sendable, Equatable {
     guard let format = try? JSON.decoder.decode(Self.self, from: data), format.isSound, format.formatVersion == 1 else {
       throw RepositoryError.malformed(key: Self.key, reason: "its values make no sense")
     }
-    guard format.recipients.isEmpty else { throw RepositoryError.encrypted(location: location) }
+    // Never as if there were none: what follows would be stored in clear.
+    for text in format.recipients where (try? AgeRecipient(text)) == nil {
+      throw RepositoryError.malformed(key: Self.key, reason: "\(text) is no age recipient")
+    }
     self = format
   }
 }

@@ -92,7 +92,7 @@ package final class RepositoryLock: Sendable {
     guard (try? check()) != nil else { return }
     var refreshed = record
     refreshed.refreshedAt = owner.now()
-    if let bytes = try? JSON.bytes(refreshed) { try? store.write(bytes, to: key, durability: .deferred) }
+    if let bytes = try? JSON.bytes(refreshed) { try? store.refresh(key, with: bytes) }
   }
 
   /// Writes a lock file; on a full disk, in the room kept for it.

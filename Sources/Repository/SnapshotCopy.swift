@@ -56,7 +56,7 @@ package struct SnapshotCopy {
     var outcome = done.current.outcome
     let reused = done.current.reused
     try there.begin(place, holding: lock)
-    for key in place.ownFiles {
+    for key in list.files.keys.sorted() {
       let bytes = try source.read(key, limit: 1 << 31)
       guard list.files[key] == SHA256Digest(of: bytes) else {
         throw RepositoryError.malformed(key: key, reason: "its bytes are not what its checksum says")

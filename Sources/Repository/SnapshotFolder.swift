@@ -11,7 +11,7 @@ struct SnapshotFolder: Sendable {
       self =
         switch name {
         case SnapshotPlace.checksumsName: .checksums
-        case SnapshotPlace.manifestName: .manifest
+        case SnapshotFiles.manifestName, SnapshotFiles.manifestName + SnapshotFiles.sealedSuffix: .manifest
         case SnapshotPlace.removedName: .removed
         case _ where name.hasPrefix(SnapshotPlace.unfinishedName): .unfinished
         case _ where name.hasPrefix(SnapshotPlace.checksFolder): .check

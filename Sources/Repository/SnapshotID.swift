@@ -119,19 +119,14 @@ package struct SnapshotPlace: Hashable, Sendable {
 
   package var prefix: StoreKey { "\(Self.root)\(source.keyComponent)/\(database.keyComponent)/\(id)/" }
   static let checksumsName = "SHA256SUMS"
-  static let manifestName = "manifest.json"
   static let holdName = "hold.json"
   static let checksFolder = "checks/"
   static let unfinishedName = "unfinished-"
   static let removedName = "removed"
 
   package var checksums: StoreKey { prefix + Self.checksumsName }
-  package var manifest: StoreKey { prefix + Self.manifestName }
-  package var chunkTable: StoreKey { prefix + "chunks.tsv.zst" }
-  package var globals: StoreKey { prefix + "globals.sql.zst" }
-  package var recoverScript: StoreKey { prefix + "recover.sh" }
-  /// What a list of checksums names besides objects.
-  package var ownFiles: [StoreKey] { [manifest, chunkTable, globals, recoverScript] }
+  /// The files it consists of besides objects.
+  package func files(areSealed: Bool) -> SnapshotFiles { SnapshotFiles(prefix, areSealed: areSealed) }
   /// Stands beside a manifest until the snapshot is committed, and becomes its list of checksums then. Without a list and without
   /// this a snapshot was damaged.
   /// - Parameter run: the name of its lock: two may copy one snapshot.
@@ -152,6 +147,30 @@ package struct SnapshotPlace: Hashable, Sendable {
     else { return nil }
     self.init(source: source, database: database, id: id)
   }
+}
+
+/// The keys of a snapshot's own files: what its list of checksums names besides objects.
+package struct SnapshotFiles: Sendable, Equatable {
+  /// What the names of encrypted files end in.
+  static let sealedSuffix = ".age"
+  static let manifestName = "manifest.json"
+
+  package let manifest: StoreKey
+  package let chunkTable: StoreKey
+  package let globals: StoreKey
+  package let recoverScript: StoreKey
+  package let areSealed: Bool
+
+  fileprivate init(_ prefix: StoreKey, areSealed: Bool) {
+    let suffix = areSealed ? Self.sealedSuffix : ""
+    manifest = prefix + Self.manifestName + suffix
+    chunkTable = prefix + "chunks.tsv.zst" + suffix
+    globals = prefix + "globals.sql.zst" + suffix
+    recoverScript = prefix + "recover.sh"
+    self.areSealed = areSealed
+  }
+
+  package var all: [StoreKey] { [manifest, chunkTable, globals, recoverScript] }
 }
 
 extension String {

@@ -14,14 +14,15 @@ package struct SnapshotReader: Sendable {
 
   package let manifest: Manifest
   package let table: ChunkTable
-  private let store: any Store
+  private let contents: StoredContents
   private let cache: FrameCache
 
-  package init(store: any Store, manifest: Manifest) throws {
-    self.store = store
+  package init(_ contents: StoredContents, manifest: Manifest) throws {
+    self.contents = contents
     self.manifest = manifest
-    table = try ChunkTable(store: store, key: manifest.place.chunkTable, place: manifest.chunkTable)
-    cache = FrameCache(table: table, store: store)
+    table = try ChunkTable(
+      contents, key: manifest.place.files(areSealed: contents.areSealed).chunkTable, place: manifest.chunkTable, objectsAreSealed: contents.areSealed)
+    cache = FrameCache(table: table, contents: contents)
   }
 
   /// How many of its objects were read from.
@@ -35,7 +36,7 @@ package struct SnapshotReader: Sendable {
     }
     var found: [String: Found] = [:]
     for number in table.segments.indices {
-      for part in try table.parts(ofSegment: number, store: store) {
+      for part in try table.parts(ofSegment: number, contents) {
         let length = part.chunks.reduce(0) { $0 + Int64($1.location.length) }
         found[part.file, default: Found()].parts.append((part.offset, length, Int32(number)))
         if let end = part.end { found[part.file]?.end = end }
@@ -63,7 +64,7 @@ package struct SnapshotReader: Sendable {
     var hasher = SHA256Hasher()
     var done: Int64 = 0
     for segment in file.segments {
-      let parts = try table.parts(ofSegment: Int(segment), store: store).filter { $0.file == file.name && $0.offset >= done }
+      let parts = try table.parts(ofSegment: Int(segment), contents).filter { $0.file == file.name && $0.offset >= done }
       guard let part = parts.min(by: { $0.offset < $1.offset }), part.offset == done || part.chunks.isEmpty else {
         throw RepositoryError.malformed(key: table.key, reason: "a part of \(file.name) is missing")
       }
@@ -97,7 +98,7 @@ package struct SnapshotReader: Sendable {
   package func objects(of file: FileEntry) throws -> Set<ObjectName> {
     var ordinals: Set<UInt32> = []
     for segment in Set(file.segments) {
-      for part in try table.parts(ofSegment: Int(segment), store: store) where part.file == file.name {
+      for part in try table.parts(ofSegment: Int(segment), contents) where part.file == file.name {
         for chunk in part.chunks { ordinals.insert(chunk.location.object) }
       }
     }

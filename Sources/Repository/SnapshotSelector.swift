@@ -51,7 +51,7 @@ package enum SnapshotSelector: Sendable, Equatable {
     case .latestVerified:
       let verified = try places.filter { try catalog.verdict(of: $0)?.ok == true }
       return try required(newest(of: verified, in: catalog))
-    case .latestOfKind(let kind): return try required(places.last { try catalog.manifest(of: $0).kind == kind })
+    case .latestOfKind(let kind): return try required(places.last { try catalog.summary(of: $0).kind == kind })
     case .before(let date):
       let stamp = SnapshotID.stamp(date)
       return try required(newest(of: places.filter { $0.id.description < stamp }, in: catalog))

@@ -52,6 +52,9 @@ package protocol Store: Sendable {
   /// Writes only where the key is free, durably.
   /// - Returns: false where it is taken.
   func create(_ bytes: [UInt8], at key: StoreKey) throws -> Bool
+  /// Makes a file that is there young again: writes it, where nothing better can be done.
+  /// - Parameter bytes: what it may hold from now on.
+  func refresh(_ key: StoreKey, with bytes: [UInt8]) throws
   /// Gives every file whose key begins with `prefix`, of which there may be millions; folder by folder, each in the order of names.
   /// `prefix` is empty or ends in `/`.
   func list(_ prefix: String, _ body: (StoreEntry) throws -> Void) throws
@@ -79,6 +82,7 @@ extension Store {
   }
 
   package func clearDeadWrites(under prefix: String) {}
+  package func refresh(_ key: StoreKey, with bytes: [UInt8]) throws { try write(bytes, to: key, durability: .deferred) }
   package var requestsAtOnce: Int { 1 }
   package var keepsWrites: Bool { false }
 }

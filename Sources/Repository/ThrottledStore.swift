@@ -1,7 +1,7 @@
 internal import Platform
 package import SystemPackage
 
-/// A store that is read no faster than is wanted, by all its readers together. Writes are not held up.
+/// A store to and from which bytes move no faster than is wanted, for all who use it together.
 package struct ThrottledStore: Store {
   private let store: any Store
   /// Bytes a second.
@@ -13,7 +13,7 @@ package struct ThrottledStore: Store {
     self.rate = rate
   }
 
-  /// Waits for the turn of what was just read.
+  /// Waits for the turn of what was just read, or is about to be written.
   /// - Throws: `Interruption`.
   private func spend(_ bytes: Int) throws {
     let cost = Duration.seconds(Double(bytes) / Double(rate))
@@ -41,10 +41,17 @@ package struct ThrottledStore: Store {
   }
 
   package func write(_ bytes: [UInt8], to key: StoreKey, durability: Durability) throws {
+    try spend(bytes.count)
     try store.write(bytes, to: key, durability: durability)
   }
 
-  package func write(contentsOf file: FilePath, to key: StoreKey) throws { try store.write(contentsOf: file, to: key) }
+  package func refresh(_ key: StoreKey, with bytes: [UInt8]) throws { try store.refresh(key, with: bytes) }
+
+  package func write(contentsOf file: FilePath, to key: StoreKey) throws {
+    try spend(Int(Folder.status(of: file, followingLinks: true)?.size ?? 0))
+    try store.write(contentsOf: file, to: key)
+  }
+
   package func create(_ bytes: [UInt8], at key: StoreKey) throws -> Bool { try store.create(bytes, at: key) }
   package func list(_ prefix: String, _ body: (StoreEntry) throws -> Void) throws { try store.list(prefix, body) }
   package func size(of key: StoreKey) throws -> Int64? { try store.size(of: key) }

@@ -27,7 +27,7 @@ package enum FuzzedReader: UInt8, CaseIterable, Sendable {
     switch self {
     case .manifest:
       guard let place = Self.place else { preconditionFailure("not the place of a snapshot") }
-      let manifest = try Manifest(parsing: bytes, of: place)
+      let manifest = try Manifest(parsing: bytes, of: place, key: place.manifest)
       _ = (manifest.rows, manifest.versions.serverMajor, manifest.properties.roles, manifest.tables.map(\.displayName))
       _ = manifest.tables.reduce(0) { $0 + $1.bytes }
       _ = try JSON.bytes(manifest)
@@ -43,8 +43,10 @@ package enum FuzzedReader: UInt8, CaseIterable, Sendable {
       try store.write(bytes, to: "chunks", durability: .immediate)
       // The first frame is the head, as far as one can be found.
       let head = try ZstdDecompressor().lengthOfFirstFrame(in: bytes) ?? bytes.count
-      let table = try ChunkTable(store: store, key: "chunks", place: .init(headBytes: Int64(head), bytes: Int64(bytes.count)))
-      for number in table.segments.indices { _ = try table.parts(ofSegment: number, store: store) }
+      let contents = StoredContents(store)
+      let place = Manifest.ChunkTablePlace(headBytes: Int64(head), bytes: Int64(bytes.count))
+      let table = try ChunkTable(contents, key: "chunks", place: place, objectsAreSealed: false)
+      for number in table.segments.indices { _ = try table.parts(ofSegment: number, contents) }
     case .checksums: _ = try ChecksumFile(parsing: bytes, key: "SHA256SUMS").objects
     case .format:
       let format = try RepositoryFormat(parsing: bytes, location: "store")

@@ -50,11 +50,11 @@ package final class ServerProcess: Sendable {
 }
 
 /// Ports for servers of tests.
-enum Loopback {
+package enum Loopback {
   private static let taken = Monitor<Set<Int>>([])
 
   /// A port on loopback that nobody listens on.
-  static func freePort() throws -> Int {
+  package static func freePort() throws -> Int {
     for _ in 0..<200 {
       let port = Int.random(in: 20000..<32000)
       guard taken.update({ $0.insert(port).inserted }) else { continue }

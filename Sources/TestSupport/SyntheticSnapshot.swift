@@ -1,4 +1,5 @@
-internal import Digests
+package import Digests
+package import Encryption
 package import Foundation
 internal import Platform
 package import Repository
@@ -8,13 +9,17 @@ package struct SyntheticSnapshots {
   package let repository: Repository
   private let scratch: TemporaryFolder
 
-  package init(in store: any Store, chunkAverage: Int = 8192, frameBytes: Int = 1 << 20, objectBytes: Int = 1 << 20) throws {
+  /// - Parameter identities: encrypt to the first, open with all; none for snapshots in clear.
+  package init(
+    in store: any Store, chunkAverage: Int = 8192, frameBytes: Int = 1 << 20, objectBytes: Int = 1 << 20, identities: [AgeIdentity] = []
+  ) throws {
     var random = SeededRandom(seed: 0)
     var format = RepositoryFormat(repositoryID: "test", createdAt: Date(timeIntervalSince1970: 1_700_000_000), random: &random)
     format.chunking = .init(average: chunkAverage)
     format.frameBytes = frameBytes
     format.objectBytes = objectBytes
-    repository = try Repository(creatingIn: store, format: format)
+    format.recipients = identities.prefix(1).map(\.recipient.description)
+    repository = try Repository(creatingIn: store, format: format, identities: { identities })
     scratch = try TemporaryFolder()
   }
 
@@ -33,8 +38,8 @@ package struct SyntheticSnapshots {
     let parent = try repository.catalog.snapshots(source: source, database: database).last.map { try repository.catalog.manifest(of: $0) }
     let registry = ObjectRegistry()
     let index = try parent.map {
-      ParentIndex(
-        table: try ChunkTable(store: repository.store, key: $0.place.chunkTable, place: $0.chunkTable), store: repository.store, registry: registry)
+      try ParentSnapshot(manifest: $0, contents: repository.contents, chunkTable: repository.files(of: $0.place).chunkTable)
+        .index(objectsIn: repository.store, objectsAreSealed: repository.format.isSealed, registry: registry)
     }
     let folder = scratch.path("night-\(night)-\(database)")
     try Folder.make(folder)
@@ -65,7 +70,9 @@ package struct SyntheticSnapshots {
     try sink.closeObject()
     try segments.flush()
     try packer.finish()
-    let table = try writer.finish(store: repository.store, key: place.chunkTable)
+    let own = repository.files(of: place)
+    let sealing = repository.format.sealing
+    let table = try writer.finish(store: repository.store, key: own.chunkTable, sealing: sealing)
     var manifest = Manifest(
       place: place, kind: kind, startedAt: Self.date(night: night), finishedAt: Self.date(night: night),
       versions: .init(firn: "test", pgDump: "none", server: "15.0", serverNumber: 150000),
@@ -80,20 +87,20 @@ package struct SyntheticSnapshots {
         sha256: "\(SHA256Digest(of: bytes))")
     }
     manifest.storedBytes = registry.added.bytes
-    var checksums = [place.chunkTable: table.digest]
+    var checksums = [own.chunkTable: table.digest]
     try repository.catalog.begin(place, holding: lock)
-    for (key, bytes) in [(place.manifest, try JSON.bytes(manifest)), (place.globals, []), (place.recoverScript, [])] {
+    for (key, bytes) in [(own.manifest, try sealing.sealed(JSON.bytes(manifest))), (own.globals, []), (own.recoverScript, [])] {
       try repository.store.write(bytes, to: key, durability: .deferred)
       checksums[key] = SHA256Digest(of: bytes)
     }
-    let list = ChecksumFile(objects: try registry.completed().map(\.name), files: checksums)
+    let list = ChecksumFile(objects: try registry.completed().map(\.name), files: checksums, summary: sealing.isOn ? .init(of: manifest) : nil)
     try repository.catalog.commit(list, of: place, reused: registry.reused, holding: lock)
     return manifest
   }
 
   /// The files of a snapshot, read back.
   package func files(of manifest: Manifest) throws -> [String: [UInt8]] {
-    let reader = try SnapshotReader(store: repository.store, manifest: manifest)
+    let reader = try SnapshotReader(repository.contents, manifest: manifest)
     return try reader.files().mapValues { file in
       var bytes: [UInt8] = []
       try reader.read(file) { bytes.append($0) }
@@ -103,4 +110,19 @@ package struct SyntheticSnapshots {
 
   /// Stored bytes of all objects.
   package func objectBytes() throws -> Int64 { try repository.store.list(ObjectName.root).reduce(0) { $0 + $1.size } }
+}
+
+/// Names as they are where nothing is encrypted.
+extension SnapshotPlace {
+  package var clearFiles: SnapshotFiles { files(areSealed: false) }
+  package var manifest: StoreKey { clearFiles.manifest }
+  package var chunkTable: StoreKey { clearFiles.chunkTable }
+  package var globals: StoreKey { clearFiles.globals }
+  package var recoverScript: StoreKey { clearFiles.recoverScript }
+  package var ownFiles: [StoreKey] { clearFiles.all }
+}
+
+extension ObjectName {
+  package init(_ digest: SHA256Digest) { self.init(digest, isSealed: false) }
+  package init?(hexadecimal text: String) { self.init(hexadecimal: text, isSealed: false) }
 }

@@ -6,7 +6,7 @@ package import SystemPackage
 /// Why a test could not get what it needs. Never a reason to pass.
 package struct Unavailable: Error, CustomStringConvertible {
   package let description: String
-  init(_ description: String) { self.description = description }
+  package init(_ description: String) { self.description = description }
 }
 
 /// A throw-away PostgreSQL server on loopback, with a password. It ends with this process.

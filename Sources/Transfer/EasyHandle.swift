@@ -9,13 +9,17 @@ internal import SystemPackage
   /// Where libcurl writes what went wrong.
   private let message = UnsafeMutablePointer<CChar>.allocate(capacity: Int(CURL_ERROR_SIZE))
   private var headers: UnsafeMutablePointer<curl_slist>?
+  private var commandsBefore: UnsafeMutablePointer<curl_slist>?
+  private var commandsAfter: UnsafeMutablePointer<curl_slist>?
   let exchange: Exchange
+  private let isOfFileServer: Bool
 
   /// - Throws: `TransferError.invalid`.
   init(_ request: TransferRequest, _ exchange: Exchange) throws(TransferError) {
     guard let handle = unsafe curl_easy_init() else { throw .invalid(reason: "no memory for a request") }
     unsafe self.handle = OpaquePointer(handle)
     self.exchange = exchange
+    isOfFileServer = request.login != nil
     try prepare(request)
   }
 
@@ -23,6 +27,8 @@ internal import SystemPackage
   deinit {
     unsafe curl_easy_cleanup(pointer)
     unsafe curl_slist_free_all(headers)
+    unsafe curl_slist_free_all(commandsBefore)
+    unsafe curl_slist_free_all(commandsAfter)
     unsafe message.deallocate()
   }
 
@@ -39,7 +45,7 @@ internal import SystemPackage
 
   private func prepare(_ request: TransferRequest) throws(TransferError) {
     try set(CURLOPT_URL, request.url)
-    try set(CURLOPT_PROTOCOLS_STR, "http,https")
+    try set(CURLOPT_PROTOCOLS_STR, request.login == nil ? "http,https" : "sftp")
     try set(CURLOPT_NOSIGNAL, 1)
     try set(CURLOPT_NOPROXY, ProcessInfo.processInfo.environment["no_proxy"] ?? ProcessInfo.processInfo.environment["NO_PROXY"] ?? "")
     // Keys are encoded as the signature has them.
@@ -58,7 +64,8 @@ internal import SystemPackage
       try set(CURLOPT_USERNAME, signing.keyID)
       try set(CURLOPT_PASSWORD, signing.secret)
     }
-    for header in request.headers { try add("\(header.name): \(header.value)") }
+    if let login = request.login { try prepare(login, request) }
+    for header in request.headers { unsafe headers = try unsafe Self.longer(headers, "\(header.name): \(header.value)") }
     unsafe firn_curl_set_list(pointer, CURLOPT_HTTPHEADER, headers)
     try prepareBody(request)
     unsafe message.initialize(repeating: 0, count: Int(CURL_ERROR_SIZE))
@@ -99,10 +106,35 @@ internal import SystemPackage
     }
   }
 
-  private func add(_ header: String) throws(TransferError) {
-    guard !header.utf8.contains(where: { $0 < 0x20 }) else { throw .invalid(reason: "a header of more than one line") }
-    guard let longer = unsafe curl_slist_append(headers, header) else { throw .invalid(reason: "no memory for a request") }
-    unsafe headers = unsafe longer
+  private static func longer(
+    _ list: UnsafeMutablePointer<curl_slist>?, _ line: String
+  ) throws(TransferError) -> UnsafeMutablePointer<curl_slist> {
+    guard !line.utf8.contains(where: { $0 < 0x20 }) else { throw .invalid(reason: "a header of more than one line") }
+    guard let longer = unsafe curl_slist_append(list, line) else { throw .invalid(reason: "no memory for a request") }
+    return unsafe longer
+  }
+
+  private func prepare(_ login: TransferRequest.Login, _ request: TransferRequest) throws(TransferError) {
+    try set(CURLOPT_USERNAME, login.user)
+    try set(CURLOPT_SSH_KNOWNHOSTS, login.knownHosts.string)
+    if let key = login.key {
+      try set(CURLOPT_SSH_AUTH_TYPES, firn_curl_ssh_key)
+      try set(CURLOPT_SSH_PRIVATE_KEYFILE, key.string)
+      // Without it libcurl makes up the name of a public key's file that may not be there.
+      try set(CURLOPT_SSH_PUBLIC_KEYFILE, "")
+    } else {
+      try set(CURLOPT_SSH_AUTH_TYPES, firn_curl_ssh_agent)
+    }
+    try set(CURLOPT_FTP_CREATE_MISSING_DIRS, Int(CURLFTP_CREATE_DIR_RETRY.rawValue))
+    try set(CURLOPT_NEW_FILE_PERMS, 0o600)
+    try set(CURLOPT_NEW_DIRECTORY_PERMS, 0o700)
+    try set(CURLOPT_FILETIME, 1)
+    if let range = request.range { try set(CURLOPT_RANGE, "\(range.lowerBound)-\(range.upperBound)") }
+    if request.appends { try set(CURLOPT_APPEND, 1) }
+    for command in request.commandsBefore { unsafe commandsBefore = try unsafe Self.longer(commandsBefore, command) }
+    for command in request.commandsAfter { unsafe commandsAfter = try unsafe Self.longer(commandsAfter, command) }
+    unsafe firn_curl_set_list(pointer, CURLOPT_QUOTE, commandsBefore)
+    unsafe firn_curl_set_list(pointer, CURLOPT_POSTQUOTE, commandsAfter)
   }
 
   /// What came of it.
@@ -111,7 +143,15 @@ internal import SystemPackage
     guard code == CURLE_OK else { return .failure(error(code)) }
     var status = 0
     unsafe firn_curl_get_long(pointer, CURLINFO_RESPONSE_CODE, &status)
-    return .success(TransferResponse(status: status, headers: exchange.headers, body: exchange.received))
+    var response = TransferResponse(status: status, headers: exchange.headers, body: exchange.received)
+    if isOfFileServer {
+      var (size, modified) = (curl_off_t(-1), curl_off_t(-1))
+      unsafe firn_curl_get_offset(pointer, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &size)
+      unsafe firn_curl_get_offset(pointer, CURLINFO_FILETIME_T, &modified)
+      if size >= 0 { response.size = Int64(size) }
+      if modified >= 0 { response.modified = Int64(modified) }
+    }
+    return .success(response)
   }
 
   private func error(_ code: CURLcode) -> TransferError {
@@ -119,6 +159,11 @@ internal import SystemPackage
     let reason = unsafe detail.isEmpty ? String(cString: curl_easy_strerror(code)) : detail
     switch code {
     case CURLE_COULDNT_RESOLVE_HOST, CURLE_COULDNT_RESOLVE_PROXY, CURLE_COULDNT_CONNECT: return .unreachable(reason: reason)
+    case CURLE_REMOTE_FILE_NOT_FOUND: return .missing
+    case CURLE_REMOTE_ACCESS_DENIED: return .denied(reason: reason)
+    case CURLE_LOGIN_DENIED: return .loginDenied(reason: reason)
+    case CURLE_QUOTE_ERROR, CURLE_UPLOAD_FAILED: return .refused(reason: reason)
+    case CURLE_REMOTE_DISK_FULL: return .full
     case CURLE_PEER_FAILED_VERIFICATION, CURLE_SSL_CACERT_BADFILE, CURLE_SSL_ISSUER_ERROR, CURLE_SSL_CERTPROBLEM:
       return .untrusted(reason: reason)
     case CURLE_URL_MALFORMAT, CURLE_UNSUPPORTED_PROTOCOL, CURLE_BAD_FUNCTION_ARGUMENT, CURLE_FAILED_INIT, CURLE_UNKNOWN_OPTION,

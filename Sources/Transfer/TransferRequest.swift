@@ -8,7 +8,7 @@ package struct TransferRequest: Sendable {
     /// A file of this machine, with its length.
     case file(FilePath, count: Int64)
 
-    var count: Int64 {
+    package var count: Int64 {
       switch self {
       case .none: 0
       case .bytes(let bytes): Int64(bytes.count)
@@ -32,7 +32,22 @@ package struct TransferRequest: Sendable {
     }
   }
 
-  /// `GET`, `HEAD`, `PUT`, `POST` or `DELETE`.
+  /// What a server of files is logged in to with (SFTP).
+  package struct Login: Sendable {
+    package let user: String
+    /// Nil for the keys of an agent.
+    package let key: FilePath?
+    /// The keys of servers that are trusted; others are not.
+    package let knownHosts: FilePath
+
+    package init(user: String, key: FilePath?, knownHosts: FilePath) {
+      self.user = user
+      self.key = key
+      self.knownHosts = knownHosts
+    }
+  }
+
+  /// `GET`, `HEAD`, `PUT`, `POST` or `DELETE`; of a file server the first three.
   package var method: String
   package var url: String
   package var headers: [(name: String, value: String)] = []
@@ -40,6 +55,15 @@ package struct TransferRequest: Sendable {
   /// Bytes of an answer's body; one that is longer is an error.
   package var limit = 1 << 20
   package var signing: Signing?
+  package var login: Login?
+  /// Part of a file server's file.
+  package var range: ClosedRange<Int64>?
+  /// Commands to a file server before the transfer, each of which must succeed unless it begins with `*`.
+  package var commandsBefore: [String] = []
+  /// The same after the transfer, where that succeeded.
+  package var commandsAfter: [String] = []
+  /// Whether what is sent comes after what a file server's file has.
+  package var appends = false
   /// Certificates to trust instead of the system's.
   package var authorities: FilePath?
   package var connectTimeout: Duration = .seconds(20)
@@ -56,6 +80,10 @@ package struct TransferResponse: Sendable {
   /// Names in small letters.
   package let headers: [String: String]
   package let body: [UInt8]
+  /// The length of a file server's file, in bytes.
+  package var size: Int64?
+  /// When a file server's file was written, in seconds since 1970 by its clock.
+  package var modified: Int64?
   /// How often it was asked for.
   package var attempts = 1
 
@@ -70,7 +98,16 @@ package struct TransferResponse: Sendable {
 package enum TransferError: Error, Equatable {
   /// The server's name, address or port can't be reached.
   case unreachable(reason: String)
-  /// The server's certificate is not one to trust.
+  /// A file server has no such file.
+  case missing
+  /// A file server knows us, and does not let us do this.
+  case denied(reason: String)
+  /// A file server does not let us in.
+  case loginDenied(reason: String)
+  /// A file server did not do as it was told.
+  case refused(reason: String)
+  case full
+  /// The server's certificate or key is not one to trust.
   case untrusted(reason: String)
   /// The connection broke, or nothing came for too long.
   case interrupted(reason: String)

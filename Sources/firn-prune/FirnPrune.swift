@@ -98,7 +98,10 @@ struct FirnPrune: FirnCommand {
   /// What a snapshot adds to the store, as a rule, in bytes.
   private func medianGrowth(of database: PrunePlan.Database, _ context: CommandContext) throws -> Int64 {
     let catalog = try context.repository().catalog
-    let added = database.entries.compactMap { try? catalog.manifest(of: $0.place) }.filter { $0.parent != nil }.map(\.storedBytes).sorted()
+    // The first one is stored whole.
+    let added = database.entries.sorted { $0.place.id < $1.place.id }.dropFirst().compactMap { entry in
+      (try? catalog.summary(of: entry.place))?.storedBytes
+    }.sorted()
     return added.isEmpty ? 0 : added[added.count / 2]
   }
 

@@ -34,6 +34,7 @@ struct FirnRestore: FirnCommand {
   @Flag(help: "Take the exchange back where the health check fails.") var undoOnFailure = false
   @Option(name: .customLong("set"), help: ArgumentHelp("A server setting for the sessions that restore. May be repeated.", valueName: "name=value"))
   var settings: [String] = []
+  @OptionGroup var rate: RateOption
   @OptionGroup var parts: PartOptions
   @OptionGroup var server: ServerOptions
   @OptionGroup var common: CommonOptions
@@ -63,7 +64,7 @@ struct FirnRestore: FirnCommand {
     if recover { return try tidyUp(context, isDone: !started.isEmpty) }
     if undo { return try KeptDatabases(command: self, context: context).undo() }
     if forgetOld { return try KeptDatabases(command: self, context: context).forget() }
-    let repository = try context.repository()
+    let repository = try context.repository(in: rate.limited(context.store()))
     let places = try repository.catalog.database(named: database)
     let place = try SnapshotSelector(snapshot ?? "latest").choose(from: places, in: repository.catalog)
     if let export = parts.export { return try PartialRestores(command: self, context: context).export(place, in: repository, to: export) }
@@ -131,6 +132,7 @@ struct FirnRestore: FirnCommand {
       safety.jobs = request.jobs
       safety.toolFolders = request.toolFolders
       safety.spoolRoot = request.workRoot
+      safety.cacheRoot = context.cacheRoot
       if let wait = context.configuration.lockWait { safety.lockWait = wait }
       if let cap = context.configuration.spoolCap { safety.spoolCap = cap }
       request.safetySnapshot = safety

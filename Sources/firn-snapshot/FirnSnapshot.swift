@@ -25,13 +25,14 @@ struct FirnSnapshot: FirnCommand {
   @Option(help: ArgumentHelp("Disk that pg_dump's output may take in passing. Default: 512MiB.", valueName: "size")) var spoolCap: String?
   @Option(help: ArgumentHelp("Copy the snapshot to this store, besides those of the configuration. May be repeated.", valueName: "store"))
   var copyTo: [String] = []
+  @OptionGroup var rate: RateOption
   @OptionGroup var server: ServerOptions
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let request = try request(context)
-    let copies = try SnapshotCopies(named: copyTo, context)
-    let repository = try context.repository()
+    let repository = try context.repository(in: rate.limited(context.store()))
+    let copies = try SnapshotCopies(in: context.configuration.copies + copyTo, of: repository.store, rate, context)
     let result = try context.withProgress { progress in
       try SnapshotOperation(repository: repository, request: request, progress: progress).run()
     }
@@ -41,7 +42,7 @@ struct FirnSnapshot: FirnCommand {
       try context.output(json: SnapshotReport(result, copied))
     } else {
       context.output(manifest.id.description)
-      for warning in manifest.warnings { context.warn(warning) }
+      for warning in manifest.warnings + result.notes { context.warn(warning) }
       for reason in manifest.incompleteReasons { context.warn("incomplete: \(reason)") }
       let seconds = result.elapsed.inSeconds
       context.tell(
@@ -81,6 +82,7 @@ struct FirnSnapshot: FirnCommand {
     if let anomaly = file.anomaly { request.anomaly = anomaly }
     request.toolFolders = context.toolFolders(server)
     request.spoolRoot = context.spoolRoot(server)
+    request.cacheRoot = context.cacheRoot
     return request
   }
 }

@@ -29,7 +29,7 @@ struct FirnVerify: FirnCommand {
   var sample: String?
   @Flag(help: "Bring what is damaged back from other stores, named with --from. What stands there is put aside.") var repair = false
   @Option(name: .customLong("from"), help: ArgumentHelp("A store to mend from. May be repeated.", valueName: "store")) var donors: [String] = []
-  @Option(help: ArgumentHelp("Read the store no faster than this many bytes a second, such as 50MB.", valueName: "bytes")) var maxRate: String?
+  @OptionGroup var rate: RateOption
   @Option(help: ArgumentHelp("Compare the snapshot with a live database, table by table.", valueName: "url")) var against: String?
   @Option(help: ArgumentHelp("Drill on this server, under a passing name, instead of one that is made for it.", valueName: "url")) var server: String?
   @Option(name: .customLong("pg-bin"), help: ArgumentHelp("Look here for PostgreSQL's programs first. May be repeated.", valueName: "folder"))
@@ -51,18 +51,12 @@ struct FirnVerify: FirnCommand {
   }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
-    let repository = try repository(context)
+    let repository = try context.repository(in: rate.limited(context.store()))
     let places = try chosen(in: repository)
     guard !places.isEmpty else { throw RepositoryError.noSuchDatabase(name: database ?? "any database", known: []) }
     if let against { return try Comparison(command: self, context: context).run(places[0], in: repository, against: against) }
     if drill { return try Drills(command: self, context: context).run(on: places, in: repository) }
     return try Verification(command: self, context: context).run(on: places, in: repository)
-  }
-
-  private func repository(_ context: CommandContext) throws -> Repository {
-    guard let maxRate else { return try context.repository() }
-    guard let rate = Quantity.bytes(maxRate), rate > 0 else { throw UsageError("--max-rate takes bytes a second such as 50MB, not \(maxRate)") }
-    return try Repository(opening: ThrottledStore(try context.store(), rate: rate))
   }
 
   /// With all snapshots come those that have lost their list of checksums; a drill can't be made of them.

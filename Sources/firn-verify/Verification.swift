@@ -23,7 +23,9 @@ struct Verification {
       // What was hidden behind damage shows when that is mended.
       while !outcome.isSound {
         let damaged = outcome.snapshots.filter { !$0.problems.isEmpty }
-        let objects = damaged.flatMap(\.problems).compactMap(\.object).compactMap { ObjectName(hexadecimal: $0) }
+        let objects = damaged.flatMap(\.problems).compactMap(\.object).compactMap {
+          ObjectName(hexadecimal: $0, isSealed: repository.format.isSealed)
+        }
         let repair = try context.withProgress { progress in
           try RepairOperation(repository: repository, donors: donors, progress: progress).run(on: damaged.map(\.place), damaged: Set(objects))
         }
@@ -34,11 +36,13 @@ struct Verification {
       }
     }
     if command.common.json {
-      try context.output(json: VerifyReport(outcome, level: extent.level, repairs: repairs))
+      try context.output(json: VerifyReport(outcome, repairs: repairs))
     } else {
       show(outcome, extent, repairs)
     }
-    return outcome.isSound ? (repairs.isEmpty ? .done : .doneWithWarnings) : .verificationFailed
+    let closed = outcome.snapshots.count(where: \.isClosed)
+    if closed > 0 { context.warn("\(closed) of \(outcome.snapshots.count) snapshots are encrypted to other identities: what they say was not read") }
+    return outcome.isSound ? (repairs.isEmpty && closed == 0 ? .done : .doneWithWarnings) : .verificationFailed
   }
 
   private func extent() throws -> VerifyExtent {
@@ -59,7 +63,7 @@ struct Verification {
     for snapshot in outcome.snapshots {
       let name = "\(snapshot.place.database) \(snapshot.place.id)"
       if snapshot.problems.isEmpty {
-        context.output("\(name)  intact (\(extent == .read ? "every byte was read" : "every object is there"))")
+        context.output("\(name)  intact (\(Self.proof(snapshot.level)))")
       } else {
         context.output("\(name)  DAMAGED")
         for problem in snapshot.problems { context.output("  \(problem.text)") }
@@ -81,6 +85,14 @@ struct Verification {
         + (command.repair
           ? "name further stores with --from; " : "a copy of the store can mend it: --repair --from STORE; ")
         + (good.map { "\($0.place.id) is intact; " } ?? "") + "leave the damaged files as they are\n")
+  }
+
+  private static func proof(_ level: CheckRecord.Level) -> String {
+    switch level {
+    case .quick: "every object is there"
+    case .scrub: "every stored byte is as it was written; what it says is encrypted, and was not read"
+    case .read, .drill: "every byte was read"
+    }
   }
 
   private func isSampled(_ extent: VerifyExtent) -> Bool { if case .sample = extent { true } else { false } }
@@ -116,10 +128,10 @@ private struct VerifyReport: Encodable {
   let repaired: [Repair]
   let unrepaired: [String]
 
-  init(_ outcome: VerifyOperation.Outcome, level: CheckRecord.Level, repairs: [RepairOperation.Outcome]) {
+  init(_ outcome: VerifyOperation.Outcome, repairs: [RepairOperation.Outcome]) {
     snapshots = outcome.snapshots.map { snapshot in
       Snapshot(
-        id: snapshot.place.id.description, level: level.rawValue, ok: snapshot.problems.isEmpty,
+        id: snapshot.place.id.description, level: snapshot.level.rawValue, ok: snapshot.problems.isEmpty,
         problems: snapshot.problems.map { Problem(table: $0.table, object: $0.object, reason: $0.reason) })
     }
     objectsChecked = outcome.objectsChecked

@@ -17,28 +17,18 @@ struct Copy: FirnCommand {
   @Option(help: ArgumentHelp("The store to copy from; else --store.", valueName: "location")) var from: String?
   @Option(help: ArgumentHelp("The store to copy to; else those of the configuration. May be repeated.", valueName: "location")) var to: [String] = []
   @Option(help: "One database, or SOURCE/DATABASE.") var database: String?
-  @Option(help: ArgumentHelp("Read no more bytes than that a second.", valueName: "size")) var maxRate: String?
+  @OptionGroup var rate: RateOption
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
-    var store = try context.store(at: from ?? context.storeLocation)
-    if let maxRate {
-      guard let rate = Quantity.bytes(maxRate), rate >= 1024 else { throw UsageError("--max-rate takes a size such as 20MiB, not \(maxRate)") }
-      store = ThrottledStore(store, rate: rate)
-    }
+    let store = try rate.limited(context.store(at: from ?? context.storeLocation))
     let repository = try Repository(opening: store)
     let locations = to.isEmpty ? context.configuration.copies : to
     guard !locations.isEmpty else { throw UsageError("no store to copy to is named", hint: "name one with --to, or copies in firn.yaml") }
-    let targets = try locations.map { try context.store(at: $0) }
-    if targets.contains(where: { $0.location == store.location }) { throw UsageError("\(store.location) can't be copied to itself") }
-    let places = try chosen(in: repository.catalog)
-    let outcomes = try context.withProgress { progress in
-      CopyOperation(from: repository, progress: progress, makesRepository: true).run(places, to: targets)
-    }
-    let made = SnapshotCopies.Made(outcomes)
+    let copies = try SnapshotCopies(in: locations, of: store, nil, context)
+    let made = try copies.make(of: try chosen(in: repository.catalog), in: repository, context)
     if common.json { try context.output(json: ["copies": made.reports]) } else { made.tell(context) }
-    if let failure = outcomes.compactMap(\.failure).first, outcomes.count == 1, !(failure is Interruption) { return FailureReport(failure).status }
-    return made.areAllMade ? .done : .doneWithWarnings
+    return made.status
   }
 
   /// The snapshots that are meant, of each database.

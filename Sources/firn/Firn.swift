@@ -33,5 +33,5 @@ struct Firn: ParsableCommand {
 
       \(ExitStatus.table)
       """,
-    version: FirnVersion.text, subcommands: [Init.self, List.self, Show.self, Status.self, Copy.self, Hold.self, Unlock.self])
+    version: FirnVersion.text, subcommands: [Init.self, List.self, Show.self, Status.self, Copy.self, Key.self, Hold.self, Unlock.self])
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import CommandSupport
+import Encryption
 import Foundation
 import Platform
 import Repository
@@ -12,6 +13,11 @@ struct Init: FirnCommand {
       "Bytes in a chunk, on average: a power of two; half of it where rows are narrow. Smaller finds more repetition and costs more bookkeeping. Default: 4KiB.",
       valueName: "size"))
   var chunkSize: String?
+  @Option(
+    name: .customLong("recipient"),
+    help: ArgumentHelp(
+      "Encrypt to this age recipient: age1…, or a line ssh-ed25519 …. May be repeated: one to use, one in the safe.", valueName: "key"))
+  var recipients: [String] = []
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
@@ -23,13 +29,29 @@ struct Init: FirnCommand {
       }
       format.chunking = .init(average: Int(bytes))
     }
+    for text in context.configuration.recipients + recipients {
+      let recipient = try AgeRecipient(text)
+      // One that nobody can have shows when something is encrypted to it.
+      _ = try AgeFile.seal([], to: [recipient])
+      if !format.recipients.contains(recipient.description) { format.recipients.append(recipient.description) }
+    }
     let store = try context.store()
     _ = try Repository(creatingIn: store, format: format)
     if common.json {
-      try context.output(json: ["store": store.location, "repositoryID": format.repositoryID])
+      try context.output(json: Report(store: store.location, repositoryID: format.repositoryID, recipients: format.recipients))
     } else {
-      context.tell("made a repository in \(store.location)")
+      let count = format.recipients.count
+      context.tell(
+        "made a repository in \(store.location)"
+          + (count == 0 ? "" : ", encrypted to \(count) recipient\(count == 1 ? "" : "s"): this machine can't read what it stores there"))
+      if count == 1 { context.warn("if that one identity is lost, so are the backups: a second recipient, its identity in a safe, is wise") }
     }
     return .done
+  }
+
+  private struct Report: Encodable {
+    let store: String
+    let repositoryID: String
+    let recipients: [String]
   }
 }

@@ -13,14 +13,17 @@ struct List: FirnCommand {
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
-    let catalog = try context.repository().catalog
+    let repository = try context.repository()
+    let catalog = repository.catalog
     let places = try database.map { try catalog.database(named: $0) } ?? catalog.snapshots()
     var entries: [Entry] = []
     var unreadable: [SnapshotPlace] = []
     for place in places {
       do {
-        entries.append(Entry(try catalog.manifest(of: place), check: try catalog.verdict(of: place)))
-      } catch is RepositoryError {
+        let check = try catalog.verdict(of: place)
+        let manifest = try repository.readableManifest(of: place)
+        entries.append(try manifest.map { Entry($0, check: check) } ?? Entry(place, catalog.summary(of: place), check: check))
+      } catch let error as RepositoryError where error.isDamage {
         unreadable.append(place)
       }
     }
@@ -54,7 +57,7 @@ struct List: FirnCommand {
     let now = Date()
     let rows = entries.map { entry in
       [
-        entry.database, entry.id, entry.kind, Quantity.age(of: entry.startedAt, now: now), Quantity.size(entry.bytes),
+        entry.database, entry.id, entry.kind, Quantity.age(of: entry.startedAt, now: now), entry.bytes.map(Quantity.size) ?? "encrypted",
         Quantity.size(entry.storedBytes), entry.complete ? "complete" : "INCOMPLETE",
         entry.damaged ? "FOUND DAMAGED" : entry.verifiedAt.map { "verified \(Quantity.age(of: $0, now: now))" } ?? "not verified",
       ]
@@ -69,7 +72,8 @@ struct List: FirnCommand {
     let database: String
     let kind: String
     let startedAt: Date
-    let bytes: Int64
+    /// Nil where it is encrypted, and no identity at hand.
+    let bytes: Int64?
     let storedBytes: Int64
     let complete: Bool
     let verifiedAt: Date?
@@ -77,14 +81,18 @@ struct List: FirnCommand {
     let damaged: Bool
 
     init(_ manifest: Manifest, check: CheckRecord?) {
-      id = manifest.id.description
-      source = manifest.source
-      database = manifest.database
-      kind = manifest.kind
-      startedAt = manifest.startedAt
-      bytes = manifest.bytes
-      storedBytes = manifest.storedBytes
-      complete = manifest.complete
+      self.init(manifest.place, .init(of: manifest), check: check, startedAt: manifest.startedAt, bytes: manifest.bytes)
+    }
+
+    init(_ place: SnapshotPlace, _ summary: Manifest.Summary, check: CheckRecord?, startedAt: Date? = nil, bytes: Int64? = nil) {
+      id = place.id.description
+      source = place.source
+      database = place.database
+      kind = summary.kind
+      self.startedAt = startedAt ?? Date(timeIntervalSince1970: Double(place.id.startedAt))
+      self.bytes = bytes
+      storedBytes = summary.storedBytes ?? 0
+      complete = summary.complete
       verifiedAt = check.flatMap { $0.ok ? $0.checkedAt : nil }
       damaged = check?.ok == false
     }

@@ -9,15 +9,26 @@ struct Status: FirnCommand {
   static let configuration = CommandSupport.configuration(
     "status", abstract: "Tell the age of the newest snapshot and proof of each database.",
     discussion:
-      "Exit code 3 where one is older than max-age or max-proof-age in firn.yaml, incomplete, damaged, or has lost many rows: for monitoring.")
+      """
+      Exit code 3 where one is older than max-age or max-proof-age in firn.yaml, incomplete, damaged, has lost many rows, or is missing from a \
+      store that copies in firn.yaml names: for monitoring.
+      """)
   @Argument(help: "The database, or SOURCE/DATABASE; else all.") var database: String?
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
-    let catalog = try context.repository().catalog
+    let repository = try context.repository()
+    let catalog = repository.catalog
     let places = try database.map { try catalog.database(named: $0) } ?? catalog.snapshots()
     let now = Date()
-    let status = try StoreStatus(of: places, in: catalog, limits: context.configuration.limits, now: now) { Quantity.age(of: $0, now: now) }
+    let copies = try context.configuration.copies.map { location in
+      let store = try context.store(at: location)
+      // A store without a repository has no copy yet.
+      return StoreStatus.Copy(location: store.location, snapshots: Result { try Catalog(store: store).snapshots() })
+    }
+    let status = try StoreStatus(
+      of: places, in: repository, copies: copies, limits: context.configuration.limits, now: now, age: { Quantity.age(of: $0, now: now) },
+      words: { FailureReport($0).message })
     if common.json { try context.output(json: ["databases": status.databases.map(Entry.init)]) } else { show(status, context, now) }
     if status.databases.isEmpty { throw RepositoryError.noSuchDatabase(name: "any database", known: []) }
     return status.isSound ? .done : .doneWithWarnings
@@ -45,8 +56,15 @@ struct Status: FirnCommand {
     let provenAt: Date?
     let provenBy: String?
     let restoreSeconds: Double?
+    let copies: [Copy]
     let ok: Bool
     let problems: [String]
+
+    struct Copy: Encodable {
+      let store: String
+      let newest: String?
+      let behind: Int
+    }
 
     init(_ database: StoreStatus.Database) {
       source = database.source
@@ -57,6 +75,7 @@ struct Status: FirnCommand {
       provenAt = database.proof?.checkedAt
       provenBy = database.proof?.level.rawValue
       restoreSeconds = database.restoreSeconds
+      copies = database.copies.map { Copy(store: $0.location, newest: $0.newest?.description, behind: $0.behind) }
       ok = database.problems.isEmpty
       problems = database.problems
     }

@@ -51,7 +51,7 @@ import Testing
         users[place.checksums, default: []].insert(place.id)
         let list = try repository.catalog.checksums(of: place)
         for key in list.objects.map(\.key) + list.files.keys { users[key, default: []].insert(place.id) }
-        let reader = try SnapshotReader(store: store, manifest: try repository.catalog.manifest(of: place))
+        let reader = try SnapshotReader(repository.contents, manifest: try repository.catalog.manifest(of: place))
         for file in try reader.files().values {
           let name = file.name == "toc.dat" ? file.name : "public.\(file.name.dropLast(4))"
           for object in try reader.objects(of: file) { tables[object.key, default: [:]][place.id, default: []].insert(name) }

@@ -1,3 +1,4 @@
+import Foundation
 import Platform
 import Repository
 import SystemPackage
@@ -17,6 +18,47 @@ import Testing
     let store = S3Store(location, environment: TestObjectServer.environment())
     let faults = try StoreConformance.faults(of: store, scratch: try TemporaryFolder())
     #expect(faults.isEmpty, "\(faults)")
+  }
+
+  @Test func `on a file server does what every store has to`() throws {
+    let server = try TestFileServer.shared.get()
+    let store = SFTPStore(try SFTPLocation(server.location(server.makeName()), environment: [:]))
+    let faults = try StoreConformance.faults(of: store, scratch: try TemporaryFolder())
+    #expect(faults.isEmpty, "\(faults)")
+  }
+
+  @Test func `on a file server gives back what was there when a file's replacement was cut off, and clears the rest away`() throws {
+    let server = try TestFileServer.shared.get()
+    let name = server.makeName()
+    let store = SFTPStore(try SFTPLocation(server.location(name), environment: [:]))
+    try store.write([1], to: "a/one", durability: .immediate)
+    try store.write([2], to: "a/two", durability: .immediate)
+    let folder = server.path(name).appending("a")
+    // Cut off between the two steps; after them; and while something was uploaded.
+    try Folder.rename(folder.appending("one"), to: folder.appending(".former-one"))
+    try Folder.write([9], to: folder.appending(".former-two"))
+    try Folder.write([9], to: folder.appending(".writing-1-2"))
+    #expect(try store.list("").map(\.key) == ["a/one", "a/two"])
+    #expect(try store.size(of: "a/one") == 1 && store.read("a/one", limit: 9) == [1] && store.read("a/two", limit: 9) == [2])
+    try Folder.rename(folder.appending("one"), to: folder.appending(".former-one"))
+    #expect(try !store.create([3], at: "a/one"))
+    try Folder.rename(folder.appending("one"), to: folder.appending(".former-one"))
+    try store.removeLeftovers()
+    #expect(try Set(Folder.names(in: folder).map(\.description)) == ["one", "two"])
+    // What is deleted does not come back.
+    try Folder.write([9], to: folder.appending(".former-two"))
+    try store.delete(["a/two"])
+    #expect(try store.size(of: "a/two") == nil && store.list("a/").map(\.key) == ["a/one"])
+  }
+
+  @Test func `on a file server tells times by that server's clock, whatever its listings say`() throws {
+    let server = try TestFileServer.shared.get()
+    let store = SFTPStore(try SFTPLocation(server.location(server.makeName()), environment: [:]))
+    try store.write([1], to: "locks/x", durability: .immediate)
+    let listed = try #require(try store.list("").first)
+    #expect(abs(listed.modified - Date().timeIntervalSince1970) < 120, "\(listed)")
+    try store.refresh("locks/x", with: [1])
+    #expect(try store.read("locks/x", limit: 9) == [1, 0x20])
   }
 
   @Test func `in memory does what every store has to`() throws {

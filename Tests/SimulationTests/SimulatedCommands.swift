@@ -4,6 +4,7 @@ import Foundation
 import Platform
 import Repository
 import Retention
+import TestSupport
 
 /// What processes do to stores, over the same pieces as the commands. A database is a few cells; each state of one is an object.
 struct SimulatedCommands {

@@ -2,13 +2,12 @@ internal import Foundation
 internal import Platform
 package import Repository
 
-/// Copies snapshots from one store to others: what these lack. Each is its own: one that fails keeps no other from its copies.
+/// Copies snapshots from one store to others: what these lack. One without a repository gets one. Each is its own: one that fails keeps
+/// no other from its copies.
 package struct CopyOperation: Sendable {
   /// What came of one store.
   package struct Outcome: Sendable {
     package let location: String
-    /// What was copied, oldest first; those the store had already are not among them.
-    package var copied: [SnapshotPlace] = []
     package var objects = 0
     package var bytes: Int64 = 0
     package var failure: (any Error)?
@@ -16,13 +15,10 @@ package struct CopyOperation: Sendable {
 
   private let source: Repository
   private let progress: WorkProgress
-  private let makesRepository: Bool
 
-  /// - Parameter makesRepository: whether a store without a repository gets one, as where it was named for copies.
-  package init(from source: Repository, progress: WorkProgress, makesRepository: Bool) {
+  package init(from source: Repository, progress: WorkProgress) {
     self.source = source
     self.progress = progress
-    self.makesRepository = makesRepository
   }
 
   /// Copies to all stores side by side. What fails is told of each, an interruption too.
@@ -48,7 +44,9 @@ package struct CopyOperation: Sendable {
       defer { from.release() }
       let repository = try openOrMake(in: target)
       guard repository.format.repositoryID != source.format.repositoryID else { throw FirnError.sameStore(location: target.location) }
-      guard repository.format.recipients == source.format.recipients else { throw FirnError.differentlyEncrypted(location: target.location) }
+      guard Set(repository.format.recipients) == Set(source.format.recipients) else {
+        throw FirnError.differentlyEncrypted(location: target.location)
+      }
       let maintenance = StoreMaintenance(store: target)
       let lock = try maintenance.sharedLock(purpose: purpose)
       defer { lock.release() }
@@ -64,7 +62,6 @@ package struct CopyOperation: Sendable {
           continue
         }
         guard done.bytes > 0 else { continue }
-        outcome.copied.append(place)
         outcome.objects += done.objects
         outcome.bytes += done.bytes
         progress.tell("\(place.database) \(place.id): \(done.objects) objects copied to \(target.location)")
@@ -76,7 +73,7 @@ package struct CopyOperation: Sendable {
   }
 
   private func openOrMake(in store: any Store) throws -> Repository {
-    do { return try Repository(opening: store) } catch RepositoryError.noRepository where makesRepository {
+    do { return try Repository(opening: store) } catch RepositoryError.noRepository {
       // Cut as the original is: snapshots that go there directly find the chunks of copies.
       var format = source.format
       format.repositoryID = UUID().uuidString.lowercased()

@@ -150,7 +150,7 @@ package struct PruneOperation: Sendable {
     let hold = try (listed.isOnHold ? catalog.hold(of: place) : nil).map { hold in
       RetentionHold(until: hold.until.map { Int64($0.timeIntervalSince1970) }, reason: hold.reason)
     }
-    guard let digest = try catalog.manifestDigest(of: listed), let manifest = try catalog.summary(of: place, digest: digest) else {
+    guard let manifest = try catalog.summary(of: listed) else {
       return RetainedSnapshot(id: place.id, startedAt: place.id.startedAt, standing: .damaged, hold: hold)
     }
     // What can't be read counts for nothing, nor does what was found damaged, however cursory the look.

@@ -41,7 +41,7 @@ package struct GlobalsScript: Sendable {
 
   /// The globals of a snapshot.
   init(of manifest: Manifest, in repository: Repository) throws {
-    let stored = try repository.store.read(manifest.place.globals, limit: 1 << 28)
+    let stored = try repository.contents.read(repository.files(of: manifest.place).globals, limit: 1 << 28)
     self.init(String(decoding: try ZstdDecompressor().decompressAll(stored, limit: 1 << 28), as: UTF8.self))
   }
 

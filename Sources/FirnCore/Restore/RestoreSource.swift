@@ -14,13 +14,13 @@ struct RestoreSource {
   /// - Throws: `RepositoryError` where the snapshot can't be read as what it is.
   init(_ repository: Repository, _ place: SnapshotPlace) throws {
     let manifest = try repository.catalog.manifest(of: place)
-    let reader = try SnapshotReader(store: repository.store, manifest: manifest)
+    let reader = try SnapshotReader(repository.contents, manifest: manifest)
     let files = try reader.files()
     (self.manifest, self.reader, self.files) = (manifest, reader, files)
     for table in manifest.tables where files[table.file] == nil {
-      throw RepositoryError.malformed(key: place.chunkTable, reason: "\(table.displayName) is missing")
+      throw RepositoryError.malformed(key: reader.table.key, reason: "\(table.displayName) is missing")
     }
-    guard let file = files["toc.dat"] else { throw RepositoryError.malformed(key: place.chunkTable, reason: "toc.dat is missing") }
+    guard let file = files["toc.dat"] else { throw RepositoryError.malformed(key: reader.table.key, reason: "toc.dat is missing") }
     var bytes: [UInt8] = []
     try Self.namingDamage(manifest, reader, files) { try reader.read(file) { bytes.append($0) } }
     do { directory = try ArchiveDirectory(parsing: bytes) } catch let error as ArchiveDirectory.Unreadable {

@@ -11,6 +11,7 @@ package struct SnapshotOperation {
   private let repository: Repository
   private let request: SnapshotRequest
   private let progress: WorkProgress
+  private let notes = Monitor<[String]>([])
 
   package init(repository: Repository, request: SnapshotRequest, progress: WorkProgress) {
     self.repository = repository
@@ -33,11 +34,14 @@ package struct SnapshotOperation {
     let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-snapshot of \(connection.database)")
     defer { lock.release() }
     try lock.requireWritten()
+    guard try Repository(opening: repository.store).format.recipients == repository.format.recipients else {
+      throw FirnError.recipientsChanged(location: repository.store.location)
+    }
     let work = try WorkFolder.forRun(in: request.spoolRoot)
     defer { work.remove() }
     do {
       let manifest = try attempt(connection, tools, work, lock, startedAt: startedAt)
-      return SnapshotResult(manifest: manifest, elapsed: ContinuousClock.now - clock)
+      return SnapshotResult(manifest: manifest, notes: notes.current, elapsed: ContinuousClock.now - clock)
     } catch {
       // What was stored so far is named by nothing. Where others are at work it stays for the next to clear.
       lock.release()
@@ -56,14 +60,15 @@ package struct SnapshotOperation {
     let newest = try repository.catalog.snapshots(source: source, database: connection.database).last?.id
     let place = SnapshotPlace(
       source: source, database: connection.database, id: SnapshotID(startedAt: startedAt, after: newest, random: &random))
-    let parent = try newestReadable(source: source, database: connection.database)
+    let cache = repository.format.isSealed ? request.cacheRoot.map { ParentCache(root: $0, of: repository) } : nil
+    let parent = try newestReadable(source: source, database: connection.database, cache)
     let attempts = 3
     for number in 1...attempts {
       let scratch = work.path.appending("attempt-\(number)")
       try Folder.make(scratch)
       let run = SnapshotRun(
         repository: repository, request: request, progress: progress, connection: connection, tools: tools, scratch: scratch,
-        place: place, startedAt: startedAt, parent: parent, lock: lock)
+        place: place, startedAt: startedAt, parent: parent, cache: cache, lock: lock, notes: notes)
       switch try run.dump() {
       case .done(let manifest): return manifest
       case .changed(let what):
@@ -77,9 +82,20 @@ package struct SnapshotOperation {
   }
 
   /// The newest snapshot whose manifest can be read: a damaged one must not stop tonight's.
-  private func newestReadable(source: String, database: String) throws -> Manifest? {
-    for place in try repository.catalog.snapshots(source: source, database: database).reversed() {
-      do { return try repository.catalog.manifest(of: place) } catch is RepositoryError {
+  private func newestReadable(source: String, database: String, _ cache: ParentCache?) throws -> ParentSnapshot? {
+    let places = try repository.catalog.snapshots(source: source, database: database)
+    if repository.format.isSealed {
+      let parent = cache?.parent(among: places, in: repository.catalog)
+      if parent == nil, !places.isEmpty {
+        notes.update { $0.append("this machine remembers none of the encrypted snapshots: everything was stored once more") }
+      }
+      return parent
+    }
+    for place in places.reversed() {
+      do {
+        return ParentSnapshot(
+          manifest: try repository.catalog.manifest(of: place), contents: repository.contents, chunkTable: repository.files(of: place).chunkTable)
+      } catch is RepositoryError {
         progress.tell("\(place.id) cannot be read and is passed over as parent")
       }
     }

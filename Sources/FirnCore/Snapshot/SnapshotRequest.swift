@@ -18,6 +18,8 @@ package struct SnapshotRequest: Sendable {
   package var toolFolders: [FilePath] = []
   package var spoolRoot = WorkFolder.defaultRoot
   package var spoolCap: Int64 = 512 << 20
+  /// Where to remember what snapshots of encrypted repositories consist of; nil for nowhere.
+  package var cacheRoot: FilePath?
   package var now: @Sendable () -> Date = { Date() }
 
   package init(settings: ConnectionSettings) { self.settings = settings }
@@ -25,5 +27,7 @@ package struct SnapshotRequest: Sendable {
 
 package struct SnapshotResult: Sendable {
   package let manifest: Manifest
+  /// What the operator should know of this machine rather than of the snapshot.
+  package let notes: [String]
   package let elapsed: Duration
 }

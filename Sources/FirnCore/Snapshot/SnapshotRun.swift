@@ -22,8 +22,10 @@ struct SnapshotRun {
   let scratch: FilePath
   let place: SnapshotPlace
   let startedAt: Date
-  let parent: Manifest?
+  let parent: ParentSnapshot?
+  let cache: ParentCache?
   let lock: RepositoryLock
+  let notes: Monitor<[String]>
 
   func dump() throws -> Outcome {
     progress.begin("locking tables")
@@ -38,7 +40,7 @@ struct SnapshotRun {
     let engine = DumpEngine(
       repository: repository, parent: index, registry: registry, table: table, spool: spool, spoolCap: request.spoolCap,
       progress: progress)
-    progress.begin("dumping", expected: parent?.bytes ?? facts.size)
+    progress.begin("dumping", expected: parent?.manifest.bytes ?? facts.size)
     let outcome: DumpEngine.Outcome
     do {
       let dump = DumpTool(
@@ -81,13 +83,13 @@ struct SnapshotRun {
   private func parentIndex(_ registry: ObjectRegistry) throws -> ParentIndex? {
     guard let parent else { return nil }
     do {
-      let table = try ChunkTable(store: repository.store, key: parent.place.chunkTable, place: parent.chunkTable)
-      return ParentIndex(table: table, store: repository.store, registry: registry, suspects: try suspects())
+      return try parent.index(
+        objectsIn: repository.store, objectsAreSealed: repository.format.isSealed, registry: registry, suspects: try suspects())
     } catch is RepositoryError {
-      progress.tell("the chunk table of \(parent.id) cannot be read: everything is stored once more")
+      progress.tell("the chunk table of \(parent.manifest.id) cannot be read: everything is stored once more")
       return nil
     } catch is StoreError {
-      progress.tell("the chunk table of \(parent.id) cannot be read: everything is stored once more")
+      progress.tell("the chunk table of \(parent.manifest.id) cannot be read: everything is stored once more")
       return nil
     }
   }
@@ -97,7 +99,7 @@ struct SnapshotRun {
     var suspects: Set<ObjectName> = []
     for place in try repository.catalog.snapshots(source: place.source, database: place.database) {
       guard let check = try repository.catalog.verdict(of: place), !check.ok else { continue }
-      suspects.formUnion((check.damagedObjects ?? []).compactMap { ObjectName(hexadecimal: $0) })
+      suspects.formUnion((check.damagedObjects ?? []).compactMap { ObjectName(hexadecimal: $0, isSealed: repository.format.isSealed) })
     }
     return suspects
   }
@@ -113,7 +115,9 @@ struct SnapshotRun {
       throw FirnError.unsoundArchive(reason: "it holds \(outcome.largeObjectFiles) large objects of \(facts.largeObjects)")
     }
     let store = repository.store
-    let chunkTable = try table.finish(store: store, key: place.chunkTable)
+    let files = repository.files(of: place)
+    let sealing = repository.format.sealing
+    let chunkTable = try table.finish(store: store, key: files.chunkTable, sealing: sealing)
 
     var manifest = Manifest(
       place: place, kind: request.kind, startedAt: startedAt, finishedAt: request.now(),
@@ -122,7 +126,7 @@ struct SnapshotRun {
         serverNumber: connection.serverVersion),
       properties: DatabaseProperties(facts.database), chunkTable: chunkTable.place)
     manifest.tags = request.tags
-    manifest.parent = parent?.id
+    manifest.parent = parent?.manifest.id
     manifest.systemIdentifier = facts.systemIdentifier
     manifest.lsn = facts.lsn
     manifest.extensions = facts.extensions.map { .init(name: $0.name, version: $0.version, schema: $0.schema) }
@@ -135,9 +139,9 @@ struct SnapshotRun {
     manifest.bytes = outcome.bytes
     let added = registry.added
     manifest.newObjects = added.objects
-    manifest.storedBytes = added.bytes + chunkTable.place.bytes
+    manifest.storedBytes = added.bytes + chunkTable.place.storedBytes
 
-    let globals = try writeGlobals(access)
+    let globals = try writeGlobals(access, to: files.globals, sealing)
     manifest.incompleteReasons = reasons(facts, outcome, missing) + globals.reasons
     manifest.complete = manifest.incompleteReasons.isEmpty
     let fallen = fallenTables(tables)
@@ -147,18 +151,25 @@ struct SnapshotRun {
     if let recorded = facts.database.collationVersion, let actual = facts.database.actualCollationVersion, recorded != actual {
       manifest.warnings.append("the database's collation is of version \(recorded), the server's library of \(actual): its indexes may be wrong")
     }
-    var checksums = [place.chunkTable: chunkTable.digest, place.globals: globals.digest]
+    var checksums = [files.chunkTable: chunkTable.digest, files.globals: globals.digest]
     try repository.catalog.begin(place, holding: lock)
     for (key, bytes) in [
-      (place.manifest, try JSON.bytes(manifest)),
-      (place.recoverScript, Array(RecoverScript.text(id: place.id, database: place.database, major: tools.major).utf8)),
+      (files.manifest, try sealing.sealed(JSON.bytes(manifest))),
+      (
+        files.recoverScript,
+        Array(RecoverScript.text(id: place.id, database: place.database, major: tools.major, isSealed: sealing.isOn).utf8)
+      ),
     ] {
       try store.write(bytes, to: key, durability: .deferred)
       checksums[key] = SHA256Digest(of: bytes)
     }
     try Interruption.check()
-    let list = ChecksumFile(objects: try registry.completed().map(\.name), files: checksums)
+    let list = ChecksumFile(
+      objects: try registry.completed().map(\.name), files: checksums, summary: sealing.isOn ? .init(of: manifest) : nil)
     try repository.catalog.commit(list, of: place, reused: registry.reused, holding: lock)
+    if sealing.isOn, (try? cache?.save(manifest, list, chunkTable: chunkTable.file)) == nil {
+      notes.update { $0.append("what the snapshot consists of could not be remembered in the cache: the next one will store everything once more") }
+    }
     return manifest
   }
 
@@ -184,7 +195,7 @@ struct SnapshotRun {
 
   /// A table with far fewer rows than in the parent: it may be meant, and it may be a damaged disk (a zeroed page is no error to pg_dump).
   private func fallenTables(_ tables: [Manifest.Table]) -> [String] {
-    guard let parent else { return [] }
+    guard let parent = parent?.manifest else { return [] }
     let before = Dictionary(
       parent.tables.map { (QualifiedName(schema: $0.schema, name: $0.name), $0.rows) }, uniquingKeysWith: { first, _ in first })
     let kept = 1 - request.anomaly
@@ -216,12 +227,12 @@ struct SnapshotRun {
       + outcome.warnings.map { "pg_dump warns: \($0)" }
   }
 
-  private func writeGlobals(_ access: ToolAccess) throws -> (digest: SHA256Digest, reasons: [String]) {
+  private func writeGlobals(_ access: ToolAccess, to key: StoreKey, _ sealing: Sealing) throws -> (digest: SHA256Digest, reasons: [String]) {
     let withPasswords = try connection.canReadPasswords()
     let globals = try DumpTool.globals(tools: tools, access: access, database: connection.database, withPasswords: withPasswords)
     var compressor = try ZstdCompressor()
-    let stored = try compressor.compress(globals.sql.span, effort: .table)
-    try repository.store.write(stored, to: place.globals, durability: .deferred)
+    let stored = try sealing.sealed(compressor.compress(globals.sql.span, effort: .table))
+    try repository.store.write(stored, to: key, durability: .deferred)
     var reasons = globals.warnings.map { "pg_dumpall warns: \($0)" }
     if !withPasswords { reasons.append("passwords of roles: \(connection.user) may not read pg_authid") }
     return (SHA256Digest(of: stored), reasons)

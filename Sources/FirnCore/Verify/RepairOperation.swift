@@ -56,7 +56,7 @@ package struct RepairOperation {
       return (store, list)
     }.first
     guard let list = isOwnSound ? own : donor?.list ?? own else { return outcome.unmended.append(place.checksums) }
-    for key in place.ownFiles {
+    for key in list.files.keys.sorted() {
       guard let wanted = list.files[key], digest(of: key, in: repository.store) != wanted else { continue }
       try bring(key, wanted: wanted, &outcome, lock)
     }
@@ -70,7 +70,7 @@ package struct RepairOperation {
   }
 
   private func isSound(_ list: ChecksumFile, _ place: SnapshotPlace, in store: any Store) -> Bool {
-    place.ownFiles.allSatisfy { key in list.files[key].map { $0 == digest(of: key, in: store) } ?? false }
+    list.files.allSatisfy { key, wanted in digest(of: key, in: store) == wanted }
   }
 
   private func digest(of key: StoreKey, in store: any Store) -> SHA256Digest? {

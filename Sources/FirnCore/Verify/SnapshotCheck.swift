@@ -20,10 +20,18 @@ final class SnapshotCheck {
     self.progress = progress
   }
 
-  func run(_ checksums: ChecksumFile) throws -> [VerifyOperation.Problem] {
+  /// Whether an error tells of the snapshot, rather than of the store, or of what it is opened with.
+  static func isFinding(_ error: RepositoryError) -> Bool {
+    if case .newerFormat = error { return true }
+    return error.isDamage
+  }
+
+  /// - Parameter opens: whether what is encrypted is to be opened.
+  func run(_ checksums: ChecksumFile, opens: Bool = true) throws -> [VerifyOperation.Problem] {
     var problems = try checkFiles(checksums)
+    guard opens, repository.hasReadableContents else { return try problems + checkPresence(checksums) }
     let manifest = try repository.catalog.manifest(of: place)
-    let reader = try SnapshotReader(store: repository.store, manifest: manifest)
+    let reader = try SnapshotReader(repository.contents, manifest: manifest)
     for object in reader.table.objects where !checksums.contains(object.name) {
       problems.append(.init(object: object.name.digest.description, reason: "it is in use but not in SHA256SUMS"))
     }
@@ -35,7 +43,7 @@ final class SnapshotCheck {
   /// The snapshot's own files.
   private func checkFiles(_ checksums: ChecksumFile) throws -> [VerifyOperation.Problem] {
     var problems: [VerifyOperation.Problem] = []
-    for key in place.ownFiles {
+    for key in repository.files(of: place).all {
       guard let expected = checksums.files[key] else {
         problems.append(.init(reason: "SHA256SUMS doesn't name \(key)"))
         continue
@@ -59,6 +67,20 @@ final class SnapshotCheck {
       place += Int64(piece.count)
     }
     return hasher.finalize()
+  }
+
+  /// Every object that the list names: what can be told of a snapshot that can't be opened here.
+  private func checkPresence(_ checksums: ChecksumFile) throws -> [VerifyOperation.Problem] {
+    try checksums.objects.compactMap { object in
+      objectsChecked += 1
+      let name = object.digest.description
+      if let reason = damaged[object] { return .init(object: name, reason: reason) }
+      do {
+        return try repository.store.size(of: object.key) == nil ? .init(object: name, reason: "it is missing") : nil
+      } catch StoreError.notAFile {
+        return .init(object: name, reason: "it is no ordinary file")
+      }
+    }
   }
 
   private func checkSizes(_ reader: SnapshotReader) throws -> [VerifyOperation.Problem] {

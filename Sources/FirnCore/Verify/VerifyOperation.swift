@@ -12,7 +12,6 @@ package enum VerifyExtent: Sendable, Equatable {
   /// As `quick`, and this share of all objects read, from 0 to 1: others each time, until all were.
   case sample(Double)
 
-  package var level: CheckRecord.Level { self == .read ? .read : .quick }
 }
 
 /// Looks whether snapshots are what they were when they were made.
@@ -33,6 +32,10 @@ package struct VerifyOperation {
   package struct SnapshotOutcome: Sendable {
     package let place: SnapshotPlace
     package let problems: [Problem]
+    /// What was looked at.
+    package let level: CheckRecord.Level
+    /// Whether the identities at hand do not open it.
+    package var isClosed = false
   }
 
   package struct Outcome: Sendable {
@@ -70,6 +73,7 @@ package struct VerifyOperation {
     var checksums: [SnapshotPlace: Result<ChecksumFile, any Error>] = [:]
     for place in places { checksums[place] = Result { try repository.catalog.checksums(of: place) } }
     let readable = checksums.compactMapValues { try? $0.get() }
+    let readsTables = extent == .read && repository.hasReadableContents
     let proven = extent == .read ? Set(readable.filter { isProven($0.key, $0.value) }.keys) : []
     outcome.provenBefore = proven.count
     // What tables are read from is decoded by that.
@@ -78,15 +82,28 @@ package struct VerifyOperation {
     for place in places {
       try Interruption.check()
       let check = SnapshotCheck(
-        repository: repository, place: place, readsTables: extent == .read && !proven.contains(place), damaged: damaged, progress: progress)
-      let problems: [Problem]
+        repository: repository, place: place, readsTables: readsTables && !proven.contains(place), damaged: damaged, progress: progress)
+      var snapshot: SnapshotOutcome
       do {
-        problems = try check.run(checksums[place]!.get())
-      } catch let error where !(error is Interruption) {
-        problems = [SnapshotCheck.problem(error)]
+        snapshot = .init(place: place, problems: try check.run(checksums[place]!.get()), level: level)
+      } catch let error as RepositoryError {
+        if case .wrongIdentity = error {
+          // It is another's: what can be told without an identity is told.
+          snapshot = .init(place: place, problems: try check.run(checksums[place]!.get(), opens: false), level: min(level, .scrub), isClosed: true)
+        } else if SnapshotCheck.isFinding(error) {
+          snapshot = .init(place: place, problems: [SnapshotCheck.problem(error)], level: level)
+        } else {
+          throw error
+        }
+      } catch let error as StoreError where error.isOfOneFile {
+        snapshot = .init(place: place, problems: [SnapshotCheck.problem(error)], level: level)
       }
       if extent == .quick { outcome.objectsChecked += check.objectsChecked }
-      outcome.snapshots.append(.init(place: place, problems: problems))
+      outcome.snapshots.append(snapshot)
+    }
+    // An identity that opens nothing is the wrong one.
+    if let closed = outcome.snapshots.first(where: \.isClosed), outcome.snapshots.allSatisfy(\.isClosed) {
+      _ = try repository.catalog.manifest(of: closed.place)
     }
     outcome.elapsed = ContinuousClock.now - clock
     // What was found while others deleted says nothing.
@@ -102,7 +119,7 @@ package struct VerifyOperation {
 
   /// Whether its tables were read whole by an earlier run, and it consists of the same bytes as then.
   private func isProven(_ place: SnapshotPlace, _ checksums: ChecksumFile) -> Bool {
-    guard let check = try? repository.catalog.lastCheck(of: place, atLeast: .read) else { return false }
+    guard repository.hasReadableContents, let check = try? repository.catalog.lastCheck(of: place, atLeast: .read) else { return false }
     return check.ok && check.checksums == checksums.digest.description
   }
 
@@ -120,7 +137,9 @@ package struct VerifyOperation {
       return try check.run(on: objects)
     }
     var damaged: [ObjectName: String] = [:]
-    let chosen = ScrubCursor.load(from: repository.store).next(share: share, of: objects) { sizes[$0] ?? 0 }
+    let chosen = ScrubCursor.load(from: repository.store, objectsAreSealed: repository.format.isSealed).next(share: share, of: objects) {
+      sizes[$0] ?? 0
+    }
     progress.begin("checking objects", expected: bytes(chosen))
     // In parts, so that a run that is cut off has done what it did.
     for start in stride(from: 0, to: chosen.count, by: ScrubCursor.step) {
@@ -135,6 +154,14 @@ package struct VerifyOperation {
     return damaged
   }
 
+  /// What a run without findings proves. Without an identity tables can't be read.
+  private var level: CheckRecord.Level {
+    switch extent {
+    case .read: repository.hasReadableContents ? .read : .scrub
+    case .quick, .sample: .quick
+    }
+  }
+
   /// Notes how far the reading of samples has come.
   private func note(_ last: ObjectName?) {
     guard let last else { return }
@@ -143,10 +170,10 @@ package struct VerifyOperation {
 
   private func record(_ snapshot: SnapshotOutcome, _ checksums: ChecksumFile?, _ elapsed: Duration) {
     var record = CheckRecord(
-      level: extent.level, ok: snapshot.problems.isEmpty,
+      level: snapshot.level, ok: snapshot.problems.isEmpty,
       damagedObjects: snapshot.problems.isEmpty ? nil : Set(snapshot.problems.compactMap(\.object)).sorted(),
       checkedAt: now(), seconds: elapsed.inSeconds, host: Host.name, firn: Firn.version)
-    if extent == .read { record.checksums = checksums?.digest.description }
+    if snapshot.level == .read { record.checksums = checksums?.digest.description }
     // A store that can't be written to can still be verified.
     do { try repository.catalog.record(record, of: snapshot.place) } catch { progress.tell("the result could not be recorded: \(error)") }
   }

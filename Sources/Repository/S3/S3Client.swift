@@ -112,7 +112,10 @@ final class S3Client: Sendable {
         location: location.text, reason: "its certificate is not to be trusted: \(reason)",
         hint: "name the authority's file with ca=FILE in the location")
     case .cancelled: .unreachable(location: location.text, reason: "\(location.text) did not answer in time")
-    case .invalid(let reason), .unreadableFile(let reason): .unreachable(location: location.text, reason: reason)
+    case .invalid(let reason), .unreadableFile(let reason), .denied(let reason), .loginDenied(let reason), .refused(let reason):
+      .unreachable(location: location.text, reason: reason)
+    case .missing: .missing(request.key ?? "")
+    case .full: .full(location: location.text)
     }
   }
 

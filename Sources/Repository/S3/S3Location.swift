@@ -37,21 +37,15 @@ package struct S3Location: Sendable, Equatable {
     let parts = text.dropFirst(5).split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
     let path = parts[0].split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
     bucket = String(path[0])
-    guard bucket.count >= 3, bucket.utf8.allSatisfy({ S3Text.isPlain($0) && $0 != UInt8(ascii: "~") }) else {
+    guard bucket.count >= 3, bucket.utf8.allSatisfy({ URLText.isPlain($0) && $0 != UInt8(ascii: "~") }) else {
       throw bad("it names no bucket; write s3://BUCKET/PREFIX")
     }
     let folders = (path.count > 1 ? path[1] : "").split(separator: "/", omittingEmptySubsequences: false)
     let named = folders.drop { $0.isEmpty }.reversed().drop { $0.isEmpty }.reversed()
     guard named.allSatisfy({ !$0.isEmpty && $0 != "." && $0 != ".." }) else { throw bad("its prefix has a part without a name") }
     prefix = named.isEmpty ? "" : named.joined(separator: "/") + "/"
-    var values: [String: String] = [:]
-    for pair in parts.count > 1 ? parts[1].split(separator: "&") : [] {
-      let sides = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-      let name = String(sides[0])
-      guard Self.parameters.contains(name) else { throw bad("it has a parameter \(name); there are \(Self.parameters.joined(separator: ", "))") }
-      guard sides.count == 2, let value = String(sides[1]).removingPercentEncoding, !value.isEmpty, values.updateValue(value, forKey: name) == nil
-      else { throw bad("its parameter \(name) has no value, or two") }
-    }
+    let values: [String: String]
+    do { values = try URLText.parameters(in: parts.count > 1 ? parts[1] : "", known: Self.parameters) } catch { throw bad(error.reason) }
     let endpoint = values["endpoint"] ?? environment["AWS_ENDPOINT_URL_S3"] ?? environment["AWS_ENDPOINT_URL"]
     self.endpoint = endpoint.map { $0.hasSuffix("/") ? String($0.dropLast()) : $0 }
     if let endpoint, !endpoint.hasPrefix("http://"), !endpoint.hasPrefix("https://") { throw bad("its endpoint is no http:// or https:// URL") }
@@ -74,26 +68,9 @@ package struct S3Location: Sendable, Equatable {
     let server = endpoint ?? "https://s3.\(region).amazonaws.com"
     let scheme = server.hasPrefix("https://") ? "https://" : "http://"
     let host = server.dropFirst(scheme.count)
-    let path =
-      key.map { (prefix + $0).split(separator: "/", omittingEmptySubsequences: false).map { S3Text.encoded($0) }.joined(separator: "/") } ?? ""
+    let path = key.map { URLText.encoded(path: prefix + $0) } ?? ""
     let base = style == .virtual ? "\(scheme)\(bucket).\(host)/\(path)" : "\(scheme)\(host)/\(bucket)/\(path)"
     if query.isEmpty { return base }
-    return base + "?" + query.map { "\(S3Text.encoded($0.name))=\(S3Text.encoded($0.value))" }.joined(separator: "&")
-  }
-}
-
-enum S3Text {
-  /// What a signature leaves as it is.
-  static func isPlain(_ byte: UInt8) -> Bool {
-    switch byte {
-    case 0x30...0x39, 0x41...0x5A, 0x61...0x7A: true
-    default: "-_.~".utf8.contains(byte)
-    }
-  }
-
-  /// With every byte but letters, digits, `-`, `_`, `.` and `~` as `%XX`.
-  static func encoded(_ text: some StringProtocol) -> String {
-    if text.utf8.allSatisfy(isPlain) { return String(text) }
-    return text.utf8.map { isPlain($0) ? String(UnicodeScalar($0)) : "%" + ($0 < 16 ? "0" : "") + String($0, radix: 16, uppercase: true) }.joined()
+    return base + "?" + query.map { "\(URLText.encoded($0.name))=\(URLText.encoded($0.value))" }.joined(separator: "&")
   }
 }

@@ -133,7 +133,7 @@ package final class S3Store: Store {
     guard let tag = response.headers["etag"]?.trimmingCharacters(in: ["\""]), tag.count == 32, !tag.contains("-"),
       response.headers["x-amz-server-side-encryption"] == nil || response.headers["x-amz-server-side-encryption"] == "AES256"
     else { return }
-    guard tag.lowercased() == md5.map({ ($0 < 16 ? "0" : "") + String($0, radix: 16) }).joined() else {
+    guard tag.lowercased() == Hexadecimal.text(of: md5) else {
       try? delete([key])
       throw StoreError.unreachable(location: location, reason: "\(location) stored other bytes of \(key) than were sent")
     }
@@ -161,10 +161,7 @@ package final class S3Store: Store {
 
   package func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool {
     var request = S3Client.Request("PUT", aside)
-    let source = "\(client.location.bucket)/\(prefix)\(key)"
-    request.headers = [
-      ("x-amz-copy-source", "/" + source.split(separator: "/", omittingEmptySubsequences: false).map { S3Text.encoded($0) }.joined(separator: "/"))
-    ]
+    request.headers = [("x-amz-copy-source", "/" + URLText.encoded(path: "\(client.location.bucket)/\(prefix)\(key)"))]
     if let storageClass { request.headers.append(("x-amz-storage-class", storageClass)) }
     let response = try answer(to: request, allowing: [404])
     if response.status == 404 {
@@ -184,7 +181,7 @@ package final class S3Store: Store {
   }
 
   private func deleteTogether(_ keys: [StoreKey]) throws {
-    let objects = keys.map { "<Object><Key>\(S3Text.escaped(prefix + $0))</Key></Object>" }.joined()
+    let objects = keys.map { "<Object><Key>\(URLText.escaped(prefix + $0))</Key></Object>" }.joined()
     let body = Array("<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\(objects)<Quiet>true</Quiet></Delete>".utf8)
     var md5 = MD5Hasher()
     md5.update(body.span)
@@ -206,20 +203,29 @@ package final class S3Store: Store {
     let errors = document.all("Error").filter { $0.first("Code") != "NoSuchKey" }
     guard let error = errors.first else { return }
     let reason = error.first("Message") ?? error.first("Code") ?? "the server keeps them"
-    let denied = errors.filter { $0.first("Code") == "AccessDenied" }
+    let locked = errors.filter(Self.tellsOfALock)
+    let denied = errors.filter { $0.first("Code") == "AccessDenied" || Self.tellsOfALock($0) }
     if denied.count < errors.count {
       throw StoreError.unreachable(location: location, reason: "\(location) did not delete \(errors.count) of \(keys.count) files: \(reason)")
     }
     // Who may delete nothing lacks a right; who may not delete some finds them locked.
-    if denied.count == keys.count { throw StoreError.readOnly(location: location, reason: "the server denies deleting in \(location): \(reason)") }
+    if denied.count == keys.count, locked.isEmpty {
+      throw StoreError.readOnly(location: location, reason: "the server denies deleting in \(location): \(reason)")
+    }
     throw StoreError.locked(denied.compactMap { $0.first("Key").map { String($0.dropFirst(prefix.count)) } }, reason: reason)
+  }
+
+  /// What servers say of a file under a lock differs.
+  private static func tellsOfALock(_ error: S3Document) -> Bool {
+    let words = "\(error.first("Code") ?? "") \(error.first("Message") ?? "")".lowercased()
+    return ["lock", "worm", "retention", "legal hold"].contains { words.contains($0) }
   }
 
   package func flush() throws {}
   package func removeLeftovers() throws {}
 }
 
-extension S3Text {
+extension URLText {
   /// For the text of an XML element.
   static func escaped(_ text: String) -> String {
     text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")

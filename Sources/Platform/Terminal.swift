@@ -1,0 +1,72 @@
+internal import CLinux
+internal import Glibc
+
+/// The terminal, where there is one.
+package enum Terminal {
+  package static var errorIsTerminal: Bool { isatty(2) == 1 }
+  package static var outputIsTerminal: Bool { isatty(1) == 1 }
+  package static var inputIsTerminal: Bool { isatty(0) == 1 }
+  package static var columns: Int { max(40, Int(firn_terminal_columns(2))) }
+
+  /// Writes to standard error at once. That a terminal is gone is no failure.
+  package static func writeError(_ text: String) { write(text, to: 2) }
+  package static func writeOutput(_ text: String) { write(text, to: 1) }
+
+  /// A line from standard input without its end; nil where there is none.
+  /// - Throws: `Interruption` as soon as a signal arrives.
+  package static func readLine() throws(Interruption) -> String? {
+    var line: [UInt8] = []
+    while true {
+      var waiting = pollfd(fd: 0, events: Int16(POLLIN), revents: 0)
+      let ready = unsafe poll(&waiting, 1, 100)
+      try Interruption.check()
+      if ready == 0 || ready < 0 && errno == EINTR { continue }
+      var byte: UInt8 = 0
+      let got = unsafe read(0, &byte, 1)
+      if got < 0 && errno == EINTR { continue }
+      if got <= 0 { return line.isEmpty ? nil : String(decoding: line, as: UTF8.self) }
+      if byte == 0x0A { return String(decoding: line, as: UTF8.self) }
+      line.append(byte)
+    }
+  }
+
+  /// A line that is not shown while it is typed; nil where there is none.
+  /// - Throws: `Interruption` as soon as a signal arrives.
+  package static func readSecret(_ prompt: String) throws(Interruption) -> String? {
+    writeError(printable(prompt))
+    var before = termios()
+    guard unsafe tcgetattr(0, &before) == 0 else { return try readLine() }
+    var silent = before
+    silent.c_lflag &= ~tcflag_t(ECHO)
+    _ = unsafe tcsetattr(0, TCSAFLUSH, &silent)
+    defer {
+      _ = unsafe tcsetattr(0, TCSAFLUSH, &before)
+      writeError("\n")
+    }
+    return try readLine()
+  }
+
+  /// The text without what a terminal would take for a command: names of tables may hold it.
+  package static func printable(_ text: String) -> String {
+    guard text.unicodeScalars.contains(where: isControl) else { return text }
+    var result = ""
+    for scalar in text.unicodeScalars {
+      if isControl(scalar) { result += "\\u{\(String(scalar.value, radix: 16))}" } else { result.unicodeScalars.append(scalar) }
+    }
+    return result
+  }
+
+  private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
+    scalar.value < 0x20 && scalar != "\n" || (0x7F...0x9F).contains(scalar.value)
+  }
+
+  private static func write(_ text: String, to descriptor: Int32) {
+    var rest = Array(text.utf8)[...]
+    while !rest.isEmpty {
+      let written = unsafe rest.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
+      if written < 0 && errno == EINTR { continue }
+      if written <= 0 { return }
+      rest = rest.dropFirst(written)
+    }
+  }
+}

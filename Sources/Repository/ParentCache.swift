@@ -1,0 +1,88 @@
+internal import Digests
+internal import Foundation
+internal import Platform
+package import SystemPackage
+
+/// The snapshot that a new one is deduplicated against.
+package struct ParentSnapshot: Sendable {
+  package let manifest: Manifest
+  /// Where its chunk table lies.
+  package let contents: StoredContents
+  package let chunkTable: StoreKey
+
+  package init(manifest: Manifest, contents: StoredContents, chunkTable: StoreKey) {
+    self.manifest = manifest
+    self.contents = contents
+    self.chunkTable = chunkTable
+  }
+
+  /// Finds its chunks.
+  /// - Parameters:
+  ///   - objectsAreSealed: whether its objects are encrypted.
+  ///   - suspects: objects that were found damaged once.
+  package func index(
+    objectsIn store: any Store, objectsAreSealed: Bool, registry: ObjectRegistry, suspects: Set<ObjectName> = []
+  ) throws -> ParentIndex {
+    let table = try ChunkTable(contents, key: chunkTable, place: manifest.chunkTable, objectsAreSealed: objectsAreSealed)
+    return ParentIndex(table: table, in: contents, objectsIn: store, registry: registry, suspects: suspects)
+  }
+}
+
+/// Remembers on this machine what the newest snapshots of an encrypted repository consist of: who makes snapshots can't open them.
+///
+/// It holds the manifest and the chunk table of one snapshot of each database, readable for this user alone. Whoever lost it stores
+/// everything once more, and is otherwise right.
+package struct ParentCache: Sendable {
+  /// What is remembered of a snapshot besides its files.
+  private struct Mark: Codable {
+    /// The digest of its list of checksums.
+    let checksums: String
+    /// To whom its objects are encrypted.
+    let recipients: [String]
+  }
+
+  private let store: LocalStore
+  private let recipients: [String]
+  private static let markName = "mark.json"
+
+  /// - Parameter root: where the caches of all repositories are.
+  package init(root: FilePath, of repository: Repository) {
+    store = LocalStore(root: root.appending(repository.format.repositoryID.keyComponent))
+    recipients = repository.format.recipients.sorted()
+  }
+
+  /// The newest known snapshot among those that are listed, if all of it is encrypted to the recipients of now: who was added since must be
+  /// able to open what follows, all of it.
+  package func parent(among places: [SnapshotPlace], in catalog: Catalog) -> ParentSnapshot? {
+    for place in places.reversed() {
+      let files = place.files(areSealed: false)
+      guard let bytes = try? store.read(place.prefix + Self.markName, limit: 1 << 20),
+        let mark = try? JSON.decoder.decode(Mark.self, from: Data(bytes)), mark.recipients == recipients,
+        let stored = try? store.read(files.manifest, limit: Manifest.sizeLimit),
+        let manifest = try? Manifest(parsing: stored, of: place, key: files.manifest),
+        (try? catalog.checksums(of: place))?.digest.description == mark.checksums
+      else { continue }
+      var parent = manifest
+      // Here it lies unencrypted.
+      parent.chunkTable.sealedBytes = nil
+      return ParentSnapshot(manifest: parent, contents: StoredContents(store), chunkTable: files.chunkTable)
+    }
+    return nil
+  }
+
+  /// Remembers a snapshot that was committed, and forgets those before it.
+  /// - Parameter chunkTable: the file that holds it unencrypted.
+  package func save(_ manifest: Manifest, _ checksums: ChecksumFile, chunkTable: FilePath) throws {
+    let place = manifest.place
+    let files = place.files(areSealed: false)
+    let folder = String(place.prefix.dropLast(place.id.description.utf8.count + 1))
+    let old = try store.list(folder).map(\.key).filter { !$0.hasPrefix(place.prefix) }
+    try store.write(contentsOf: chunkTable, to: files.chunkTable)
+    try store.write(try JSON.bytes(manifest), to: files.manifest, durability: .deferred)
+    try store.flush()
+    // Last: without it the rest is not looked at.
+    try store.write(
+      try JSON.bytes(Mark(checksums: checksums.digest.description, recipients: recipients)), to: place.prefix + Self.markName, durability: .immediate)
+    try store.delete(old)
+  }
+}

@@ -1,0 +1,78 @@
+internal import Foundation
+internal import Platform
+package import SystemPackage
+
+/// Where a store lies on a server that speaks SFTP, as users write it: `sftp://USER@HOST:PORT/PATH?key=FILE&known-hosts=FILE`.
+/// A path that begins with `/~/` begins in the user's home there.
+package struct SFTPLocation: Sendable, Equatable {
+  package let user: String
+  /// With its port, where one is named.
+  package let host: String
+  /// Begins with `/`, and does not end so.
+  package let path: String
+  /// The file of a private key; nil for an agent's keys.
+  package let key: FilePath?
+  package let knownHosts: FilePath
+
+  /// As users name it, without what is no part of where it is.
+  package var text: String { "sftp://\(user)@\(host)\(path)" }
+
+  private static let parameters = ["key", "known-hosts"]
+  private static let usualKeys = ["id_ed25519", "id_ecdsa", "id_rsa"]
+
+  /// - Parameter environment: for the agent, and the user's name.
+  /// - Throws: `StoreError.badLocation`.
+  package init(_ text: String, environment: [String: String]) throws {
+    let scheme = "sftp://"
+    let parts = text.dropFirst(scheme.count).split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
+    let place = parts[0].split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
+    let server = place[0].split(separator: "@", omittingEmptySubsequences: false)
+    // What stands before an @ may hold a secret.
+    let shown = "\(scheme)\(server.last ?? "")" + (place.count > 1 ? "/\(place[1])" : "")
+    func bad(_ reason: String) -> StoreError { .badLocation(location: shown, reason: reason) }
+    guard text.hasPrefix(scheme) else { throw bad("it does not begin with \(scheme)") }
+    guard server.count <= 2, let host = server.last, !host.isEmpty, host.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
+      throw bad("it names no host; write sftp://USER@HOST/PATH")
+    }
+    let named = server.count == 2 ? String(server[0]).removingPercentEncoding ?? "" : environment["USER"] ?? environment["LOGNAME"] ?? "root"
+    guard !named.contains(":") else { throw bad("a password has no place in it: use a key, or an agent") }
+    guard !named.isEmpty else { throw bad("it names no user; write sftp://USER@HOST/PATH") }
+    let folders = (place.count > 1 ? place[1] : "").split(separator: "/").map { String($0).removingPercentEncoding ?? "" }
+    guard !folders.isEmpty, folders.allSatisfy({ !$0.isEmpty && $0 != "." && $0 != ".." && !$0.contains("/") && !$0.utf8.contains { $0 < 0x20 } })
+    else {
+      throw bad("it names no folder; write sftp://USER@HOST/PATH")
+    }
+    let values: [String: String]
+    do { values = try URLText.parameters(in: parts.count > 1 ? parts[1] : "", known: Self.parameters) } catch { throw bad(error.reason) }
+    let own = Host.homeFolder.map { $0.appending(".ssh") } ?? "/root/.ssh"
+    user = named
+    self.host = String(host)
+    path = folders.map { "/\($0)" }.joined()
+    knownHosts = values["known-hosts"].map { FilePath($0) } ?? own.appending("known_hosts")
+    if let file = values["key"] {
+      key = FilePath(file)
+    } else if environment["SSH_AUTH_SOCK"]?.isEmpty == false {
+      key = nil
+    } else {
+      key = Self.usualKeys.map { own.appending($0) }.first { Folder.exists($0) }
+    }
+  }
+
+  /// The URL of a file, or of a folder where the key ends in `/` or is empty.
+  func url(_ key: StoreKey) -> String { "sftp://\(host)\(URLText.encoded(path: path + "/" + key))" }
+
+  /// A file's name in a command.
+  func quoted(_ key: StoreKey) -> String {
+    "\"" + "\(path)/\(key)".replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
+  }
+
+  /// The folders above a file, in commands, the outermost first: those of the store, and the store's own.
+  func folders(above key: StoreKey) -> [String] {
+    let parts = "\(path)/\(key)".split(separator: "/").dropLast()
+    let first = parts.first == "~" ? 2 : 1
+    guard parts.count >= first else { return [] }
+    return (first...parts.count).map {
+      "\"/" + parts.prefix($0).joined(separator: "/").replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
+    }
+  }
+}

@@ -1,0 +1,333 @@
+internal import Foundation
+internal import Platform
+package import SystemPackage
+package import Transfer
+
+/// A store in a folder of a server that speaks SFTP, version 3. No shell is needed there.
+///
+/// The protocol renames nothing over what exists, so a file is replaced in two steps: the old one is put aside under a name that says
+/// of what, the new one takes its name, and the old one goes. Whoever comes between finds the old one; whoever finds it without a new
+/// one, as after a crash, gives it its name back. Objects never need that: what has an object's name has its bytes, or is damaged.
+///
+/// libcurl has no word for "make it durable": what was written survives a power cut of the server once its system has written it out.
+package final class SFTPStore: Store {
+  private let client: SFTPClient
+  private var place: SFTPLocation { client.location }
+  /// Seconds between the server's listings and the truth: they are in its time zone.
+  private let offset = Monitor<Double?>(nil)
+
+  private static let temporaryPrefix = ".writing-"
+  private static let formerPrefix = ".former-"
+
+  package init(_ location: SFTPLocation, retries: Retries = Retries()) { client = SFTPClient(location, retries: retries) }
+
+  package var location: String { place.text }
+  package var requestsAtOnce: Int { 4 }
+  package var keepsWrites: Bool { false }
+
+  private static func sibling(of key: StoreKey, named name: (Substring) -> String) -> StoreKey {
+    let start = key.lastIndex(of: "/").map { key.index(after: $0) } ?? key.startIndex
+    return key[..<start] + name(key[start...])
+  }
+
+  /// Where what stood under a key waits for the new to take its place.
+  private static func former(_ key: StoreKey) -> StoreKey { sibling(of: key) { formerPrefix + $0 } }
+  private static func temporary(_ key: StoreKey) -> StoreKey {
+    sibling(of: key) { _ in temporaryPrefix + "\(Host.processID)-\(UInt64.random(in: 0 ... .max))" }
+  }
+
+  /// Whether files of that name are replaced, rather than written once.
+  private static func isReplaced(_ key: StoreKey) -> Bool { !key.hasPrefix(ObjectName.root) }
+
+  /// Gives what was put aside its name back, where nothing has taken it.
+  /// - Returns: whether there was such.
+  private func bringBack(_ key: StoreKey) throws -> Bool {
+    guard Self.isReplaced(key) else { return false }
+    do {
+      try client.command(["rename \(place.quoted(Self.former(key))) \(place.quoted(key))"])
+      return true
+    } catch let error as SFTPRefusal {
+      return error.mayBeDone
+    } catch StoreError.missing {
+      return false
+    } catch StoreError.readOnly {
+      return false
+    }
+  }
+
+  /// Runs what reads a file; where that is being replaced, once more.
+  private func reading<Result>(_ key: StoreKey, _ body: () throws -> Result) throws -> Result {
+    for _ in 0..<20 {
+      do { return try body() } catch StoreError.missing {
+        guard Self.isReplaced(key) else { throw StoreError.missing(key) }
+        if try bringBack(key) { continue }
+        // The new one may have come meanwhile.
+        do { return try body() } catch StoreError.missing {
+          guard try bringBack(key) else { throw StoreError.missing(key) }
+        }
+      }
+    }
+    throw StoreError.missing(key)
+  }
+
+  // MARK: Reading
+
+  package func read(_ key: StoreKey, limit: Int) throws -> [UInt8] {
+    try reading(key) {
+      let response = try client.answer("GET", key) { $0.limit = limit }
+      if let size = response.size, size != Int64(response.body.count) { throw StoreError.truncated(key) }
+      return response.body
+    }
+  }
+
+  package func read(_ key: StoreKey, from offset: Int64, count: Int) throws -> [UInt8] {
+    guard count > 0 else {
+      guard let size = try size(of: key) else { throw StoreError.missing(key) }
+      guard size >= offset else { throw StoreError.truncated(key) }
+      return []
+    }
+    return try reading(key) {
+      do {
+        let response = try client.answer("GET", key) {
+          $0.range = offset...(offset + Int64(count) - 1)
+          $0.limit = count
+        }
+        guard response.body.count == count else { throw StoreError.truncated(key) }
+        return response.body
+      } catch let error as StoreError {
+        // A part that begins behind the end fails in words that differ.
+        if case .unreachable = error, let size = try size(of: key), size < offset + Int64(count) { throw StoreError.truncated(key) }
+        throw error
+      }
+    }
+  }
+
+  package func size(of key: StoreKey) throws -> Int64? {
+    do {
+      return try reading(key) {
+        guard let size = try client.answer("HEAD", key).size else {
+          throw StoreError.unreachable(location: location, reason: "\(location) does not tell the size of \(key)")
+        }
+        return size
+      }
+    } catch StoreError.missing {
+      return nil
+    }
+  }
+
+  package func list(_ prefix: String, _ body: (StoreEntry) throws -> Void) throws {
+    try list([prefix], body)
+  }
+
+  /// Lists folders one behind the other, a few of them fetched at once.
+  private func list(_ folders: [String], _ body: (StoreEntry) throws -> Void) throws {
+    for start in stride(from: 0, to: folders.count, by: 32) {
+      let some = Array(folders[start..<min(start + 32, folders.count)])
+      let listings = Monitor<[String: [SFTPListing.Entry]]>([:])
+      try forEachInParallel(some, thread: "list", threads: min(requestsAtOnce, some.count)) { [self] folder in
+        let entries = try entries(of: folder)
+        listings.update { $0[folder] = entries }
+      }
+      for folder in some {
+        let entries = listings.current[folder] ?? []
+        for entry in entries where entry.kind != .folder {
+          if let told = try shown(entry, folder, entries) { try body(told) }
+        }
+        try list(entries.filter { $0.kind == .folder }.map { "\(folder)\($0.name)/" }, body)
+      }
+    }
+  }
+
+  private func entries(of folder: String) throws -> [SFTPListing.Entry] {
+    let response: TransferResponse
+    do { response = try client.answer("GET", folder) { $0.limit = 1 << 30 } } catch StoreError.missing { return [] }
+    guard let listing = SFTPListing(response.body, now: Date()) else {
+      throw StoreError.unreachable(location: location, reason: "\(location) listed what can't be understood")
+    }
+    return listing.entries
+  }
+
+  /// What a listing shows of an entry; nil for what is being written.
+  private func shown(_ entry: SFTPListing.Entry, _ folder: String, _ all: [SFTPListing.Entry]) throws -> StoreEntry? {
+    if entry.name.hasPrefix(Self.temporaryPrefix) { return nil }
+    var name = entry.name
+    if name.hasPrefix(Self.formerPrefix) {
+      name = String(name.dropFirst(Self.formerPrefix.count))
+      // It is the file, unless that is there as well.
+      if all.contains(where: { $0.name == name }) { return nil }
+    }
+    let modified = entry.modified + (try difference(for: entry, folder))
+    return StoreEntry(key: folder + name, size: entry.size, modified: modified, isFile: entry.kind == .file)
+  }
+
+  /// What is to be added to listed times. One file's time is asked for to tell.
+  private func difference(for entry: SFTPListing.Entry, _ folder: String) throws -> Double {
+    if let known = offset.current { return known }
+    guard entry.hasTime, entry.kind == .file else { return 0 }
+    let response: TransferResponse
+    do { response = try client.answer("HEAD", folder + entry.name) } catch StoreError.missing { return 0 }
+    guard let modified = response.modified else { return 0 }
+    // Time zones differ by quarters of hours.
+    let found = ((Double(modified) - entry.modified) / 900).rounded() * 900
+    offset.update { $0 = found }
+    return found
+  }
+
+  // MARK: Writing
+
+  package func write(_ bytes: [UInt8], to key: StoreKey, durability: Durability) throws { try put(.bytes(bytes), to: key) }
+
+  package func write(contentsOf path: FilePath, to key: StoreKey) throws {
+    guard let status = try Folder.status(of: path, followingLinks: true) else { throw StoreError.missing(path.string) }
+    try put(.file(path, count: status.size), to: key)
+  }
+
+  private func put(_ body: TransferRequest.Body, to key: StoreKey) throws {
+    let passing = Self.temporary(key)
+    do {
+      do {
+        try client.answer("PUT", passing) {
+          $0.body = body
+          $0.commandsAfter = ["rename \(place.quoted(passing)) \(place.quoted(key))"]
+        }
+      } catch let refusal as SFTPRefusal {
+        try replace(key, by: passing, body, refusal)
+      }
+    } catch {
+      try? client.command(["*rm \(place.quoted(passing))"])
+      if let refusal = error as? SFTPRefusal { throw failure(refusal) }
+      throw error
+    }
+  }
+
+  private func failure(_ refusal: SFTPRefusal) -> StoreError {
+    .unreachable(location: location, reason: "\(location) did not do as it was told: \(refusal.reason)")
+  }
+
+  /// Gives what was uploaded the name of what stands there.
+  private func replace(_ key: StoreKey, by passing: StoreKey, _ body: TransferRequest.Body, _ refusal: SFTPRefusal) throws {
+    let (new, old) = (place.quoted(passing), place.quoted(key))
+    guard try fileSize(passing) != nil else {
+      // It was not uploaded; or an earlier try gave it its name, and the answer was lost.
+      if refusal.mayBeDone, try size(of: key) == body.count { return }
+      throw refusal
+    }
+    guard Self.isReplaced(key) else {
+      // What has an object's name may be needed: it is not taken away for the same bytes.
+      if try isSame(key, body) { return try client.command(["*rm \(new)"]) }
+      return try client.command(["*rm \(old)", "rename \(new) \(old)"])
+    }
+    let former = place.quoted(Self.former(key))
+    for attempt in 0..<200 {
+      do {
+        return try client.command(["rename \(old) \(former)", "rename \(new) \(old)", "*rm \(former)"])
+      } catch let error as SFTPRefusal {
+        // Others may be at it.
+        if try fileSize(passing) == nil { return }
+        // The name is free; or one that died has left its former file.
+        if (try? client.command(["rename \(new) \(old)", "*rm \(former)"])) != nil { return }
+        if attempt % 20 == 19, try fileSize(key) != nil { try client.command(["*rm \(former)"]) }
+        if attempt == 199 { throw error }
+        try Interruption.sleep(until: .now + .milliseconds(Int.random(in: 1...50)))
+      }
+    }
+  }
+
+  /// The size of what stands under a name itself.
+  private func fileSize(_ key: StoreKey) throws -> Int64? {
+    do { return try client.answer("HEAD", key).size } catch StoreError.missing { return nil }
+  }
+
+  private func isSame(_ key: StoreKey, _ body: TransferRequest.Body) throws -> Bool {
+    guard try fileSize(key) == body.count else { return false }
+    switch body {
+    case .none: return true
+    case .bytes(let bytes): return try read(key, limit: bytes.count) == bytes
+    case .file: return false
+    }
+  }
+
+  package func create(_ bytes: [UInt8], at key: StoreKey) throws -> Bool {
+    if try size(of: key) != nil { return false }
+    let passing = Self.temporary(key)
+    do {
+      try client.answer("PUT", passing) {
+        $0.body = .bytes(bytes)
+        $0.commandsAfter = ["rename \(place.quoted(passing)) \(place.quoted(key))"]
+      }
+      return true
+    } catch let refusal as SFTPRefusal {
+      let isUploaded = try fileSize(passing) != nil
+      try? client.command(["*rm \(place.quoted(passing))"])
+      guard try size(of: key) != nil else { throw failure(refusal) }
+      // It may be our own, the answer to which was lost: nobody else writes the same.
+      return try !isUploaded && refusal.mayBeDone && read(key, limit: bytes.count + 1) == bytes
+    } catch {
+      try? client.command(["*rm \(place.quoted(passing))"])
+      throw error
+    }
+  }
+
+  package func refresh(_ key: StoreKey, with bytes: [UInt8]) throws {
+    // A space more at its end changes nothing of what it says, and leaves it under its name all the while.
+    try client.answer("PUT", key) {
+      $0.body = .bytes([0x20])
+      $0.appends = true
+    }
+  }
+
+  package func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool {
+    let rename = "rename \(place.quoted(key)) \(place.quoted(aside))"
+    for _ in 0..<20 {
+      do {
+        try client.command([rename])
+        return true
+      } catch let refusal as SFTPRefusal {
+        guard try fileSize(key) != nil || bringBack(key) else {
+          if refusal.mayBeDone, try fileSize(aside) != nil { return true }
+          return false
+        }
+      }
+      do {
+        try client.command(place.folders(above: aside).map { "*mkdir \($0)" } + ["*rm \(place.quoted(aside))", rename])
+        return true
+      } catch is SFTPRefusal { continue }
+    }
+    throw StoreError.unreachable(location: location, reason: "\(location) does not rename \(key)")
+  }
+
+  package func delete(_ keys: [StoreKey]) throws {
+    func commands(_ key: StoreKey, mayBeMissing: Bool) -> [String] {
+      // Else it would come back.
+      (Self.isReplaced(key) ? ["*rm \(place.quoted(Self.former(key)))"] : []) + ["\(mayBeMissing ? "*" : "")rm \(place.quoted(key))"]
+    }
+    for start in stride(from: 0, to: keys.count, by: 100) {
+      try Interruption.check()
+      let some = keys[start..<min(start + 100, keys.count)]
+      do { try client.command(some.flatMap { commands($0, mayBeMissing: false) }) } catch is SFTPRefusal {
+        // One is missing, or can't be deleted: the others go.
+        for key in some {
+          do { try client.command(commands(key, mayBeMissing: false)) } catch let refusal as SFTPRefusal {
+            if try fileSize(key) != nil { throw failure(refusal) }
+          }
+        }
+      }
+    }
+  }
+
+  package func flush() throws {}
+
+  package func removeLeftovers() throws { try removeLeftovers(in: "") }
+
+  private func removeLeftovers(in folder: String) throws {
+    let entries = try entries(of: folder)
+    for entry in entries where entry.kind == .file {
+      if entry.name.hasPrefix(Self.temporaryPrefix) { try client.command(["*rm \(place.quoted(folder + entry.name))"]) }
+      guard entry.name.hasPrefix(Self.formerPrefix) else { continue }
+      let key = folder + entry.name.dropFirst(Self.formerPrefix.count)
+      // Where the file is there, this fails, and what is left is only that.
+      if try !bringBack(key) { try client.command(["*rm \(place.quoted(folder + entry.name))"]) }
+    }
+    for entry in entries where entry.kind == .folder { try removeLeftovers(in: "\(folder)\(entry.name)/") }
+  }
+}

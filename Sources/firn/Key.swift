@@ -1,0 +1,113 @@
+import ArgumentParser
+import CommandSupport
+import Encryption
+import FirnCore
+import Foundation
+import Platform
+import Repository
+import SystemPackage
+
+/// Keys of encrypted repositories.
+struct Key: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "key", abstract: "Make keys for encrypted repositories, and tell to whom one is encrypted.",
+    subcommands: [KeyNew.self, KeyAdd.self, KeyList.self])
+}
+
+/// Makes a pair of keys.
+struct KeyNew: FirnCommand {
+  static let configuration = CommandSupport.configuration(
+    "new", abstract: "Make an age identity in a new file, and print its recipient.",
+    discussion: "Make it on another machine than the one that is backed up: that needs the recipient alone.")
+  @Argument(help: "A file that does not exist.") var file: String
+  @Flag(help: "Protect the file by a passphrase, as age does.") var passphrase = false
+  @OptionGroup var common: CommonOptions
+
+  func execute(_ context: CommandContext) throws -> ExitStatus {
+    let (identity, secret) = AgeIdentity.make()
+    let path = FilePath(file)
+    guard !Folder.exists(path) else {
+      throw UsageError("\(file) exists: nothing was written", hint: "name a new file: a key that is written over is lost")
+    }
+    let text = """
+      # created: \(ISO8601DateFormatter().string(from: Date()))
+      # public key: \(identity.recipient)
+      \(secret)
+
+      """
+    var bytes = Array(text.utf8)
+    if passphrase { bytes = AgeFile.seal(bytes, passphrase: try chosenPassphrase()) }
+    let output = try File(path, .create)
+    try output.write(bytes.span)
+    try output.synchronize()
+    if common.json {
+      try context.output(json: ["recipient": identity.recipient.description, "identity": file])
+    } else {
+      context.output(identity.recipient.description)
+      context.tell(
+        """
+        made an identity in \(file). Whoever has this file can read the backups; without it nobody can, the makers of Firn included:
+          - keep it in two places that don't burn together: a password manager, and on paper in a safe
+          - keep it off the machine that is backed up, which needs no more than the recipient above:
+              firn init --recipient \(identity.recipient)
+          - look now and then whether it still opens a backup: firn-verify --identity \(file)
+        """)
+    }
+    return .done
+  }
+
+  private func chosenPassphrase() throws -> String {
+    guard Terminal.inputIsTerminal && Terminal.errorIsTerminal else {
+      throw UsageError("--passphrase asks for it, and nobody is here", hint: "run this at a terminal")
+    }
+    let first = try Terminal.readSecret("A passphrase, twelve letters or more: ") ?? ""
+    guard first.count >= 12 else { throw UsageError("that is too short: nothing was written", hint: "several words in a row are easy to remember") }
+    guard try Terminal.readSecret("The same again: ") == first else { throw UsageError("these differ: nothing was written", hint: "run it again") }
+    return first
+  }
+}
+
+/// Adds a recipient.
+struct KeyAdd: FirnCommand {
+  static let configuration = CommandSupport.configuration(
+    "add", abstract: "Encrypt what is stored from now on to one more recipient.",
+    discussion: "What is in the repository stays as it is: it opens with the identities of before alone.")
+  @Argument(help: "age1…, or a line ssh-ed25519 … of a public key.") var recipient: String
+  @OptionGroup var common: CommonOptions
+
+  func execute(_ context: CommandContext) throws -> ExitStatus {
+    let repository = try Repository(opening: try context.store())
+    let isNew = try RecipientsOperation(repository).add(recipient)
+    if common.json {
+      try context.output(json: ["added": isNew])
+    } else if isNew {
+      context.tell(
+        """
+        added. Snapshots from now on open with its identity, too; those that are there do not. So the next snapshot stores everything once more.
+        Copies and recipients in firn.yaml need the same: firn key add --store COPY '\(recipient)'
+        """)
+    } else {
+      context.tell("it is among the recipients already")
+    }
+    return .done
+  }
+}
+
+/// Tells to whom a repository is encrypted.
+struct KeyList: FirnCommand {
+  static let configuration = CommandSupport.configuration("list", abstract: "Tell to whom a repository is encrypted.")
+  @OptionGroup var common: CommonOptions
+
+  func execute(_ context: CommandContext) throws -> ExitStatus {
+    let store = try context.store()
+    let recipients = try Repository(opening: store).format.recipients
+    if common.json {
+      try context.output(json: ["recipients": recipients])
+    } else if recipients.isEmpty {
+      context.tell("\(store.location) is not encrypted")
+    } else {
+      for recipient in recipients { context.output(recipient) }
+    }
+    return .done
+  }
+}

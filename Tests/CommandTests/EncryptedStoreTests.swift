@@ -1,0 +1,293 @@
+import Encryption
+import FirnCore
+import Foundation
+import Platform
+import Repository
+import SystemPackage
+import TestSupport
+import Testing
+
+/// Repositories whose host can't read what it stores.
+@Suite struct `An encrypted repository` {
+  private struct Setting {
+    var place: Workplace
+    /// The files of identities: the one in use, and the one in the safe.
+    let used: FilePath
+    let safe: FilePath
+    let recipients: [String]
+  }
+
+  /// A database with words to look for, and a store that is encrypted to two.
+  private func setting(rows: Int = 20_000) throws -> Setting {
+    let place = try Workplace(on: TestServer.system.get())
+    try Folder.removeTree(place.store)
+    try place.sql(
+      """
+      CREATE ROLE "\(place.database)_reader"; CREATE TABLE needle_table (id int, haystack text);
+      GRANT SELECT ON needle_table TO "\(place.database)_reader";
+      INSERT INTO needle_table SELECT g, 'needle-' || md5(g::text) || md5((g * 3)::text) FROM generate_series(1, \(rows)) g
+      """)
+    let files = [place.folder.path("used.key"), place.folder.path("safe.key")]
+    let recipients = try files.map { file in
+      let made = try place.firn("key", "new", file.string)
+      #expect(made.status == 0 && made.output.hasPrefix("age1") && !made.errors.contains("AGE-SECRET-KEY"), "\(made)")
+      #expect(try Folder.status(of: file)?.mode == 0o600)
+      return made.output
+    }
+    let made = try place.firn("init", "--recipient", recipients[0], "--recipient", recipients[1])
+    #expect(made.status == 0, "\(made)")
+    return Setting(place: place, used: files[0], safe: files[1], recipients: recipients)
+  }
+
+  private static let digest = "SELECT count(*), md5(string_agg(t::text, '' ORDER BY id)) FROM needle_table t"
+
+  /// Every file of a store, by its key.
+  private func files(of store: FilePath) throws -> [String: [UInt8]] {
+    try filesByPath(under: store).filter { $0.value.kind == .file }.reduce(into: [:]) {
+      $0[$1.key] = try Folder.contents(of: store.appending($1.key))
+    }
+  }
+
+  @Test func `is filled, pruned and looked after without an identity, and gives nothing back without one`() throws {
+    let setting = try setting()
+    let place = setting.place
+    let first = try place.snapshot("--kind", "nightly", "--tag", "release=v2", "--json").json()
+    try place.sql("UPDATE needle_table SET haystack = 'needle-new' WHERE id = 7")
+    let second = try place.snapshot("--kind", "nightly", "--json").json()
+    #expect(second["storedBytes"] as? Int ?? .max < 200_000, "the chunks of the first are found: \(second)")
+    let ids = try [first, second].map { try #require($0["id"] as? String) }
+
+    // No plain byte is in it, neither as it is nor in zstd's frames.
+    let stored = try files(of: place.store)
+    let words = ["needle", "haystack", "\(place.database)_reader", "CREATE TABLE"].map { Array($0.utf8) }
+    for (key, bytes) in stored where !key.hasSuffix("/recover.sh") {
+      let haystack = String(decoding: bytes, as: Unicode.ASCII.self)
+      for word in words { #expect(!haystack.contains(String(decoding: word, as: UTF8.self)), "\(key)") }
+      let isClear = ["SHA256SUMS", "firn.json", "reserve"].contains { key.hasSuffix($0) } || key.contains("/checks/")
+      #expect(isClear != AgeFile.isOne(bytes), "\(key)")
+      #expect(isClear != key.hasSuffix(".age"), "\(key)")
+    }
+    let list = "snapshots/\(try source(of: place))/\(place.database)/\(ids[1])/SHA256SUMS"
+    let summed = try Workplace.run(
+      "/bin/sh", ["-c", "cd '\(place.store)' && sha256sum --strict --quiet -c '\(list)'"], environment: ["PATH": "/usr/bin:/bin"])
+    #expect(summed.status == 0, "\(summed)")
+
+    // What the host can do.
+    let listed = try place.firn("list")
+    #expect(listed.status == 0 && listed.output.contains("encrypted") && listed.output.contains("nightly"), "\(listed)")
+    let entries = try place.firn("list", "--json").json()["snapshots"] as? [[String: Any]] ?? []
+    #expect(entries.map { $0["complete"] as? Bool } == [true, true] && entries.allSatisfy { $0["kind"] as? String == "nightly" }, "\(entries)")
+    let quick = try place.verify("--quick")
+    #expect(quick.status == 0 && quick.output.contains("every object is there"), "\(quick)")
+    let scrub = try place.verify()
+    #expect(scrub.status == 0 && scrub.output.contains("every stored byte is as it was written"), "\(scrub)")
+    let status = try place.firn("status")
+    #expect(status.status == 0 && status.output.contains("(scrub)"), "\(status)")
+    // What it can't: nothing is touched, and the recipients are named.
+    for result in [
+      try place.restore(place.database, "latest", "--as", "\(place.database)_back"), try place.firn("show", place.database),
+      try place.verify(place.database, "latest", "--drill"),
+    ] {
+      #expect(result.status == 78 && result.errors.contains("needs the identity of \(setting.recipients.joined(separator: " or "))"), "\(result)")
+      #expect(result.errors.contains("hint: "), "\(result)")
+    }
+    #expect(try place.server.sql("SELECT count(*) FROM pg_database WHERE datname = '\(place.database)_back'") == "0")
+
+    // Either identity opens it.
+    for (number, identity) in [setting.used, setting.safe].enumerated() {
+      var other = place
+      other.environment["FIRN_IDENTITY"] = identity.string
+      let name = "\(place.database)_back\(number)"
+      let restored = try other.restore(place.database, ids[number], "--as", name, "--prove")
+      #expect(restored.status == 0, "\(restored)")
+      #expect(try place.server.sql("SELECT count(*) FROM needle_table WHERE haystack = 'needle-new'", in: name) == "\(number)")
+      #expect(try other.firn("show", place.database).output.contains("needle_table"))
+      let read = try other.verify(place.database, "all")
+      #expect(read.status == 0 && read.output.contains("every byte was read"), "\(read)")
+    }
+    // Policies go by kinds, without an identity.
+    let pruned = try place.prune("--keep-last", "1", "--apply")
+    #expect(pruned.status == 0, "\(pruned)")
+    #expect(try place.listedSnapshots() == [ids[1]])
+    #expect(try place.verify("--identity", setting.used.string).status == 0)
+  }
+
+  private func source(of place: Workplace) throws -> String {
+    try #require((place.firn("list", "--json").json()["snapshots"] as? [[String: Any]])?.first?["source"] as? String)
+  }
+
+  @Test func `stores everything once more where this machine has forgotten, or a recipient was added, and is right all the same`() throws {
+    let setting = try setting()
+    let place = setting.place
+    func storedBytes() throws -> Int { try #require(place.snapshot("--json").json()["storedBytes"] as? Int) }
+    let whole = try storedBytes()
+    #expect(try storedBytes() < whole / 10)
+    try Folder.removeTree(place.folder.path(".cache"))
+    #expect(try storedBytes() > whole / 2)
+    #expect(try storedBytes() < whole / 10)
+    // A cache that was changed is no parent, and does no harm.
+    for (key, status) in try filesByPath(under: place.folder.path(".cache")) where status.kind == .file && key.hasSuffix(".zst") {
+      try Folder.write(Array("nonsense".utf8), to: place.folder.path(".cache").appending(key))
+    }
+    #expect(try storedBytes() > whole / 2)
+    #expect(try place.verify("--identity", setting.used.string).status == 0)
+    // Who is added opens what follows, all of it, and nothing of before.
+    let late = place.folder.path("late.key")
+    let recipient = try place.firn("key", "new", late.string).output
+    let before = try place.listedSnapshots()
+    let added = try place.firn("key", "add", recipient)
+    #expect(added.status == 0 && added.errors.contains("those that are there do not"), "\(added)")
+    #expect(try place.firn("key", "list").output.split(separator: "\n").map(String.init) == setting.recipients + [recipient])
+    #expect(try storedBytes() > whole / 2)
+    let opened = try place.restore(place.database, "latest", "--as", "\(place.database)_late", "--prove", "--identity", late.string)
+    #expect(opened.status == 0, "\(opened)")
+    let closed = try place.restore(place.database, before[0], "--as", "\(place.database)_none", "--identity", late.string)
+    #expect(closed.status == 78 && closed.errors.contains("the identity of \(recipient) does not open it"), "\(closed)")
+    #expect(try place.verify("--identity", setting.used.string).status == 0)
+  }
+
+  @Test func `is never made in clear for a recipient that is wrong, nor filled where it says so and should not`() throws {
+    let setting = try setting(rows: 10)
+    let place = setting.place
+    for bad in ["age1", setting.recipients[0] + "x", "ssh-rsa AAAA", ""] {
+      let made = try place.firn("init", "--store", place.folder.path("other").string, "--recipient", bad)
+      #expect(made.status == 64 && made.errors.contains("is no age recipient"), "\(made)")
+      #expect(!Folder.exists(place.folder.path("other")))
+    }
+    // Somebody who can write to the store takes the recipients out of it, or puts nonsense there.
+    let format = place.store.appending("firn.json")
+    let text = String(decoding: try Folder.contents(of: format), as: UTF8.self)
+    let wanted = try place.folder.write("recipients: [\(setting.recipients.joined(separator: ", "))]\n", to: "firn.yaml").string
+    #expect(try place.snapshot("--config", wanted).status == 0)
+    let before = try files(of: place.store)
+    let start = try #require(text.firstRange(of: "\"recipients\""))
+    for list in ["[\"age1nonsense\"]", "[]", "[\"\(setting.recipients[0])\"]"] {
+      try Folder.write(
+        Array(
+          (text[..<start.lowerBound] + "\"recipients\" : \(list),\n  \"repositoryID\"" + text[text.firstRange(of: "\"repositoryID\"")!.upperBound...])
+            .utf8), to: format)
+      let refused = try place.snapshot("--config", wanted)
+      #expect(refused.status == (list.contains("nonsense") ? 9 : 78), "\(list): \(refused)")
+      #expect(try files(of: place.store).filter { $0.key != "firn.json" } == before.filter { $0.key != "firn.json" }, "\(list)")
+    }
+  }
+
+  @Test func `is recovered without Firn by its own script and the stock tools`() throws {
+    let setting = try setting()
+    let place = setting.place
+    let id = try place.takeSnapshot()
+    let original = try place.sql(Self.digest)
+    // A mirror, as any tool makes one of a bucket.
+    let mirror = place.folder.path("mirror")
+    #expect(try Workplace.run("/bin/cp", ["-r", place.store.string, mirror.string], environment: ["PATH": "/usr/bin:/bin"]).status == 0)
+    let script = mirror.appending("snapshots/\(try source(of: place))/\(place.database)/\(id)/recover.sh").string
+    func recover(_ name: String, _ identity: String?) throws -> CommandResult {
+      try Workplace.run(
+        "/bin/sh", [script, place.folder.path(name).string] + (identity.map { [$0] } ?? []),
+        environment: ["PATH": "\(place.server.binaries):/usr/bin:/bin", "HOME": "/nonexistent"])
+    }
+    #expect(try recover("none", nil).status == 64)
+    let stranger = place.folder.path("stranger.key").string
+    #expect(try place.firn("key", "new", stranger).status == 0)
+    #expect(try recover("wrong", stranger).status != 0)
+    let recovered = try recover("out", setting.safe.string)
+    #expect(recovered.status == 0, "\(recovered)")
+    #expect(try !Folder.names(in: place.folder.path("out")).contains(".identity"))
+    let manifest = String(decoding: try Folder.contents(of: place.folder.path("out/manifest.json")), as: UTF8.self)
+    #expect(manifest.contains("needle_table"))
+    let name = "\(place.database)_recovered"
+    try place.server.sql("CREATE DATABASE \"\(name)\" TEMPLATE template0")
+    let restored = try place.server.tool("pg_restore", ["--exit-on-error", "-d", name, place.folder.path("out/archive").string], in: name)
+    #expect(restored.exitCode == 0, "\(restored.errors)")
+    #expect(try place.server.sql(Self.digest, in: name) == original)
+  }
+
+  @Test func `brings a database back on a machine that has a location, a key and an identity alone, from a bucket and a file server`() throws {
+    let setting = try setting()
+    var place = setting.place
+    place.environment.merge(TestObjectServer.environment()) { _, new in new }
+    let (objects, files) = (try TestObjectServer.shared.get(), try TestFileServer.shared.get())
+    let copies = [objects.location(try objects.makeBucket()), files.location(files.makeName())]
+    let configured = try place.folder.write("copies: [\"\(copies[0])\", \"\(copies[1])\"]\n", to: "firn.yaml").string
+    let taken = try place.snapshot("--config", configured)
+    #expect(taken.status == 0, "\(taken)")
+    try place.sql("UPDATE needle_table SET haystack = 'needle-new' WHERE id = 7")
+    let second = try place.snapshot("--json", "--config", configured)
+    let reports = try second.json()["copies"] as? [[String: Any]] ?? []
+    #expect(second.status == 0 && reports.count == 2 && reports.allSatisfy { $0["bytes"] as? Int ?? .max < 200_000 }, "\(second)")
+    let original = try place.sql(Self.digest)
+    let identity = try Folder.contents(of: setting.used)
+
+    // The machine burns.
+    try Folder.removeTree(place.store)
+    try place.server.sql("DROP DATABASE \"\(place.database)\" WITH (FORCE)")
+    for (number, copy) in copies.enumerated() {
+      let home = try TemporaryFolder()
+      try Folder.write(identity, to: home.path("identity"))
+      place.environment["HOME"] = home.path.string
+      place.environment["FIRN_STORE"] = copy
+      let refused = try place.restore(place.database, "latest", "--as", "back_\(number)_\(place.database)")
+      #expect(refused.status == 78 && refused.errors.contains("needs the identity"), "\(refused)")
+      let name = "back_\(number)_\(place.database)"
+      let restored = try place.restore(place.database, "latest", "--as", name, "--prove", "--identity", home.path("identity").string)
+      #expect(restored.status == 0, "\(restored)")
+      #expect(try place.server.sql(Self.digest, in: name) == original)
+      #expect(try place.verify(place.database, "all", "--identity", home.path("identity").string).status == 0)
+    }
+  }
+
+  @Test func `lets nobody who listens on the way see a byte of what it holds`() throws {
+    let setting = try setting(rows: 5_000)
+    var place = setting.place
+    place.environment.merge(TestObjectServer.environment()) { _, new in new }
+    let server = try TestObjectServer.shared.get()
+    let words = ["needle", "haystack", "\(place.database)_reader", "CREATE TABLE"]
+    /// What went over the wire while the store was filled, copied, looked at and read.
+    func wire(_ recipients: [String]) throws -> String {
+      let bucket = try server.makeBucket()
+      let proxy = try CountingProxy(to: server.port, recording: true)
+      func run(_ result: CommandResult) { #expect(result.status == 0, "\(result)") }
+      place.environment["FIRN_STORE"] = "s3://\(bucket)/straight?endpoint=http://127.0.0.1:\(proxy.port)"
+      run(try place.run("firn", ["init"] + recipients.flatMap { ["--recipient", $0] }))
+      run(try place.snapshot())
+      run(try place.firn("list"))
+      run(try place.verify("--quick"))
+      run(try place.firn("copy", "--to", "s3://\(bucket)/copy?endpoint=http://127.0.0.1:\(proxy.port)"))
+      run(try place.restore(place.database, "latest", "--as", "\(place.database)_\(bucket.suffix(4))", "--identity", setting.used.string))
+      let counts = try proxy.stop()
+      #expect(counts.sent > 300_000 && counts.requests["PUT"] ?? 0 > 10, "\(counts)")
+      return String(decoding: try proxy.recorded(), as: Unicode.ASCII.self)
+    }
+    let sealed = try wire(setting.recipients)
+    for word in words { #expect(!sealed.contains(word), "\(word)") }
+    // The search would find them: a manifest in clear is clear.
+    #expect(try wire([]).contains("needle_table"))
+  }
+
+  @Test func `says what is wrong with a file of identities, and tells none of it`() throws {
+    let setting = try setting(rows: 10)
+    let place = setting.place
+    _ = try place.takeSnapshot()
+    let secret = String(decoding: try Folder.contents(of: setting.used), as: UTF8.self)
+    func show(_ file: String) throws -> CommandResult { try place.firn("show", place.database, "--identity", file) }
+    func write(_ text: String, _ name: String) throws -> String { try place.folder.write(text, to: name).string }
+    for (file, words) in [
+      (place.folder.path("nothing").string, "can't be read"), (try write("", "empty"), "line 1 is no age identity"),
+      (try write(secret + "AGE-SECRET-KEY-1WRONG\n", "half"), "line 4 is no age identity"),
+      (try write("-----BEGIN AGE ENCRYPTED FILE-----\nnonsense\n", "armor"), "it is no file of identities"),
+    ] {
+      let result = try show(file)
+      #expect(result.status == 78 && result.errors.contains(words) && result.errors.contains("hint: "), "\(result)")
+      #expect(!result.errors.contains("AGE-SECRET-KEY-1W") && !result.errors.contains("1WRONG"), "\(result)")
+    }
+    try Folder.write(AgeFile.seal(Array(secret.utf8), passphrase: "correct horse battery"), to: place.folder.path("sealed"))
+    let asked = try show(place.folder.path("sealed").string)
+    #expect(asked.status == 78 && asked.errors.contains("nobody is here to type it"), "\(asked)")
+    // One that others can read is used, and told.
+    try Folder.permitPassing(through: setting.used)
+    let open = try show(setting.used.string)
+    #expect(open.status == 0 && open.errors.contains("others can read the identity file"), "\(open)")
+    let again = try place.firn("key", "new", setting.used.string)
+    #expect(again.status == 64 && again.errors.contains("exists: nothing was written"), "\(again)")
+  }
+}

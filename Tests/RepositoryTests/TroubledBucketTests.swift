@@ -1,0 +1,112 @@
+import Foundation
+import Platform
+import Repository
+import SystemPackage
+import TestSupport
+import Testing
+import Transfer
+
+/// What a real server answers when something is wrong, played by one that always does.
+@Suite struct `A bucket in trouble` {
+  private final class Stub: Sendable {
+    let port: Int
+    private let process: ServerProcess
+
+    init() throws {
+      port = try Loopback.freePort()
+      let script = FirnProgram.projectFile("Tests/RepositoryTests/Stub/objects.py")
+      process = try ServerProcess("/usr/bin/setpriv", ["--pdeathsig", "KILL", "/usr/bin/python3", "-B", script.string, "\(port)"])
+      for _ in 0..<200 {
+        if (try? TransferEngine.shared.perform(TransferRequest("GET", "http://127.0.0.1:\(port)/nothing")))?.status == 404 { return }
+        Thread.sleep(forTimeInterval: 0.05)
+      }
+      throw Unavailable("the stub did not start: \(process.messages)")
+    }
+  }
+
+  private static let stub = Result { try Stub() }
+  private static let keys = ["AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"]
+
+  private func store(_ bucket: String, _ environment: [String: String] = keys, command: String? = nil, attempts: Int = 4) throws -> S3Store {
+    let location = try S3Location("s3://\(bucket)/firn?endpoint=http://127.0.0.1:\(try Self.stub.get().port)", environment: environment)
+    let retries = Retries(attempts: attempts, firstPause: .milliseconds(10), longestPause: .milliseconds(50))
+    return S3Store(location, credentialsCommand: command, environment: environment, retries: retries)
+  }
+
+  private func failure(_ body: () throws -> Void) -> StoreError? {
+    do { try body() } catch { return error as? StoreError }
+    return nil
+  }
+
+  @Test func `of another region is found there, by either way a server tells it`() throws {
+    for bucket in ["elsewhere", "malformed"] {
+      let store = try store(bucket)
+      #expect(try store.read("x", limit: 100) == Array("found".utf8))
+      #expect(try store.read("x", limit: 100) == Array("found".utf8))
+    }
+    guard case .refused(_, let reason, let hint) = failure({ _ = try store("lost").read("x", limit: 9) }) else { Issue.record("not refused"); return }
+    #expect(reason.contains("elsewhere") && hint?.contains("region") == true)
+  }
+
+  @Test func `tells a clock that is wrong, with the server's time`() throws {
+    guard case .refused(_, let reason, let hint) = failure({ _ = try store("skewed").read("x", limit: 9) }) else {
+      Issue.record("not refused"); return
+    }
+    #expect(reason.contains("clock") && reason.contains("GMT") && hint == "set the clock")
+  }
+
+  @Test func `gets a new key from the command when one has expired, once`() throws {
+    let folder = try TemporaryFolder()
+    let script = """
+      n=$(cat '\(folder.path("count"))' 2>/dev/null || echo 0); n=$((n + 1)); echo $n > '\(folder.path("count"))'
+      printf '{"Version": 1, "AccessKeyId": "k", "SecretAccessKey": "s", "SessionToken": "token-%s", "Expiration": "2099-01-01T00:00:00Z"}' $n
+      """
+    let store = try store("expired", [:], command: "sh \(folder.write(script, to: "key.sh"))")
+    #expect(try store.read("x", limit: 100) == Array("token-2".utf8))
+    #expect(try store.read("x", limit: 100) == Array("token-2".utf8))
+    #expect(String(decoding: try Folder.contents(of: folder.path("count")), as: UTF8.self) == "2\n")
+  }
+
+  @Test func `has the key of the machine it is read from, which the metadata service gives to those with a token`() throws {
+    let endpoint = "http://127.0.0.1:\(try Self.stub.get().port)"
+    let store = try store("echo", ["AWS_EC2_METADATA_SERVICE_ENDPOINT": endpoint, "HOME": "/nonexistent"])
+    #expect(try store.read("x", limit: 100) == Array("machine machine-token".utf8))
+  }
+
+  @Test func `is asked again while it is busy or cut off, after as long as it says, and not for ever`() throws {
+    #expect(try store("busy").read("x", limit: 100) == Array("found".utf8))
+    #expect(try store("cutting").read("x", limit: 1000).count == 1000)
+    let start = ContinuousClock.now
+    #expect(try store("waiting").read("x", limit: 100) == Array("found".utf8))
+    #expect(ContinuousClock.now - start >= .seconds(2))
+    guard case .unreachable(_, let reason) = failure({ _ = try store("failing").read("x", limit: 9) }) else { Issue.record("no failure"); return }
+    #expect(reason.contains("500"))
+  }
+
+  @Test func `that is full, or stores other bytes than it was sent, is told`() throws {
+    for bucket in ["full", "quota"] {
+      guard case .full = failure({ try store(bucket).write([1], to: "x", durability: .immediate) }) else { Issue.record("\(bucket)"); return }
+    }
+    guard case .unreachable(_, let reason) = failure({ try store("liar").write([1], to: "x", durability: .immediate) }) else {
+      Issue.record("a lie was believed")
+      return
+    }
+    #expect(reason.contains("stored other bytes"))
+  }
+
+  @Test func `that keeps locked files deletes the others, and says which it keeps; one that lets nobody delete says that`() throws {
+    let locked = try store("locked")
+    try locked.delete(["a", "b"])
+    // Be it one of several, or the only one.
+    for keys in [["a", "b-locked", "c"], ["b-locked"]] {
+      guard case .locked(let kept, _) = failure({ try locked.delete(keys) }) else { Issue.record("\(keys)"); return }
+      #expect(kept == ["b-locked"])
+    }
+    guard case .readOnly = failure({ try store("forbidden").delete(["a", "b"]) }) else { Issue.record("not read-only"); return }
+  }
+
+  @Test func `that lists a part alone, and not how it goes on, is no listing`() throws {
+    guard case .unreachable(_, let reason) = failure({ _ = try store("partial").list("") }) else { Issue.record("believed"); return }
+    #expect(reason.contains("part of a listing"))
+  }
+}
