@@ -107,22 +107,40 @@ package struct CommandContext: Sendable {
 
   package func repository() throws -> Repository { try repository(in: try store()) }
 
-  /// - Throws: `ConfigurationError` where it is not encrypted to those that the configuration names.
+  /// A repository that is read. That it is encrypted to others than it should be is told.
   package func repository(in store: any Store) throws -> Repository {
     let repository = try Repository(opening: store, identities: identities)
-    try requireRecipients(of: repository.format, in: store.location)
+    do { try requireRecipients(of: repository) } catch let error as ConfigurationError { warn(error.message) }
     return repository
   }
 
-  /// Whoever can write to a store could have it say that nothing is to be encrypted.
-  private func requireRecipients(of format: RepositoryFormat, in location: String) throws {
+  /// A repository that will hold more.
+  /// - Throws: `ConfigurationError` where it is not encrypted to those that the configuration names, or to others than this machine knows.
+  package func repositoryToFill(in store: any Store) throws -> Repository {
+    let repository = try Repository(opening: store, identities: identities)
+    try requireRecipients(of: repository)
+    knownRecipients?.remember(repository.format.recipients, of: store.location)
+    return repository
+  }
+
+  /// What this machine knows of the stores it has written to.
+  package var knownRecipients: KnownRecipients? { cacheRoot.map { KnownRecipients(root: $0) } }
+
+  /// Whoever can write to a store could have it say that nothing is to be encrypted, or to somebody else as well.
+  private func requireRecipients(of repository: Repository) throws {
+    let (found, location) = (repository.format.recipients, repository.store.location)
+    let what = found.isEmpty ? "\(location) is not encrypted" : "\(location) is encrypted to \(found.joined(separator: " and "))"
     let wanted = configuration.recipients
-    guard !wanted.isEmpty, Set(wanted) != Set(format.recipients) else { return }
+    if !wanted.isEmpty {
+      guard Set(wanted) != Set(found) else { return }
+      throw ConfigurationError(
+        message: "\(what), and the configuration names other recipients",
+        hint: "nothing was stored: somebody changed the store, or recipients in firn.yaml is not up to date")
+    }
+    guard let known = knownRecipients?.recipients(of: location), Set(known) != Set(found) else { return }
     throw ConfigurationError(
-      message: format.isSealed
-        ? "\(location) is encrypted to others than the recipients of the configuration"
-        : "\(location) is not encrypted, and the configuration names recipients",
-      hint: "nothing was stored; it was changed by somebody, or recipients in firn.yaml is not up to date (firn key list shows those it has)")
+      message: "\(what); when this machine stored there last, it was \(known.isEmpty ? "not" : "to \(known.joined(separator: " and "))")",
+      hint: "nothing was stored: find out who changed it; if it is right: firn key trust")
   }
 
   /// What opens an encrypted repository; nil where nothing is named.

@@ -40,26 +40,35 @@ package enum RecoverScript {
     [ -f "$store/firn.json" ] || fail "no store in $store: this script belongs in the store, beside its snapshot"
     [ -f "$here/SHA256SUMS" ] || fail "this snapshot was never finished"
     [ ! -e "$target" ] || fail "$target exists: name a new folder"
+    first=
+    if [ -n "$suffix" ]; then
+      [ -r "$identity" ] || fail "cannot read the identity file $identity"
+      IFS= read -r first < "$identity" || [ -n "$first" ] || fail "the identity file $identity is empty"
+    fi
     umask 077
     mkdir -p "$target/archive"
     target=$(cd "$target" && pwd)
     if [ -n "$suffix" ]; then
-      [ -r "$identity" ] || fail "cannot read the identity file $identity"
-      trap 'rm -f "$target/.identity"' EXIT
+      trap 'rm -f "$target/.identity" "$target/.sealed"' EXIT
       trap 'exit 130' INT
       trap 'exit 143' TERM HUP
-      # One under a passphrase is opened once, not for every object.
-      first=
-      IFS= read -r first < "$identity" || [ -n "$first" ] || fail "the identity file $identity is empty"
       case $first in
       age-encryption.org/v1 | "-----BEGIN AGE ENCRYPTED FILE-----"*)
-        age -d "$identity" > "$target/.identity" || fail "the identity file could not be opened" ;;
+        # Opened once, not for every object.
+        age -d "$identity" > "$target/.identity" || { rm -rf "$target"; fail "the identity file could not be opened"; } ;;
       *) cat "$identity" > "$target/.identity" ;;
       esac
+      age -d -i "$target/.identity" "$here/manifest.json$suffix" > "$target/manifest.json" ||
+        { rm -rf "$target"; fail "$identity does not open this snapshot"; }
     fi
-    # Writes what a file of the store holds.
+    # Writes what a file of the store holds. No pipes: what fails in one of them is not seen.
     content() {
-      if [ -n "$suffix" ]; then age -d -i "$target/.identity" "$1" | zstd -dcq; else zstd -dcq "$1"; fi
+      if [ -n "$suffix" ]; then
+        age -d -i "$target/.identity" "$1" > "$target/.sealed" || fail "cannot decrypt $1"
+        zstd -dcq "$target/.sealed" > "$2" || fail "cannot decompress $1"
+      else
+        zstd -dcq "$1" > "$2" || fail "cannot decompress $1"
+      fi
     }
 
     printf 'checking every stored byte\n' >&2
@@ -67,12 +76,16 @@ package enum RecoverScript {
 
     # Which bytes go where: one line a run of chunks, sorted by object, so that each object is decompressed once.
     printf 'reading the chunk table\n' >&2
-    content "$here/chunks.tsv.zst$suffix" | perl -e '
+    content "$here/chunks.tsv.zst$suffix" "$target/.table"
+    perl -e '
       use strict; use warnings;
+      open my $table, "<", "$ARGV[0]/.table" or die "$!";
+      open my $lines, ">", "$ARGV[0]/.lines" or die "$!";
       open my $sums, ">", "$ARGV[0]/.sums" or die "$!";
       my (@names, @frames, $file, $at, $object, $place, @run);
-      sub put { printf "%08d\t%d\t%d\t%d\t%s\n", @run if @run; @run = () }
-      while (<STDIN>) {
+      my $contents = 0;
+      sub put { printf $lines "%08d\t%d\t%d\t%d\t%s\n", @run if @run; @run = () }
+      while (<$table>) {
         chomp;
         my @f = split /\t/;
         if (length $f[0] == 24) {
@@ -87,22 +100,24 @@ package enum RecoverScript {
           $file =~ /^[a-z0-9_][a-z0-9_.]*$/ or die "not a file name: $file";
           open my $new, ">>", "$ARGV[0]/archive/$file" or die "$file: $!";
         }
-        elsif ($f[0] eq "E") { put(); print $sums "$f[2]  archive/$file\n" }
+        elsif ($f[0] eq "E") { put(); print $sums "$f[2]  archive/$file\n"; $contents = 1 if $file eq "toc.dat" }
         elsif ($f[0] eq "O") { push @names, $f[1]; push @frames, [0] }
         elsif ($f[0] eq "f") { push @{$frames[-1]}, $frames[-1][-1] + $f[2] }
       }
       put();
+      $contents or die "the chunk table is cut off\n";
       open my $out, ">", "$ARGV[0]/.names" or die "$!";
       print $out "$_\n" for @names;
       close $out or die "$!";
+      close $lines or die "$!";
       close $sums or die "$!";
-    ' "$target" | sort -T "$target" -k1,1n -k5,5 -k4,4n > "$target/.runs"
+    ' "$target" || fail "the chunk table could not be read"
+    sort -T "$target" -k1,1n -k5,5 -k4,4n "$target/.lines" > "$target/.runs" || fail "sort failed"
 
     printf 'writing the archive\n' >&2
     perl -e '
       use strict; use warnings;
       my ($store, $target, $suffix) = @ARGV;
-      my $content = $suffix ? q(age -d -i "$1" "$2" | zstd -dcq) : q(zstd -dcq "$2");
       open my $n, "<", "$target/.names" or die "$!";
       chomp(my @names = <$n>);
       open my $runs, "<", "$target/.runs" or die "$!";
@@ -114,11 +129,16 @@ package enum RecoverScript {
         if ($object != $loaded) {
           my $name = $names[$object];
           my $path = "$store/objects/" . substr($name, 0, 2) . "/$name.zst$suffix";
-          open my $in, "-|", "sh", "-c", $content, "sh", "$target/.identity", $path or die "sh: $!";
+          if ($suffix) {
+            unlink "$target/.sealed";
+            system("age", "-d", "-i", "$target/.identity", "-o", "$target/.sealed", $path) == 0 or die "cannot decrypt $path\n";
+            $path = "$target/.sealed";
+          }
+          open my $in, "-|", "zstd", "-dcq", $path or die "zstd: $!";
           binmode $in;
           $bytes = "";
           1 while read $in, $bytes, 1 << 20, length $bytes;
-          close $in or die "cannot read $path\n";
+          close $in or die "cannot decompress object $name\n";
           $loaded = $object;
         }
         if ($file ne $open) {
@@ -132,13 +152,12 @@ package enum RecoverScript {
         print $out substr($bytes, $place, $length) or die "$open: $!";
       }
       if ($out) { close $out or die "$open: $!" }
-    ' "$store" "$target" "$suffix"
+    ' "$store" "$target" "$suffix" || fail "the archive could not be written"
 
     printf 'checking the archive\n' >&2
     (cd "$target" && sha256sum --quiet -c .sums >&2) || fail "the archive differs from what was dumped"
-    content "$here/globals.sql.zst$suffix" > "$target/globals.sql"
-    if [ -n "$suffix" ]; then age -d -i "$target/.identity" "$here/manifest.json$suffix" > "$target/manifest.json"; fi
-    rm -f "$target/.sums" "$target/.names" "$target/.runs"
+    content "$here/globals.sql.zst$suffix" "$target/globals.sql"
+    rm -f "$target/.sums" "$target/.names" "$target/.runs" "$target/.lines" "$target/.table"
 
     cat <<END
     Snapshot $snapshot is in $target.

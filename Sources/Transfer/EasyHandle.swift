@@ -55,6 +55,7 @@ internal import SystemPackage
     // A transfer may take as long as it takes, while something comes.
     try set(CURLOPT_LOW_SPEED_LIMIT, 1)
     try set(CURLOPT_LOW_SPEED_TIME, 60)
+    if let timeout = request.timeout { try set(CURLOPT_TIMEOUT_MS, Int(timeout.inSeconds * 1000)) }
     try set(CURLOPT_TCP_KEEPALIVE, 1)
     try set(CURLOPT_BUFFERSIZE, 512 << 10)
     try set(CURLOPT_UPLOAD_BUFFERSIZE, 1 << 20)
@@ -128,7 +129,9 @@ internal import SystemPackage
     try set(CURLOPT_FTP_CREATE_MISSING_DIRS, Int(CURLFTP_CREATE_DIR_RETRY.rawValue))
     try set(CURLOPT_NEW_FILE_PERMS, 0o600)
     try set(CURLOPT_NEW_DIRECTORY_PERMS, 0o700)
-    try set(CURLOPT_FILETIME, 1)
+    // Each transfer would ask first for a file that is not there yet.
+    if request.asksForTime { try set(CURLOPT_FILETIME, 1) }
+    if request.wantsFreshConnection { try set(CURLOPT_FRESH_CONNECT, 1) }
     if let range = request.range { try set(CURLOPT_RANGE, "\(range.lowerBound)-\(range.upperBound)") }
     if request.appends { try set(CURLOPT_APPEND, 1) }
     for command in request.commandsBefore { unsafe commandsBefore = try unsafe Self.longer(commandsBefore, command) }
@@ -148,7 +151,8 @@ internal import SystemPackage
       var (size, modified) = (curl_off_t(-1), curl_off_t(-1))
       unsafe firn_curl_get_offset(pointer, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &size)
       unsafe firn_curl_get_offset(pointer, CURLINFO_FILETIME_T, &modified)
-      if size >= 0 { response.size = Int64(size) }
+      // Of an empty file libcurl tells no size.
+      response.size = max(0, Int64(size))
       if modified >= 0 { response.modified = Int64(modified) }
     }
     return .success(response)
@@ -159,7 +163,14 @@ internal import SystemPackage
     let reason = unsafe detail.isEmpty ? String(cString: curl_easy_strerror(code)) : detail
     switch code {
     case CURLE_COULDNT_RESOLVE_HOST, CURLE_COULDNT_RESOLVE_PROXY, CURLE_COULDNT_CONNECT: return .unreachable(reason: reason)
-    case CURLE_REMOTE_FILE_NOT_FOUND: return .missing
+    case CURLE_REMOTE_FILE_NOT_FOUND:
+      // libssh2 keeps a connection's last error, and where that breaks libcurl takes it for the server's answer.
+      var connections = 0
+      unsafe firn_curl_get_long(pointer, CURLINFO_NUM_CONNECTS, &connections)
+      return .missing(isCertain: connections > 0)
+    // Turned away before anything was said, as by a server that has too many to let in.
+    case CURLE_FAILED_INIT where isOfFileServer: return .interrupted(reason: reason)
+    case CURLE_BAD_DOWNLOAD_RESUME where isOfFileServer, CURLE_RANGE_ERROR where isOfFileServer: return .outOfRange
     case CURLE_REMOTE_ACCESS_DENIED: return .denied(reason: reason)
     case CURLE_LOGIN_DENIED: return .loginDenied(reason: reason)
     case CURLE_QUOTE_ERROR, CURLE_UPLOAD_FAILED: return .refused(reason: reason)
@@ -207,13 +218,15 @@ internal import SystemPackage
   }
 
   func receive(header bytes: UnsafeRawBufferPointer) -> Int {
-    let line = unsafe String(decoding: bytes, as: UTF8.self)
-    if line.hasPrefix("HTTP/") {
-      // Another answer begins, as after "100 Continue".
-      headers = [:]
-      received = []
-    } else if let colon = line.firstIndex(of: ":") {
-      headers[line[..<colon].lowercased()] = line[line.index(after: colon)...].trimmingCharacters(in: .whitespacesAndNewlines)
+    // What a file server says to a command comes in several lines.
+    for line in unsafe String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline) {
+      if line.hasPrefix("HTTP/") {
+        // Another answer begins, as after "100 Continue".
+        headers = [:]
+        received = []
+      } else if let colon = line.firstIndex(of: ":") {
+        headers[line[..<colon].lowercased()] = line[line.index(after: colon)...].trimmingCharacters(in: .whitespacesAndNewlines)
+      }
     }
     return bytes.count
   }

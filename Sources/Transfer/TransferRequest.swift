@@ -62,6 +62,12 @@ package struct TransferRequest: Sendable {
   package var commandsBefore: [String] = []
   /// The same after the transfer, where that succeeded.
   package var commandsAfter: [String] = []
+  /// Whether a file server is asked when its file was written.
+  package var asksForTime = false
+  /// How long all of it may take; without it a transfer may take as long as something comes.
+  package var timeout: Duration?
+  /// Whether a connection that was kept is not good enough.
+  package var wantsFreshConnection = false
   /// Whether what is sent comes after what a file server's file has.
   package var appends = false
   /// Certificates to trust instead of the system's.
@@ -99,7 +105,8 @@ package enum TransferError: Error, Equatable {
   /// The server's name, address or port can't be reached.
   case unreachable(reason: String)
   /// A file server has no such file.
-  case missing
+  /// - Parameter isCertain: whether the connection was fresh: one that breaks may answer with what it said before.
+  case missing(isCertain: Bool)
   /// A file server knows us, and does not let us do this.
   case denied(reason: String)
   /// A file server does not let us in.
@@ -107,6 +114,8 @@ package enum TransferError: Error, Equatable {
   /// A file server did not do as it was told.
   case refused(reason: String)
   case full
+  /// A file server's file does not have that part.
+  case outOfRange
   /// The server's certificate or key is not one to trust.
   case untrusted(reason: String)
   /// The connection broke, or nothing came for too long.

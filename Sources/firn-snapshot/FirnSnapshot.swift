@@ -31,7 +31,7 @@ struct FirnSnapshot: FirnCommand {
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let request = try request(context)
-    let repository = try context.repository(in: rate.limited(context.store()))
+    let repository = try context.repositoryToFill(in: rate.limited(context.store()))
     let copies = try SnapshotCopies(in: context.configuration.copies + copyTo, of: repository.store, rate, context)
     let result = try context.withProgress { progress in
       try SnapshotOperation(repository: repository, request: request, progress: progress).run()

@@ -22,7 +22,7 @@ struct Copy: FirnCommand {
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let store = try rate.limited(context.store(at: from ?? context.storeLocation))
-    let repository = try Repository(opening: store)
+    let repository = try context.repositoryToFill(in: store)
     let locations = to.isEmpty ? context.configuration.copies : to
     guard !locations.isEmpty else { throw UsageError("no store to copy to is named", hint: "name one with --to, or copies in firn.yaml") }
     let copies = try SnapshotCopies(in: locations, of: store, nil, context)

@@ -29,11 +29,16 @@ struct Init: FirnCommand {
       }
       format.chunking = .init(average: Int(bytes))
     }
-    for text in context.configuration.recipients + recipients {
+    let named = recipients.isEmpty ? context.configuration.recipients : recipients
+    for text in named {
       let recipient = try AgeRecipient(text)
       // One that nobody can have shows when something is encrypted to it.
       _ = try AgeFile.seal([], to: [recipient])
       if !format.recipients.contains(recipient.description) { format.recipients.append(recipient.description) }
+    }
+    let configured = context.configuration.recipients
+    guard configured.isEmpty || Set(configured) == Set(format.recipients) else {
+      throw UsageError("the configuration names other recipients", hint: "change recipients in firn.yaml, or leave --recipient out")
     }
     let store = try context.store()
     _ = try Repository(creatingIn: store, format: format)
@@ -44,6 +49,10 @@ struct Init: FirnCommand {
       context.tell(
         "made a repository in \(store.location)"
           + (count == 0 ? "" : ", encrypted to \(count) recipient\(count == 1 ? "" : "s"): this machine can't read what it stores there"))
+      context.knownRecipients?.remember(format.recipients, of: store.location)
+      if count > 0, configured.isEmpty {
+        context.tell("have firn.yaml of this machine say so, too, lest somebody changes the store:\n  recipients: [\(format.recipients.joined(separator: ", "))]")
+      }
       if count == 1 { context.warn("if that one identity is lost, so are the backups: a second recipient, its identity in a safe, is wise") }
     }
     return .done

@@ -11,7 +11,7 @@ import SystemPackage
 struct Key: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "key", abstract: "Make keys for encrypted repositories, and tell to whom one is encrypted.",
-    subcommands: [KeyNew.self, KeyAdd.self, KeyList.self])
+    subcommands: [KeyNew.self, KeyAdd.self, KeyList.self, KeyTrust.self])
 }
 
 /// Makes a pair of keys.
@@ -76,8 +76,9 @@ struct KeyAdd: FirnCommand {
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
-    let repository = try Repository(opening: try context.store())
+    let repository = try context.repositoryToFill(in: context.store())
     let isNew = try RecipientsOperation(repository).add(recipient)
+    context.knownRecipients?.remember(try Repository(opening: repository.store).format.recipients, of: repository.store.location)
     if common.json {
       try context.output(json: ["added": isNew])
     } else if isNew {
@@ -108,6 +109,25 @@ struct KeyList: FirnCommand {
     } else {
       for recipient in recipients { context.output(recipient) }
     }
+    return .done
+  }
+}
+
+/// Takes note of recipients that were changed elsewhere.
+struct KeyTrust: FirnCommand {
+  static let configuration = CommandSupport.configuration(
+    "trust", abstract: "Have this machine store to the recipients that a repository names now.",
+    discussion: "A machine stores nothing where these changed since it stored there last: somebody may have done that who should not.")
+  @OptionGroup var confirmation: ConfirmationOption
+  @OptionGroup var common: CommonOptions
+
+  func execute(_ context: CommandContext) throws -> ExitStatus {
+    let store = try context.store()
+    let recipients = try Repository(opening: store).format.recipients
+    context.explain(
+      recipients.isEmpty ? "\(store.location) is not encrypted" : "\(store.location) is encrypted to:\n  " + recipients.joined(separator: "\n  "))
+    try Confirmation.require("trust", given: confirmation.confirm)
+    context.knownRecipients?.remember(recipients, of: store.location)
     return .done
   }
 }

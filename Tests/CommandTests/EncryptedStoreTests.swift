@@ -143,6 +143,20 @@ import Testing
     #expect(opened.status == 0, "\(opened)")
     let closed = try place.restore(place.database, before[0], "--as", "\(place.database)_none", "--identity", late.string)
     #expect(closed.status == 78 && closed.errors.contains("the identity of \(recipient) does not open it"), "\(closed)")
+    // To whom the first ones are closed they are not damaged.
+    let mixed = try place.verify("--identity", late.string)
+    #expect(mixed.status == 3 && mixed.output.contains("every byte was read") && mixed.errors.contains("encrypted to other identities"), "\(mixed)")
+    #expect(!mixed.output.contains("DAMAGED"), "\(mixed)")
+    let listed = try place.firn("list", "--identity", late.string)
+    #expect(listed.status == 0 && listed.output.contains("encrypted") && !listed.output.contains("FOUND DAMAGED"), "\(listed)")
+    // Nor is anything where the identity is not there, or opens nothing.
+    let stranger = place.folder.path("stranger.key").string
+    #expect(try place.firn("key", "new", stranger).status == 0)
+    for identity in [stranger, place.folder.path("nowhere").string] {
+      let refused = try place.verify("--identity", identity)
+      #expect(refused.status == 78, "\(refused)")
+    }
+    #expect(try place.firn("list").output.contains("FOUND DAMAGED") == false)
     #expect(try place.verify("--identity", setting.used.string).status == 0)
   }
 
@@ -166,8 +180,13 @@ import Testing
         Array(
           (text[..<start.lowerBound] + "\"recipients\" : \(list),\n  \"repositoryID\"" + text[text.firstRange(of: "\"repositoryID\"")!.upperBound...])
             .utf8), to: format)
-      let refused = try place.snapshot("--config", wanted)
-      #expect(refused.status == (list.contains("nonsense") ? 9 : 78), "\(list): \(refused)")
+      // Also where the configuration doesn't say it: this machine knows what was there.
+      for arguments in [["--config", wanted], []] {
+        let refused = try place.run("firn-snapshot", arguments)
+        #expect(refused.status == (list.contains("nonsense") ? 9 : 78) && refused.errors.contains("hint: "), "\(list): \(refused)")
+      }
+      // Who restores is told, and not held up.
+      if list == "[]" { #expect(try place.firn("list", "--config", wanted).errors.contains("is not encrypted, and the configuration names")) }
       #expect(try files(of: place.store).filter { $0.key != "firn.json" } == before.filter { $0.key != "firn.json" }, "\(list)")
     }
   }

@@ -116,6 +116,7 @@ final class S3Client: Sendable {
       .unreachable(location: location.text, reason: reason)
     case .missing: .missing(request.key ?? "")
     case .full: .full(location: location.text)
+    case .outOfRange: .truncated(request.key ?? "")
     }
   }
 

@@ -8,38 +8,60 @@ final class SFTPClient: Sendable {
   private let retries: Retries
   private let hasAnswered = Monitor(false)
 
+  /// How long what moves no bytes may take: libcurl itself watches over transfers alone.
+  private static let patience: Duration = .seconds(120)
+
   init(_ location: SFTPLocation, retries: Retries) {
     self.location = location
     self.retries = retries
   }
 
-  private func request(_ method: String, _ key: StoreKey) -> TransferRequest {
-    var request = TransferRequest(method, location.url(key))
-    request.login = .init(user: location.user, key: location.key, knownHosts: location.knownHosts)
-    return request
-  }
-
   /// - Parameter prepare: changes the request to what is wanted.
   /// - Throws: `StoreError`; `SFTPRefusal` where the server did not do as it was told.
-  @discardableResult func answer(_ method: String, _ key: StoreKey, _ prepare: (inout TransferRequest) -> Void = { _ in }) throws -> TransferResponse
-  {
-    var request = request(method, key)
+  @discardableResult func answer(_ method: String, _ key: StoreKey, _ prepare: (inout TransferRequest) -> Void = { _ in }) throws -> TransferResponse {
+    var request = TransferRequest(method, location.url(key))
+    request.login = .init(user: location.user, key: location.key, knownHosts: location.knownHosts)
+    if method == "HEAD" { request.timeout = Self.patience }
+    // A folder's listing, of which nothing may come for long.
+    if method == "GET" && (key.isEmpty || key.hasSuffix("/")) { request.timeout = Self.patience * 5 }
     prepare(&request)
     var retries = retries
     // A server that never answered may be the wrong one: that should be told soon.
     if !hasAnswered.current { retries.attempts = min(3, retries.attempts) }
-    var attempt = 0
     do {
-      let response = try retries.run {
-        attempt += 1
-        return try TransferEngine.shared.perform(request)
-      }
+      let response = try retries.run { [request] in try perform(request) }
       hasAnswered.update { $0 = true }
       return response
     } catch let error as TransferError {
       if case .missing = error { hasAnswered.update { $0 = true } }
-      throw failure(error, key, method, attempt)
+      throw failure(error, key)
     }
+  }
+
+  private func perform(_ request: TransferRequest) throws -> TransferResponse {
+    do { return try TransferEngine.shared.perform(request) } catch {
+      switch error {
+      case .missing(isCertain: false), .loginDenied:
+        // Of a connection that broke; or of a server that lost it in the middle of a login.
+        var again = request
+        again.wantsFreshConnection = true
+        return try TransferEngine.shared.perform(again)
+      case .interrupted where request.body.count > 0 && hasNoRoom(for: request.body.count): throw TransferError.full
+      default: throw error
+      }
+    }
+  }
+
+  /// SFTP has no word for a full disk: the server is asked how much room it has, where it knows.
+  private func hasNoRoom(for bytes: Int64) -> Bool {
+    var request = TransferRequest("HEAD", location.url(""))
+    request.login = .init(user: location.user, key: location.key, knownHosts: location.knownHosts)
+    request.timeout = .seconds(20)
+    request.commandsBefore = ["statvfs \(location.quotedFolder)"]
+    guard let told = try? TransferEngine.shared.perform(request).headers, let free = told["f_bavail"].flatMap(Int64.init),
+      let block = told["f_frsize"].flatMap(Int64.init), block > 0
+    else { return false }
+    return free <= (bytes / block) + 1
   }
 
   /// Has the server do what commands say.
@@ -49,11 +71,12 @@ final class SFTPClient: Sendable {
     try answer("HEAD", "") { $0.commandsBefore = commands }
   }
 
-  private func failure(_ error: TransferError, _ key: StoreKey, _ method: String, _ attempt: Int) -> any Error {
+  private func failure(_ error: TransferError, _ key: StoreKey) -> any Error {
     let name = location.text
     func refused(_ reason: String, _ hint: String?) -> StoreError { .refused(location: name, reason: reason, hint: hint) }
     switch error {
     case .missing: return StoreError.missing(key)
+    case .outOfRange: return StoreError.truncated(key)
     case .tooLarge: return StoreError.tooLarge(key)
     case .full: return StoreError.full(location: name)
     case .loginDenied(let reason):
@@ -62,15 +85,17 @@ final class SFTPClient: Sendable {
         location.key.map { "is the public key of \($0) among the authorized_keys there? Keys under a passphrase come from an agent" }
           ?? "no key was found: name one with key=FILE in the location, or have an agent")
     case .untrusted(let reason):
+      let parts = location.host.split(separator: ":")
+      let host = parts.count == 2 ? "-p \(parts[1]) \(parts[0])" : location.host
       return refused(
         "the key of \(location.host) is not the one in \(location.knownHosts), or is not in it: \(reason)",
-        "if you know the server: ssh-keyscan \(location.host) shows its keys; compare them, then add them to that file")
+        "if you know the server: ssh-keyscan \(host) shows its keys; compare them, then add them to that file")
     case .denied(let reason): return StoreError.readOnly(location: name, reason: "the server denies it in \(name): \(reason)")
     case .refused(let reason) where reason.localizedCaseInsensitiveContains("permission denied"):
       return StoreError.readOnly(location: name, reason: "the server denies writing in \(name): \(reason)")
     case .refused(let reason) where reason.localizedCaseInsensitiveContains("read-only") || reason.localizedCaseInsensitiveContains("write protect"):
       return StoreError.readOnly(location: name, reason: "\(name) can't be written to: \(reason)")
-    case .refused(let reason): return SFTPRefusal(reason: reason, mayBeDone: attempt > 1)
+    case .refused(let reason): return SFTPRefusal(reason: reason)
     case .unreachable(let reason), .interrupted(let reason):
       return StoreError.unreachable(location: name, reason: "\(name) can't be reached: \(reason)")
     case .cancelled: return StoreError.unreachable(location: name, reason: "\(name) did not answer in time")
@@ -79,9 +104,7 @@ final class SFTPClient: Sendable {
   }
 }
 
-/// The server did not do as it was told; why, SFTP's version 3 has few words for.
+/// The server did not do as it was told; or it did, and the connection broke before it said so: libcurl does not tell these apart.
 struct SFTPRefusal: Error {
   let reason: String
-  /// Whether an earlier try, the answer to which was lost, may have done it.
-  let mayBeDone: Bool
 }

@@ -61,18 +61,22 @@ package struct SFTPLocation: Sendable, Equatable {
   /// The URL of a file, or of a folder where the key ends in `/` or is empty.
   func url(_ key: StoreKey) -> String { "sftp://\(host)\(URLText.encoded(path: path + "/" + key))" }
 
-  /// A file's name in a command.
-  func quoted(_ key: StoreKey) -> String {
-    "\"" + "\(path)/\(key)".replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
+  /// A file's name in a command: there a path in the user's home is one that doesn't begin with `/`.
+  func quoted(_ key: StoreKey) -> String { Self.quoted(path: commandPath + "/" + key) }
+
+  private var commandPath: String { path.hasPrefix("/~/") ? String(path.dropFirst(3)) : path }
+
+  private static func quoted(path: String) -> String {
+    "\"" + path.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
   }
 
-  /// The folders above a file, in commands, the outermost first: those of the store, and the store's own.
+  /// The folder of the store, in commands.
+  var quotedFolder: String { Self.quoted(path: commandPath) }
+
+  /// The folders above a file, in commands, the outermost first.
   func folders(above key: StoreKey) -> [String] {
-    let parts = "\(path)/\(key)".split(separator: "/").dropLast()
-    let first = parts.first == "~" ? 2 : 1
-    guard parts.count >= first else { return [] }
-    return (first...parts.count).map {
-      "\"/" + parts.prefix($0).joined(separator: "/").replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
-    }
+    let isAbsolute = commandPath.hasPrefix("/")
+    let parts = "\(commandPath)/\(key)".split(separator: "/").dropLast()
+    return parts.indices.map { index in Self.quoted(path: (isAbsolute ? "/" : "") + parts[...index].joined(separator: "/")) }
   }
 }

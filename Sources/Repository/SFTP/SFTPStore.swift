@@ -46,9 +46,7 @@ package final class SFTPStore: Store {
     do {
       try client.command(["rename \(place.quoted(Self.former(key))) \(place.quoted(key))"])
       return true
-    } catch let error as SFTPRefusal {
-      return error.mayBeDone
-    } catch StoreError.missing {
+    } catch is SFTPRefusal {
       return false
     } catch StoreError.readOnly {
       return false
@@ -87,18 +85,12 @@ package final class SFTPStore: Store {
       return []
     }
     return try reading(key) {
-      do {
-        let response = try client.answer("GET", key) {
-          $0.range = offset...(offset + Int64(count) - 1)
-          $0.limit = count
-        }
-        guard response.body.count == count else { throw StoreError.truncated(key) }
-        return response.body
-      } catch let error as StoreError {
-        // A part that begins behind the end fails in words that differ.
-        if case .unreachable = error, let size = try size(of: key), size < offset + Int64(count) { throw StoreError.truncated(key) }
-        throw error
+      let response = try client.answer("GET", key) {
+        $0.range = offset...(offset + Int64(count) - 1)
+        $0.limit = count
       }
+      guard response.body.count == count else { throw StoreError.truncated(key) }
+      return response.body
     }
   }
 
@@ -156,7 +148,9 @@ package final class SFTPStore: Store {
       // It is the file, unless that is there as well.
       if all.contains(where: { $0.name == name }) { return nil }
     }
-    let modified = entry.modified + (try difference(for: entry, folder))
+    // Locks are told apart by minutes, also on a night when clocks are set.
+    let exact = folder.hasPrefix("locks/") && entry.kind == .file ? try? client.answer("HEAD", folder + entry.name) { $0.asksForTime = true }.modified : nil
+    let modified = try exact.map(Double.init) ?? entry.modified + difference(for: entry, folder)
     return StoreEntry(key: folder + name, size: entry.size, modified: modified, isFile: entry.kind == .file)
   }
 
@@ -165,7 +159,7 @@ package final class SFTPStore: Store {
     if let known = offset.current { return known }
     guard entry.hasTime, entry.kind == .file else { return 0 }
     let response: TransferResponse
-    do { response = try client.answer("HEAD", folder + entry.name) } catch StoreError.missing { return 0 }
+    do { response = try client.answer("HEAD", folder + entry.name) { $0.asksForTime = true } } catch StoreError.missing { return 0 }
     guard let modified = response.modified else { return 0 }
     // Time zones differ by quarters of hours.
     let found = ((Double(modified) - entry.modified) / 900).rounded() * 900
@@ -183,21 +177,27 @@ package final class SFTPStore: Store {
   }
 
   private func put(_ body: TransferRequest.Body, to key: StoreKey) throws {
-    let passing = Self.temporary(key)
-    do {
+    for _ in 0..<5 {
+      let passing = Self.temporary(key)
       do {
-        try client.answer("PUT", passing) {
-          $0.body = body
-          $0.commandsAfter = ["rename \(place.quoted(passing)) \(place.quoted(key))"]
+        do {
+          try client.answer("PUT", passing) {
+            $0.body = body
+            $0.commandsAfter = ["rename \(place.quoted(passing)) \(place.quoted(key))"]
+          }
+          return
+        } catch is SFTPRefusal {
+          if try fileSize(passing) != nil { return try replace(key, by: passing, body) }
+          // It has its name, and the answer was lost; or somebody cleared it away.
+          if try isSame(key, body) { return }
         }
-      } catch let refusal as SFTPRefusal {
-        try replace(key, by: passing, body, refusal)
+      } catch {
+        try? client.command(["*rm \(place.quoted(passing))"])
+        if let refusal = error as? SFTPRefusal { throw failure(refusal) }
+        throw error
       }
-    } catch {
-      try? client.command(["*rm \(place.quoted(passing))"])
-      if let refusal = error as? SFTPRefusal { throw failure(refusal) }
-      throw error
     }
+    throw StoreError.missing(key)
   }
 
   private func failure(_ refusal: SFTPRefusal) -> StoreError {
@@ -205,13 +205,8 @@ package final class SFTPStore: Store {
   }
 
   /// Gives what was uploaded the name of what stands there.
-  private func replace(_ key: StoreKey, by passing: StoreKey, _ body: TransferRequest.Body, _ refusal: SFTPRefusal) throws {
+  private func replace(_ key: StoreKey, by passing: StoreKey, _ body: TransferRequest.Body) throws {
     let (new, old) = (place.quoted(passing), place.quoted(key))
-    guard try fileSize(passing) != nil else {
-      // It was not uploaded; or an earlier try gave it its name, and the answer was lost.
-      if refusal.mayBeDone, try size(of: key) == body.count { return }
-      throw refusal
-    }
     guard Self.isReplaced(key) else {
       // What has an object's name may be needed: it is not taken away for the same bytes.
       if try isSame(key, body) { return try client.command(["*rm \(new)"]) }
@@ -222,8 +217,8 @@ package final class SFTPStore: Store {
       do {
         return try client.command(["rename \(old) \(former)", "rename \(new) \(old)", "*rm \(former)"])
       } catch let error as SFTPRefusal {
-        // Others may be at it.
-        if try fileSize(passing) == nil { return }
+        // Others may be at it; or it is done, and the answer was lost.
+        if try fileSize(passing) == nil { return try client.command(["*rm \(former)"]) }
         // The name is free; or one that died has left its former file.
         if (try? client.command(["rename \(new) \(old)", "*rm \(former)"])) != nil { return }
         if attempt % 20 == 19, try fileSize(key) != nil { try client.command(["*rm \(former)"]) }
@@ -243,7 +238,15 @@ package final class SFTPStore: Store {
     switch body {
     case .none: return true
     case .bytes(let bytes): return try read(key, limit: bytes.count) == bytes
-    case .file: return false
+    case .file(let path, let count):
+      let file = try File(path, .read)
+      var start: Int64 = 0
+      while start < count {
+        let piece = try file.read(count: Int(min(count - start, 8 << 20)), from: start)
+        guard !piece.isEmpty, try read(key, from: start, count: piece.count) == piece else { return false }
+        start += Int64(piece.count)
+      }
+      return true
     }
   }
 
@@ -261,7 +264,7 @@ package final class SFTPStore: Store {
       try? client.command(["*rm \(place.quoted(passing))"])
       guard try size(of: key) != nil else { throw failure(refusal) }
       // It may be our own, the answer to which was lost: nobody else writes the same.
-      return try !isUploaded && refusal.mayBeDone && read(key, limit: bytes.count + 1) == bytes
+      return try !isUploaded && read(key, limit: bytes.count + 1) == bytes
     } catch {
       try? client.command(["*rm \(place.quoted(passing))"])
       throw error
@@ -277,23 +280,33 @@ package final class SFTPStore: Store {
   }
 
   package func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool {
-    let rename = "rename \(place.quoted(key)) \(place.quoted(aside))"
-    for _ in 0..<20 {
+    // What a replacement that was cut off has left is what stands there.
+    var source = key
+    var found = try fileSize(key)
+    if found == nil {
+      source = Self.former(key)
+      found = try fileSize(source)
+    }
+    guard let size = found else { return false }
+    let rename = "rename \(place.quoted(source)) \(place.quoted(aside))"
+    for attempt in 0..<20 {
       do {
         try client.command([rename])
         return true
       } catch let refusal as SFTPRefusal {
-        guard try fileSize(key) != nil || bringBack(key) else {
-          if refusal.mayBeDone, try fileSize(aside) != nil { return true }
-          return false
+        if try fileSize(source) == nil {
+          // It is there, and the answer was lost; else another was faster.
+          return try fileSize(aside) == size
         }
+        if attempt == 19 { throw failure(refusal) }
       }
       do {
+        // Nothing is removed for what may be gone.
         try client.command(place.folders(above: aside).map { "*mkdir \($0)" } + ["*rm \(place.quoted(aside))", rename])
         return true
       } catch is SFTPRefusal { continue }
     }
-    throw StoreError.unreachable(location: location, reason: "\(location) does not rename \(key)")
+    return false
   }
 
   package func delete(_ keys: [StoreKey]) throws {
@@ -302,7 +315,8 @@ package final class SFTPStore: Store {
       (Self.isReplaced(key) ? ["*rm \(place.quoted(Self.former(key)))"] : []) + ["\(mayBeMissing ? "*" : "")rm \(place.quoted(key))"]
     }
     for start in stride(from: 0, to: keys.count, by: 100) {
-      try Interruption.check()
+      // What a run gives back when it was told to end is one batch.
+      if start > 0 { try Interruption.check() }
       let some = keys[start..<min(start + 100, keys.count)]
       do { try client.command(some.flatMap { commands($0, mayBeMissing: false) }) } catch is SFTPRefusal {
         // One is missing, or can't be deleted: the others go.
@@ -325,8 +339,7 @@ package final class SFTPStore: Store {
       if entry.name.hasPrefix(Self.temporaryPrefix) { try client.command(["*rm \(place.quoted(folder + entry.name))"]) }
       guard entry.name.hasPrefix(Self.formerPrefix) else { continue }
       let key = folder + entry.name.dropFirst(Self.formerPrefix.count)
-      // Where the file is there, this fails, and what is left is only that.
-      if try !bringBack(key) { try client.command(["*rm \(place.quoted(folder + entry.name))"]) }
+      if try !bringBack(key), try fileSize(key) != nil { try client.command(["*rm \(place.quoted(folder + entry.name))"]) }
     }
     for entry in entries where entry.kind == .folder { try removeLeftovers(in: "\(folder)\(entry.name)/") }
   }
