@@ -71,7 +71,10 @@ enum Agreement {
 
   static func secret(_ key: Curve25519.KeyAgreement.PrivateKey, _ point: [UInt8]) throws -> [UInt8] {
     let shared = try key.sharedSecretFromKeyAgreement(with: .init(rawRepresentation: point))
-    return unsafe shared.withUnsafeBytes { unsafe Array($0) }
+    let bytes = unsafe shared.withUnsafeBytes { unsafe Array($0) }
+    // A point of low order: everybody would share it (RFC 7748, 6.1).
+    guard bytes.contains(where: { $0 != 0 }) else { throw CryptoKitError.incorrectParameterSize }
+    return bytes
   }
 
   /// Binds a shared secret to one SSH key.
