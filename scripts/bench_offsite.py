@@ -124,8 +124,10 @@ class OffSite:
         subprocess.run(["rclone", "purge", f"bench:{name}"], check=False, env=self.rclone(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def rclone(self, port=None):
+        # What leads AWS's tools elsewhere would lead rclone astray.
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         return dict(
-            os.environ, RCLONE_CONFIG=self.bench.path("rclone.conf"), RCLONE_CONFIG_BENCH_TYPE="s3", RCLONE_CONFIG_BENCH_PROVIDER="Other",
+            plain, RCLONE_CONFIG=self.bench.path("rclone.conf"), RCLONE_CONFIG_BENCH_TYPE="s3", RCLONE_CONFIG_BENCH_PROVIDER="Other",
             RCLONE_CONFIG_BENCH_ACCESS_KEY_ID=KEY, RCLONE_CONFIG_BENCH_SECRET_ACCESS_KEY=SECRET, RCLONE_CONFIG_BENCH_REGION="us-east-1",
             RCLONE_CONFIG_BENCH_ENDPOINT=f"http://127.0.0.1:{port or self.server.port}")
 
@@ -143,10 +145,8 @@ class OffSite:
     def run(self):
         say("off-site")
         try:
-            self.snapshots()
-            self.restores_and_copies()
-            self.nights()
-            self.latency()
+            for part in (self.snapshots, self.restores_and_copies, self.nights, self.latency):
+                part()
         finally:
             self.server.stop()
 

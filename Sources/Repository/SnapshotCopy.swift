@@ -34,11 +34,13 @@ package struct SnapshotCopy {
     let trusted =
       try target.keepsWrites && !RepositoryLock.wereBroken(in: target)
       ? nil : Set(try there.snapshots(source: place.source, database: place.database).flatMap { (try? there.objects(of: $0)) ?? [] })
+    let found = trusted == nil ? try sizesThere(of: list.objects) : nil
     let done = Monitor((outcome: Outcome(), reused: [ObjectName: Int64]()))
     let threads = max(source.requestsAtOnce, target.requestsAtOnce)
     try forEachInParallel(list.objects.reversed(), thread: "copy", threads: threads) { [source, target] object in
       guard let size = try source.size(of: object.key) else { throw RepositoryError.damagedObject(name: "\(object.digest)", reason: "it is missing") }
-      if trusted?.contains(object) ?? true, try target.size(of: object.key) == size {
+      let isThere = try found.map { $0[object] == size } ?? (trusted?.contains(object) ?? true && target.size(of: object.key) == size)
+      if isThere {
         done.update { $0.reused[object] = size }
         return
       }
@@ -56,16 +58,37 @@ package struct SnapshotCopy {
     var outcome = done.current.outcome
     let reused = done.current.reused
     try there.begin(place, holding: lock)
-    for key in list.files.keys.sorted() {
+    let own = Monitor<Int64>(0)
+    try forEachInParallel(list.files.keys.sorted(), thread: "copy", threads: threads) { [source, target] key in
       let bytes = try source.read(key, limit: 1 << 31)
       guard list.files[key] == SHA256Digest(of: bytes) else {
         throw RepositoryError.malformed(key: key, reason: "its bytes are not what its checksum says")
       }
       try target.write(bytes, to: key, durability: .deferred)
-      outcome.bytes += Int64(bytes.count)
+      own.update { $0 += Int64(bytes.count) }
       each(bytes.count)
     }
+    outcome.bytes += own.current
     try there.commit(list, of: place, reused: reused, holding: lock)
     return outcome
+  }
+
+  private struct TooMany: Error {}
+
+  /// The sizes of objects that the target has, from a listing: a page of it tells as much as a thousand questions.
+  /// - Returns: nil where it has so many others that asking for each is faster.
+  private func sizesThere(of objects: [ObjectName]) throws -> [ObjectName: Int64]? {
+    let wanted = Set(objects)
+    let limit = 1000 * max(1, objects.count / target.requestsAtOnce)
+    var sizes: [ObjectName: Int64] = [:]
+    var count = 0
+    do {
+      try target.list(ObjectName.root) { entry in
+        count += 1
+        if count > limit { throw TooMany() }
+        if let name = ObjectName(key: entry.key), wanted.contains(name) { sizes[name] = entry.size }
+      }
+    } catch is TooMany { return nil }
+    return sizes
   }
 }

@@ -57,6 +57,8 @@ internal import SystemPackage
     try set(CURLOPT_LOW_SPEED_TIME, 60)
     if let timeout = request.timeout { try set(CURLOPT_TIMEOUT_MS, Int(timeout.inSeconds * 1000)) }
     try set(CURLOPT_TCP_KEEPALIVE, 1)
+    // A server's leave to send is not waited for: it takes as long as an answer does.
+    try set(CURLOPT_EXPECT_100_TIMEOUT_MS, 1)
     try set(CURLOPT_BUFFERSIZE, 512 << 10)
     try set(CURLOPT_UPLOAD_BUFFERSIZE, 1 << 20)
     if let authorities = request.authorities { try set(CURLOPT_CAINFO, authorities.string) }
