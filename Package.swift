@@ -52,7 +52,7 @@ let package = Package(
       name: "SimulationTests",
       dependencies: ["Digests", "FirnCore", "Platform", "Repository", "Retention", "TestSupport", system()]),
     .testTarget(
-      name: "CommandTests", dependencies: ["FirnCore", "Platform", "Postgres", "Repository", "TestSupport", system()],
+      name: "CommandTests", dependencies: ["Encryption", "FirnCore", "Platform", "Postgres", "Repository", "TestSupport", system()],
       exclude: ["Torture"]),
   ]
 )

@@ -213,7 +213,8 @@ package struct Manifest: Codable, Sendable {
       }
     }
     return isSum(tables.map(\.rows)) && isSum(tables.map(\.bytes)) && isSum([largeObjects]) && isSum([bytes, storedBytes, Int64(newObjects)])
-      && isSum([chunkTable.headBytes, chunkTable.bytes, chunkTable.storedBytes]) && max(chunkTable.bytes, chunkTable.storedBytes) < 1 << 59 && (0..<1_000_000_000).contains(versions.serverNumber)
+      && isSum([chunkTable.headBytes, chunkTable.bytes, chunkTable.storedBytes]) && max(chunkTable.bytes, chunkTable.storedBytes) < 1 << 59
+      && (0..<1_000_000_000).contains(versions.serverNumber)
   }
 
   package var place: SnapshotPlace { SnapshotPlace(source: source, database: database, id: id) }

@@ -51,7 +51,9 @@ struct Init: FirnCommand {
           + (count == 0 ? "" : ", encrypted to \(count) recipient\(count == 1 ? "" : "s"): this machine can't read what it stores there"))
       context.knownRecipients?.remember(format.recipients, of: store.location)
       if count > 0, configured.isEmpty {
-        context.tell("have firn.yaml of this machine say so, too, lest somebody changes the store:\n  recipients: [\(format.recipients.joined(separator: ", "))]")
+        context.tell(
+          "have firn.yaml of this machine say so, too, lest somebody changes the store:\n  recipients: [\(format.recipients.joined(separator: ", "))]"
+        )
       }
       if count == 1 { context.warn("if that one identity is lost, so are the backups: a second recipient, its identity in a safe, is wise") }
     }

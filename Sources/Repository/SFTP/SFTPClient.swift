@@ -18,7 +18,8 @@ final class SFTPClient: Sendable {
 
   /// - Parameter prepare: changes the request to what is wanted.
   /// - Throws: `StoreError`; `SFTPRefusal` where the server did not do as it was told.
-  @discardableResult func answer(_ method: String, _ key: StoreKey, _ prepare: (inout TransferRequest) -> Void = { _ in }) throws -> TransferResponse {
+  @discardableResult func answer(_ method: String, _ key: StoreKey, _ prepare: (inout TransferRequest) -> Void = { _ in }) throws -> TransferResponse
+  {
     var request = TransferRequest(method, location.url(key))
     request.login = .init(user: location.user, key: location.key, knownHosts: location.knownHosts)
     if method == "HEAD" { request.timeout = Self.patience }

@@ -149,7 +149,8 @@ package final class SFTPStore: Store {
       if all.contains(where: { $0.name == name }) { return nil }
     }
     // Locks are told apart by minutes, also on a night when clocks are set.
-    let exact = folder.hasPrefix("locks/") && entry.kind == .file ? try? client.answer("HEAD", folder + entry.name) { $0.asksForTime = true }.modified : nil
+    let exact =
+      folder.hasPrefix("locks/") && entry.kind == .file ? try? client.answer("HEAD", folder + entry.name) { $0.asksForTime = true }.modified : nil
     let modified = try exact.map(Double.init) ?? entry.modified + difference(for: entry, folder)
     return StoreEntry(key: folder + name, size: entry.size, modified: modified, isFile: entry.kind == .file)
   }
