@@ -173,9 +173,12 @@ package struct Catalog: Sendable {
     // Named for their times: as a rule the last is the one.
     for key in checks.reversed() {
       guard let check = check(key) else { continue }
-      if let proof, check.checkedAt < proof.checkedAt { break }
-      if !check.ok { return check }
-      if proof == nil, check.level >= .scrub, check.checkedAt.timeIntervalSince(now) < 600 { proof = check }
+      if let proof, proof.level > .scrub, check.checkedAt < proof.checkedAt { break }
+      // Who can't read what is stored can't say that a finding of one who could is mended.
+      if !check.ok, proof.map({ check.checkedAt >= $0.checkedAt || check.level > .scrub }) ?? true { return check }
+      guard check.ok, check.level >= .scrub, check.checkedAt.timeIntervalSince(now) < 600 else { continue }
+      // A whole reading before a scrub without findings ends the search.
+      if proof == nil { proof = check } else if check.level > .scrub { break }
     }
     return proof
   }

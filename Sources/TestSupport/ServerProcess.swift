@@ -54,9 +54,10 @@ package enum Loopback {
   private static let taken = Monitor<Set<Int>>([])
 
   /// A port on loopback that nobody listens on.
-  package static func freePort() throws -> Int {
+  /// - Parameter range: below those that the system gives to connections.
+  package static func freePort(in range: Range<Int> = 23000..<30000) throws -> Int {
     for _ in 0..<200 {
-      let port = Int.random(in: 20000..<32000)
+      let port = Int.random(in: range)
       guard taken.update({ $0.insert(port).inserted }) else { continue }
       // Listening sockets by address and port, in hexadecimal (proc(5)).
       let listed = (try? Folder.contents(of: "/proc/net/tcp")).map { String(decoding: $0, as: UTF8.self) } ?? ""

@@ -21,8 +21,8 @@ package final class TestObjectServer: Sendable {
 
   package init() throws {
     folder = try TemporaryFolder()
-    // Each has a second one, for the parts of the server among themselves, that is higher by 10000.
-    ports = try (0..<4).map { _ in try Loopback.freePort() }
+    // Each has a second one, for the parts of the server among themselves, that is higher by 10000: that, too, must stay free.
+    ports = try (0..<4).map { _ in try Loopback.freePort(in: 20000..<22700) }
     port = ports[3]
     let identities = [
       ["name": "firn", "credentials": [["accessKey": Self.keyID, "secretKey": Self.secret]], "actions": ["Admin", "Read", "Write", "List"]],

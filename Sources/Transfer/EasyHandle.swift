@@ -133,7 +133,11 @@ internal import SystemPackage
     try set(CURLOPT_NEW_DIRECTORY_PERMS, 0o700)
     // Each transfer would ask first for a file that is not there yet.
     if request.asksForTime { try set(CURLOPT_FILETIME, 1) }
-    if request.wantsFreshConnection { try set(CURLOPT_FRESH_CONNECT, 1) }
+    if request.wantsFreshConnection {
+      try set(CURLOPT_FRESH_CONNECT, 1)
+      // Servers let a user in so many times at once.
+      try set(CURLOPT_FORBID_REUSE, 1)
+    }
     if let range = request.range { try set(CURLOPT_RANGE, "\(range.lowerBound)-\(range.upperBound)") }
     if request.appends { try set(CURLOPT_APPEND, 1) }
     for command in request.commandsBefore { unsafe commandsBefore = try unsafe Self.longer(commandsBefore, command) }
@@ -153,8 +157,8 @@ internal import SystemPackage
       var (size, modified) = (curl_off_t(-1), curl_off_t(-1))
       unsafe firn_curl_get_offset(pointer, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &size)
       unsafe firn_curl_get_offset(pointer, CURLINFO_FILETIME_T, &modified)
-      // Of an empty file libcurl tells no size.
-      response.size = max(0, Int64(size))
+      // Of an empty file libcurl tells no size, nor of one whose size could not be had.
+      if size >= 0 { response.size = Int64(size) }
       if modified >= 0 { response.modified = Int64(modified) }
     }
     return .success(response)

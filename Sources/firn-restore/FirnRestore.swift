@@ -72,6 +72,8 @@ struct FirnRestore: FirnCommand {
       return try PartialRestores(command: self, context: context).restoreTables(of: place, in: repository)
     }
     var request = try request(context, place)
+    // What it snapshots before it replaces anything must not be readable to whoever changed the store.
+    if request.safetySnapshot != nil { _ = try context.repositoryToFill(in: repository.store) }
     if request.target.isExisting {
       let plan = try context.withProgress { progress in
         try RestoreOperation(repository: repository, request: request, progress: progress).plan()

@@ -42,6 +42,7 @@ struct Init: FirnCommand {
     }
     let store = try context.store()
     _ = try Repository(creatingIn: store, format: format)
+    context.knownRecipients?.remember(format.recipients, of: store.location)
     if common.json {
       try context.output(json: Report(store: store.location, repositoryID: format.repositoryID, recipients: format.recipients))
     } else {
@@ -49,7 +50,6 @@ struct Init: FirnCommand {
       context.tell(
         "made a repository in \(store.location)"
           + (count == 0 ? "" : ", encrypted to \(count) recipient\(count == 1 ? "" : "s"): this machine can't read what it stores there"))
-      context.knownRecipients?.remember(format.recipients, of: store.location)
       if count > 0, configured.isEmpty {
         context.tell(
           "have firn.yaml of this machine say so, too, lest somebody changes the store:\n  recipients: [\(format.recipients.joined(separator: ", "))]"

@@ -102,7 +102,7 @@ package struct VerifyOperation {
       outcome.snapshots.append(snapshot)
     }
     // An identity that opens nothing is the wrong one.
-    if let closed = outcome.snapshots.first(where: \.isClosed), outcome.snapshots.allSatisfy(\.isClosed) {
+    if outcome.isSound, let closed = outcome.snapshots.first(where: \.isClosed), outcome.snapshots.allSatisfy(\.isClosed) {
       _ = try repository.catalog.manifest(of: closed.place)
     }
     outcome.elapsed = ContinuousClock.now - clock

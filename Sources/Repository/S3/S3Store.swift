@@ -219,7 +219,8 @@ package final class S3Store: Store {
   /// What servers say of a file under a lock differs.
   private static func tellsOfALock(_ error: S3Document) -> Bool {
     let words = "\(error.first("Code") ?? "") \(error.first("Message") ?? "")".lowercased()
-    return ["lock", "worm", "retention", "legal hold"].contains { words.contains($0) }
+    return ["object lock", "objectlock", "object is locked", "worm protected", "worm-protected", "retention period", "retention mode", "legal hold"]
+      .contains { words.contains($0) }
   }
 
   package func flush() throws {}

@@ -26,6 +26,8 @@ final class SFTPClient: Sendable {
     // A folder's listing, of which nothing may come for long.
     if method == "GET" && (key.isEmpty || key.hasSuffix("/")) { request.timeout = Self.patience * 5 }
     prepare(&request)
+    // Half a minute for each MB is slow for any line, and yet an end.
+    if request.timeout == nil { request.timeout = .seconds(300 + max(request.body.count, Int64(min(request.limit, 1 << 30))) / 30_000) }
     var retries = retries
     // A server that never answered may be the wrong one: that should be told soon.
     if !hasAnswered.current { retries.attempts = min(3, retries.attempts) }

@@ -33,17 +33,14 @@ extension SFTPListing.Entry {
 
   /// `-rw-r--r--    1 user     group          6 Nov 25 23:33 name`, or with a year in place of the time.
   fileprivate init?(_ line: String, now: Date) {
-    var rest = line.trimmingCharacters(in: ["\r"])[...]
-    var fields: [Substring] = []
-    for _ in 0..<8 {
-      rest = rest.drop { $0 == " " }
-      fields.append(rest.prefix { $0 != " " })
-      rest = rest.dropFirst(fields.last!.count)
-    }
-    guard rest.first == " ", let size = Int64(fields[4]), size >= 0, let month = Self.months.firstIndex(of: String(fields[5])),
+    let text = line.trimmingCharacters(in: ["\r"])
+    // Names of users and groups may hold spaces: size, month, day and time follow each other once.
+    guard let match = text.firstMatch(of: /^(\S+) .*? (\d+) +([A-Z][a-z][a-z]) +(\d+) +(\d+:\d+|\d{4}) (.+)$/) else { return nil }
+    let fields = [match.1, "", "", "", match.2, match.3, match.4, match.5]
+    guard let size = Int64(fields[4]), size >= 0, let month = Self.months.firstIndex(of: String(fields[5])),
       let day = Int(fields[6]), (1...31).contains(day)
     else { return nil }
-    name = String(rest.dropFirst())
+    name = String(match.6)
     guard !name.isEmpty, !name.contains("/") else { return nil }
     switch fields[0].first {
     case "-": kind = .file

@@ -38,7 +38,8 @@ package struct SFTPLocation: Sendable, Equatable {
     guard !named.contains(":") else { throw bad("a password has no place in it: use a key, or an agent") }
     guard !named.isEmpty else { throw bad("it names no user; write sftp://USER@HOST/PATH") }
     let folders = (place.count > 1 ? place[1] : "").split(separator: "/").map { String($0).removingPercentEncoding ?? "" }
-    guard !folders.isEmpty, folders.allSatisfy({ !$0.isEmpty && $0 != "." && $0 != ".." && !$0.contains("/") && !$0.utf8.contains { $0 < 0x20 } })
+    guard !folders.isEmpty, folders != ["~"],
+      folders.allSatisfy({ !$0.isEmpty && $0 != "." && $0 != ".." && !$0.contains("/") && !$0.utf8.contains { $0 < 0x20 } })
     else {
       throw bad("it names no folder; write sftp://USER@HOST/PATH")
     }

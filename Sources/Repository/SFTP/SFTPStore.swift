@@ -96,15 +96,20 @@ package final class SFTPStore: Store {
 
   package func size(of key: StoreKey) throws -> Int64? {
     do {
-      return try reading(key) {
-        guard let size = try client.answer("HEAD", key).size else {
-          throw StoreError.unreachable(location: location, reason: "\(location) does not tell the size of \(key)")
-        }
-        return size
-      }
+      return try reading(key) { try presentSize(of: key) }
     } catch StoreError.missing {
       return nil
     }
+  }
+
+  /// - Throws: `StoreError.missing`.
+  private func presentSize(of key: StoreKey) throws -> Int64 {
+    for _ in 0..<5 {
+      if let size = try client.answer("HEAD", key).size { return size }
+      // It is empty; or its size could not be had.
+      do { if try client.answer("GET", key, { $0.limit = 0 }).body.isEmpty { return 0 } } catch StoreError.tooLarge { continue }
+    }
+    throw StoreError.unreachable(location: location, reason: "\(location) does not tell the size of \(key)")
   }
 
   package func list(_ prefix: String, _ body: (StoreEntry) throws -> Void) throws {
@@ -231,7 +236,7 @@ package final class SFTPStore: Store {
 
   /// The size of what stands under a name itself.
   private func fileSize(_ key: StoreKey) throws -> Int64? {
-    do { return try client.answer("HEAD", key).size } catch StoreError.missing { return nil }
+    do { return try presentSize(of: key) } catch StoreError.missing { return nil }
   }
 
   private func isSame(_ key: StoreKey, _ body: TransferRequest.Body) throws -> Bool {
@@ -301,11 +306,15 @@ package final class SFTPStore: Store {
         }
         if attempt == 19 { throw failure(refusal) }
       }
+      let (taken, former) = (place.quoted(aside), place.quoted(Self.former(aside)))
       do {
-        // Nothing is removed for what may be gone.
-        try client.command(place.folders(above: aside).map { "*mkdir \($0)" } + ["*rm \(place.quoted(aside))", rename])
+        // What has the name stays there until the new one has it.
+        try client.command(place.folders(above: aside).map { "*mkdir \($0)" } + ["*rename \(taken) \(former)", rename, "*rm \(former)"])
         return true
-      } catch is SFTPRefusal { continue }
+      } catch is SFTPRefusal {
+        _ = try bringBack(aside)
+        if attempt % 5 == 4, try fileSize(aside) != nil { try client.command(["*rm \(former)"]) }
+      }
     }
     return false
   }
