@@ -91,7 +91,8 @@ import Testing
     #expect(copy.wait() == 0, "\(lines.current)")
     #expect(deaths == 30)
     let counts = try proxy.stop()
-    #expect(Double(counts.sent) <= 1.1 * Double(needed), "\(counts.sent) bytes for \(needed)")
+    // What was under way when the server died goes once more: of so small a store, up to four objects are much.
+    #expect(Double(counts.sent) <= 1.1 * Double(needed) + Double(4 * 8 << 20), "\(counts.sent) bytes for \(needed)")
     #expect(try place.verify(place.database, "all", "--read", "--store", server.location(name)).status == 0)
   }
 
