@@ -81,6 +81,10 @@ import Testing
     let lines = Monitor<[String]>([])
     // So slow that it takes as long as thirty deaths do.
     let copy = try place.start("firn", ["copy", "--to", through, "--max-rate", "\(needed / 45)"]) { line in lines.update { $0.append(line) } }
+    // A server that never answered is given up soon: it may be the wrong one.
+    while copy.exitCode() == nil, try filesByPath(under: server.path(name).removingLastComponent()).keys.allSatisfy({ !$0.hasSuffix(".zst") }) {
+      Thread.sleep(forTimeInterval: 0.05)
+    }
     var deaths = 0
     while deaths < 30, copy.exitCode() == nil {
       Thread.sleep(forTimeInterval: Double.random(in: 0.4...1.2))
