@@ -19,9 +19,9 @@ import threading
 import time
 
 import bench_offsite
+from bench_tools import POSTGRES, measure, rotated, say, sql
 
 FIRN = os.environ["FIRN_BUILD"]
-POSTGRES = os.environ["PG_BIN"]
 JOBS = 2
 
 # Rows at size 1, which is about 1 GB of dump.
@@ -33,10 +33,6 @@ COLUMNS_CHANGED = {
     "attachments": "filename = 'night_{night}_' || filename",
     "taggings": "created_at = created_at + interval '1 day'",
 }
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 class Server:
@@ -70,10 +66,6 @@ class Server:
     def stop(self):
         self.process.send_signal(signal.SIGINT)
         self.process.wait(60)
-
-
-def sql(text, database):
-    subprocess.run([f"{POSTGRES}/psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", database], input=text, text=True, check=True, stdout=subprocess.DEVNULL)
 
 
 def value(text, database):
@@ -146,14 +138,6 @@ class Watch:
     def __exit__(self, *_):
         self.done.set()
         self.thread.join()
-
-
-def measure(command, **options):
-    """Runs a command, or a list of commands as a pipe or a row. Seconds of the clock."""
-    os.sync()
-    start = time.monotonic()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **options)
-    return time.monotonic() - start
 
 
 def tree_size(path):
@@ -606,11 +590,6 @@ def manifest(identity, stamp):
     }
 
 
-def rotated(names, number):
-    number %= len(names)
-    return names[number:] + names[:number]
-
-
 def main():
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--size", type=float, default=1.0, help="GB of dump text, about (default 1)")
@@ -645,7 +624,7 @@ def main():
         if "recovery" in parts:
             bench.recovery(database.name)
         if "offsite" in parts:
-            bench_offsite.OffSite(bench, database, sql, measure).run()
+            bench_offsite.OffSite(bench, database).run()
         if "memory" in parts:
             bench.memory_at(4)
         if "long" in parts:

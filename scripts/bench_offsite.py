@@ -10,13 +10,11 @@ import subprocess
 import sys
 import time
 
+from bench_tools import measure, rotated, say, sql
+
 KEY, SECRET = "benchkey", "benchsecret"
 WEED = os.environ.get("BENCH_WEED", "")
 PROXY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "proxy.py")
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 def free_port(taken=set()):
@@ -88,8 +86,8 @@ class Proxy:
 
 
 class OffSite:
-    def __init__(self, bench, database, sql, measure):
-        self.bench, self.database, self.sql, self.measure = bench, database, sql, measure
+    def __init__(self, bench, database):
+        self.bench, self.database = bench, database
         bench.environment.update(AWS_ACCESS_KEY_ID=KEY, AWS_SECRET_ACCESS_KEY=SECRET)
         self.server = ObjectServer(bench.path("objects"))
         self.count = 0
@@ -157,7 +155,7 @@ class OffSite:
         recipient = self.firn("key", "new", identity)
         times = {"folder": [], "bucket": [], "encrypted": []}
         for number in range(bench.rounds):
-            for name in list(times)[number % 3:] + list(times)[:number % 3]:
+            for name in rotated(list(times), number):
                 target = self.bucket() if name == "bucket" else bench.path("target")
                 self.firn("init", "--quiet", "--store", target, *(["--recipient", recipient] if name == "encrypted" else []))
                 took, _ = self.timed(lambda: bench.snapshot(self.database.name, target))
@@ -178,12 +176,12 @@ class OffSite:
         report = bench.snapshot(self.database.name, store)
         times = {"firn": [], "rclone": []}
         for number in range(bench.rounds):
-            for name in (["firn", "rclone"], ["rclone", "firn"])[number % 2]:
+            for name in rotated(list(times), number):
                 location = self.bucket()
                 if name == "firn":
                     took, _ = self.timed(lambda: self.firn("copy", "--quiet", "--from", store, "--to", location))
                 else:
-                    took = self.measure(
+                    took = measure(
                         ["rclone", "copy", "--transfers", "8", "--checkers", "8", store, f"bench:{location[5:].split('?')[0]}"], env=self.rclone(),
                         stderr=subprocess.DEVNULL)
                 times[name].append(took)
@@ -195,11 +193,11 @@ class OffSite:
         self.firn("copy", "--quiet", "--from", store, "--to", location)
         times = {"folder": [], "bucket": []}
         for number in range(bench.rounds):
-            for name in (["folder", "bucket"], ["bucket", "folder"])[number % 2]:
-                self.sql("CHECKPOINT", "postgres")
+            for name in rotated(list(times), number):
+                sql("CHECKPOINT", "postgres")
                 took, _ = self.timed(lambda: bench.restore(self.database.name, store if name == "folder" else location, "restored", report["id"]))
                 times[name].append(took)
-                self.sql("DROP DATABASE restored", "postgres")
+                sql("DROP DATABASE restored", "postgres")
         median = {name: statistics.median(values) for name, values in times.items()}
         say("  seconds: " + ", ".join(f"{name} {seconds:.2f}" for name, seconds in median.items()))
         bench.add("restore from a bucket on loopback / from a folder, time", median["bucket"] / median["folder"], 1.15)
@@ -241,10 +239,10 @@ class OffSite:
                 location = self.location(name, proxy.port)
                 took, _ = self.timed(lambda: self.firn("copy", "--quiet", "--from", store, "--to", location, "latest"))
                 copies.append(took)
-                self.sql("CHECKPOINT", "postgres")
+                sql("CHECKPOINT", "postgres")
                 took, _ = self.timed(lambda: bench.restore(self.database.name, location, "restored", listed[-1]["id"]))
                 restores.append(took)
-                self.sql("DROP DATABASE restored", "postgres")
+                sql("DROP DATABASE restored", "postgres")
                 proxy.stop()
                 self.remove_bucket(self.location(name))
             times[delay] = (statistics.median(copies), statistics.median(restores))

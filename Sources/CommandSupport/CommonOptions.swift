@@ -118,9 +118,14 @@ package struct CommandContext: Sendable {
   /// - Throws: `ConfigurationError` where it is not encrypted to those that the configuration names, or to others than this machine knows.
   package func repositoryToFill(in store: any Store) throws -> Repository {
     let repository = try Repository(opening: store, identities: identities)
-    try requireRecipients(of: repository)
-    knownRecipients?.remember(repository.format.recipients, of: store.location)
+    try permitFilling(repository)
     return repository
+  }
+
+  /// The same of a repository that was opened to be read.
+  package func permitFilling(_ repository: Repository) throws {
+    try requireRecipients(of: repository)
+    knownRecipients?.remember(repository.format.recipients, of: repository.store.location)
   }
 
   /// What this machine knows of the stores it has written to.

@@ -3,7 +3,11 @@ package enum AgeFile {
   /// Encrypts to recipients; each of them can open it alone.
   /// - Throws: `AgeError.notARecipient`.
   package static func seal(_ plain: [UInt8], to recipients: [AgeRecipient]) throws(AgeError) -> [UInt8] {
-    var sealer = try AgeSealer(to: recipients)
+    seal(plain, with: try AgeSealer(to: recipients))
+  }
+
+  private static func seal(_ plain: [UInt8], with sealer: AgeSealer) -> [UInt8] {
+    var sealer = sealer
     var sealed = sealer.begin()
     sealed.reserveCapacity(sealed.count + AgePayload.sealedLength(of: plain.count))
     sealer.seal(plain[...], into: &sealed)
@@ -29,11 +33,7 @@ package enum AgeFile {
 
   /// Encrypts to a passphrase.
   package static func seal(_ plain: [UInt8], passphrase: String) -> [UInt8] {
-    var sealer = AgeSealer(passphrase: passphrase)
-    var sealed = sealer.begin()
-    sealer.seal(plain[...], into: &sealed)
-    sealer.finish(into: &sealed)
-    return sealed
+    seal(plain, with: AgeSealer(passphrase: passphrase))
   }
 
   /// What is in an armor, as age makes it for text; what has none as it is.

@@ -32,6 +32,14 @@ package struct AgeRecipient: Sendable, Hashable, CustomStringConvertible {
     description = text
   }
 
+  /// As `init(_:)`, of somebody who can be encrypted to: a key that nobody can have shows when it is tried.
+  /// - Throws: `AgeError.notARecipient`.
+  package static func tried(_ text: String) throws(AgeError) -> AgeRecipient {
+    let recipient = try AgeRecipient(text)
+    _ = try AgeFile.seal([], to: [recipient])
+    return recipient
+  }
+
   init(x25519 key: [UInt8]) {
     kind = .x25519(key)
     description = Bech32.encode(key, prefix: "age")

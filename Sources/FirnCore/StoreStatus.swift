@@ -82,14 +82,15 @@ package struct StoreStatus: Sendable {
     return CopyState(location: copy.location, newest: newest, behind: missing.count { !catalog.isSafetySnapshot($0) })
   }
 
-  private static func newest(_ place: SnapshotPlace, _ summary: Manifest.Summary, in repository: Repository) throws -> Newest {
-    guard let manifest = try repository.readableManifest(of: place) else {
+  /// - Parameter manifest: nil where no identity opens it.
+  private static func newest(_ place: SnapshotPlace, _ summary: Manifest.Summary, _ manifest: Manifest?) -> Newest {
+    guard let manifest else {
       var problems = summary.complete ? [] : ["the newest snapshot is incomplete: firn show tells why, with an identity"]
       if let fallen = summary.fallenTables, fallen > 0 {
         problems.append("\(fallen) tables lost many rows since the snapshot before: firn show tells which, with an identity")
       }
       return Newest(
-        id: place.id, startedAt: Date(timeIntervalSince1970: Double(place.id.startedAt)), complete: summary.complete, problems: problems)
+        id: place.id, startedAt: place.id.startDate, complete: summary.complete, problems: problems)
     }
     let incomplete =
       manifest.complete ? [] : ["the newest snapshot is incomplete: \(manifest.incompleteReasons.first ?? "see firn show")"]
@@ -110,10 +111,10 @@ package struct StoreStatus: Sendable {
     var restoreSeconds: Double?
     for place in places {
       let summary: Manifest.Summary
-      let candidate: Newest
+      let manifest: Manifest?
       do {
-        summary = try catalog.summary(of: place)
-        candidate = newest == nil ? try Self.newest(place, summary, in: repository) : newest!
+        manifest = try repository.readableManifest(of: place)
+        summary = try manifest.map(Manifest.Summary.init) ?? catalog.summary(of: place)
       } catch let error as RepositoryError where error.isDamage {
         problems.append("\(place.id) cannot be read")
         continue
@@ -121,7 +122,7 @@ package struct StoreStatus: Sendable {
       if summary.kind == Manifest.safetyKind { continue }
       let check = try catalog.verdict(of: place, now: now)
       if newest == nil {
-        newest = candidate
+        newest = Self.newest(place, summary, manifest)
         if check?.ok == false { problems.append("the newest snapshot was found damaged") }
         problems += check?.unmetAssertions ?? []
       }
@@ -146,7 +147,7 @@ package struct StoreStatus: Sendable {
     }
     let states = copies.compactMap { state(of: $0, places, catalog) }
     for state in states where state.behind > 0 {
-      let what = state.newest.map { "its newest is of \(age(Date(timeIntervalSince1970: Double($0.startedAt))))" } ?? "it has none"
+      let what = state.newest.map { "its newest is of \(age($0.startDate))" } ?? "it has none"
       problems.append("the copies in \(state.location) are \(state.behind) snapshot\(state.behind == 1 ? "" : "s") behind: \(what)")
     }
     return Database(

@@ -94,7 +94,7 @@ package struct Catalog: Sendable {
 
   /// - Throws: `RepositoryError.malformed` where it can't be read as what it is.
   package func manifest(of place: SnapshotPlace) throws -> Manifest {
-    let key = place.files(areSealed: contents.areSealed).manifest
+    let key = contents.files(of: place).manifest
     let bytes: [UInt8]
     do {
       bytes = try contents.read(key, limit: Manifest.sizeLimit)
@@ -120,7 +120,7 @@ package struct Catalog: Sendable {
   package func summary(of listed: ListedSnapshot) throws -> Manifest.Summary? {
     do {
       guard let end = try listEnd(of: listed) else { return nil }
-      let bytes = try store.read(listed.place.files(areSealed: contents.areSealed).manifest, limit: Manifest.sizeLimit)
+      let bytes = try store.read(contents.files(of: listed.place).manifest, limit: Manifest.sizeLimit)
       guard SHA256Digest(of: bytes) == end.manifest else { return nil }
       let summary = contents.areSealed ? end.summary : try? JSON.decoder.decode(Manifest.Summary.self, from: Data(bytes))
       return summary.flatMap { $0.formatVersion <= RepositoryFormat.newestVersion ? $0 : nil }
@@ -138,7 +138,7 @@ package struct Catalog: Sendable {
       let count = min(listed.listBytes, limit)
       let end = try store.read(place.checksums, from: listed.listBytes - count, count: Int(count))
       let lines = end.split(separator: 0x0A).lazy.reversed()
-      let wanted = "  \(place.files(areSealed: contents.areSealed).manifest)".utf8
+      let wanted = "  \(contents.files(of: place).manifest)".utf8
       guard let line = lines.first(where: { $0.count == 64 + wanted.count && $0.dropFirst(64).elementsEqual(wanted) }),
         let digest = SHA256Digest(hexadecimal: String(decoding: line.prefix(64), as: UTF8.self))
       else { continue }

@@ -62,7 +62,7 @@ package struct ChecksumFile: Sendable {
     objects.reserveCapacity(bytes.count / ObjectName.shortestLine)
     var files: [StoreKey: SHA256Digest] = [:]
     var summary: Manifest.Summary?
-    let owned = SnapshotPlace(key: key).map { place in [false, true].map { place.files(areSealed: $0) } }
+    let owned = SnapshotPlace(key: key)?.possibleFiles
     var isAscending = true
     var place = 0
     while place < bytes.count {

@@ -89,7 +89,7 @@ package struct GarbageCollector: Sendable {
         case (true, true): idleMarks.append(file.key)
         case (true, false):
           marks.append(file.key)
-          manifests.formUnion([false, true].map { folder.place.files(areSealed: $0).manifest })
+          manifests.formUnion(folder.place.possibleFiles.map(\.manifest))
           if part == .removed { removalMarks.insert(file.key) }
         case (false, true): break
         case (false, false): files.append(file.key)

@@ -54,5 +54,5 @@ package struct Repository: Sendable {
     do { return try catalog.manifest(of: place) } catch RepositoryError.wrongIdentity { return nil }
   }
 
-  package func files(of place: SnapshotPlace) -> SnapshotFiles { place.files(areSealed: format.isSealed) }
+  package func files(of place: SnapshotPlace) -> SnapshotFiles { contents.files(of: place) }
 }

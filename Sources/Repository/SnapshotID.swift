@@ -67,6 +67,8 @@ package struct SnapshotID: Hashable, Comparable, Sendable, Codable, CustomString
     return Int64(Calendar.utc.date(from: parts)?.timeIntervalSince1970 ?? 0)
   }
 
+  package var startDate: Date { Date(timeIntervalSince1970: Double(startedAt)) }
+
   /// `date` in UTC as `20261122T020000Z`.
   package static func stamp(_ date: Date) -> String {
     let parts = Calendar.utc.dateComponents([.year, .month, .day, .hour, .minute, .second], from: date)
@@ -127,6 +129,8 @@ package struct SnapshotPlace: Hashable, Sendable {
   package var checksums: StoreKey { prefix + Self.checksumsName }
   /// The files it consists of besides objects.
   package func files(areSealed: Bool) -> SnapshotFiles { SnapshotFiles(prefix, areSealed: areSealed) }
+  /// The same for who does not know whether the snapshot is encrypted.
+  var possibleFiles: [SnapshotFiles] { [files(areSealed: false), files(areSealed: true)] }
   /// Stands beside a manifest until the snapshot is committed, and becomes its list of checksums then. Without a list and without
   /// this a snapshot was damaged.
   /// - Parameter run: the name of its lock: two may copy one snapshot.

@@ -21,7 +21,7 @@ package struct SnapshotReader: Sendable {
     self.contents = contents
     self.manifest = manifest
     table = try ChunkTable(
-      contents, key: manifest.place.files(areSealed: contents.areSealed).chunkTable, place: manifest.chunkTable, objectsAreSealed: contents.areSealed)
+      contents, key: contents.files(of: manifest.place).chunkTable, place: manifest.chunkTable, objectsAreSealed: contents.areSealed)
     cache = FrameCache(table: table, contents: contents)
   }
 

@@ -74,6 +74,12 @@ package protocol Store: Sendable {
 }
 
 extension Store {
+  /// What a read of no bytes comes to, for stores whose servers know no empty range.
+  func requirePlace(_ offset: Int64, in key: StoreKey) throws {
+    guard let size = try size(of: key) else { throw StoreError.missing(key) }
+    guard size >= offset else { throw StoreError.truncated(key) }
+  }
+
   /// Every file whose key begins with `prefix`, folder by folder, each in the order of names.
   package func list(_ prefix: String) throws -> [StoreEntry] {
     var entries: [StoreEntry] = []

@@ -5,14 +5,9 @@ internal import Synchronization
 /// Reads what lies in a repository as it was before it was encrypted; where nothing is, as it lies there.
 package struct StoredContents: Sendable {
   /// How long a file is before and after it was encrypted.
-  package struct Length: Sendable, Equatable {
-    package let content: Int64
-    package let stored: Int64
-
-    package init(content: Int64, stored: Int64) {
-      self.content = content
-      self.stored = stored
-    }
+  struct Length: Sendable, Equatable {
+    let content: Int64
+    let stored: Int64
   }
 
   package let store: any Store
@@ -25,6 +20,9 @@ package struct StoredContents: Sendable {
   }
 
   package var areSealed: Bool { keys != nil }
+
+  /// The keys of a snapshot's own files.
+  package func files(of place: SnapshotPlace) -> SnapshotFiles { place.files(areSealed: areSealed) }
 
   /// Bytes from the beginning that are fetched along with a header rather than after it.
   private static let nearby: Int64 = 1 << 18
@@ -40,7 +38,7 @@ package struct StoredContents: Sendable {
 
   /// Part of a file whose lengths are known.
   /// - Throws: as `read(_:limit:)` does.
-  package func read(_ key: StoreKey, _ part: Range<Int64>, of length: Length) throws -> [UInt8] {
+  func read(_ key: StoreKey, _ part: Range<Int64>, of length: Length) throws -> [UInt8] {
     guard let keys else { return try store.read(key, from: part.lowerBound, count: part.count) }
     let start = length.stored - AgeFile.payloadLength(ofPlain: length.content)
     guard start > 0, start <= Int64(AgeFile.longestStart), part.upperBound <= length.content else {

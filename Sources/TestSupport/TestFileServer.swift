@@ -102,13 +102,17 @@ package final class TestFileServer: Sendable {
 
   /// A location as users write it.
   package func location(_ name: String, knownHosts: KnownHosts = .known, key: String = "user") -> String {
-    "sftp://\(user)@127.0.0.1:\(port)\(path(name))?key=\(folder.path(key))&known-hosts=\(folder.path(knownHosts.rawValue))"
+    location(name, port, folder.path(key), folder.path(knownHosts.rawValue))
+  }
+
+  private func location(_ name: String, _ port: Int, _ key: FilePath, _ knownHosts: FilePath) -> String {
+    "sftp://\(user)@127.0.0.1:\(port)\(path(name))?key=\(key)&known-hosts=\(knownHosts)"
   }
 
   /// The same by way of a proxy's port.
   package func location(_ name: String, through proxy: Int) throws -> String {
     let known = try folder.write(try text("known").replacing("]:\(port) ", with: "]:\(proxy) "), to: "known-\(proxy)")
-    return "sftp://\(user)@127.0.0.1:\(proxy)\(path(name))?key=\(folder.path("user"))&known-hosts=\(known)"
+    return location(name, proxy, folder.path("user"), known)
   }
 
   /// A folder that nobody uses.

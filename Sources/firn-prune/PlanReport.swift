@@ -22,7 +22,7 @@ struct PlanReport {
       let rows = try database.entries.map { entry in
         [
           entry.decision.isKept ? "keep" : "REMOVE", entry.place.id.description,
-          Quantity.age(of: Date(timeIntervalSince1970: Double(entry.place.id.startedAt)), now: plan.now), entry.snapshot.kind,
+          Quantity.age(of: entry.place.id.startDate, now: plan.now), entry.snapshot.kind,
           entry.decision.isKept ? "" : Quantity.size(try plan.ownBytes(of: entry)),
           entry.decision.isKept ? entry.decision.keepReasons.joined(separator: "; ") : entry.decision.removeReason,
         ]
@@ -43,7 +43,7 @@ struct PlanReport {
       throw RepositoryError.noSuchSnapshot(selector: id, database: plan.databases.first?.database ?? "the store")
     }
     guard matches.count == 1 else { throw RepositoryError.ambiguousSnapshot(selector: id, candidates: matches.map { "\($0.place.id)" }) }
-    let started = Date(timeIntervalSince1970: Double(entry.place.id.startedAt))
+    let started = entry.place.id.startDate
     context.output(
       "\(entry.place.database) \(entry.place.id), \(entry.snapshot.kind), \(Quantity.time(started)), \(Quantity.age(of: started, now: plan.now))")
     context.output(entry.decision.isKept ? "stays by \(policy):" : "goes by \(policy):")

@@ -73,7 +73,7 @@ struct FirnRestore: FirnCommand {
     }
     var request = try request(context, place)
     // What it snapshots before it replaces anything must not be readable to whoever changed the store.
-    if request.safetySnapshot != nil { _ = try context.repositoryToFill(in: repository.store) }
+    if request.safetySnapshot != nil { try context.permitFilling(repository) }
     if request.target.isExisting {
       let plan = try context.withProgress { progress in
         try RestoreOperation(repository: repository, request: request, progress: progress).plan()

@@ -31,9 +31,7 @@ struct Init: FirnCommand {
     }
     let named = recipients.isEmpty ? context.configuration.recipients : recipients
     for text in named {
-      let recipient = try AgeRecipient(text)
-      // One that nobody can have shows when something is encrypted to it.
-      _ = try AgeFile.seal([], to: [recipient])
+      let recipient = try AgeRecipient.tried(text)
       if !format.recipients.contains(recipient.description) { format.recipients.append(recipient.description) }
     }
     let configured = context.configuration.recipients

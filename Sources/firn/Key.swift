@@ -77,8 +77,8 @@ struct KeyAdd: FirnCommand {
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let repository = try context.repositoryToFill(in: context.store())
-    let isNew = try RecipientsOperation(repository).add(recipient)
-    context.knownRecipients?.remember(try Repository(opening: repository.store).format.recipients, of: repository.store.location)
+    let (recipients, isNew) = try RecipientsOperation(repository).add(recipient)
+    context.knownRecipients?.remember(recipients, of: repository.store.location)
     if common.json {
       try context.output(json: ["added": isNew])
     } else if isNew {

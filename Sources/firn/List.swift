@@ -89,7 +89,7 @@ struct List: FirnCommand {
       source = place.source
       database = place.database
       kind = summary.kind
-      self.startedAt = startedAt ?? Date(timeIntervalSince1970: Double(place.id.startedAt))
+      self.startedAt = startedAt ?? place.id.startDate
       self.bytes = bytes
       storedBytes = summary.storedBytes ?? 0
       complete = summary.complete

@@ -185,6 +185,12 @@ import Testing
         let refused = try place.run("firn-snapshot", arguments)
         #expect(refused.status == (list.contains("nonsense") ? 9 : 78) && refused.errors.contains("hint: "), "\(list): \(refused)")
       }
+      // Nor is the database that a restore replaces given to whoever did that.
+      if !list.contains("nonsense") {
+        let held = try place.restore(place.database, "--confirm", place.database, "--identity", setting.used.string)
+        #expect(held.status == 78 && held.errors.contains("nothing was stored"), "\(held)")
+        #expect(try files(of: place.store).filter { $0.key != "firn.json" } == before.filter { $0.key != "firn.json" }, "\(list)")
+      }
       // Who restores is told, and not held up.
       if list == "[]" { #expect(try place.firn("list", "--config", wanted).errors.contains("is not encrypted, and the configuration names")) }
       #expect(try files(of: place.store).filter { $0.key != "firn.json" } == before.filter { $0.key != "firn.json" }, "\(list)")

@@ -119,6 +119,17 @@ import Testing
     #expect(try state() == "damaged")
     try record(.drill, true, after: -500)
     #expect(try state() == "proven")
+    // Who can't read what is stored clears no finding of who could; one of who looked as little, it does.
+    try record(.read, false, after: -400)
+    try record(.scrub, true, after: -300)
+    #expect(try state() == "damaged")
+    try record(.read, true, after: -200)
+    try record(.scrub, true, after: -150)
+    #expect(try state() == "proven")
+    try record(.quick, false, after: -100)
+    #expect(try state() == "damaged")
+    try record(.scrub, true, after: -50)
+    #expect(try state() == "proven")
   }
 
   @Test func `collects nothing while a list of checksums can't be read`() throws {

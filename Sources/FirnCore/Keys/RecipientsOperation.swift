@@ -8,21 +8,19 @@ package struct RecipientsOperation {
 
   package init(_ repository: Repository) { self.repository = repository }
 
-  /// - Returns: whether it was not among them before.
+  /// - Returns: all there are now, and whether this one is new.
   /// - Throws: `AgeError.notARecipient`, `FirnError.notEncrypted`, and what locks and the store throw.
-  package func add(_ text: String) throws -> Bool {
-    let recipient = try AgeRecipient(text)
-    // One that nobody can have shows when something is encrypted to it.
-    _ = try AgeFile.seal([], to: [recipient])
+  package func add(_ text: String) throws -> (recipients: [String], isNew: Bool) {
+    let recipient = try AgeRecipient.tried(text)
     guard repository.format.isSealed else { throw FirnError.notEncrypted(location: repository.store.location) }
     let lock = try RepositoryLock(.exclusive, on: repository.store, purpose: "firn key add", patience: .seconds(30))
     defer { lock.release() }
     try lock.requireWritten()
     // Another may have been added meanwhile.
     var format = try Repository(opening: repository.store).format
-    guard !format.recipients.contains(recipient.description) else { return false }
+    guard !format.recipients.contains(recipient.description) else { return (format.recipients, false) }
     format.recipients.append(recipient.description)
     try repository.store.write(try JSON.bytes(format), to: RepositoryFormat.key, durability: .immediate)
-    return true
+    return (format.recipients, true)
   }
 }

@@ -79,6 +79,7 @@ package struct VerifyOperation {
     // What tables are read from is decoded by that.
     let decodedLater = Set(readable.filter { !proven.contains($0.key) }.values.flatMap(\.objects))
     let damaged = try checkObjects(Set(readable.values.flatMap(\.objects)), decodedLater: extent == .read ? decodedLater : [], &outcome)
+    var wrongIdentity: RepositoryError?
     for place in places {
       try Interruption.check()
       let check = SnapshotCheck(
@@ -88,6 +89,7 @@ package struct VerifyOperation {
         snapshot = .init(place: place, problems: try check.run(checksums[place]!.get()), level: level)
       } catch let error as RepositoryError {
         if case .wrongIdentity = error {
+          wrongIdentity = error
           // It is another's: what can be told without an identity is told.
           snapshot = .init(place: place, problems: try check.run(checksums[place]!.get(), opens: false), level: min(level, .scrub), isClosed: true)
         } else if SnapshotCheck.isFinding(error) {
@@ -102,9 +104,7 @@ package struct VerifyOperation {
       outcome.snapshots.append(snapshot)
     }
     // An identity that opens nothing is the wrong one.
-    if outcome.isSound, let closed = outcome.snapshots.first(where: \.isClosed), outcome.snapshots.allSatisfy(\.isClosed) {
-      _ = try repository.catalog.manifest(of: closed.place)
-    }
+    if let wrongIdentity, outcome.isSound, outcome.snapshots.allSatisfy(\.isClosed) { throw wrongIdentity }
     outcome.elapsed = ContinuousClock.now - clock
     // What was found while others deleted says nothing.
     try lock.checkIfWritten()

@@ -45,8 +45,7 @@ package final class S3Store: Store {
 
   package func read(_ key: StoreKey, from offset: Int64, count: Int) throws -> [UInt8] {
     guard count > 0 else {
-      guard let size = try size(of: key) else { throw StoreError.missing(key) }
-      guard size >= offset else { throw StoreError.truncated(key) }
+      try requirePlace(offset, in: key)
       return []
     }
     var request = S3Client.Request("GET", key)

@@ -16,12 +16,17 @@ final class SFTPClient: Sendable {
     self.retries = retries
   }
 
+  private func request(_ method: String, _ key: StoreKey) -> TransferRequest {
+    var request = TransferRequest(method, location.url(key))
+    request.login = .init(user: location.user, key: location.key, knownHosts: location.knownHosts)
+    return request
+  }
+
   /// - Parameter prepare: changes the request to what is wanted.
   /// - Throws: `StoreError`; `SFTPRefusal` where the server did not do as it was told.
   @discardableResult func answer(_ method: String, _ key: StoreKey, _ prepare: (inout TransferRequest) -> Void = { _ in }) throws -> TransferResponse
   {
-    var request = TransferRequest(method, location.url(key))
-    request.login = .init(user: location.user, key: location.key, knownHosts: location.knownHosts)
+    var request = request(method, key)
     if method == "HEAD" { request.timeout = Self.patience }
     // A folder's listing, of which nothing may come for long.
     if method == "GET" && (key.isEmpty || key.hasSuffix("/")) { request.timeout = Self.patience * 5 }
@@ -57,8 +62,7 @@ final class SFTPClient: Sendable {
 
   /// SFTP has no word for a full disk: the server is asked how much room it has, where it knows.
   private func hasNoRoom(for bytes: Int64) -> Bool {
-    var request = TransferRequest("HEAD", location.url(""))
-    request.login = .init(user: location.user, key: location.key, knownHosts: location.knownHosts)
+    var request = request("HEAD", "")
     request.timeout = .seconds(20)
     request.commandsBefore = ["statvfs \(location.quotedFolder)"]
     guard let told = try? TransferEngine.shared.perform(request).headers, let free = told["f_bavail"].flatMap(Int64.init),

@@ -80,8 +80,7 @@ package final class SFTPStore: Store {
 
   package func read(_ key: StoreKey, from offset: Int64, count: Int) throws -> [UInt8] {
     guard count > 0 else {
-      guard let size = try size(of: key) else { throw StoreError.missing(key) }
-      guard size >= offset else { throw StoreError.truncated(key) }
+      try requirePlace(offset, in: key)
       return []
     }
     return try reading(key) {
@@ -182,23 +181,30 @@ package final class SFTPStore: Store {
     try put(.file(path, count: status.size), to: key)
   }
 
+  /// - Throws: `SFTPRefusal` where the name is taken, or the answer was lost.
+  private func upload(_ body: TransferRequest.Body, as passing: StoreKey, thenNamed key: StoreKey) throws {
+    try client.answer("PUT", passing) {
+      $0.body = body
+      $0.commandsAfter = ["rename \(place.quoted(passing)) \(place.quoted(key))"]
+    }
+  }
+
+  /// Removes what has a name of ours, if it is there.
+  private func discard(_ key: StoreKey) throws { try client.command(["*rm \(place.quoted(key))"]) }
+
   private func put(_ body: TransferRequest.Body, to key: StoreKey) throws {
     for _ in 0..<5 {
       let passing = Self.temporary(key)
       do {
         do {
-          try client.answer("PUT", passing) {
-            $0.body = body
-            $0.commandsAfter = ["rename \(place.quoted(passing)) \(place.quoted(key))"]
-          }
-          return
+          return try upload(body, as: passing, thenNamed: key)
         } catch is SFTPRefusal {
           if try fileSize(passing) != nil { return try replace(key, by: passing, body) }
           // It has its name, and the answer was lost; or somebody cleared it away.
           if try isSame(key, body) { return }
         }
       } catch {
-        try? client.command(["*rm \(place.quoted(passing))"])
+        try? discard(passing)
         if let refusal = error as? SFTPRefusal { throw failure(refusal) }
         throw error
       }
@@ -260,19 +266,16 @@ package final class SFTPStore: Store {
     if try size(of: key) != nil { return false }
     let passing = Self.temporary(key)
     do {
-      try client.answer("PUT", passing) {
-        $0.body = .bytes(bytes)
-        $0.commandsAfter = ["rename \(place.quoted(passing)) \(place.quoted(key))"]
-      }
+      try upload(.bytes(bytes), as: passing, thenNamed: key)
       return true
     } catch let refusal as SFTPRefusal {
       let isUploaded = try fileSize(passing) != nil
-      try? client.command(["*rm \(place.quoted(passing))"])
+      try? discard(passing)
       guard try size(of: key) != nil else { throw failure(refusal) }
       // It may be our own, the answer to which was lost: nobody else writes the same.
       return try !isUploaded && read(key, limit: bytes.count + 1) == bytes
     } catch {
-      try? client.command(["*rm \(place.quoted(passing))"])
+      try? discard(passing)
       throw error
     }
   }
@@ -320,18 +323,18 @@ package final class SFTPStore: Store {
   }
 
   package func delete(_ keys: [StoreKey]) throws {
-    func commands(_ key: StoreKey, mayBeMissing: Bool) -> [String] {
+    func commands(_ key: StoreKey) -> [String] {
       // Else it would come back.
-      (Self.isReplaced(key) ? ["*rm \(place.quoted(Self.former(key)))"] : []) + ["\(mayBeMissing ? "*" : "")rm \(place.quoted(key))"]
+      (Self.isReplaced(key) ? ["*rm \(place.quoted(Self.former(key)))"] : []) + ["rm \(place.quoted(key))"]
     }
     for start in stride(from: 0, to: keys.count, by: 100) {
       // What a run gives back when it was told to end is one batch.
       if start > 0 { try Interruption.check() }
       let some = keys[start..<min(start + 100, keys.count)]
-      do { try client.command(some.flatMap { commands($0, mayBeMissing: false) }) } catch is SFTPRefusal {
+      do { try client.command(some.flatMap { commands($0) }) } catch is SFTPRefusal {
         // One is missing, or can't be deleted: the others go.
         for key in some {
-          do { try client.command(commands(key, mayBeMissing: false)) } catch let refusal as SFTPRefusal {
+          do { try client.command(commands(key)) } catch let refusal as SFTPRefusal {
             if try fileSize(key) != nil { throw failure(refusal) }
           }
         }
@@ -346,10 +349,10 @@ package final class SFTPStore: Store {
   private func removeLeftovers(in folder: String) throws {
     let entries = try entries(of: folder)
     for entry in entries where entry.kind == .file {
-      if entry.name.hasPrefix(Self.temporaryPrefix) { try client.command(["*rm \(place.quoted(folder + entry.name))"]) }
+      if entry.name.hasPrefix(Self.temporaryPrefix) { try discard(folder + entry.name) }
       guard entry.name.hasPrefix(Self.formerPrefix) else { continue }
       let key = folder + entry.name.dropFirst(Self.formerPrefix.count)
-      if try !bringBack(key), try fileSize(key) != nil { try client.command(["*rm \(place.quoted(folder + entry.name))"]) }
+      if try !bringBack(key), try fileSize(key) != nil { try discard(folder + entry.name) }
     }
     for entry in entries where entry.kind == .folder { try removeLeftovers(in: "\(folder)\(entry.name)/") }
   }
