@@ -4,7 +4,7 @@ import PackageDescription
 // Tools that link libraries of the system find them by pkg-config; scripts/test installs them.
 let package = Package(
   name: "firn",
-  products: ["firn", "firn-snapshot", "firn-verify", "firn-restore", "firn-prune"].map {
+  products: ["firn", "firn-snapshot", "firn-verify", "firn-restore", "firn-prune", "firn-migrate"].map {
     .executable(name: $0, targets: [$0])
   },
   dependencies: [
@@ -35,6 +35,7 @@ let package = Package(
       dependencies: ["Encryption", "FirnCore", "Platform", "Postgres", "Repository", "Retention", arguments(), "Yams", system()]),
 
     command("firn", "Encryption"), command("firn-snapshot"), command("firn-verify"), command("firn-restore"), command("firn-prune"),
+    command("firn-migrate"),
     .executableTarget(name: "sample-data"),
 
     .target(

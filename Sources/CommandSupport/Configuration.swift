@@ -24,6 +24,7 @@ package struct Configuration: Sendable, Equatable {
   package var toolFolders: [String] = []
   package var excludedTableData: [String] = []
   package var maintenance = Maintenance()
+  package var migration = MigrationSettings()
   package var assertions: [DrillRequest.Assertion] = []
   package var limits = StoreStatus.Limits()
   /// The share of its rows that a table may lose from one snapshot to the next without a warning.
@@ -46,7 +47,7 @@ package struct Configuration: Sendable, Equatable {
   private static let keys = [
     "store", "database-url", "source", "jobs", "spool", "spool-cap", "lock-wait", "pg-bin", "exclude-table-data", "maintenance",
     "assertions", "max-age", "max-proof-age", "anomaly", "policy", "time-zone", "credentials-command", "copies", "identity",
-    "recipients",
+    "recipients", "migrate",
   ]
   private static let assertionKeys = ["name", "sql", "expect"]
   private static let maintenanceKeys = ["stop", "start", "health", "health-retries", "health-pause"]
@@ -83,6 +84,7 @@ package struct Configuration: Sendable, Equatable {
       case "pg-bin": toolFolders = try reader.list()
       case "exclude-table-data": excludedTableData = try reader.list()
       case "maintenance": maintenance = try Self.maintenance(reader)
+      case "migrate": migration = try MigrationSettings(reader)
       case "assertions": assertions = try Self.assertions(reader)
       case "max-age": limits.snapshotAge = try reader.duration()
       case "max-proof-age": limits.proofAge = try reader.duration()

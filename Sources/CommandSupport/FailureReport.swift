@@ -154,6 +154,12 @@ package struct FailureReport: Sendable {
     case .sameStore(let location):
       self.init(
         .refused, "\(location) is the store itself, or a duplicate of all of it", hint: "name another; firn copy makes its repository by itself")
+    case .migrationRuns(let database, let holder):
+      self.init(.locked, "another migration of \(database) is under way: \(holder)", hint: "wait for its end, then run this again")
+    case .backfillLost(let table, let key):
+      self.init(
+        .failed, "whether the last batch of the run that was cut off was committed can't be told any more (\(table), after key \(key))",
+        hint: "look at the rows after that key, and say --start-over where the condition leaves out rows that are done")
     case .differentlyEncrypted(let location):
       self.init(
         .refused, "\(location) is encrypted to others than this store, or not at all: nothing was copied",

@@ -5,15 +5,19 @@ internal import Platform
 /// A command of Firn: what every one does around its own work.
 package protocol FirnCommand: ParsableCommand {
   var common: CommonOptions { get }
+  /// The program of which it is a subcommand.
+  static var program: String { get }
   /// Does the work.
   func execute(_ context: CommandContext) throws -> ExitStatus
 }
 
 extension FirnCommand {
+  package static var program: String { "firn" }
+
   /// Runs the command, reports what fails, and ends the process with the right exit code.
   package func run() throws {
     let name = Self.configuration.commandName ?? Self._commandName
-    let shown = name.hasPrefix("firn") ? name : "firn \(name)"
+    let shown = name.hasPrefix("firn") ? name : "\(Self.program) \(name)"
     do {
       let context = try CommandContext(command: shown, common: common)
       let status = try execute(context)

@@ -34,6 +34,10 @@ package enum FirnError: Error, Equatable {
   case notEncrypted(location: String)
   /// To whom a repository is encrypted changed while a run waited.
   case recipientsChanged(location: String)
+  /// Another migration of this database is under way.
+  case migrationRuns(database: String, holder: String)
+  /// Whether the last batch of a backfill that was cut off was committed can't be told any more.
+  case backfillLost(table: String, key: String)
   /// A copy would be the original.
   case sameStore(location: String)
 }

@@ -64,13 +64,13 @@ package struct SnapshotComparison: Sendable {
     sequences = Set(valuesBefore.keys).union(valuesAfter.keys).sorted().compactMap { name in
       valuesBefore[name] == valuesAfter[name] ? nil : Sequence(name: name, before: valuesBefore[name], after: valuesAfter[name])
     }
-    schema = Self.changes(from: Self.definitions(before), to: Self.definitions(after))
+    schema = Self.changes(from: before.directory, to: after.directory)
   }
 
   /// The lines that make each object of a schema; rows, sequences' values and large objects are none.
-  private static func definitions(_ source: RestoreSource) -> [String: [String]] {
+  private static func definitions(_ directory: ArchiveDirectory) -> [String: [String]] {
     var definitions: [String: [String]] = [:]
-    for entry in source.directory.entries
+    for entry in directory.entries
     where !["TABLE DATA", "SEQUENCE SET", "STATISTICS DATA"].contains(entry.kind) && !entry.kind.hasPrefix("BLOB") {
       var lines = entry.definition.split(separator: "\n").map(String.init)
       if !entry.owner.isEmpty, entry.kind != "ACL", entry.kind != "COMMENT" { lines.append("owner \(entry.owner)") }
@@ -79,8 +79,10 @@ package struct SnapshotComparison: Sendable {
     return definitions
   }
 
-  private static func changes(from old: [String: [String]], to new: [String: [String]]) -> [Change] {
-    Set(old.keys).union(new.keys).sorted().compactMap { object in
+  /// What makes one schema the other.
+  static func changes(from first: ArchiveDirectory, to second: ArchiveDirectory) -> [Change] {
+    let (old, new) = (definitions(first), definitions(second))
+    return Set(old.keys).union(new.keys).sorted().compactMap { object in
       let (before, after) = (old[object] ?? [], new[object] ?? [])
       guard before != after else { return nil }
       let difference = after.difference(from: before)

@@ -13,24 +13,36 @@ package final class ChildProcess: Sendable {
   private let outputReader: WorkerThread?
   private let output = Monitor<[UInt8]>([])
 
+  /// What becomes of a program's standard output.
+  package enum StandardOutput: Sendable {
+    case discarded
+    /// For `standardOutput`.
+    case kept
+    /// Goes where its standard error goes, in the order it was written.
+    case withErrors
+  }
+
   /// Starts `program`.
   /// - Parameters:
   ///   - environment: the whole environment of the child.
+  ///   - makesPrivateFiles: else its files have the modes that the user's umask gives them.
   ///   - onErrorLine: each line of its standard error, on a thread of its own.
   package init(
-    _ program: FilePath, arguments: [String], environment: [String: String], keepsOutput: Bool = false,
-    onErrorLine: @escaping @Sendable (String) -> Void
+    _ program: FilePath, arguments: [String], environment: [String: String], output destination: StandardOutput = .discarded,
+    makesPrivateFiles: Bool = true, onErrorLine: @escaping @Sendable (String) -> Void
   ) throws(SystemError) {
     let null = try File("/dev/null", .readWrite)
     let errors = try Pipe()
-    let results = keepsOutput ? try Pipe() : nil
+    let results = destination == .kept ? try Pipe() : nil
+    let outputEnd = results?.writer.number ?? (destination == .withErrors ? errors.writer.number : null.rawDescriptor)
+    let mask = makesPrivateFiles ? 0o077 : Host.umaskOfUser
     let strings = [program.string] + arguments
     let settings = environment.map { "\($0.key)=\($0.value)" }
     id = unsafe withCStrings(strings) { argv in
       unsafe withCStrings(settings) { envp in
         unsafe program.withPlatformString { path in
           unsafe firn_spawn(
-            path, argv, envp, null.rawDescriptor, results?.writer.number ?? null.rawDescriptor, errors.writer.number, 0o077, 1)
+            path, argv, envp, null.rawDescriptor, outputEnd, errors.writer.number, mask, 1)
         }
       }
     }
@@ -105,7 +117,7 @@ package struct ProgramResult: Sendable {
 
   package static func run(_ program: FilePath, _ arguments: [String], environment: [String: String]) throws -> ProgramResult {
     let lines = Monitor<[String]>([])
-    let child = try ChildProcess(program, arguments: arguments, environment: environment, keepsOutput: true) { line in
+    let child = try ChildProcess(program, arguments: arguments, environment: environment, output: .kept) { line in
       lines.update { $0.append(line) }
     }
     while child.exitCode() == nil {
@@ -135,6 +147,22 @@ package enum ShellCommand {
     var status: Int32 = 0
     while unsafe waitpid(id, &status, 0) != id && errno == EINTR {}
     return firn_exit_code(status)
+  }
+}
+
+/// A program that goes on when this process has ended, and writes to the same standard error.
+package enum BackgroundProgram {
+  package static func start(_ program: FilePath, arguments: [String], environment: [String: String]) throws(SystemError) {
+    let null = try File("/dev/null", .readWrite)
+    let settings = environment.map { "\($0.key)=\($0.value)" }
+    let id = unsafe withCStrings([program.string] + arguments) { argv in
+      unsafe withCStrings(settings) { envp in
+        unsafe program.withPlatformString { path in
+          unsafe firn_spawn(path, argv, envp, null.rawDescriptor, null.rawDescriptor, 2, Host.umaskOfUser, 0)
+        }
+      }
+    }
+    guard id > 0 else { throw SystemError("start", program.string, number: -id) }
   }
 }
 

@@ -100,6 +100,12 @@ package enum Host {
   /// Sends a signal to one process.
   package static func send(_ signal: Int32, to process: Int32) { _ = kill(process, signal) }
 
+  /// Sends a signal to every process of a group.
+  package static func send(_ signal: Int32, toGroup group: Int32) { _ = kill(-group, signal) }
+
+  /// Whether any process of the group lives, as far as we may signal it.
+  package static func groupExists(_ group: Int32) -> Bool { kill(-group, 0) == 0 || errno == EPERM }
+
   /// Ends this process as the signal would have.
   package static func endBySignal(_ number: Int32) -> Never {
     var set = sigset_t()

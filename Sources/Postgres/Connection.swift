@@ -137,6 +137,24 @@ internal import Platform
     return result
   }
 
+  /// A URL that leads to the same database as the same role, for programs that take nothing else. It may hold the password.
+  package var url: String {
+    func encoded(_ text: String) -> String { text.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? "" }
+    var query = effectiveParameters
+    query["user"] = nil
+    let host = query.removeValue(forKey: "host") ?? ""
+    let port = query.removeValue(forKey: "port") ?? ""
+    let secret = password.isEmpty ? "" : ":\(encoded(password))"
+    var place = ":\(port)"
+    if host.hasPrefix("/") {
+      (query["host"], query["port"], place) = (host, port, "")
+    } else {
+      place = (host.contains(":") ? "[\(host)]" : encoded(host).replacing("%2E", with: ".")) + place
+    }
+    let parameters = query.sorted { $0.key < $1.key }.map { "\($0.key)=\(encoded($0.value))" }.joined(separator: "&")
+    return "postgresql://\(encoded(user))\(secret)@\(place)/\(encoded(database))" + (parameters.isEmpty ? "" : "?\(parameters)")
+  }
+
   /// Runs one or more statements.
   package func execute(_ sql: String) throws { _ = unsafe try run { unsafe PQsendQuery($0, sql) } }
 

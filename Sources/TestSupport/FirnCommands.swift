@@ -65,7 +65,7 @@ package struct Workplace: Sendable {
   /// Starts a command without waiting for it.
   package func start(_ name: String, _ arguments: [String], onErrorLine: @escaping @Sendable (String) -> Void = { _ in }) throws -> ChildProcess {
     try ChildProcess(
-      FirnProgram.path(name), arguments: arguments, environment: environment, keepsOutput: true, onErrorLine: onErrorLine)
+      FirnProgram.path(name), arguments: arguments, environment: environment, output: .kept, onErrorLine: onErrorLine)
   }
 
   /// Makes a snapshot that has to succeed, and gives its id.

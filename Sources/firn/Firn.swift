@@ -8,7 +8,7 @@ import SystemPackage
   /// `firn snapshot …` runs `firn-snapshot …`, as git does.
   static func main() {
     let arguments = CommandLine.arguments
-    if arguments.count > 1, ["snapshot", "verify", "restore", "prune"].contains(arguments[1]) {
+    if arguments.count > 1, ["snapshot", "verify", "restore", "prune", "migrate"].contains(arguments[1]) {
       let beside = FilePath(Bundle.main.executablePath ?? arguments[0]).removingLastComponent()
       let search = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").map { FilePath(String($0)) }
       for folder in [beside] + search {
@@ -28,8 +28,8 @@ struct Firn: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "firn", abstract: "Back up PostgreSQL databases, and get them back.",
     discussion: """
-      firn snapshot, firn verify, firn restore and firn prune run the programs firn-snapshot, firn-verify, firn-restore and \
-      firn-prune; each has its own --help.
+      firn snapshot, firn verify, firn restore, firn prune and firn migrate run the programs firn-snapshot, firn-verify, \
+      firn-restore, firn-prune and firn-migrate; each has its own --help.
 
       \(ExitStatus.table)
       """,

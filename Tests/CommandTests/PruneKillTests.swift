@@ -68,7 +68,7 @@ private struct PrunableStore {
     let removable = subject.nights.dropLast(4).map(\.id)
     func start(_ store: LocalStore) throws -> ChildProcess {
       try ChildProcess(
-        FirnProgram.path("firn-prune"), arguments: arguments(store, count: 12), environment: subject.environment, keepsOutput: true,
+        FirnProgram.path("firn-prune"), arguments: arguments(store, count: 12), environment: subject.environment, output: .kept,
         onErrorLine: { _ in })
     }
     let first = try subject.copy("first")

@@ -10,6 +10,8 @@ package struct StoppedApplication: Sendable {
     let host: String
     let database: String
     let start: [String]
+    /// What it was stopped for; nil for a restore.
+    var occasion: String?
     /// The databases of which one must have the name before the application is started; nil while that is not in doubt.
     var awaited: [UInt32]?
     let process: Int32
@@ -24,27 +26,20 @@ package struct StoppedApplication: Sendable {
   private let record: Record
 
   /// Writes the note, durably.
-  init(database: String, start: [String]) throws {
-    let folder = Self.folder
+  /// - Parameter occasion: what it is stopped for, as `a restore`.
+  init(database: String, start: [String], for occasion: String = "a restore") throws {
+    let folder = StateFolder.path
     do {
       try Folder.make(folder)
-      path = folder.appending("stopped-\(Host.processID)-\(UInt32.random(in: 0 ... .max)).json")
+      path = folder.appending("\(Self.prefix)\(Host.processID)-\(UInt32.random(in: 0 ... .max)).json")
       record = Record(
-        host: Host.name, database: database, start: start, process: Host.processID, processStart: Host.startTime(of: Host.processID) ?? 0,
+        host: Host.name, database: database, start: start, occasion: occasion, process: Host.processID,
+        processStart: Host.startTime(of: Host.processID) ?? 0,
         boot: Host.bootID)
-      try Self.write(record, to: path)
+      try StateFolder.write(record, to: path)
     } catch let error as SystemError {
       throw FirnError.noFolder(path: folder.string, reason: "\(error)")
     }
-  }
-
-  private static func write(_ record: Record, to path: FilePath) throws {
-    let passing = path.removingLastComponent().appending(".\(UInt32.random(in: 0 ... .max))")
-    let file = try File(passing, .create)
-    try file.write(Array(try JSONEncoder().encode(record)).span)
-    try file.synchronize()
-    try Folder.rename(passing, to: path)
-    try Folder.synchronize(path.removingLastComponent())
   }
 
   func remove() { try? Folder.removeFile(path) }
@@ -53,17 +48,13 @@ package struct StoppedApplication: Sendable {
   func awaitDatabase(_ oids: [UInt32]) {
     var waiting = record
     waiting.awaited = oids
-    try? Self.write(waiting, to: path)
-  }
-
-  /// `$XDG_STATE_HOME/firn`, else `~/.local/state/firn`.
-  private static var folder: FilePath {
-    if let state = ProcessInfo.processInfo.environment["XDG_STATE_HOME"], state.hasPrefix("/") { return FilePath(state).appending("firn") }
-    return (Host.homeFolder ?? "/var/tmp").appending(".local/state/firn")
+    try? StateFolder.write(waiting, to: path)
   }
 
   /// Whether there are notes of applications that are still stopped.
-  package static var isAnyWaiting: Bool { ((try? Folder.names(in: folder)) ?? []).contains { $0.hasPrefix("stopped-") } }
+  package static var isAnyWaiting: Bool { ((try? Folder.names(in: StateFolder.path)) ?? []).contains { $0.hasPrefix(prefix) } }
+
+  private static let prefix = "stopped-"
 
   /// Starts what runs that were killed had stopped. A note stays until everything was started.
   /// - Parameters:
@@ -72,12 +63,7 @@ package struct StoppedApplication: Sendable {
   /// - Returns: what was found and done, in words.
   package static func startAgain(_ progress: WorkProgress, having database: String? = nil, server: () throws -> ConnectionSettings) -> [String] {
     var told: [String] = []
-    for name in (try? Folder.names(in: folder)) ?? [] where name.hasPrefix("stopped-") && name.hasSuffix(".json") {
-      let path = folder.appending(name)
-      // Its commands are run: it must be ours, and no other's to write.
-      guard let status = try? Folder.status(of: path), status.kind == .file, status.owner == Host.userID, status.mode & 0o022 == 0,
-        let bytes = try? Folder.contents(of: path, limit: 1 << 20)
-      else { continue }
+    for (path, bytes) in StateFolder.files(namedWith: prefix) {
       guard let record = try? JSONDecoder().decode(Record.self, from: Data(bytes)) else {
         // Cut off before anything was stopped: it is written first.
         try? Folder.removeFile(path)
@@ -95,7 +81,8 @@ package struct StoppedApplication: Sendable {
       }
       let failures = Maintenance.startAll(record.start, progress)
       told.append(
-        "a restore of \(record.database) ended while the application was stopped: it was \(failures.isEmpty ? "" : "not ")started again")
+        "\(record.occasion ?? "a restore") of \(record.database) ended while the application was stopped: it was \(failures.isEmpty ? "" : "not ")started again"
+      )
       told += failures
       if failures.isEmpty { try? Folder.removeFile(path) }
     }

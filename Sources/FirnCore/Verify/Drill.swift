@@ -68,14 +68,18 @@ package struct Drill {
     let work = try WorkFolder.forRun(in: request.workRoot)
     defer { work.remove() }
     return try source.namingDamage {
-      guard let settings = request.server else { return try runOnOwnServer(source, work) }
+      guard let settings = request.server else { return try runOnOwnServer(source, work, compareMeddled) }
       let server = try ServerConnection.open(settings)
       let tools = try ServerTools.find("pg_restore", major: server.serverMajor, configured: request.toolFolders)
-      return try run(source, on: server, tools, work, makesRoles: false)
+      return try run(source, on: server, tools, work, makesRoles: false, compareMeddled)
     }
   }
 
-  private func runOnOwnServer(_ source: RestoreSource, _ work: WorkFolder) throws -> DrillOutcome {
+  /// What is done with the restored database before it is dropped.
+  typealias Inspection = (DatabaseBuild, UnfinishedDatabase, DatabaseProperties, inout DrillOutcome) throws -> Void
+
+  /// Restores into a server made for it, which is gone afterwards.
+  func runOnOwnServer(_ source: RestoreSource, _ work: WorkFolder, _ inspect: Inspection) throws -> DrillOutcome {
     try checkRoom(for: source.manifest, in: work.path)
     let tools = try ServerTools.find("initdb", major: source.manifest.versions.serverMajor, configured: request.toolFolders)
     progress.begin("making a server of version \(tools.major)")
@@ -89,7 +93,7 @@ package struct Drill {
     defer { sockets.remove() }
     let own = try ThrowAwayServer(tools: tools, folder: home.path, sockets: sockets.path, account: account, locks: locks)
     defer { own.stop() }
-    return try run(source, on: try ServerConnection.open(own.settings), tools, work, makesRoles: true)
+    return try run(source, on: try ServerConnection.open(own.settings), tools, work, makesRoles: true, inspect)
   }
 
   /// A restored database takes about what its dump has, and its indexes.
@@ -101,8 +105,9 @@ package struct Drill {
     ])
   }
 
-  private func run(_ source: RestoreSource, on server: Connection, _ tools: ServerTools, _ work: WorkFolder, makesRoles: Bool) throws -> DrillOutcome
-  {
+  private func run(
+    _ source: RestoreSource, on server: Connection, _ tools: ServerTools, _ work: WorkFolder, makesRoles: Bool, _ inspect: Inspection
+  ) throws -> DrillOutcome {
     var outcome = DrillOutcome(place: source.manifest.place)
     outcome.tool = try tools.versionLine(of: "pg_restore")
     outcome.notes += try UnfinishedDatabase.clear(on: server)
@@ -129,8 +134,7 @@ package struct Drill {
       outcome.notes += try build.fill(database)
       try server.executeTogether(builder.finishingStatements(name: database.name))
       outcome.restoreSeconds = (ContinuousClock.now - start).inSeconds
-      try meddle(with: database, server)
-      try compare(build, database, restored.properties, &outcome)
+      try inspect(build, database, restored.properties, &outcome)
     } catch {
       try? drop(database, server)
       throw error
@@ -158,6 +162,13 @@ package struct Drill {
     let place = server.settings.parameters
     let variables = ["PGHOST": place["host"], "PGPORT": place["port"], "PGUSER": place["user"], "PGDATABASE": database.name]
     _ = try ShellCommand.run(variables.map { "\($0.key)='\($0.value ?? "")'; export \($0.key)" }.joined(separator: "; ") + "; " + meddler)
+  }
+
+  private func compareMeddled(
+    _ build: DatabaseBuild, _ database: UnfinishedDatabase, _ properties: DatabaseProperties, _ outcome: inout DrillOutcome
+  ) throws {
+    try meddle(with: database, build.server)
+    try compare(build, database, properties, &outcome)
   }
 
   private func compare(

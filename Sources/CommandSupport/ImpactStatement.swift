@@ -1,16 +1,15 @@
-import CommandSupport
-import FirnCore
-import Foundation
-import Postgres
-import Repository
+package import FirnCore
+internal import Foundation
+internal import Postgres
+package import Repository
 
 /// What an operator has to know before the word is typed.
-struct ImpactStatement {
+package struct ImpactStatement {
   private let plan: RestorePlan
   private let lastCheck: CheckRecord?
   private let request: RestoreRequest
 
-  init(_ plan: RestorePlan, lastCheck: CheckRecord?, request: RestoreRequest) {
+  package init(_ plan: RestorePlan, lastCheck: CheckRecord?, request: RestoreRequest) {
     self.plan = plan
     self.lastCheck = lastCheck
     self.request = request
@@ -18,7 +17,7 @@ struct ImpactStatement {
 
   private static let shownChanges = 8
 
-  func show(_ context: CommandContext) {
+  package func show(_ context: CommandContext) {
     guard let impact = plan.impact else { return }
     let manifest = plan.manifest
     let now = Date()

@@ -1,0 +1,209 @@
+internal import Digests
+internal import Foundation
+internal import Platform
+package import Postgres
+internal import SystemPackage
+
+/// Changes the rows of a table in batches by primary key, each batch its own transaction, gently, and never a row twice.
+///
+/// Before a batch is committed a note of it is written to disk: up to which key it goes, and the number of its transaction. After a
+/// kill the server tells whether that transaction was committed, so the next run goes on exactly where this one stopped.
+package struct Backfill {
+  package struct Request: Sendable {
+    package var settings: ConnectionSettings
+    package var table: String
+    /// As after SQL's SET.
+    package var assignments: String
+    /// As after SQL's WHERE; nil for every row.
+    package var condition: String?
+    package var batch = 1000
+    package var pause: Duration = .milliseconds(10)
+    /// Batches become smaller where one takes longer.
+    package var longestBatch: Duration = .milliseconds(250)
+    package var replicaDelay: Duration = .seconds(5)
+    /// Begins anew although a run was cut off.
+    package var startsOver = false
+
+    package init(settings: ConnectionSettings, table: String, assignments: String) {
+      self.settings = settings
+      self.table = table
+      self.assignments = assignments
+    }
+  }
+
+  package struct Outcome: Sendable {
+    package let table: String
+    /// In this run.
+    package var rows: Int64 = 0
+    package var batches = 0
+    /// Of earlier runs that were cut off.
+    package var rowsBefore: Int64 = 0
+    package var elapsed: Duration = .zero
+    /// How often it waited for replicas, and how often for rows that others held.
+    package var replicaWaits = 0
+    package var lockWaits = 0
+    package var isDone = false
+  }
+
+  /// How far it is.
+  package struct Step: Sendable {
+    package let rows: Int64
+    package let total: Int64
+    package let batch: Int
+    /// What it is held up by.
+    package let heldUpBy: String?
+  }
+
+  private struct Note: Codable {
+    let cluster: String
+    let table: String
+    let assignments: String
+    let condition: String?
+    let startedAt: Date
+    /// Up to where all is done.
+    var doneKey: [String]?
+    var doneRows: Int64
+    /// A batch that was about to be committed.
+    var nextKey: [String]?
+    var nextRows: Int64
+    var transaction: String?
+  }
+
+  private let request: Request
+  private let progress: WorkProgress
+
+  package init(request: Request, progress: WorkProgress) {
+    self.request = request
+    self.progress = progress
+  }
+
+  /// - Parameter each: is told after every batch.
+  /// - Throws: `FirnError.refused`, `.backfillRuns`, `.backfillLost`; an `Interruption` leaves it to go on with.
+  package func run(each: (Step) -> Void) throws -> Outcome {
+    let clock = ContinuousClock.now
+    progress.begin("looking at the table")
+    let connection = try Connection(request.settings, applicationName: "firn-migrate backfill")
+    try connection.refusePooler()
+    guard let table = try connection.backfillTable(request.table) else {
+      throw FirnError.refused(reasons: ["\(connection.database) has no table \(request.table)"])
+    }
+    guard !table.key.isEmpty else {
+      throw FirnError.refused(reasons: ["\(table.name) has no primary key, by which batches could be told apart"])
+    }
+    let path = try notePath(connection, table)
+    let lockKey = Int64(bitPattern: UInt64(path.stem?.suffix(16) ?? "", radix: 16) ?? 0)
+    guard try connection.tryAdvisoryLock(lockKey) else {
+      throw FirnError.migrationRuns(database: "\(table.name)", holder: try connection.holderOfAdvisoryLock(lockKey) ?? "another run")
+    }
+    var note = try resumed(at: path, connection) ?? newNote(connection, table)
+    var outcome = Outcome(table: table.name)
+    outcome.rowsBefore = note.doneRows
+    progress.begin("counting the rows")
+    let total = note.doneRows + (try remaining(connection, table, note))
+    try StateFolder.write(note, to: path)
+    progress.begin("backfilling \(table.name)")
+    var size = request.batch
+    while true {
+      try Interruption.check()
+      let start = ContinuousClock.now
+      let batch: BackfillBatch
+      do {
+        batch = try connection.beginBatch(
+          table, set: request.assignments, where: request.condition, after: note.doneKey, size: size, lockTimeout: .seconds(1))
+      } catch PostgresError.statementFailed(_, let state) where ["55P03", "40P01", "40001"].contains(state) {
+        outcome.lockWaits += 1
+        size = max(1, size / 2)
+        each(Step(rows: note.doneRows, total: total, batch: size, heldUpBy: "rows that others hold"))
+        try Interruption.sleep(until: ContinuousClock.now + .seconds(1))
+        continue
+      }
+      guard batch.rows > 0 else {
+        try connection.rollBackBatch()
+        if try connection.hasRows(table, where: request.condition, after: note.doneKey) { continue }
+        break
+      }
+      guard !batch.movesKeys else {
+        try connection.rollBackBatch()
+        throw FirnError.refused(reasons: ["\(request.assignments) changes the primary key of \(table.name): rows would be met twice"])
+      }
+      (note.nextKey, note.nextRows, note.transaction) = (batch.lastKey, batch.rows, batch.transaction)
+      do { try StateFolder.write(note, to: path) } catch {
+        // Without the note nobody could tell what became of it.
+        try? connection.rollBackBatch()
+        throw error
+      }
+      try connection.commitBatch()
+      (note.doneKey, note.nextKey, note.transaction) = (batch.lastKey, nil, nil)
+      note.doneRows += batch.rows
+      outcome.rows += batch.rows
+      outcome.batches += 1
+      let took = ContinuousClock.now - start
+      // As the next batch says what this one was, the note is written once for both.
+      if took > request.longestBatch {
+        size = max(1, size / 2)
+      } else if took * 2 < request.longestBatch {
+        size = min(request.batch, size + max(1, size / 4))
+      }
+      each(Step(rows: note.doneRows, total: total, batch: size, heldUpBy: nil))
+      try Interruption.sleep(until: ContinuousClock.now + max(request.pause, took / 4))
+      try waitForReplicas(connection, &outcome) { each(Step(rows: note.doneRows, total: total, batch: size, heldUpBy: $0)) }
+    }
+    try? Folder.removeFile(path)
+    outcome.isDone = true
+    outcome.elapsed = ContinuousClock.now - clock
+    return outcome
+  }
+
+  private func waitForReplicas(_ connection: Connection, _ outcome: inout Outcome, _ tell: (String) -> Void) throws {
+    var isFirst = true
+    while let late = try connection.replicas().first(where: { ($0.behind ?? .zero) > request.replicaDelay }) {
+      if isFirst { outcome.replicaWaits += 1 }
+      isFirst = false
+      tell("replica \(late.name)")
+      try Interruption.sleep(until: ContinuousClock.now + .seconds(1))
+    }
+  }
+
+  private func remaining(_ connection: Connection, _ table: BackfillTable, _ note: Note) throws -> Int64 {
+    // Whether rows that are done still meet the condition can't be told from it.
+    guard note.doneKey == nil else { return max(0, table.estimatedRows - note.doneRows) }
+    return try connection.count(table, where: request.condition)
+  }
+
+  private func cluster(_ connection: Connection) throws -> String { try connection.systemIdentifier() ?? connection.target }
+
+  private func notePath(_ connection: Connection, _ table: BackfillTable) throws -> FilePath {
+    try Folder.make(StateFolder.path)
+    let parts = [try cluster(connection), connection.database, table.name, request.assignments, request.condition ?? ""]
+    let digest = SHA256Digest(of: Array(parts.map { "\($0.utf8.count):\($0)" }.joined().utf8)).description
+    return StateFolder.path.appending("backfill-\(digest.prefix(16)).json")
+  }
+
+  private func newNote(_ connection: Connection, _ table: BackfillTable) throws -> Note {
+    Note(
+      cluster: try cluster(connection), table: table.name, assignments: request.assignments, condition: request.condition, startedAt: Date(),
+      doneRows: 0, nextRows: 0)
+  }
+
+  /// Where a run that was cut off has to be gone on with; nil where there is none.
+  private func resumed(at path: FilePath, _ connection: Connection) throws -> Note? {
+    guard !request.startsOver, let bytes = try? Folder.contents(of: path, limit: 1 << 20),
+      var note = try? JSONDecoder().decode(Note.self, from: Data(bytes))
+    else { return nil }
+    guard let transaction = note.transaction else { return note }
+    for _ in 0..<600 {
+      switch try connection.state(ofTransaction: transaction) {
+      case .committed:
+        (note.doneKey, note.nextKey, note.transaction) = (note.nextKey, nil, nil)
+        note.doneRows += note.nextRows
+        return note
+      case .aborted:
+        (note.nextKey, note.transaction) = (nil, nil)
+        return note
+      case .inProgress: try Interruption.sleep(until: ContinuousClock.now + .milliseconds(100))
+      case nil: throw FirnError.backfillLost(table: note.table, key: (note.doneKey ?? []).joined(separator: ", "))
+      }
+    }
+    throw FirnError.refused(reasons: ["transaction \(transaction) of the run that was cut off is still open: end its session, then run this again"])
+  }
+}

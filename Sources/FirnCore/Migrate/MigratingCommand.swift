@@ -1,0 +1,64 @@
+internal import Foundation
+package import Platform
+internal import SystemPackage
+
+/// A command of the user's that changes a database: a migration, or its way back. It runs in a process group of its own, with
+/// everything it prints passed on line by line.
+package struct MigratingCommand: Sendable {
+  package struct Outcome: Sendable {
+    /// 128 + signal where one ended it.
+    package let exitCode: Int32
+    package let elapsed: Duration
+    /// The signal that we were sent, and passed on.
+    package let interruption: Interruption?
+    package let ranOutOfTime: Bool
+
+    package var succeeded: Bool { exitCode == 0 && interruption == nil && !ranOutOfTime }
+  }
+
+  private let words: [String]
+  private let environment: [String: String]
+  private let timeLimit: Duration?
+
+  /// - Parameters:
+  ///   - words: a program, found on the PATH, and its arguments.
+  ///   - added: to our own environment.
+  package init(_ words: [String], environment added: [String: String], timeLimit: Duration? = nil) {
+    self.words = words
+    self.timeLimit = timeLimit
+    environment = ProcessInfo.processInfo.environment.merging(added) { $1 }
+  }
+
+  /// A command for `/bin/sh`.
+  package init(shell command: String, environment added: [String: String], timeLimit: Duration? = nil) {
+    self.init(["/bin/sh", "-c", command], environment: added, timeLimit: timeLimit)
+  }
+
+  /// Runs it to its end. When we are interrupted it is asked to end, and killed after half a minute.
+  /// - Parameters:
+  ///   - begun: is told its process.
+  ///   - line: takes what it prints, on a thread of its own.
+  package func run(begun: (Int32) -> Void = { _ in }, line: @escaping @Sendable (String) -> Void) throws -> Outcome {
+    let start = ContinuousClock.now
+    // The shell finds it, and says so where it doesn't: 127.
+    let child = try ChildProcess(
+      "/bin/sh", arguments: ["-c", #"exec "$@""#, "sh"] + words, environment: environment, output: .withErrors, makesPrivateFiles: false,
+      onErrorLine: line)
+    begun(child.id)
+    var interruption: Interruption?
+    var ranOutOfTime = false
+    while child.exitCode() == nil {
+      if let signal = Interruption.signal {
+        interruption = Interruption(signal: signal)
+        child.signalGroup(signal)
+        child.terminate(grace: .seconds(30))
+      } else if let timeLimit, ContinuousClock.now - start > timeLimit {
+        ranOutOfTime = true
+        child.terminate(grace: .seconds(30))
+      }
+      Thread.sleep(forTimeInterval: 0.005)
+    }
+    return Outcome(
+      exitCode: child.wait(), elapsed: ContinuousClock.now - start, interruption: interruption, ranOutOfTime: ranOutOfTime)
+  }
+}

@@ -1,0 +1,333 @@
+package import Foundation
+internal import Platform
+package import Postgres
+package import Repository
+package import SystemPackage
+
+/// A migration with a way back: looked over, snapshotted, carried out while the application is stopped, and answered where it fails.
+package struct MigrationRun {
+  /// What to do when the command fails, or the application is not well afterwards.
+  package enum Answer: String, Sendable, CaseIterable {
+    /// Start the application and tell how to go back.
+    case stop
+    /// Run the command that rolls back, once for each migration that was applied.
+    case rollback
+    /// Put the snapshot in the database's place.
+    case restore
+  }
+
+  package struct Request: Sendable {
+    package var command: [String]
+    /// As the command is to find it; a secret may be in it.
+    package var databaseURL: String?
+    package var settings: ConnectionSettings
+    package var lockTimeout: Duration = .seconds(10)
+    package var timeLimit: Duration?
+    package var maintenance = Maintenance()
+    package var answer = Answer.stop
+    /// For `/bin/sh`, as `bundle exec rails db:rollback`.
+    package var rollback: String?
+    package var check: MigrationCheck.Request
+    package var snapshot: SnapshotRequest
+    /// The application's, as git tells it.
+    package var revision: String?
+    package var allowsIncomplete = false
+    package var logFolder: FilePath
+    package var now: @Sendable () -> Date = { Date() }
+
+    package init(command: [String], settings: ConnectionSettings, logFolder: FilePath) {
+      self.command = command
+      self.settings = settings
+      self.logFolder = logFolder
+      check = MigrationCheck.Request(settings: settings)
+      snapshot = SnapshotRequest(settings: settings)
+    }
+  }
+
+  /// What only the caller can do.
+  package struct Delegate {
+    /// Shows the checklist.
+    package let show: (MigrationSurvey) -> Void
+    /// Puts a snapshot in the database's place, after asking. Throws where that was not confirmed.
+    package let restore: (SnapshotPlace) throws -> RestoreResult
+    /// An error in words.
+    package let words: (any Error) -> String
+    /// A line of the command's.
+    package let output: @Sendable (String) -> Void
+
+    package init(
+      show: @escaping (MigrationSurvey) -> Void, restore: @escaping (SnapshotPlace) throws -> RestoreResult,
+      words: @escaping (any Error) -> String, output: @escaping @Sendable (String) -> Void
+    ) {
+      self.show = show
+      self.restore = restore
+      self.words = words
+      self.output = output
+    }
+  }
+
+  private let repository: Repository
+  private let request: Request
+  private let progress: WorkProgress
+  private let checkWords: MigrationCheck.Words
+  private let delegate: Delegate
+
+  package init(repository: Repository, request: Request, progress: WorkProgress, words: MigrationCheck.Words, delegate: Delegate) {
+    self.repository = repository
+    self.request = request
+    self.progress = progress
+    checkWords = words
+    self.delegate = delegate
+  }
+
+  /// Ends what is left of migrations that were killed, and starts what they had stopped.
+  package static func recover(_ progress: WorkProgress, _ settings: () throws -> ConnectionSettings) -> [String] {
+    MigrationJournal.recover(progress, settings)
+  }
+
+  /// Nobody else's advisory lock is of this number: the first bytes of the SHA-256 of "firn-migrate".
+  private static let lockKey = Int64(bitPattern: 0x8686_E91C_0B05_A1BC)
+
+  /// - Parameter makeLog: called when nothing stands in the way.
+  /// - Throws: what keeps it from being begun: nothing was changed then. Whatever happens afterwards is in the outcome.
+  package func run(makeLog: (String, Date) throws -> MigrationLog) throws -> MigrationOutcome {
+    // It has to last as long as we do: the lock is its session's.
+    let connection = try Connection(request.settings, applicationName: "firn-migrate run by \(Host.userName)")
+    try connection.refusePooler()
+    guard try connection.tryAdvisoryLock(Self.lockKey) else {
+      throw FirnError.migrationRuns(database: connection.database, holder: try connection.holderOfAdvisoryLock(Self.lockKey) ?? "another run")
+    }
+    let survey = try MigrationCheck(repository: .success(repository), request: request.check, words: checkWords).run()
+    delegate.show(survey)
+    if survey.mustStop {
+      throw FirnError.refused(reasons: survey.findings.filter { $0.verdict == .stop }.map { "\($0.name): \($0.detail)" })
+    }
+    let startedAt = request.now()
+    let log = try makeLog(connection.database, startedAt)
+    defer { log.end() }
+    log.add("migrating \(connection.database) on \(survey.server) with: \(request.command.joined(separator: " "))")
+    for finding in survey.findings where finding.verdict != .pass { log.add("\(finding.verdict.rawValue): \(finding.name): \(finding.detail)") }
+    let application = "firn-migration-\(Host.processID)-\(UInt32.random(in: 0 ... .max))"
+    var journal = try MigrationJournal(
+      database: connection.database, application: application, log: log.path, startedAt: startedAt, versions: survey.applied.versions)
+    defer { journal.remove() }
+    let manifest = try takeSnapshot(survey, log)
+    var outcome = MigrationOutcome(survey: survey, snapshot: manifest, startedAt: startedAt, log: log, command: request.command)
+    outcome.revision = request.revision
+    try carryOut(&outcome, &journal, connection, application)
+    outcome.finishedAt = request.now()
+    log.add(outcome.verdict)
+    return outcome
+  }
+
+  private func takeSnapshot(_ survey: MigrationSurvey, _ log: MigrationLog) throws -> Manifest {
+    var snapshot = request.snapshot
+    snapshot.kind = "pre-migration"
+    snapshot.tags["revision"] = request.revision
+    if case .versions(let versions) = survey.applied {
+      snapshot.tags["schema_migrations"] = MigrationOutcome.digest(of: versions)
+      snapshot.tags["schema_version"] = versions.last
+    }
+    progress.begin("taking the snapshot")
+    let manifest = try SnapshotOperation(repository: repository, request: snapshot, progress: progress).run().manifest
+    guard manifest.complete || request.allowsIncomplete else {
+      throw FirnError.refused(reasons: manifest.incompleteReasons.map { "the snapshot \(manifest.id) is incomplete: \($0) (--allow-incomplete)" })
+    }
+    progress.begin("looking whether all of it is there")
+    let check = try VerifyOperation(repository: repository, extent: .quick, progress: progress).run(on: [manifest.place])
+    guard check.isSound else {
+      throw FirnError.refused(reasons: check.snapshots.flatMap(\.problems).map { "the snapshot \(manifest.id): \($0.reason)" })
+    }
+    log.add(
+      "snapshot \(manifest.id): \(manifest.tables.count) tables, \(manifest.rows) rows, \(checkWords.size(manifest.bytes)), every object there")
+    return manifest
+  }
+
+  // MARK: From here on every failure is answered
+
+  private func carryOut(_ outcome: inout MigrationOutcome, _ journal: inout MigrationJournal, _ connection: Connection, _ application: String) throws
+  {
+    let log = outcome.log
+    try journal.begin(.stopping, snapshot: outcome.snapshot.id.description)
+    try Interruption.check()
+    let mark =
+      try request.maintenance.stop.isEmpty
+      ? nil : StoppedApplication(database: connection.database, start: request.maintenance.start, for: "a migration")
+    // Until everything that was stopped runs again somebody has to look after it.
+    defer { if outcome.startFailures.isEmpty { mark?.remove() } }
+    do { try stop(log) } catch {
+      outcome.problems.append("the application could not be stopped, so nothing was migrated: \(delegate.words(error))")
+      start(&outcome)
+      return
+    }
+    outcome.stoppedAt = request.maintenance.stop.isEmpty ? nil : request.now()
+    try journal.begin(.command)
+    let result = runCommand(&outcome, &journal, connection, application)
+    outcome.interruption = result?.interruption
+    // Whoever interrupted wants the application back.
+    Interruption.clear()
+    outcome.after = applied(&outcome)
+    if !outcome.change.isNone { log.add("schema_migrations: \(outcome.change.words)") } else { log.add("schema_migrations is as it was") }
+    guard result?.succeeded == true else {
+      outcome.problems.append(outcome.commandFailure(result))
+      log.add(outcome.problems.last ?? "")
+      try journal.begin(.answer)
+      answer(&outcome, isStopped: true, &journal)
+      return
+    }
+    try journal.begin(.starting)
+    start(&outcome)
+    try journal.begin(.health)
+    guard !isHealthy(&outcome) else { return }
+    outcome.problems.append("the application is not well after the migration: \(request.maintenance.healthCheck ?? "") keeps failing")
+    log.add(outcome.problems.last ?? "")
+    try journal.begin(.answer)
+    answer(&outcome, isStopped: false, &journal)
+  }
+
+  private func stop(_ log: MigrationLog) throws {
+    for command in request.maintenance.stop { log.add("stopping the application: \(command)") }
+    try request.maintenance.stopAll(progress)
+  }
+
+  private func start(_ outcome: inout MigrationOutcome) {
+    for command in request.maintenance.start { outcome.log.add("starting the application: \(command)") }
+    outcome.startFailures = request.maintenance.startAll(progress)
+    if !request.maintenance.start.isEmpty { outcome.restartedAt = request.now() }
+    for failure in outcome.startFailures { outcome.log.add("NOT STARTED: \(failure)") }
+  }
+
+  private func isHealthy(_ outcome: inout MigrationOutcome) -> Bool {
+    guard request.maintenance.healthCheck != nil else { return true }
+    let isWell = request.maintenance.isHealthy(progress)
+    outcome.isHealthy = isWell
+    outcome.log.add(isWell ? "the application is well" : "the application is NOT well")
+    return isWell
+  }
+
+  private func runCommand(
+    _ outcome: inout MigrationOutcome, _ journal: inout MigrationJournal, _ connection: Connection, _ application: String
+  ) -> MigratingCommand.Outcome? {
+    let log = outcome.log
+    outcome.commandStartedAt = request.now()
+    defer { outcome.commandEndedAt = request.now() }
+    progress.beginOthers("migrating")
+    let observer = MigrationObserver(settings: request.settings, application: application) { log.add($0) }
+    defer { outcome.observations = observer.end() }
+    do {
+      var begun: Int32?
+      let command = MigratingCommand(request.command, environment: environment(connection, application, outcome), timeLimit: request.timeLimit)
+      let result = try command.run(
+        begun: {
+          journal.note(command: $0); begun = $0
+        },
+        line: { [show = delegate.output] in
+          log.add(output: $0)
+          show($0)
+        })
+      log.add("the command (process \(begun ?? 0)) ended with exit code \(result.exitCode) after \(checkWords.span(result.elapsed))")
+      outcome.commandExitCode = result.exitCode
+      if !result.succeeded { endSessions(application, log) }
+      return result
+    } catch {
+      log.add("the command could not be run: \(delegate.words(error))")
+      return nil
+    }
+  }
+
+  /// A server goes on with a statement whoever asked for it is gone.
+  private func endSessions(_ application: String, _ log: MigrationLog) {
+    do {
+      let connection = try Connection(request.settings, applicationName: "firn-migrate")
+      for attempt in 0..<100 {
+        let count = try connection.endSessions(ofApplication: application)
+        if count == 0 { return }
+        if attempt == 0 { log.add("ended \(count) sessions that the command left behind") }
+        Thread.sleep(forTimeInterval: 0.1)
+      }
+    } catch { log.add("whether sessions of the command are left can't be told: \(delegate.words(error))") }
+  }
+
+  private func environment(_ connection: Connection, _ application: String, _ outcome: MigrationOutcome) -> [String: String] {
+    let own = ProcessInfo.processInfo.environment["PGOPTIONS"].map { "\($0) " } ?? ""
+    return [
+      "DATABASE_URL": request.databaseURL ?? connection.url,
+      "PGOPTIONS": "\(own)-c lock_timeout=\(Int(request.lockTimeout.inSeconds * 1000))",
+      "PGAPPNAME": application, "FIRN_SNAPSHOT": outcome.snapshot.id.description,
+    ]
+  }
+
+  private func applied(_ outcome: inout MigrationOutcome) -> AppliedMigrations? {
+    do { return try Connection(request.settings, applicationName: "firn-migrate").appliedMigrations() } catch {
+      outcome.problems.append("which migrations are applied can't be told: \(delegate.words(error))")
+      return nil
+    }
+  }
+
+  // MARK: Answers
+
+  private func answer(_ outcome: inout MigrationOutcome, isStopped: Bool, _ journal: inout MigrationJournal) {
+    // Somebody is there who ended it.
+    let answer = outcome.interruption == nil ? request.answer : .stop
+    guard answer != .stop else {
+      if isStopped { start(&outcome) }
+      return
+    }
+    if !isStopped {
+      do { try stop(outcome.log) } catch {
+        outcome.problems.append("the application could not be stopped for the way back: \(delegate.words(error))")
+        start(&outcome)
+        return
+      }
+    }
+    switch answer {
+    case .rollback: outcome.answer = rollBack(&outcome, &journal)
+    case .restore: outcome.answer = restore(&outcome)
+    case .stop: break
+    }
+    start(&outcome)
+    _ = isHealthy(&outcome)
+  }
+
+  private func rollBack(_ outcome: inout MigrationOutcome, _ journal: inout MigrationJournal) -> MigrationOutcome.Answered {
+    guard let command = request.rollback else { return .notPossible("no command that rolls back is configured (migrate: rollback)") }
+    guard outcome.after != nil else { return .notPossible("which migrations are applied is not known, so nothing was rolled back") }
+    // A rollback would take back the migration before this one.
+    guard !outcome.change.added.isEmpty else { return .nothingToDo("no migration was recorded as applied: there is nothing to roll back") }
+    let log = outcome.log
+    log.add("rolling back \(outcome.change.added.count) migrations: \(command)")
+    let environment = [
+      "DATABASE_URL": request.databaseURL ?? (try? Connection(request.settings).url) ?? "", "STEP": "\(outcome.change.added.count)",
+      "FIRN_MIGRATED_VERSIONS": outcome.change.added.joined(separator: " "),
+    ]
+    do {
+      progress.beginOthers("rolling back")
+      let result = try MigratingCommand(shell: command, environment: environment, timeLimit: request.timeLimit).run(
+        begun: { journal.note(command: $0) },
+        line: { [show = delegate.output] in
+          log.add(output: $0)
+          show($0)
+        })
+      guard result.succeeded else { return .failed("the rollback ended with exit code \(result.exitCode)") }
+    } catch { return .failed("the rollback could not be run: \(delegate.words(error))") }
+    outcome.after = applied(&outcome)
+    guard let after = outcome.after, outcome.change.isNone else {
+      return .failed(
+        "the rollback ended well, and yet schema_migrations is not what it was: \(outcome.after == nil ? "it can't be read" : outcome.change.words)")
+    }
+    log.add("rolled back: schema_migrations has its \(after.versions.count) versions of before")
+    return .done("rolled back by \(command): schema_migrations is what it was")
+  }
+
+  private func restore(_ outcome: inout MigrationOutcome) -> MigrationOutcome.Answered {
+    outcome.log.add("restoring \(outcome.snapshot.id)")
+    do {
+      let result = try delegate.restore(outcome.snapshot.place)
+      outcome.after = applied(&outcome)
+      outcome.log.add("restored \(outcome.snapshot.id); the database of before is kept as \(result.keptAs ?? "nothing")")
+      return .done("\(result.database) is the snapshot \(outcome.snapshot.id) again; the migrated database is kept as \(result.keptAs ?? "nothing")")
+    } catch FirnError.notConfirmed(let phrase, _) {
+      return .notPossible("restoring was not confirmed with \"\(phrase)\": nothing was restored")
+    } catch { return .failed("restoring failed: \(delegate.words(error))") }
+  }
+}

@@ -1,0 +1,33 @@
+internal import Foundation
+internal import Platform
+internal import SystemPackage
+
+/// Where this machine remembers what is under way, from one run to the next.
+enum StateFolder {
+  /// `$XDG_STATE_HOME/firn`, else `~/.local/state/firn`.
+  static var path: FilePath {
+    if let state = ProcessInfo.processInfo.environment["XDG_STATE_HOME"], state.hasPrefix("/") { return FilePath(state).appending("firn") }
+    return (Host.homeFolder ?? "/var/tmp").appending(".local/state/firn")
+  }
+
+  /// Writes a file durably: whoever looks finds the old one or the new one.
+  static func write(_ value: some Encodable, to path: FilePath) throws {
+    let passing = path.removingLastComponent().appending(".\(UInt32.random(in: 0 ... .max))")
+    let file = try File(passing, .create)
+    try file.write(Array(try JSONEncoder().encode(value)).span)
+    try file.synchronize()
+    try Folder.rename(passing, to: path)
+    try Folder.synchronize(path.removingLastComponent())
+  }
+
+  /// Files of ours whose names begin with this: what they say is acted on, so they must be no other's to write.
+  static func files(namedWith prefix: String) -> [(path: FilePath, bytes: [UInt8])] {
+    ((try? Folder.names(in: path)) ?? []).filter { $0.hasPrefix(prefix) && $0.hasSuffix(".json") }.sorted().compactMap { name in
+      let path = path.appending(name)
+      guard let status = try? Folder.status(of: path), status.kind == .file, status.owner == Host.userID, status.mode & 0o022 == 0,
+        let bytes = try? Folder.contents(of: path, limit: 1 << 20)
+      else { return nil }
+      return (path, bytes)
+    }
+  }
+}

@@ -1,0 +1,89 @@
+import ArgumentParser
+import CommandSupport
+import FirnCore
+import Foundation
+import Platform
+import Postgres
+
+/// Changes rows in batches.
+struct BackfillCommand: MigrateCommand {
+  static let configuration = CommandSupport.configuration(
+    "backfill", abstract: "Change the rows of a large table in batches, without being in anybody's way.",
+    discussion: """
+      Batches go by the primary key, each in a transaction of its own. Batches become smaller where they take long, and wait for replicas and \
+      for rows that others hold. A run that was cut off is gone on with by the same command on the same machine; no row is changed twice.
+
+        firn-migrate backfill --table documents --set "status = 'pending'" --where "status IS NULL"
+      """)
+  @Option(help: ArgumentHelp("The table, as in SQL.", valueName: "name")) var table: String
+  @Option(help: ArgumentHelp("What to set, as after SQL's SET.", valueName: "assignments")) var set: String
+  @Option(name: .customLong("where"), help: ArgumentHelp("Which rows, as after SQL's WHERE. Default: all.", valueName: "condition"))
+  var condition: String?
+  @Option(help: ArgumentHelp("Rows a batch, at most.", valueName: "n")) var batch = 1000
+  @Option(help: ArgumentHelp("How long to rest between batches, at least.", valueName: "duration")) var pause = "10ms"
+  @Option(help: ArgumentHelp("Batches become smaller where one takes longer.", valueName: "duration")) var maxBatchTime = "250ms"
+  @Option(help: ArgumentHelp("Wait while a replica is further behind.", valueName: "duration")) var maxReplicaDelay = "5s"
+  @Flag(help: "Begin at the first row although a run was cut off.") var startOver = false
+  @OptionGroup var server: ServerOptions
+  @OptionGroup var common: CommonOptions
+
+  func validate() throws {
+    if !(1...1_000_000).contains(batch) { throw ValidationError("--batch takes a number from 1 to 1000000") }
+    if set.allSatisfy(\.isWhitespace) { throw ValidationError("--set says nothing") }
+  }
+
+  func execute(_ context: CommandContext) throws -> ExitStatus {
+    var request = Backfill.Request(settings: try context.connectionSettings(server), table: table, assignments: set)
+    request.condition = condition
+    request.batch = batch
+    request.pause = try duration(pause, "--pause")
+    request.longestBatch = try duration(maxBatchTime, "--max-batch-time")
+    request.replicaDelay = try duration(maxReplicaDelay, "--max-replica-delay")
+    request.startsOver = startOver
+    let decided = request
+    let outcome = try context.withProgress { progress in
+      let start = ContinuousClock.now
+      var first: Int64?
+      return try Backfill(request: decided, progress: progress).run { step in
+        let begun = first ?? step.rows
+        first = begun
+        let rate = Double(step.rows - begun) / max(0.001, (ContinuousClock.now - start).inSeconds)
+        let left = rate > 0 ? ", \(Quantity.span(Double(max(0, step.total - step.rows)) / rate)) left" : ""
+        progress.show(
+          item:
+            "\(Quantity.count(step.rows)) of \(Quantity.count(max(step.rows, step.total))) rows\(left), \(step.batch) a batch\(step.heldUpBy.map { ", waiting for \($0)" } ?? "")"
+        )
+      }
+    }
+    if common.json {
+      try context.output(json: Report(outcome))
+    } else {
+      context.tell(
+        "backfilled \(outcome.table): \(Quantity.count(outcome.rows)) rows in \(Quantity.count(Int64(outcome.batches))) batches, \(Quantity.span(outcome.elapsed.inSeconds))"
+          + (outcome.rowsBefore > 0 ? "; \(Quantity.count(outcome.rowsBefore)) rows were done before" : "")
+          + (outcome.lockWaits > 0 ? "; waited \(outcome.lockWaits) times for rows that others held" : "")
+          + (outcome.replicaWaits > 0 ? "; waited \(outcome.replicaWaits) times for replicas" : ""))
+    }
+    return .done
+  }
+
+  private struct Report: Encodable {
+    let table: String
+    let rows: Int64
+    let rowsBefore: Int64
+    let batches: Int
+    let seconds: Double
+    let lockWaits: Int
+    let replicaWaits: Int
+
+    init(_ outcome: Backfill.Outcome) {
+      table = outcome.table
+      rows = outcome.rows
+      rowsBefore = outcome.rowsBefore
+      batches = outcome.batches
+      seconds = outcome.elapsed.inSeconds
+      lockWaits = outcome.lockWaits
+      replicaWaits = outcome.replicaWaits
+    }
+  }
+}

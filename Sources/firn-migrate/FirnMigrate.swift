@@ -1,0 +1,155 @@
+import ArgumentParser
+import CommandSupport
+import FirnCore
+import Foundation
+import Platform
+import Postgres
+import Repository
+import SystemPackage
+
+@main struct Main {
+  static func main() { Program.start(FirnMigrate.self) }
+}
+
+/// Migrations with a way back.
+struct FirnMigrate: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "firn-migrate", abstract: "Migrate a PostgreSQL database with a way back.",
+    discussion: """
+      check looks the database over. run makes a snapshot, stops the application, runs the migration, looks whether all is well, and goes \
+      back where it isn't. rehearse tries the migration on a restored copy and tells what it would do. watch shows one at work. backfill \
+      changes the rows of a large table in batches.
+
+      \(ExitStatus.table)
+      """,
+    version: FirnVersion.text,
+    subcommands: [Check.self, Run.self, Rehearse.self, Watch.self, BackfillCommand.self, Recover.self, Guard.self])
+}
+
+protocol MigrateCommand: FirnCommand {}
+
+extension MigrateCommand {
+  static var program: String { "firn-migrate" }
+}
+
+/// Options of what looks at a database before a migration.
+struct CheckOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("What ar_internal_metadata has to say, such as production.", valueName: "word")) var expectEnvironment: String?
+  @Option(help: ArgumentHelp("Where the application's migrations lie. Default: db/migrate, where there is one.", valueName: "folder"))
+  var migrations: String?
+  @Option(
+    help: ArgumentHelp("How long a transaction may be open without a warning; one of ten times that stops. Default: 30s.", valueName: "duration"))
+  var maxTransaction: String?
+
+  func request(_ context: CommandContext, _ settings: ConnectionSettings, _ server: ServerOptions) throws -> MigrationCheck.Request {
+    let file = context.configuration
+    var request = MigrationCheck.Request(settings: settings)
+    request.source = file.source
+    request.expectedEnvironment = expectEnvironment ?? file.migration.expectedEnvironment
+    request.limits.snapshotAge = file.limits.snapshotAge
+    if let given = try maxTransaction.map({ try duration($0, "--max-transaction") }) ?? file.migration.longestTransaction {
+      request.limits.transaction = given
+    }
+    request.toolFolders = context.toolFolders(server)
+    if let named = migrations ?? file.migration.migrations {
+      request.migrations = FilePath(named)
+    } else if (try? Folder.status(of: "db/migrate", followingLinks: true))?.kind == .folder {
+      request.migrations = "db/migrate"
+    }
+    return request
+  }
+}
+
+/// A duration of the command line.
+func duration(_ text: String, _ option: String) throws -> Duration {
+  guard let duration = Quantity.duration(text) else { throw UsageError("\(option) takes a duration such as 30s, not \(text)") }
+  return duration
+}
+
+extension MigrationCheck.Words {
+  static var forPeople: MigrationCheck.Words {
+    MigrationCheck.Words(size: { Quantity.size($0) }, span: { Quantity.span($0) }, failure: { FailureReport($0).message })
+  }
+}
+
+extension MigrationSurvey {
+  /// As a table, with a hint below what needs one.
+  func show(_ write: (String) -> Void) {
+    write("\(database) on \(server)")
+    let width = findings.map(\.name.count).max() ?? 0
+    for finding in findings {
+      let name = finding.name.padding(toLength: width, withPad: " ", startingAt: 0)
+      write("  \(finding.verdict.rawValue.padding(toLength: 7, withPad: " ", startingAt: 0))  \(name)  \(finding.detail)")
+      if finding.verdict != .pass, let hint = finding.hint { write("  \(String(repeating: " ", count: 9 + width))  (\(hint))") }
+    }
+  }
+}
+
+/// Looks a database over before a migration.
+struct Check: MigrateCommand {
+  static let configuration = CommandSupport.configuration(
+    "check", abstract: "Look whether a database is ready to be migrated. Changes nothing.",
+    discussion: "Exit code 6 where something says stop, 3 where something is worth a look.")
+  @OptionGroup var check: CheckOptions
+  @OptionGroup var server: ServerOptions
+  @OptionGroup var common: CommonOptions
+
+  func execute(_ context: CommandContext) throws -> ExitStatus {
+    let settings = try context.connectionSettings(server)
+    let request = try check.request(context, settings, server)
+    let survey = try context.withProgress { progress in
+      progress.begin("looking at the database")
+      return try MigrationCheck(repository: Result { try context.repository() }, request: request, words: .forPeople).run()
+    }
+    if common.json { try context.output(json: Report(survey)) } else { survey.show(context.output) }
+    return survey.mustStop ? .refused : survey.hasWarnings ? .doneWithWarnings : .done
+  }
+
+  private struct Report: Encodable {
+    let server: String
+    let database: String
+    let ok: Bool
+    let findings: [MigrationFinding]
+    let schemaMigrations: [String]?
+
+    init(_ survey: MigrationSurvey) {
+      server = survey.server
+      database = survey.database
+      ok = !survey.mustStop
+      findings = survey.findings
+      if case .versions(let versions) = survey.applied { schemaMigrations = versions } else { schemaMigrations = nil }
+    }
+  }
+}
+
+/// Tidies up after a migration that was killed.
+struct Recover: MigrateCommand {
+  static let configuration = CommandSupport.configuration(
+    "recover", abstract: "Start the application again after a migration that was killed, and tell how it left the database.",
+    discussion: "The next run does this by itself. Good for ExecStopPost= of a unit that migrates.")
+  @OptionGroup var server: ServerOptions
+  @OptionGroup var common: CommonOptions
+
+  func execute(_ context: CommandContext) throws -> ExitStatus {
+    let found = try context.withProgress { progress in MigrationRun.recover(progress) { try context.connectionSettings(server) } }
+    if common.json { try context.output(json: ["found": found]) } else if found.isEmpty { context.tell("nothing is left of any migration") }
+    for line in found { context.warn(line) }
+    return found.isEmpty ? .done : .doneWithWarnings
+  }
+}
+
+/// Waits for the end of a run. Should that be killed, it does what is left to do.
+struct Guard: MigrateCommand {
+  static let configuration = CommandConfiguration(commandName: "guard", abstract: "Waits beside a run.", shouldDisplay: false)
+  @Argument var process: Int32
+  @Argument var startTime: UInt64
+  @OptionGroup var server: ServerOptions
+  @OptionGroup var common: CommonOptions
+
+  func execute(_ context: CommandContext) throws -> ExitStatus {
+    while Host.startTime(of: process) == startTime { Thread.sleep(forTimeInterval: 0.1) }
+    let found = MigrationRun.recover(WorkProgress()) { try context.connectionSettings(server) }
+    for line in found { context.warn(line) }
+    return .done
+  }
+}

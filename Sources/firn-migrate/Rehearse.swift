@@ -1,0 +1,174 @@
+import ArgumentParser
+import CommandSupport
+import FirnCore
+import Foundation
+import Platform
+import Postgres
+import Repository
+import SystemPackage
+
+/// Tries a migration on a restored copy.
+struct Rehearse: MigrateCommand {
+  static let configuration = CommandSupport.configuration(
+    "rehearse", abstract: "Try a migration on a restored snapshot, and tell what it would do to production.",
+    discussion: """
+      The snapshot is restored into a throw-away server, the command runs against it with DATABASE_URL, and everything it does to the tables \
+      is written down. Times are those of a server without fsync, where nobody else works.
+
+        firn-migrate rehearse --fail-on rewrite,index,'exclusive>2s' -- bundle exec rails db:migrate
+      """)
+
+  @Option(help: ArgumentHelp("The database, or SOURCE/DATABASE; else the one of the URL.", valueName: "name")) var database: String?
+  @Option(help: "An id, the beginning of one, latest, latest:verified, latest:KIND, or before:TIME.") var snapshot = "latest"
+  @Option(
+    help: ArgumentHelp(
+      "Exit with 6 where one of these is found: \(RehearsalReport.Finding.Kind.allCases.map(\.rawValue).joined(separator: ", ")), exclusive>DURATION.",
+      valueName: "list"))
+  var failOn: String?
+  @Option(help: ArgumentHelp("A column or table whose dropping or renaming is meant, as schema.table.column. May be repeated.", valueName: "name"))
+  var expectDrop: [String] = []
+  @Option(help: ArgumentHelp("How long the command may take in all.", valueName: "duration")) var timeLimit: String?
+  @Option(name: .customLong("pg-bin"), help: ArgumentHelp("Look here for PostgreSQL's programs first. May be repeated.", valueName: "folder"))
+  var toolFolders: [String] = []
+  @Option(help: ArgumentHelp("Keep passing files and the server here. Else $TMPDIR or /var/tmp.", valueName: "folder")) var spool: String?
+  @Option(help: ArgumentHelp("Tables restored at once.", valueName: "n")) var jobs: Int?
+  @OptionGroup var common: CommonOptions
+  @Argument(parsing: .postTerminator, help: "The command that migrates.") var command: [String] = []
+
+  func validate() throws {
+    if command.isEmpty { throw ValidationError("rehearse takes a command after --, such as: firn-migrate rehearse -- bundle exec rails db:migrate") }
+  }
+
+  func execute(_ context: CommandContext) throws -> ExitStatus {
+    let criteria = try criteria()
+    let repository = try context.repository()
+    guard let name = try database ?? context.namedServer()?.database else { throw FirnError.noDatabaseNamed }
+    let place = try SnapshotSelector(snapshot).choose(from: repository.catalog.database(named: name), in: repository.catalog)
+    var request = Rehearsal.Request(command: command)
+    request.timeLimit = try timeLimit.map { try duration($0, "--time-limit") }
+    request.drill.jobs = context.jobs(jobs)
+    request.drill.toolFolders = context.toolFolders(toolFolders)
+    request.drill.workRoot = context.spoolRoot(spool)
+    request.expectedDrops = Set(expectDrop)
+    let silent = common.quiet || common.json
+    let report = try context.withProgress { progress in
+      try Rehearsal(repository: repository, request: request, progress: progress).run(on: place) { line in
+        if !silent { Terminal.writeError(Terminal.printable(line) + "\n") }
+      }
+    }
+    let hits = criteria.flatMap { $0.hits(in: report) }
+    if common.json { try context.output(json: RehearsalJSON(report, failedOn: hits)) } else { RehearsalText(report).show(context.output) }
+    for note in report.notes { context.tell("note: \(note)") }
+    if report.exitCode != 0 {
+      Terminal.writeError(
+        "firn-migrate rehearse: error: the command failed with exit code \(report.exitCode)\nhint: it would fail in production as well\n")
+      return .failed
+    }
+    if !hits.isEmpty {
+      Terminal.writeError(
+        Terminal.printable("firn-migrate rehearse: error: not fit for production: \(hits.joined(separator: "; "))\nhint: see the safer ways above\n"))
+      return .refused
+    }
+    return report.findings.contains { $0.kind.isWarning && !$0.isExpected } ? .doneWithWarnings : .done
+  }
+
+  private func criteria() throws -> [RehearsalCriterion] {
+    try (failOn ?? "").split(separator: ",").map { word in
+      let word = word.trimmingCharacters(in: .whitespaces)
+      if let kind = RehearsalReport.Finding.Kind(rawValue: word) { return .finding(kind) }
+      if word.hasPrefix("exclusive>"), let limit = Quantity.duration(String(word.dropFirst(10))) { return .exclusive(limit) }
+      throw UsageError(
+        "--fail-on knows no \(word)",
+        hint: "it takes \(RehearsalReport.Finding.Kind.allCases.map(\.rawValue).joined(separator: ", ")) and exclusive>2s, with commas between")
+    }
+  }
+}
+
+/// A rehearsal's report for people.
+struct RehearsalText {
+  private let report: RehearsalReport
+
+  init(_ report: RehearsalReport) { self.report = report }
+
+  private static let shownLocks = 20
+
+  func show(_ write: (String) -> Void) {
+    write(
+      "rehearsed on \(report.place.id) of \(report.place.database), PostgreSQL \(report.server), as \(report.ranAs): exit code \(report.exitCode) after \(Quantity.span(report.elapsed.inSeconds))"
+    )
+    write(report.locks.isEmpty ? "no table was kept from anybody" : "tables that others could not use meanwhile:")
+    for lock in report.locks.prefix(Self.shownLocks) {
+      write("  \(lock.table)  \(lock.mode.rawValue)  \(lock.held.milliseconds) ms  (\(lock.mode.effect))")
+    }
+    if report.locks.count > Self.shownLocks { write("  and \(report.locks.count - Self.shownLocks) more") }
+    if !report.rowChanges.isEmpty { write("rows changed:") }
+    for rows in report.rowChanges {
+      write(
+        "  \(rows.table)  \(Quantity.count(rows.inserted)) inserted, \(Quantity.count(rows.updated)) updated, \(Quantity.count(rows.deleted)) deleted"
+      )
+    }
+    write(report.findings.isEmpty ? "nothing that would hurt was found" : "what to look at:")
+    for finding in report.findings {
+      write("  \(finding.isExpected ? "expected" : finding.kind.isWarning ? "WARNING" : "note"): \(finding.kind.rawValue): \(finding.text)")
+      if !finding.isExpected { write("    safer: \(finding.advice)") }
+    }
+    write(report.schema.isEmpty ? "the schema is the same" : "the schema:")
+    for change in report.schema {
+      write("  \(change.object)")
+      for line in change.removed { write("    - \(line)") }
+      for line in change.added { write("    + \(line)") }
+    }
+  }
+}
+
+/// And for programs.
+struct RehearsalJSON: Encodable {
+  struct Lock: Encodable {
+    let table: String
+    let mode: String
+    let milliseconds: Int64
+  }
+  struct Rows: Encodable {
+    let table: String
+    let inserted: Int64
+    let updated: Int64
+    let deleted: Int64
+  }
+  struct Finding: Encodable {
+    let kind: String
+    let object: String
+    let text: String
+    let safer: String
+    let expected: Bool
+  }
+  struct Change: Encodable {
+    let object: String
+    let removed: [String]
+    let added: [String]
+  }
+  let snapshot: String
+  let exitCode: Int32
+  let seconds: Double
+  let restoreSeconds: Double
+  let locks: [Lock]
+  let rows: [Rows]
+  let findings: [Finding]
+  let schema: [Change]
+  let failedOn: [String]
+  let notes: [String]
+
+  init(_ report: RehearsalReport, failedOn: [String]) {
+    snapshot = report.place.id.description
+    exitCode = report.exitCode
+    seconds = report.elapsed.inSeconds
+    restoreSeconds = report.restoreSeconds
+    locks = report.locks.map { Lock(table: $0.table, mode: $0.mode.rawValue, milliseconds: Int64($0.held.milliseconds)) }
+    rows = report.rowChanges.map { Rows(table: $0.table, inserted: $0.inserted, updated: $0.updated, deleted: $0.deleted) }
+    findings = report.findings.map {
+      Finding(kind: $0.kind.rawValue, object: $0.object, text: $0.text, safer: $0.advice, expected: $0.isExpected)
+    }
+    schema = report.schema.map { Change(object: $0.object, removed: $0.removed, added: $0.added) }
+    self.failedOn = failedOn
+    notes = report.notes
+  }
+}

@@ -1,0 +1,214 @@
+import ArgumentParser
+import CommandSupport
+import FirnCore
+import Foundation
+import Platform
+import Postgres
+import Repository
+import SystemPackage
+
+/// Runs a migration with a way back.
+struct Run: MigrateCommand {
+  static let configuration = CommandSupport.configuration(
+    "run", abstract: "Run a migration with a snapshot before it and a way back.",
+    discussion: """
+      Checks the database, makes a snapshot of kind pre-migration, stops the application (maintenance: stop in firn.yaml), runs the command \
+      with DATABASE_URL and a lock_timeout, compares schema_migrations, starts the application and looks whether it is well. Everything is \
+      logged; the filled-in checklist lies beside the log.
+
+        firn-migrate run --expect-environment production -- bundle exec rails db:migrate
+      """)
+
+  @OptionGroup var check: CheckOptions
+  @Option(help: ArgumentHelp("What to do when it fails: stop (tell how to go back), rollback, restore. Default: stop.", valueName: "answer"))
+  var onFailure: String?
+  @Option(help: ArgumentHelp("The command that rolls back STEP migrations, for /bin/sh.", valueName: "command")) var rollback: String?
+  @Option(help: ArgumentHelp("Restore the snapshot when it fails; names the database, in place of the typed word.", valueName: "database"))
+  var restoreOnFailure: String?
+  @Option(help: ArgumentHelp("How long the command's statements wait for a lock. Default: 10s.", valueName: "duration")) var lockTimeout: String?
+  @Option(help: ArgumentHelp("How long the command may take in all.", valueName: "duration")) var timeLimit: String?
+  @Option(help: ArgumentHelp("Keep logs and checklists here. Default: ~/.local/state/firn/migrations.", valueName: "folder")) var logFolder: String?
+  @Option(help: ArgumentHelp("The application's revision, for the snapshot's tag. Default: git's HEAD here.", valueName: "id")) var revision: String?
+  @Flag(help: "Go on with a snapshot from which something was left out.") var allowIncomplete = false
+  @OptionGroup var server: ServerOptions
+  @OptionGroup var common: CommonOptions
+  @Argument(parsing: .postTerminator, help: "The command that migrates.") var command: [String] = []
+
+  func validate() throws {
+    if command.isEmpty { throw ValidationError("run takes a command after --, such as: firn-migrate run -- bundle exec rails db:migrate") }
+    if let onFailure, MigrationRun.Answer(rawValue: onFailure) == nil { throw ValidationError("--on-failure takes stop, rollback or restore") }
+    if restoreOnFailure != nil, let onFailure, onFailure != "restore" { throw ValidationError("--restore-on-failure means --on-failure restore") }
+  }
+
+  func execute(_ context: CommandContext) throws -> ExitStatus {
+    let settings = try context.connectionSettings(server)
+    // Before anything else: somebody's application may be waiting for it.
+    let found = try context.withProgress { progress in MigrationRun.recover(progress) { settings } }
+    for line in found { context.warn(line) }
+    let repository = try context.repositoryToFill(in: context.store())
+    let request = try request(context, settings)
+    if request.answer == .rollback && request.rollback == nil {
+      throw UsageError("no command rolls back", hint: "name one with --rollback, or migrate: rollback in firn.yaml")
+    }
+    let logFolder = FilePath(self.logFolder ?? context.configuration.migration.logFolder ?? MigrationLog.usualFolder.string)
+    let database = try database(settings)
+    if let named = restoreOnFailure, named != database {
+      throw UsageError("--restore-on-failure names \(named), and the database is \(database)")
+    }
+    try startGuard(context)
+    let outcome = try context.withProgress { progress in
+      let delegate = delegate(context, repository, request, progress, database)
+      return try MigrationRun(repository: repository, request: request, progress: progress, words: .forPeople, delegate: delegate).run {
+        database, time in
+        try MigrationLog(in: logFolder, database: database, at: time) { [quiet = common.quiet || common.json] text in
+          if !quiet { Terminal.writeError(Terminal.printable("\(Self.clock()) \(text)") + "\n") }
+        }
+      }
+    }
+    do { try Folder.write(Array(Checklist(outcome, maintenance: request.maintenance).text.utf8), to: outcome.log.checklist) } catch {
+      context.warn("the checklist could not be written: \(error)")
+    }
+    try report(outcome, context, request)
+    if let interruption = outcome.interruption { return interruption.signal == 2 ? .interrupted : .terminated }
+    // A deploy goes on where this is 0: what the checklist warned of was told, and is no failure of the migration.
+    return outcome.succeeded ? .done : .failed
+  }
+
+  private static func clock() -> String { Date().formatted(.iso8601.time(includingFractionalSeconds: false)) + "Z" }
+
+  private func database(_ settings: ConnectionSettings) throws -> String { try Connection(settings, applicationName: "firn-migrate").database }
+
+  private func request(_ context: CommandContext, _ settings: ConnectionSettings) throws -> MigrationRun.Request {
+    let file = context.configuration
+    var request = MigrationRun.Request(command: command, settings: settings, logFolder: "/")
+    request.databaseURL = [server.databaseURL, context.environment["DATABASE_URL"], file.databaseURL].compactMap(\.self)
+      .first { !$0.isEmpty && $0.contains("://") }
+    request.check = try check.request(context, settings, server)
+    request.check.takesSnapshot = true
+    request.maintenance = file.maintenance
+    request.rollback = rollback ?? file.migration.rollback
+    request.answer = restoreOnFailure != nil ? .restore : onFailure.flatMap(MigrationRun.Answer.init) ?? file.migration.answer ?? .stop
+    if let given = try lockTimeout.map({ try duration($0, "--lock-timeout") }) ?? file.migration.lockTimeout { request.lockTimeout = given }
+    request.timeLimit = try timeLimit.map { try duration($0, "--time-limit") } ?? file.migration.timeLimit
+    request.revision = revision ?? gitRevision()
+    request.allowsIncomplete = allowIncomplete
+    request.snapshot.source = file.source
+    request.snapshot.settings = settings
+    request.snapshot.jobs = context.jobs(server)
+    request.snapshot.toolFolders = context.toolFolders(server)
+    request.snapshot.spoolRoot = context.spoolRoot(server)
+    request.snapshot.cacheRoot = context.cacheRoot
+    if let wait = file.lockWait { request.snapshot.lockWait = wait }
+    if let cap = file.spoolCap { request.snapshot.spoolCap = cap }
+    return request
+  }
+
+  private func gitRevision() -> String? {
+    guard let result = try? ProgramResult.run("/usr/bin/git", ["rev-parse", "--verify", "HEAD"], environment: ProcessInfo.processInfo.environment),
+      result.exitCode == 0
+    else { return nil }
+    let text = String(decoding: result.output, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+    return text.isEmpty ? nil : text
+  }
+
+  /// A process beside us that outlives a kill of ours.
+  private func startGuard(_ context: CommandContext) throws {
+    guard !context.configuration.maintenance.stop.isEmpty, let own = Host.startTime(of: Host.processID) else { return }
+    var arguments = ["guard", "\(Host.processID)", "\(own)"]
+    if let config = common.config { arguments += ["--config", config] }
+    // A URL may hold a secret: it goes by the environment.
+    var environment = context.environment
+    if let url = server.databaseURL { environment["DATABASE_URL"] = url }
+    do {
+      try BackgroundProgram.start(FilePath(Bundle.main.executablePath ?? CommandLine.arguments[0]), arguments: arguments, environment: environment)
+    } catch { context.warn("nobody watches over this run: should it be killed, the application stays stopped until firn-migrate recover: \(error)") }
+  }
+
+  private func delegate(
+    _ context: CommandContext, _ repository: Repository, _ migration: MigrationRun.Request, _ progress: WorkProgress, _ database: String
+  ) -> MigrationRun.Delegate {
+    MigrationRun.Delegate(
+      show: { survey in if !common.json && !common.quiet { survey.show(context.tell) } },
+      restore: { place in
+        var request = RestoreRequest(settings: migration.settings, place: place, target: .replacing(database))
+        request.jobs = context.jobs(server)
+        request.allowsIncomplete = migration.allowsIncomplete
+        request.toolFolders = context.toolFolders(server)
+        request.workRoot = context.spoolRoot(server)
+        let operation = RestoreOperation(repository: repository, request: request, progress: progress)
+        let plan = try operation.plan()
+        ImpactStatement(plan, lastCheck: try repository.catalog.lastCheck(of: place), request: request).show(context)
+        try Confirmation.require(request.target.phrase, given: restoreOnFailure)
+        request.keptName = plan.impact?.keptAs
+        return try RestoreOperation(repository: repository, request: request, progress: progress).run { _ in }
+      },
+      words: { FailureReport($0).message },
+      output: { [quiet = common.quiet || common.json] line in if !quiet { Terminal.writeError(Terminal.printable(line) + "\n") } })
+  }
+
+  private func report(_ outcome: MigrationOutcome, _ context: CommandContext, _ request: MigrationRun.Request) throws {
+    if common.json { return try context.output(json: Report(outcome)) }
+    context.output(outcome.snapshot.id.description)
+    context.tell("log: \(outcome.log.path)")
+    context.tell("checklist: \(outcome.log.checklist)")
+    if outcome.succeeded { return }
+    Terminal.writeError(Terminal.printable("firn-migrate run: error: \(outcome.verdict)\n"))
+    let ways = WaysBack(outcome, rollback: request.rollback)
+    Terminal.writeError(Terminal.printable("hint: \(ways.text)\n"))
+  }
+
+  private struct Report: Encodable {
+    let database: String
+    let ok: Bool
+    let snapshot: String
+    let exitCode: Int32?
+    let applied: [String]
+    let rolledBack: [String]
+    let healthy: Bool?
+    let problems: [String]
+    let answer: String?
+    let startFailures: [String]
+    let log: String
+    let checklist: String
+    let seconds: Double
+    let longestWaitSeconds: Double
+
+    init(_ outcome: MigrationOutcome) {
+      database = outcome.survey.database
+      ok = outcome.succeeded
+      snapshot = outcome.snapshot.id.description
+      exitCode = outcome.commandExitCode
+      applied = outcome.change.added
+      rolledBack = outcome.change.removed
+      healthy = outcome.isHealthy
+      problems = outcome.problems
+      answer = outcome.answer?.text
+      startFailures = outcome.startFailures
+      log = outcome.log.path.string
+      checklist = outcome.log.checklist.string
+      seconds = (outcome.finishedAt ?? outcome.startedAt).timeIntervalSince(outcome.startedAt)
+      longestWaitSeconds = outcome.observations.longestWait.inSeconds
+    }
+  }
+}
+
+/// What an operator can do after a migration that failed, with the exact commands.
+struct WaysBack {
+  let text: String
+
+  init(_ outcome: MigrationOutcome, rollback: String?) {
+    let database = outcome.survey.database
+    let restore = "firn-restore '\(database)' \(outcome.snapshot.id)"
+    if outcome.answer?.isBack == true {
+      text = "the database is what it was before the migration; mend the migration, then run it again"
+    } else if outcome.interruption == nil && outcome.change.isNone {
+      text =
+        "no migration was recorded: look whether the command left anything behind, mend it, then run it again; the database as it was before: \(restore)"
+    } else {
+      let count = outcome.change.added.count
+      text =
+        "to roll back: STEP=\(count) \(rollback ?? "bundle exec rails db:rollback"); "
+        + "to have the database of \(Quantity.time(outcome.snapshot.startedAt)) again, without what was written since: \(restore)"
+    }
+  }
+}
