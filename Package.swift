@@ -54,7 +54,7 @@ let package = Package(
       dependencies: ["Digests", "FirnCore", "Platform", "Repository", "Retention", "TestSupport", system()]),
     .testTarget(
       name: "CommandTests", dependencies: ["Encryption", "FirnCore", "Platform", "Postgres", "Repository", "TestSupport", system()],
-      exclude: ["Torture"]),
+      exclude: ["Migrations", "Torture"]),
   ]
 )
 

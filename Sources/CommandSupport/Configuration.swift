@@ -139,6 +139,7 @@ package struct Configuration: Sendable, Equatable {
   /// A URL is asked for by curl, anything else is a command.
   private static func healthCommand(_ text: String) -> String {
     guard text.hasPrefix("http://") || text.hasPrefix("https://") else { return text }
-    return "curl -fsS -o /dev/null --max-time 10 '\(text.replacing("'", with: "'\\''"))'"
+    // A way elsewhere, as to a page that says "back soon", is no sign of health.
+    return "test \"$(curl -sS -o /dev/null -w '%{http_code}' --max-time 10 '\(text.replacing("'", with: "'\\''"))')\" -lt 300"
   }
 }

@@ -15,3 +15,8 @@ package enum PostgresError: Error, Equatable {
   case lockTimeout(message: String, holders: [String])
   case toolFailed(tool: String, exitCode: Int32, messages: [String])
 }
+
+extension PostgresError {
+  /// Whether a statement waited for a lock as long as it may.
+  package var isLockTimeout: Bool { if case .statementFailed(_, "55P03") = self { true } else { false } }
+}

@@ -51,7 +51,10 @@ package struct MigratingCommand: Sendable {
       if let signal = Interruption.signal {
         interruption = Interruption(signal: signal)
         child.signalGroup(signal)
-        child.terminate(grace: .seconds(30))
+        // It may want to tidy up.
+        let deadline = ContinuousClock.now + .seconds(30)
+        while child.exitCode() == nil, ContinuousClock.now < deadline { Thread.sleep(forTimeInterval: 0.01) }
+        child.terminate()
       } else if let timeLimit, ContinuousClock.now - start > timeLimit {
         ranOutOfTime = true
         child.terminate(grace: .seconds(30))

@@ -98,8 +98,13 @@ package struct MigrationCheck: Sendable {
     findings += try tables(connection)
     findings.append(try replication(connection))
     findings.append(try environment(connection))
-    let applied = try connection.appliedMigrations()
-    findings.append(migrations(applied))
+    var applied = AppliedMigrations.noTable
+    do {
+      applied = try connection.appliedMigrations()
+      findings.append(migrations(applied))
+    } catch let error as PostgresError where error.isLockTimeout {
+      findings.append(Self.locked("schema-migrations", "schema_migrations"))
+    }
     return MigrationSurvey(
       server: "PostgreSQL \(try connection.versionText()) at \(connection.target)", database: connection.database, findings: findings,
       applied: applied)
@@ -256,8 +261,15 @@ package struct MigrationCheck: Sendable {
       "replication", .pass, replicas.isEmpty ? "nobody follows" : "\(replicas.count) follow\(replicas.count == 1 ? "s" : "") closely")
   }
 
+  private static func locked(_ name: String, _ table: String) -> MigrationFinding {
+    MigrationFinding(name, .stop, "somebody keeps \(table) to himself", hint: "is a migration under way? firn-migrate watch shows it")
+  }
+
   private func environment(_ connection: Connection) throws -> MigrationFinding {
-    let found = try connection.railsEnvironment()
+    let found: String?
+    do { found = try connection.railsEnvironment() } catch let error as PostgresError where error.isLockTimeout {
+      return Self.locked("environment", "ar_internal_metadata")
+    }
     guard let expected = request.expectedEnvironment else {
       return MigrationFinding("environment", .pass, found.map { "ar_internal_metadata says \($0)" } ?? "not a Rails database, or an old one")
     }

@@ -36,12 +36,17 @@ package final class MigrationLog: Sendable {
   package var checklist: FilePath { path.removingLastComponent().appending((path.stem ?? "migration") + ".md") }
 
   package func add(_ text: String) {
+    keep(text)
+    listener(text)
+  }
+
+  /// A line that is told otherwise: to the file alone.
+  func keep(_ text: String) {
     let time = Date()
     entries.update { entries in
       entries.append(Entry(time: time, text: text))
       write(time, text)
     }
-    listener(text)
   }
 
   /// A line of the command's own: to the file alone, it is shown otherwise.

@@ -116,7 +116,7 @@ package struct MigrationRun {
     outcome.revision = request.revision
     try carryOut(&outcome, &journal, connection, application)
     outcome.finishedAt = request.now()
-    log.add(outcome.verdict)
+    if outcome.succeeded { log.add(outcome.verdict) } else { log.keep(outcome.verdict) }
     return outcome
   }
 

@@ -21,8 +21,10 @@ struct RehearsalFindings {
   /// Tables that were there before, and had rows: what is done to others is in nobody's way.
   private func busyTable(_ oid: UInt32) -> SchemaSurvey.Table? { before.tables[oid].flatMap { $0.isEmpty ? nil : $0 } }
 
-  private func held(_ table: String) -> String {
-    guard let lock = locks.filter({ $0.table == table }).max(by: { $0.held < $1.held }) else { return "" }
+  /// - Parameter mode: of the lock that such a change takes; of others where that was not seen.
+  private func held(_ table: String, _ mode: RehearsalReport.Mode = .accessExclusive) -> String {
+    let all = locks.filter { $0.table == table }
+    guard let lock = all.first(where: { $0.mode == mode }) ?? all.max(by: { $0.held < $1.held }) else { return "" }
     return "; \(lock.mode.effect) for \(lock.held.milliseconds) ms (\(lock.mode.rawValue))"
   }
 
@@ -50,7 +52,7 @@ struct RehearsalFindings {
         return nil
       }
       return Finding(
-        kind: .index, object: index.name, text: "\(index.name) was built while \(table.name) was locked" + held(table.name),
+        kind: .index, object: index.name, text: "\(index.name) was built while \(table.name) was locked" + held(table.name, .share),
         advice: "CREATE INDEX CONCURRENTLY, outside of a transaction: disable_ddl_transaction! and algorithm: :concurrently", isExpected: false)
     }
   }
@@ -62,7 +64,8 @@ struct RehearsalFindings {
       else { return nil }
       return Finding(
         kind: .validation, object: "\(table.name): \(constraint.name)",
-        text: "constraint \(constraint.name) looked at every row of \(table.name) while it was locked" + held(table.name),
+        text: "constraint \(constraint.name) looked at every row of \(table.name) while it was locked"
+          + held(table.name, constraint.kind == "f" ? .shareRowExclusive : .accessExclusive),
         advice: "add it NOT VALID (validate: false), then VALIDATE CONSTRAINT in a migration of its own", isExpected: false)
     }
   }

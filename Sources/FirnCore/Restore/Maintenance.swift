@@ -44,20 +44,20 @@ package struct Maintenance: Sendable, Equatable {
     }
   }
 
-  /// Asks until the application came back, the patience has run out, or somebody interrupts.
+  /// Asks until the application came back and still is there a moment later, the patience has run out, or somebody interrupts.
   /// - Returns: whether it came back; true where nobody said how to see it.
   func isHealthy(_ progress: WorkProgress) -> Bool {
     guard let healthCheck else { return true }
-    for attempt in 0...healthRetries {
-      if attempt > 0 {
-        let deadline = ContinuousClock.now + healthPause
-        while ContinuousClock.now < deadline {
-          if Interruption.signal != nil { return false }
-          Thread.sleep(forTimeInterval: min(0.1, max(0.001, (deadline - ContinuousClock.now).inSeconds)))
-        }
-      }
+    var wasWell = false
+    // The last look but one may be the first that finds it well.
+    for attempt in 0...(healthRetries + 1) {
+      if attempt > healthRetries && !wasWell { break }
+      let pause = wasWell ? min(healthPause, .milliseconds(500)) : healthPause
+      if attempt > 0, (try? Interruption.sleep(until: ContinuousClock.now + pause)) == nil { return false }
       progress.beginOthers("looking whether the application is well, attempt \(attempt + 1)")
-      if (try? Self.run(healthCheck, progress)) != nil { return true }
+      let isWell = (try? Self.run(healthCheck, progress)) != nil
+      if isWell && wasWell { return true }
+      wasWell = isWell
     }
     return false
   }

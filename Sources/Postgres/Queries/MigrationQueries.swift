@@ -1,3 +1,5 @@
+internal import Platform
+
 /// A session as `pg_stat_activity` tells of it, in the database we are connected to.
 package struct SessionState: Sendable, Equatable {
   package let process: Int32
@@ -116,17 +118,39 @@ extension Connection {
   }
 
   /// The largest tables, largest first.
+  ///
+  /// Where one of them is locked its true size can't be had: then all are told as of their last VACUUM or ANALYZE.
   package func largestTables(_ count: Int) throws -> [TableSize] {
+    do {
+      return try withLockTimeout(.milliseconds(250)) { try largestTables(count, size: "pg_catalog.pg_total_relation_size(c.oid)") }
+    } catch let error as PostgresError where error.isLockTimeout {
+      return try largestTables(
+        count,
+        size: """
+          (SELECT sum(p.relpages::int8) FROM pg_catalog.pg_class p WHERE p.oid IN (c.oid, c.reltoastrelid)
+            OR p.oid IN (SELECT i.indexrelid FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid))::int8
+            * pg_catalog.current_setting('block_size')::int8
+          """)
+    }
+  }
+
+  private func largestTables(_ count: Int, size: String) throws -> [TableSize] {
     try rows(
       """
-      SELECT c.oid::pg_catalog.regclass::text, pg_catalog.pg_total_relation_size(c.oid), coalesce(s.n_live_tup, 0), coalesce(s.n_dead_tup, 0)
+      SELECT c.oid::pg_catalog.regclass::text, \(size), coalesce(s.n_live_tup, 0), coalesce(s.n_dead_tup, 0)
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN pg_catalog.pg_stat_user_tables s ON s.relid = c.oid
       WHERE c.relkind IN ('r', 'm') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
-        AND pg_catalog.pg_total_relation_size(c.oid) IS NOT NULL
-      ORDER BY 2 DESC, 1 LIMIT \(count)
+      ORDER BY 2 DESC NULLS LAST, 1 LIMIT \(count)
       """
     ).map { TableSize(name: $0[0] ?? "", bytes: Int64($0[1] ?? "") ?? 0, liveRows: Int64($0[2] ?? "") ?? 0, deadRows: Int64($0[3] ?? "") ?? 0) }
+  }
+
+  /// Has statements fail that wait longer for a lock, as behind a table that somebody keeps to himself.
+  package func withLockTimeout<Result>(_ limit: Duration, _ body: () throws -> Result) throws -> Result {
+    try execute("SET lock_timeout = \(limit.milliseconds)")
+    defer { try? execute("SET lock_timeout = 0") }
+    return try body()
   }
 
   /// Servers that follow this one, as far as this role may see them.
@@ -167,15 +191,22 @@ extension Connection {
   }
 
   /// What `ar_internal_metadata` says of the environment; nil where there is no such table, or nothing in it.
+  /// - Throws: a `PostgresError` that is a lock timeout where somebody keeps the table to himself.
   package func railsEnvironment() throws -> String? {
     guard let table = try railsTable("ar_internal_metadata") else { return nil }
-    return try value("SELECT value FROM \(table) WHERE key = 'environment'")
+    return try withLockTimeout(Self.patience) { try value("SELECT value FROM \(table) WHERE key = 'environment'") }
   }
 
+  /// How long to wait for small tables that somebody keeps to himself.
+  private static let patience: Duration = .seconds(2)
+
   /// The versions in `schema_migrations`, in order.
+  /// - Throws: as `railsEnvironment`.
   package func appliedMigrations() throws -> AppliedMigrations {
     guard let table = try railsTable("schema_migrations") else { return .noTable }
-    return .versions(try rows("SELECT version::text FROM \(table) ORDER BY version::text COLLATE \"C\"").compactMap { $0[0] })
+    return try withLockTimeout(Self.patience) {
+      .versions(try rows("SELECT version::text FROM \(table) ORDER BY version::text COLLATE \"C\"").compactMap { $0[0] })
+    }
   }
 
   /// Long statements that tell how far they are.
