@@ -37,7 +37,7 @@ package struct MigrationPlace: Sendable {
         start: ["echo start >> $PLACE/services; \(start)"]
         health: "\(health)"
         health-retries: 2
-        health-pause: 100ms
+        health-pause: 300ms
       migrate:
         rollback: \(FirnProgram.projectFile("Tests/CommandTests/Migrations/rollback.sh"))
       \(more)

@@ -219,6 +219,24 @@ private let goodBack = "ALTER TABLE documents DROP COLUMN status"
     #expect(Folder.exists(place.work.folder.path("told")) && place.isRunning)
   }
 
+  @Test func `starts the application again although its notes can no longer be written`() throws {
+    let place = try MigrationPlace(on: TestServer.system.get())
+    let result = try place.migrate("run", "--", "/bin/sh", "-c", "rm -rf $PLACE/state/firn")
+    #expect(result.status == 0 && place.isRunning && place.services == ["stop", "start"], "\(result)")
+  }
+
+  @Test func `goes back nowhere where somebody interrupts the waiting for the application`() throws {
+    let place = try MigrationPlace(on: TestServer.system.get())
+    try place.add("20250103000000", "status", good, down: goodBack)
+    try place.configure(health: "touch $PLACE/asked; exit 1")
+    let run = try place.work.start(
+      "firn-migrate", place.arguments(["run", "--on-failure", "rollback", "--", MigrationPlace.runner]))
+    while !Folder.exists(place.work.folder.path("asked")) { Thread.sleep(forTimeInterval: 0.01) }
+    ProcessTable.send(SIGINT, to: run.id)
+    #expect(run.wait() == 130)
+    #expect(try place.versions().count == 3 && place.isRunning)
+  }
+
   @Test func `survives a migration that drops the tables it looks at`() throws {
     let place = try MigrationPlace(on: TestServer.system.get())
     let result = try place.migrate(
@@ -231,12 +249,14 @@ private let goodBack = "ALTER TABLE documents DROP COLUMN status"
     try place.add("20250103000000", "slow", "ALTER TABLE documents ADD COLUMN status text; SELECT pg_sleep(0.3); UPDATE documents SET status = 'x'")
     var random = SystemRandomNumberGenerator()
     var cutOff = 0
+    var usual = 1.2
     for round in 0..<20 {
       try? Folder.removeFile(place.work.folder.path("services"))
       let run = try place.work.start("firn-migrate", place.arguments(["run", "--", MigrationPlace.runner]))
-      Thread.sleep(forTimeInterval: Double.random(in: 0.05...1.0, using: &random))
+      Thread.sleep(forTimeInterval: usual * Double.random(in: 0.05...1, using: &random))
       ProcessTable.send(SIGKILL, to: run.id)
-      if run.wait() == 137 { cutOff += 1 }
+      // One that was done already was killed too late: how long a run takes depends on what else the machine does.
+      if run.wait() == 137 { cutOff += 1 } else { usual *= 0.85 }
       // What watches over it needs a moment, as the command and its sessions have to end first.
       let deadline = ContinuousClock.now + .seconds(20)
       func isQuiet() -> Bool { (place.services.last ?? "start") == "start" && !StoppedNotes.areThere(in: place) }
@@ -252,7 +272,7 @@ private let goodBack = "ALTER TABLE documents DROP COLUMN status"
         try place.work.sql("ALTER TABLE documents DROP COLUMN status; DELETE FROM schema_migrations WHERE version > '20250102000000'")
       }
     }
-    #expect(cutOff >= 5, "\(cutOff) of 20")
+    #expect(cutOff > 10, "\(cutOff) of 20")
     let next = try place.migrate("run", "--", MigrationPlace.runner)
     #expect(next.status == 0, "\(next)")
     #expect(try place.versions().count == 3 && place.isRunning && place.work.leftovers().isEmpty)

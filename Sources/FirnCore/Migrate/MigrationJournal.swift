@@ -57,10 +57,17 @@ struct MigrationJournal {
     }
   }
 
-  mutating func begin(_ step: Step, snapshot: String? = nil) throws {
-    record.step = step
-    if let snapshot { record.snapshot = snapshot }
+  /// To be called before anything is stopped: without a note of it nothing is.
+  mutating func beginStopping(after snapshot: String) throws {
+    record.step = .stopping
+    record.snapshot = snapshot
     try StateFolder.write(record, to: path)
+  }
+
+  /// What can't be noted from here on keeps the application from nothing.
+  mutating func begin(_ step: Step) {
+    record.step = step
+    try? StateFolder.write(record, to: path)
   }
 
   /// Notes which process the command is. Its group goes with it.

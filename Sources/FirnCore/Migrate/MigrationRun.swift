@@ -148,7 +148,9 @@ package struct MigrationRun {
   private func carryOut(_ outcome: inout MigrationOutcome, _ journal: inout MigrationJournal, _ connection: Connection, _ application: String) throws
   {
     let log = outcome.log
-    try journal.begin(.stopping, snapshot: outcome.snapshot.id.description)
+    // Told once: later the server may not be there to ask.
+    let url = request.databaseURL ?? connection.url
+    try journal.beginStopping(after: outcome.snapshot.id.description)
     try Interruption.check()
     let mark =
       try request.maintenance.stop.isEmpty
@@ -161,8 +163,8 @@ package struct MigrationRun {
       return
     }
     outcome.stoppedAt = request.maintenance.stop.isEmpty ? nil : request.now()
-    try journal.begin(.command)
-    let result = runCommand(&outcome, &journal, connection, application)
+    journal.begin(.command)
+    let result = runCommand(&outcome, &journal, url, application)
     outcome.interruption = result?.interruption
     // Whoever interrupted wants the application back.
     Interruption.clear()
@@ -171,18 +173,21 @@ package struct MigrationRun {
     guard result?.succeeded == true else {
       outcome.problems.append(outcome.commandFailure(result))
       log.add(outcome.problems.last ?? "")
-      try journal.begin(.answer)
-      answer(&outcome, isStopped: true, &journal)
+      journal.begin(.answer)
+      answer(&outcome, isStopped: true, &journal, url)
       return
     }
-    try journal.begin(.starting)
+    journal.begin(.starting)
     start(&outcome)
-    try journal.begin(.health)
+    journal.begin(.health)
     guard !isHealthy(&outcome) else { return }
+    // Whoever interrupts the waiting is there to decide.
+    outcome.interruption = Interruption.signal.map { Interruption(signal: $0) }
+    Interruption.clear()
     outcome.problems.append("the application is not well after the migration: \(request.maintenance.healthCheck ?? "") keeps failing")
     log.add(outcome.problems.last ?? "")
-    try journal.begin(.answer)
-    answer(&outcome, isStopped: false, &journal)
+    journal.begin(.answer)
+    answer(&outcome, isStopped: false, &journal, url)
   }
 
   private func stop(_ log: MigrationLog) throws {
@@ -206,7 +211,7 @@ package struct MigrationRun {
   }
 
   private func runCommand(
-    _ outcome: inout MigrationOutcome, _ journal: inout MigrationJournal, _ connection: Connection, _ application: String
+    _ outcome: inout MigrationOutcome, _ journal: inout MigrationJournal, _ url: String, _ application: String
   ) -> MigratingCommand.Outcome? {
     let log = outcome.log
     outcome.commandStartedAt = request.now()
@@ -216,7 +221,7 @@ package struct MigrationRun {
     defer { outcome.observations = observer.end() }
     do {
       var begun: Int32?
-      let command = MigratingCommand(request.command, environment: environment(connection, application, outcome), timeLimit: request.timeLimit)
+      let command = MigratingCommand(request.command, environment: environment(url, application, outcome), timeLimit: request.timeLimit)
       let result = try command.run(
         begun: {
           journal.note(command: $0); begun = $0
@@ -248,10 +253,10 @@ package struct MigrationRun {
     } catch { log.add("whether sessions of the command are left can't be told: \(delegate.words(error))") }
   }
 
-  private func environment(_ connection: Connection, _ application: String, _ outcome: MigrationOutcome) -> [String: String] {
+  private func environment(_ url: String, _ application: String, _ outcome: MigrationOutcome) -> [String: String] {
     let own = ProcessInfo.processInfo.environment["PGOPTIONS"].map { "\($0) " } ?? ""
     return [
-      "DATABASE_URL": request.databaseURL ?? connection.url,
+      "DATABASE_URL": url,
       "PGOPTIONS": "\(own)-c lock_timeout=\(Int(request.lockTimeout.inSeconds * 1000))",
       "PGAPPNAME": application, "FIRN_SNAPSHOT": outcome.snapshot.id.description,
     ]
@@ -266,7 +271,7 @@ package struct MigrationRun {
 
   // MARK: Answers
 
-  private func answer(_ outcome: inout MigrationOutcome, isStopped: Bool, _ journal: inout MigrationJournal) {
+  private func answer(_ outcome: inout MigrationOutcome, isStopped: Bool, _ journal: inout MigrationJournal, _ url: String) {
     // Somebody is there who ended it.
     let answer = outcome.interruption == nil ? request.answer : .stop
     guard answer != .stop else {
@@ -281,7 +286,7 @@ package struct MigrationRun {
       }
     }
     switch answer {
-    case .rollback: outcome.answer = rollBack(&outcome, &journal)
+    case .rollback: outcome.answer = rollBack(&outcome, &journal, url)
     case .restore: outcome.answer = restore(&outcome)
     case .stop: break
     }
@@ -289,7 +294,7 @@ package struct MigrationRun {
     _ = isHealthy(&outcome)
   }
 
-  private func rollBack(_ outcome: inout MigrationOutcome, _ journal: inout MigrationJournal) -> MigrationOutcome.Answered {
+  private func rollBack(_ outcome: inout MigrationOutcome, _ journal: inout MigrationJournal, _ url: String) -> MigrationOutcome.Answered {
     guard let command = request.rollback else { return .notPossible("no command that rolls back is configured (migrate: rollback)") }
     guard outcome.after != nil else { return .notPossible("which migrations are applied is not known, so nothing was rolled back") }
     // A rollback would take back the migration before this one.
@@ -297,7 +302,7 @@ package struct MigrationRun {
     let log = outcome.log
     log.add("rolling back \(outcome.change.added.count) migrations: \(command)")
     let environment = [
-      "DATABASE_URL": request.databaseURL ?? (try? Connection(request.settings).url) ?? "", "STEP": "\(outcome.change.added.count)",
+      "DATABASE_URL": url, "STEP": "\(outcome.change.added.count)",
       "FIRN_MIGRATED_VERSIONS": outcome.change.added.joined(separator: " "),
     ]
     do {

@@ -111,7 +111,8 @@ extension Connection {
     }
   }
 
-  private func descending(_ table: BackfillTable) -> String { table.key.map { "\($0.column) DESC" }.joined(separator: ", ") }
+  /// Qualified: a bare name would mean the column that is selected, which is text.
+  private func descending(_ table: BackfillTable) -> String { table.key.map { "firn_batch.\($0.column) DESC" }.joined(separator: ", ") }
 
   package func commitBatch() throws { try execute("COMMIT") }
   package func rollBackBatch() throws { try execute("ROLLBACK") }
