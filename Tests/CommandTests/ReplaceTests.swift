@@ -154,6 +154,14 @@ import Testing
   }
 
   @Test func `is stopped by a byte that was changed before the exchange`() throws {
+    // On a busy day the vandal may come too late: then it tries again, elsewhere.
+    var wasChanged = false
+    for _ in 0..<5 where !wasChanged { wasChanged = try changeBeforeExchange() }
+    #expect(wasChanged)
+  }
+
+  /// - Returns: whether the vandal came in time.
+  private func changeBeforeExchange() throws -> Bool {
     let place = try workplace()
     let id = try place.takeSnapshot()
     let isDone = Monitor(false)
@@ -184,7 +192,7 @@ import Testing
       #expect(try kept(place).isEmpty)
       #expect(try place.server.sql("SELECT body FROM notes WHERE id = 77", in: place.database) == "note 77")
     }
-    #expect(changed.current)
+    return changed.current
   }
 
   @Test func `stops and starts the application around the exchange, whatever becomes of it`() throws {
