@@ -190,6 +190,19 @@ package struct CommandContext: Sendable {
   package func jobs(_ options: ServerOptions) -> Int { jobs(options.jobs) }
   package func jobs(_ named: Int?) -> Int { named ?? configuration.jobs ?? min(8, processorCount) }
 
+  /// A snapshot as the configuration has it; what it is for is the caller's to say.
+  package func snapshotRequest(_ settings: ConnectionSettings, _ options: ServerOptions) -> SnapshotRequest {
+    var request = SnapshotRequest(settings: settings)
+    request.source = configuration.source
+    request.jobs = jobs(options)
+    request.toolFolders = toolFolders(options)
+    request.spoolRoot = spoolRoot(options)
+    request.cacheRoot = cacheRoot
+    if let wait = configuration.lockWait { request.lockWait = wait }
+    if let cap = configuration.spoolCap { request.spoolCap = cap }
+    return request
+  }
+
   package func spoolRoot(_ options: ServerOptions) -> FilePath { spoolRoot(options.spool) }
   package func spoolRoot(_ named: String?) -> FilePath { (named ?? configuration.spool).map { FilePath($0) } ?? WorkFolder.defaultRoot }
 
@@ -214,6 +227,9 @@ package struct CommandContext: Sendable {
   }
 
   package func warn(_ text: String) { if !common.json { Terminal.writeError("\(command): warning: \(Terminal.printable(text))\n") } }
+
+  /// That the command fails, though no error was thrown.
+  package func fail(_ message: String, hint: String) { Terminal.writeError(FailureReport.text(command: command, message, hint: hint)) }
 
   /// A result, on standard output.
   package func output(_ text: String) { Terminal.writeOutput(Terminal.printable(text) + "\n") }

@@ -296,7 +296,11 @@ package struct FailureReport: Sendable {
   /// As it is printed.
   package func text(command: String) -> String {
     let hint = hint ?? (status == .usage ? "\(command) --help tells more" : nil)
-    return Terminal.printable("\(command): error: \(message)\n" + (hint.map { "hint: \($0)\n" } ?? ""))
+    return Self.text(command: command, message, hint: hint)
+  }
+
+  static func text(command: String, _ message: String, hint: String?) -> String {
+    Terminal.printable("\(command): error: \(message)\n" + (hint.map { "hint: \($0)\n" } ?? ""))
   }
 }
 

@@ -27,7 +27,7 @@ package struct SnapshotComparison: Sendable {
   }
 
   /// An object of the schema that is not in both, or not as it was.
-  package struct Change: Sendable, Equatable {
+  package struct Change: Sendable, Equatable, Encodable {
     /// Such as `TABLE public.users`.
     package let object: String
     /// Lines of its definition that are only in the first.

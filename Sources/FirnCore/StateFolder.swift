@@ -2,6 +2,18 @@ internal import Foundation
 internal import Platform
 internal import SystemPackage
 
+/// A note of a process about itself, for those who find it afterwards.
+protocol ProcessNote: Codable {
+  var process: Int32 { get }
+  var processStart: UInt64 { get }
+  var boot: String { get }
+}
+
+extension ProcessNote {
+  /// What ran before another boot is dead, whoever has its number now.
+  var isOfDeadProcess: Bool { boot != Host.bootID || Host.startTime(of: process) != processStart }
+}
+
 /// Where this machine remembers what is under way, from one run to the next.
 enum StateFolder {
   /// `$XDG_STATE_HOME/firn`, else `~/.local/state/firn`.

@@ -50,23 +50,18 @@ struct Rehearse: MigrateCommand {
     request.drill.toolFolders = context.toolFolders(toolFolders)
     request.drill.workRoot = context.spoolRoot(spool)
     request.expectedDrops = Set(expectDrop)
-    let silent = common.quiet || common.json
     let report = try context.withProgress { progress in
-      try Rehearsal(repository: repository, request: request, progress: progress).run(on: place) { line in
-        if !silent { Terminal.writeError(Terminal.printable(line) + "\n") }
-      }
+      try Rehearsal(repository: repository, request: request, progress: progress).run(on: place) { context.tell($0) }
     }
     let hits = criteria.flatMap { $0.hits(in: report) }
     if common.json { try context.output(json: RehearsalJSON(report, failedOn: hits)) } else { RehearsalText(report).show(context.output) }
     for note in report.notes { context.tell("note: \(note)") }
     if report.exitCode != 0 {
-      Terminal.writeError(
-        "firn-migrate rehearse: error: the command failed with exit code \(report.exitCode)\nhint: it would fail in production as well\n")
+      context.fail("the command failed with exit code \(report.exitCode)", hint: "it would fail in production as well")
       return .failed
     }
     if !hits.isEmpty {
-      Terminal.writeError(
-        Terminal.printable("firn-migrate rehearse: error: not fit for production: \(hits.joined(separator: "; "))\nhint: see the safer ways above\n"))
+      context.fail("not fit for production: \(hits.joined(separator: "; "))", hint: "see the safer ways above")
       return .refused
     }
     return report.findings.contains { $0.kind.isWarning && !$0.isExpected } ? .doneWithWarnings : .done
@@ -128,12 +123,6 @@ struct RehearsalJSON: Encodable {
     let mode: String
     let milliseconds: Int64
   }
-  struct Rows: Encodable {
-    let table: String
-    let inserted: Int64
-    let updated: Int64
-    let deleted: Int64
-  }
   struct Finding: Encodable {
     let kind: String
     let object: String
@@ -141,19 +130,14 @@ struct RehearsalJSON: Encodable {
     let safer: String
     let expected: Bool
   }
-  struct Change: Encodable {
-    let object: String
-    let removed: [String]
-    let added: [String]
-  }
   let snapshot: String
   let exitCode: Int32
   let seconds: Double
   let restoreSeconds: Double
   let locks: [Lock]
-  let rows: [Rows]
+  let rows: [RehearsalReport.Rows]
   let findings: [Finding]
-  let schema: [Change]
+  let schema: [SnapshotComparison.Change]
   let failedOn: [String]
   let notes: [String]
 
@@ -163,11 +147,11 @@ struct RehearsalJSON: Encodable {
     seconds = report.elapsed.inSeconds
     restoreSeconds = report.restoreSeconds
     locks = report.locks.map { Lock(table: $0.table, mode: $0.mode.rawValue, milliseconds: Int64($0.held.milliseconds)) }
-    rows = report.rowChanges.map { Rows(table: $0.table, inserted: $0.inserted, updated: $0.updated, deleted: $0.deleted) }
+    rows = report.rowChanges
     findings = report.findings.map {
       Finding(kind: $0.kind.rawValue, object: $0.object, text: $0.text, safer: $0.advice, expected: $0.isExpected)
     }
-    schema = report.schema.map { Change(object: $0.object, removed: $0.removed, added: $0.added) }
+    schema = report.schema
     self.failedOn = failedOn
     notes = report.notes
   }

@@ -60,8 +60,8 @@ struct Run: MigrateCommand {
       let delegate = delegate(context, repository, request, progress, database)
       return try MigrationRun(repository: repository, request: request, progress: progress, words: .forPeople, delegate: delegate).run {
         database, time in
-        try MigrationLog(in: logFolder, database: database, at: time) { [quiet = common.quiet || common.json] text in
-          if !quiet { Terminal.writeError(Terminal.printable("\(Self.clock()) \(text)") + "\n") }
+        try MigrationLog(in: logFolder, database: database, at: time) {
+          context.tell("\(Self.clock()) \($0)")
         }
       }
     }
@@ -80,7 +80,7 @@ struct Run: MigrateCommand {
 
   private func request(_ context: CommandContext, _ settings: ConnectionSettings) throws -> MigrationRun.Request {
     let file = context.configuration
-    var request = MigrationRun.Request(command: command, settings: settings, logFolder: "/")
+    var request = MigrationRun.Request(command: command, settings: settings)
     request.databaseURL = [server.databaseURL, context.environment["DATABASE_URL"], file.databaseURL].compactMap(\.self)
       .first { !$0.isEmpty && $0.contains("://") }
     request.check = try check.request(context, settings, server)
@@ -92,14 +92,7 @@ struct Run: MigrateCommand {
     request.timeLimit = try timeLimit.map { try duration($0, "--time-limit") } ?? file.migration.timeLimit
     request.revision = revision ?? gitRevision()
     request.allowsIncomplete = allowIncomplete
-    request.snapshot.source = file.source
-    request.snapshot.settings = settings
-    request.snapshot.jobs = context.jobs(server)
-    request.snapshot.toolFolders = context.toolFolders(server)
-    request.snapshot.spoolRoot = context.spoolRoot(server)
-    request.snapshot.cacheRoot = context.cacheRoot
-    if let wait = file.lockWait { request.snapshot.lockWait = wait }
-    if let cap = file.spoolCap { request.snapshot.spoolCap = cap }
+    request.snapshot = context.snapshotRequest(settings, server)
     return request
   }
 
@@ -128,7 +121,7 @@ struct Run: MigrateCommand {
     _ context: CommandContext, _ repository: Repository, _ migration: MigrationRun.Request, _ progress: WorkProgress, _ database: String
   ) -> MigrationRun.Delegate {
     MigrationRun.Delegate(
-      show: { survey in if !common.json && !common.quiet { survey.show(context.tell) } },
+      show: { $0.show(context.tell) },
       restore: { place in
         var request = RestoreRequest(settings: migration.settings, place: place, target: .replacing(database))
         request.jobs = context.jobs(server)
@@ -143,7 +136,7 @@ struct Run: MigrateCommand {
         return try RestoreOperation(repository: repository, request: request, progress: progress).run { _ in }
       },
       words: { FailureReport($0).message },
-      output: { [quiet = common.quiet || common.json] line in if !quiet { Terminal.writeError(Terminal.printable(line) + "\n") } })
+      output: { context.tell($0) })
   }
 
   private func report(_ outcome: MigrationOutcome, _ context: CommandContext, _ request: MigrationRun.Request) throws {
@@ -152,9 +145,7 @@ struct Run: MigrateCommand {
     context.tell("log: \(outcome.log.path)")
     context.tell("checklist: \(outcome.log.checklist)")
     if outcome.succeeded { return }
-    Terminal.writeError(Terminal.printable("firn-migrate run: error: \(outcome.verdict)\n"))
-    let ways = WaysBack(outcome, rollback: request.rollback)
-    Terminal.writeError(Terminal.printable("hint: \(ways.text)\n"))
+    context.fail(outcome.verdict, hint: WaysBack(outcome, rollback: request.rollback).text)
   }
 
   private struct Report: Encodable {

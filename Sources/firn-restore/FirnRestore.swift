@@ -128,15 +128,8 @@ struct FirnRestore: FirnCommand {
     request.toolFolders = context.toolFolders(server)
     request.workRoot = context.spoolRoot(server)
     if request.target.isExisting, !noSafetySnapshot {
-      var safety = SnapshotRequest(settings: settings.with(database: request.target.name))
-      safety.source = context.configuration.source
+      var safety = context.snapshotRequest(settings.with(database: request.target.name), server)
       safety.kind = Manifest.safetyKind
-      safety.jobs = request.jobs
-      safety.toolFolders = request.toolFolders
-      safety.spoolRoot = request.workRoot
-      safety.cacheRoot = context.cacheRoot
-      if let wait = context.configuration.lockWait { safety.lockWait = wait }
-      if let cap = context.configuration.spoolCap { safety.spoolCap = cap }
       request.safetySnapshot = safety
     }
     return request

@@ -56,8 +56,8 @@ struct FirnSnapshot: FirnCommand {
 
   private func request(_ context: CommandContext) throws -> SnapshotRequest {
     let file = context.configuration
-    var request = SnapshotRequest(settings: try context.connectionSettings(server, database: database))
-    request.source = source ?? file.source
+    var request = context.snapshotRequest(try context.connectionSettings(server, database: database), server)
+    if let source { request.source = source }
     guard !kind.isEmpty, kind.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else { throw UsageError("--kind takes one word") }
     request.kind = kind
     for tag in tags {
@@ -65,24 +65,16 @@ struct FirnSnapshot: FirnCommand {
       guard parts.count == 2, !parts[0].isEmpty else { throw UsageError("--tag takes KEY=VALUE, not \(tag)") }
       request.tags[String(parts[0])] = String(parts[1])
     }
-    request.jobs = context.jobs(server)
     request.excludedTableData = excludeTableData.isEmpty ? file.excludedTableData : excludeTableData
     if let lockWait {
       guard let duration = Quantity.duration(lockWait) else { throw UsageError("--lock-wait takes a duration such as 30s, not \(lockWait)") }
-      request.lockWait = duration
-    } else if let duration = file.lockWait {
       request.lockWait = duration
     }
     if let spoolCap {
       guard let size = Quantity.bytes(spoolCap), size >= 1 << 20 else { throw UsageError("--spool-cap takes a size such as 512MiB, not \(spoolCap)") }
       request.spoolCap = size
-    } else if let size = file.spoolCap {
-      request.spoolCap = size
     }
     if let anomaly = file.anomaly { request.anomaly = anomaly }
-    request.toolFolders = context.toolFolders(server)
-    request.spoolRoot = context.spoolRoot(server)
-    request.cacheRoot = context.cacheRoot
     return request
   }
 }

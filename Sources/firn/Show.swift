@@ -115,11 +115,6 @@ struct Show: FirnCommand {
       let before: Side?
       let after: Side?
     }
-    struct Change: Encodable {
-      let object: String
-      let removed: [String]
-      let added: [String]
-    }
     let from: String
     let to: String
     struct Sequence: Encodable {
@@ -134,7 +129,7 @@ struct Show: FirnCommand {
     let tables: [Table]
     let sequences: [Sequence]
     let largeObjects: Count
-    let schema: [Change]
+    let schema: [SnapshotComparison.Change]
 
     init(_ comparison: SnapshotComparison) {
       from = comparison.first.id.description
@@ -142,7 +137,7 @@ struct Show: FirnCommand {
       tables = comparison.tables.map { Table(name: $0.name, same: $0.isSame, before: $0.before.map(Side.init), after: $0.after.map(Side.init)) }
       sequences = comparison.sequences.map { Sequence(name: $0.name, before: $0.before, after: $0.after) }
       largeObjects = Count(before: comparison.first.largeObjects, after: comparison.second.largeObjects)
-      schema = comparison.schema.map { Change(object: $0.object, removed: $0.removed, added: $0.added) }
+      schema = comparison.schema
     }
   }
 }

@@ -42,7 +42,6 @@ package struct Backfill {
     /// How often it waited for replicas, and how often for rows that others held.
     package var replicaWaits = 0
     package var lockWaits = 0
-    package var isDone = false
   }
 
   /// How far it is.
@@ -78,7 +77,7 @@ package struct Backfill {
   }
 
   /// - Parameter each: is told after every batch.
-  /// - Throws: `FirnError.refused`, `.backfillRuns`, `.backfillLost`; an `Interruption` leaves it to go on with.
+  /// - Throws: `FirnError.refused`, `.migrationRuns`, `.backfillLost`; an `Interruption` leaves it to go on with.
   package func run(each: (Step) -> Void) throws -> Outcome {
     let clock = ContinuousClock.now
     progress.begin("looking at the table")
@@ -133,12 +132,12 @@ package struct Backfill {
         throw error
       }
       try connection.commitBatch()
+      // The note of the next batch says this as well: it is written once for both.
       (note.doneKey, note.nextKey, note.transaction) = (batch.lastKey, nil, nil)
       note.doneRows += batch.rows
       outcome.rows += batch.rows
       outcome.batches += 1
       let took = ContinuousClock.now - start
-      // As the next batch says what this one was, the note is written once for both.
       if took > request.longestBatch {
         size = max(1, size / 2)
       } else if took * 2 < request.longestBatch {
@@ -149,7 +148,6 @@ package struct Backfill {
       try waitForReplicas(connection, &outcome) { each(Step(rows: note.doneRows, total: total, batch: size, heldUpBy: $0)) }
     }
     try? Folder.removeFile(path)
-    outcome.isDone = true
     outcome.elapsed = ContinuousClock.now - clock
     return outcome
   }

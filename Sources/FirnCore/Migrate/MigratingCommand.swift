@@ -6,6 +6,7 @@ internal import SystemPackage
 /// everything it prints passed on line by line.
 package struct MigratingCommand: Sendable {
   package struct Outcome: Sendable {
+    package let process: Int32
     /// 128 + signal where one ended it.
     package let exitCode: Int32
     package let elapsed: Duration
@@ -62,6 +63,6 @@ package struct MigratingCommand: Sendable {
       Thread.sleep(forTimeInterval: 0.005)
     }
     return Outcome(
-      exitCode: child.wait(), elapsed: ContinuousClock.now - start, interruption: interruption, ranOutOfTime: ranOutOfTime)
+      process: child.id, exitCode: child.wait(), elapsed: ContinuousClock.now - start, interruption: interruption, ranOutOfTime: ranOutOfTime)
   }
 }

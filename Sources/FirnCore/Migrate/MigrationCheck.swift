@@ -201,38 +201,34 @@ package struct MigrationCheck: Sendable {
           "long-transactions", long.contains { ($0.transaction ?? .zero) > limit * 10 } ? .stop : .warn,
           some(long.map { "\(name($0)) for \(words.span($0.transaction ?? .zero))" }),
           hint: "a change of a table they have used waits for their end, and everybody else behind it: firn-migrate watch --end PID"),
-      stuck.isEmpty
-        ? MigrationFinding("blocked-sessions", .pass, "none")
-        : MigrationFinding(
-          "blocked-sessions", .stop, some(stuck.map { "\(name($0)) waits for \($0.blockers.map(String.init).joined(separator: ", "))" }),
-          hint: "firn-migrate watch shows who is in whose way"),
-      awaited.isEmpty
-        ? MigrationFinding("ungranted-locks", .pass, "none")
-        : MigrationFinding("ungranted-locks", .stop, some(awaited), hint: "firn-migrate watch shows who is in whose way"),
+      none(
+        "blocked-sessions", of: stuck.map { "\(name($0)) waits for \($0.blockers.map(String.init).joined(separator: ", "))" }, else: .stop,
+        hint: "firn-migrate watch shows who is in whose way"),
+      none("ungranted-locks", of: awaited, else: .stop, hint: "firn-migrate watch shows who is in whose way"),
     ]
   }
 
+  /// Passes where there is none.
+  private func none(_ name: String, of found: [String], else verdict: MigrationFinding.Verdict, hint: String) -> MigrationFinding {
+    found.isEmpty ? MigrationFinding(name, .pass, "none") : MigrationFinding(name, verdict, some(found), hint: hint)
+  }
+
   private func prepared(_ connection: Connection) throws -> MigrationFinding {
-    let names = try connection.preparedTransactions()
-    return names.isEmpty
-      ? MigrationFinding("prepared-transactions", .pass, "none")
-      : MigrationFinding(
-        "prepared-transactions", .stop, some(names), hint: "they keep their locks until COMMIT PREPARED or ROLLBACK PREPARED, whoever ends")
+    none(
+      "prepared-transactions", of: try connection.preparedTransactions(), else: .stop,
+      hint: "they keep their locks until COMMIT PREPARED or ROLLBACK PREPARED, whoever ends")
   }
 
   private func indexes(_ connection: Connection) throws -> MigrationFinding {
-    let names = try connection.invalidIndexes()
-    return names.isEmpty
-      ? MigrationFinding("invalid-indexes", .pass, "none")
-      : MigrationFinding(
-        "invalid-indexes", .warn, some(names), hint: "left by a CREATE INDEX CONCURRENTLY that failed: drop them, then build them again")
+    none(
+      "invalid-indexes", of: try connection.invalidIndexes(), else: .warn,
+      hint: "left by a CREATE INDEX CONCURRENTLY that failed: drop them, then build them again")
   }
 
   private func constraints(_ connection: Connection) throws -> MigrationFinding {
-    let names = try connection.unvalidatedConstraints()
-    return names.isEmpty
-      ? MigrationFinding("unvalidated-constraints", .pass, "none")
-      : MigrationFinding("unvalidated-constraints", .warn, some(names), hint: "ALTER TABLE … VALIDATE CONSTRAINT, when it is quiet")
+    none(
+      "unvalidated-constraints", of: try connection.unvalidatedConstraints(), else: .warn, hint: "ALTER TABLE … VALIDATE CONSTRAINT, when it is quiet"
+    )
   }
 
   private func tables(_ connection: Connection) throws -> [MigrationFinding] {

@@ -21,7 +21,7 @@ struct MigrationJournal {
     }
   }
 
-  private struct Record: Codable {
+  private struct Record: ProcessNote {
     let host: String
     let database: String
     let startedAt: Date
@@ -36,8 +36,6 @@ struct MigrationJournal {
     var snapshot: String?
     var command: Int32?
     var commandStart: UInt64?
-
-    var isOfDeadProcess: Bool { boot != Host.bootID || Host.startTime(of: process) != processStart }
   }
 
   private static let prefix = "migrating-"
@@ -129,10 +127,7 @@ struct MigrationJournal {
   /// - Returns: how the database was left, in words.
   private static func settle(_ record: Record, _ settings: ConnectionSettings) throws -> String {
     let connection = try Connection(settings.with(database: record.database), applicationName: "firn-migrate")
-    for _ in 0..<300 {
-      if try connection.endSessions(ofApplication: record.application) == 0 { break }
-      Thread.sleep(forTimeInterval: 0.1)
-    }
+    try connection.endSessions(ofApplication: record.application, patience: .seconds(30))
     let now = Set(try connection.appliedMigrations().versions)
     let before = Set(record.versionsBefore)
     let change = AppliedChange(before: before, after: now)

@@ -2,7 +2,6 @@ package import Foundation
 internal import Platform
 package import Postgres
 package import Repository
-package import SystemPackage
 
 /// A migration with a way back: looked over, snapshotted, carried out while the application is stopped, and answered where it fails.
 package struct MigrationRun {
@@ -32,13 +31,11 @@ package struct MigrationRun {
     /// The application's, as git tells it.
     package var revision: String?
     package var allowsIncomplete = false
-    package var logFolder: FilePath
     package var now: @Sendable () -> Date = { Date() }
 
-    package init(command: [String], settings: ConnectionSettings, logFolder: FilePath) {
+    package init(command: [String], settings: ConnectionSettings) {
       self.command = command
       self.settings = settings
-      self.logFolder = logFolder
       check = MigrationCheck.Request(settings: settings)
       snapshot = SnapshotRequest(settings: settings)
     }
@@ -220,17 +217,9 @@ package struct MigrationRun {
     let observer = MigrationObserver(settings: request.settings, application: application) { log.add($0) }
     defer { outcome.observations = observer.end() }
     do {
-      var begun: Int32?
       let command = MigratingCommand(request.command, environment: environment(url, application, outcome), timeLimit: request.timeLimit)
-      let result = try command.run(
-        begun: {
-          journal.note(command: $0); begun = $0
-        },
-        line: { [show = delegate.output] in
-          log.add(output: $0)
-          show($0)
-        })
-      log.add("the command (process \(begun ?? 0)) ended with exit code \(result.exitCode) after \(checkWords.span(result.elapsed))")
+      let result = try run(command, &journal, log)
+      log.add("the command (process \(result.process)) ended with exit code \(result.exitCode) after \(checkWords.span(result.elapsed))")
       outcome.commandExitCode = result.exitCode
       if !result.succeeded { endSessions(application, log) }
       return result
@@ -240,16 +229,20 @@ package struct MigrationRun {
     }
   }
 
+  /// Runs a command of the user's, with what it prints shown and logged.
+  private func run(_ command: MigratingCommand, _ journal: inout MigrationJournal, _ log: MigrationLog) throws -> MigratingCommand.Outcome {
+    try command.run(begun: { journal.note(command: $0) }) { [show = delegate.output] line in
+      log.add(output: line)
+      show(line)
+    }
+  }
+
   /// A server goes on with a statement whoever asked for it is gone.
   private func endSessions(_ application: String, _ log: MigrationLog) {
     do {
       let connection = try Connection(request.settings, applicationName: "firn-migrate")
-      for attempt in 0..<100 {
-        let count = try connection.endSessions(ofApplication: application)
-        if count == 0 { return }
-        if attempt == 0 { log.add("ended \(count) sessions that the command left behind") }
-        Thread.sleep(forTimeInterval: 0.1)
-      }
+      let count = try connection.endSessions(ofApplication: application, patience: .seconds(10))
+      if count > 0 { log.add("ended \(count) sessions that the command left behind") }
     } catch { log.add("whether sessions of the command are left can't be told: \(delegate.words(error))") }
   }
 
@@ -257,7 +250,7 @@ package struct MigrationRun {
     let own = ProcessInfo.processInfo.environment["PGOPTIONS"].map { "\($0) " } ?? ""
     return [
       "DATABASE_URL": url,
-      "PGOPTIONS": "\(own)-c lock_timeout=\(Int(request.lockTimeout.inSeconds * 1000))",
+      "PGOPTIONS": "\(own)-c lock_timeout=\(request.lockTimeout.milliseconds)",
       "PGAPPNAME": application, "FIRN_SNAPSHOT": outcome.snapshot.id.description,
     ]
   }
@@ -307,12 +300,7 @@ package struct MigrationRun {
     ]
     do {
       progress.beginOthers("rolling back")
-      let result = try MigratingCommand(shell: command, environment: environment, timeLimit: request.timeLimit).run(
-        begun: { journal.note(command: $0) },
-        line: { [show = delegate.output] in
-          log.add(output: $0)
-          show($0)
-        })
+      let result = try run(MigratingCommand(shell: command, environment: environment, timeLimit: request.timeLimit), &journal, log)
       guard result.succeeded else { return .failed("the rollback ended with exit code \(result.exitCode)") }
     } catch { return .failed("the rollback could not be run: \(delegate.words(error))") }
     outcome.after = applied(&outcome)

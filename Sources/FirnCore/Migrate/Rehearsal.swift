@@ -67,7 +67,7 @@ package struct Rehearsal {
     let command = MigratingCommand(
       request.command, environment: ["DATABASE_URL": connection.url, "PGAPPNAME": application, "FIRN_REHEARSAL": "1"], timeLimit: request.timeLimit)
     let result = try command.run(line: line)
-    _ = try endSessions(superuser, application)
+    try endSessions(superuser, application)
     let held = recorder.end()
     if let interruption = result.interruption { throw interruption }
     progress.begin("looking at what it did")
@@ -87,11 +87,9 @@ package struct Rehearsal {
   }
 
   /// Statistics are told when sessions end.
-  private func endSessions(_ connection: Connection, _ application: String) throws -> Int {
+  private func endSessions(_ connection: Connection, _ application: String) throws {
     for _ in 0..<50 where try connection.sessions().contains(where: { $0.application == application }) { Thread.sleep(forTimeInterval: 0.1) }
-    let left = try connection.endSessions(ofApplication: application)
-    if left > 0 { Thread.sleep(forTimeInterval: 0.5) }
-    return left
+    try connection.endSessions(ofApplication: application, patience: .seconds(5))
   }
 
   private func schema(_ connection: Connection, _ build: DatabaseBuild, _ name: String) throws -> ArchiveDirectory {

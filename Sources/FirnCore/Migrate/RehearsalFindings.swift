@@ -70,18 +70,19 @@ struct RehearsalFindings {
     }
   }
 
-  private func column(_ survey: [[Int]: SchemaSurvey.Column], _ column: SchemaSurvey.Column) -> SchemaSurvey.Column? {
-    survey[[Int(column.table), column.number]]
-  }
-  private var columnsBefore: [[Int]: SchemaSurvey.Column] {
-    Dictionary(before.columns.map { ([Int($0.table), $0.number], $0) }, uniquingKeysWith: { first, _ in first })
+  private typealias Columns = [[Int]: SchemaSurvey.Column]
+
+  private static func key(_ column: SchemaSurvey.Column) -> [Int] { [Int(column.table), column.number] }
+
+  private static func columns(of survey: SchemaSurvey) -> Columns {
+    Dictionary(survey.columns.map { (key($0), $0) }, uniquingKeysWith: { first, _ in first })
   }
 
   private var notNulls: [Finding] {
-    let known = columnsBefore
+    let known = Self.columns(of: before)
     return after.columns.compactMap { now in
-      guard let old = column(known, now), !old.isNotNull, now.isNotNull, !now.isDropped, let table = busyTable(now.table),
-        !recording.checkedColumns.contains([Int(now.table), now.number])
+      guard let old = known[Self.key(now)], !old.isNotNull, now.isNotNull, !now.isDropped, let table = busyTable(now.table),
+        !recording.checkedColumns.contains(Self.key(now))
       else { return nil }
       return Finding(
         kind: .notNull, object: "\(table.name).\(now.name)",
@@ -91,9 +92,9 @@ struct RehearsalFindings {
   }
 
   private var defaults: [Finding] {
-    let known = columnsBefore
+    let known = Self.columns(of: before)
     return after.columns.compactMap { now in
-      guard column(known, now) == nil, now.hasDefault, now.isNotNull, !now.isDropped, let table = busyTable(now.table) else { return nil }
+      guard known[Self.key(now)] == nil, now.hasDefault, now.isNotNull, !now.isDropped, let table = busyTable(now.table) else { return nil }
       let wasRewritten = recording.rewritten.contains(now.table)
       return Finding(
         kind: .columnDefault, object: "\(table.name).\(now.name)",
@@ -104,9 +105,9 @@ struct RehearsalFindings {
   }
 
   private var columns: [Finding] {
-    let now = Dictionary(after.columns.map { ([Int($0.table), $0.number], $0) }, uniquingKeysWith: { first, _ in first })
+    let now = Self.columns(of: after)
     return before.columns.compactMap { old in
-      guard !old.isDropped, let table = before.tables[old.table], after.tables[old.table] != nil, let new = column(now, old) else { return nil }
+      guard !old.isDropped, let table = before.tables[old.table], after.tables[old.table] != nil, let new = now[Self.key(old)] else { return nil }
       let name = "\(table.name).\(old.name)"
       if new.isDropped {
         return Finding(

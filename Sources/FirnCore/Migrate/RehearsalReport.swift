@@ -32,7 +32,7 @@ package struct RehearsalReport: Sendable {
     package let held: Duration
   }
 
-  package struct Rows: Sendable {
+  package struct Rows: Sendable, Encodable {
     package let table: String
     package let inserted: Int64
     package let updated: Int64

@@ -6,7 +6,7 @@ internal import SystemPackage
 /// A note on the disk that an application is stopped, and how it is started again: should this process be killed, the next one
 /// finds it.
 package struct StoppedApplication: Sendable {
-  private struct Record: Codable {
+  private struct Record: ProcessNote {
     let host: String
     let database: String
     let start: [String]
@@ -16,10 +16,8 @@ package struct StoppedApplication: Sendable {
     var awaited: [UInt32]?
     let process: Int32
     let processStart: UInt64
-    let boot: String
-
     /// What is stopped in another boot was started by the boot.
-    var isOfDeadProcess: Bool { boot != Host.bootID || Host.startTime(of: process) != processStart }
+    let boot: String
   }
 
   private let path: FilePath

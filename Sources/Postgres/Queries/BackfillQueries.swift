@@ -32,16 +32,16 @@ extension Connection {
   /// - Returns: nil where there is no such table.
   /// - Parameter name: as SQL has it, such as `documents` or `app."Odd name"`, found by the search path of the role and database.
   package func backfillTable(_ name: String) throws -> BackfillTable? {
-    try execute("RESET search_path")
-    defer { try? execute("SET search_path = ''") }
     let found: [[String?]]
     do {
-      found = try rows(
-        """
-        SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), greatest(c.reltuples, 0)::int8, c.oid
-        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.oid = pg_catalog.to_regclass($1) AND c.relkind IN ('r', 'p')
-        """, [name])
+      found = try withOwnSearchPath {
+        try rows(
+          """
+          SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), greatest(c.reltuples, 0)::int8, c.oid
+          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+          WHERE c.oid = pg_catalog.to_regclass($1) AND c.relkind IN ('r', 'p')
+          """, [name])
+      }
     } catch PostgresError.statementFailed(_, "42601") { return nil }
     guard let row = found.first, let oid = row[2] else { return nil }
     let key = try rows(
@@ -57,13 +57,6 @@ extension Connection {
   /// Rows that a condition picks.
   package func count(_ table: BackfillTable, where condition: String?) throws -> Int64 {
     try withOwnSearchPath { try value("SELECT count(*) FROM \(table.name)\(condition.map { " WHERE \($0)" } ?? "")").flatMap { Int64($0) } ?? 0 }
-  }
-
-  /// Names in what a user wrote mean what they mean to the application.
-  private func withOwnSearchPath<Result>(_ body: () throws -> Result) throws -> Result {
-    try execute("RESET search_path")
-    defer { try? execute("SET search_path = ''") }
-    return try body()
   }
 
   /// Changes the next rows by key, in a transaction that stays open.

@@ -1,3 +1,4 @@
+internal import Foundation
 internal import Platform
 
 /// A session as `pg_stat_activity` tells of it, in the database we are connected to.
@@ -181,13 +182,20 @@ extension Connection {
 
   /// A table of Rails' own where the application's sessions find it: by this role's and database's own search path.
   private func railsTable(_ name: String) throws -> String? {
+    try withOwnSearchPath {
+      try value(
+        """
+        SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.oid = pg_catalog.to_regclass($1)
+        """, [name])
+    }
+  }
+
+  /// Names mean what they mean to the application's sessions.
+  func withOwnSearchPath<Result>(_ body: () throws -> Result) throws -> Result {
     try execute("RESET search_path")
     defer { try? execute("SET search_path = ''") }
-    return try value(
-      """
-      SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-      WHERE c.oid = pg_catalog.to_regclass($1)
-      """, [name])
+    return try body()
   }
 
   /// What `ar_internal_metadata` says of the environment; nil where there is no such table, or nothing in it.
@@ -234,9 +242,20 @@ extension Connection {
   /// - Returns: whether the server was told to; false where there is no such session any more.
   package func endSession(_ process: Int32) throws -> Bool { try value("SELECT pg_catalog.pg_terminate_backend($1)", ["\(process)"]) == "t" }
 
-  /// Ends the sessions of one application in this database.
-  /// - Returns: how many.
-  package func endSessions(ofApplication name: String) throws -> Int {
+  /// Ends the sessions of one application in this database, and waits as long as this for their end.
+  /// - Returns: how many there were.
+  @discardableResult package func endSessions(ofApplication name: String, patience: Duration) throws -> Int {
+    let first = try tellToEnd(ofApplication: name)
+    let deadline = ContinuousClock.now + patience
+    var left = first
+    while left > 0, ContinuousClock.now < deadline {
+      Thread.sleep(forTimeInterval: 0.1)
+      left = try tellToEnd(ofApplication: name)
+    }
+    return first
+  }
+
+  private func tellToEnd(ofApplication name: String) throws -> Int {
     try rows(
       """
       SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
