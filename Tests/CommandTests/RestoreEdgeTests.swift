@@ -129,7 +129,8 @@ import Testing
   }
 
   @Test func `tables that lock each other out while they are filled side by side: it begins once more`() throws {
-    let server = try TestServer.system.get()
+    // Of its own: others build databases in the shared one.
+    let server = try TestServer(binaries: TestServer.binaries(at: 0))
     let place = try Workplace(on: server)
     // While a role is there, a row of either table is checked by a look into the other, which its restore has emptied, and holds.
     let role = "\(place.database)_lock"
