@@ -83,6 +83,20 @@ package struct Workplace: Sendable {
     return listed.compactMap { $0["id"] as? String }
   }
 
+  /// A folder with the server's tools in which a shell script stands in the place of one: `$real` in it is the tool itself.
+  package func tools(with script: String, inPlaceOf tool: String) throws -> FilePath {
+    let tools = folder.path("tools-\(UUID())")
+    try Folder.make(tools)
+    for other in ["pg_dump", "pg_restore", "pg_dumpall", "psql", "postgres", "initdb"] where other != tool {
+      try FileManager.default.createSymbolicLink(
+        atPath: tools.appending(other).string, withDestinationPath: server.binaries.appending(other).string)
+    }
+    let start = "#!/bin/sh\nreal='\(server.binaries.appending(tool))'\n[ \"$1\" = --version ] && exec \"$real\" --version\n"
+    try Folder.write(Array("\(start)\(script)\n".utf8), to: tools.appending(tool))
+    try FileManager.default.setAttributes([.posixPermissions: 0o700], ofItemAtPath: tools.appending(tool).string)
+    return tools
+  }
+
   /// What is left of runs in the folder for passing files.
   package func leftovers() throws -> [String] { try Folder.names(in: spool) }
 }

@@ -158,16 +158,15 @@ import Testing
     let server = try TestServer.system.get()
     let place = try workplace(on: server)
     // Programs in pg_dump's place: what they write comes from the real one.
-    let real = server.binaries.appending("pg_dump").string
     let find = "for a; do case $b in --file) f=$a;; esac; b=$a; done"
     let liars = [
-      "fails midway": "\(real) \"$@\" & sleep 0.15; kill -KILL $!; exit 1",
-      "is killed, and its end hidden": "\(real) \"$@\" & sleep 0.15; kill -KILL $!; wait $! 2>/dev/null; exit 0",
-      "leaves its table of contents out": "\(real) \"$@\"; \(find); rm -f \"$f/toc.dat\"; exit 0",
+      "fails midway": "$real \"$@\" & sleep 0.15; kill -KILL $!; exit 1",
+      "is killed, and its end hidden": "$real \"$@\" & sleep 0.15; kill -KILL $!; wait $! 2>/dev/null; exit 0",
+      "leaves its table of contents out": "$real \"$@\"; \(find); rm -f \"$f/toc.dat\"; exit 0",
       "cuts tables off": """
       \(find); n=$#
       while [ $n -gt 0 ]; do a=$1; shift; [ "$a" = "$f" ] && a=$f.real; set -- "$@" "$a"; n=$((n - 1)); done
-      \(real) "$@" && mkdir "$f" && cd "$f.real" || exit 1
+      $real "$@" && mkdir "$f" && cd "$f.real" || exit 1
       for t in [0-9]*.dat; do head -c -6 "$t" > "$f/$t"; done
       cp toc.dat "$f"
       """,
@@ -175,16 +174,8 @@ import Testing
       "says an error and goes on": "echo 'pg_dump: error: something' >&2; exit 3",
     ]
     for (what, script) in liars {
-      let folder = place.folder.path("liar-\(abs(what.hashValue))")
-      try Folder.make(folder)
-      for tool in ["pg_restore", "pg_dumpall"] {
-        _ = try Workplace.run(
-          "/bin/ln", ["-s", server.binaries.appending(tool).string, folder.appending(tool).string], environment: [:])
-      }
-      try Folder.write(
-        Array("#!/bin/sh\n[ \"$1\" = --version ] && exec \(real) --version\n\(script)\n".utf8), to: folder.appending("pg_dump"))
-      _ = try Workplace.run("/bin/chmod", ["700", folder.appending("pg_dump").string], environment: [:])
-      let result = try place.snapshot("--pg-bin", folder.string)
+      let tools = try place.tools(with: script, inPlaceOf: "pg_dump")
+      let result = try place.snapshot("--pg-bin", tools.string)
       #expect(result.status == 8 || result.status == 1, "\(what): \(result)")
       #expect(try place.listedSnapshots().isEmpty, "\(what)")
       #expect(try place.leftovers().isEmpty, "\(what)")

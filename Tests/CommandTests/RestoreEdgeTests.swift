@@ -167,6 +167,48 @@ import Testing
     #expect(try server.databaseNames().filter { $0.hasPrefix("firn_unfinished") }.isEmpty)
   }
 
+  @Test func `a pg_restore that loses rows and says nothing: the copy is counted, and goes`() throws {
+    let server = try TestServer(binaries: TestServer.binaries(at: 0))
+    let place = try Workplace(on: server)
+    try place.sql(
+      """
+      CREATE TABLE kept AS SELECT g id FROM generate_series(1, 10) g; CREATE TABLE lost AS TABLE kept;
+      CREATE TABLE parts (id int) PARTITION BY RANGE (id); CREATE TABLE low PARTITION OF parts FOR VALUES FROM (0) TO (10);
+      INSERT INTO parts SELECT generate_series(1, 9);
+      """)
+    _ = try place.takeSnapshot()
+    for (table, change) in [
+      ("lost", "DELETE FROM lost WHERE id = 7"), ("lost", "INSERT INTO lost VALUES (11)"), ("low", "DELETE FROM low WHERE id = 7"),
+    ] {
+      let script = """
+        "$real" "$@" || exit
+        [ "$1" != --dbname ] || "${real%pg_restore}psql" -qX -d "$2" -c '\(change)'
+        """
+      let tools = try place.tools(with: script, inPlaceOf: "pg_restore")
+      let result = try place.restore(place.database, "latest", "--as", "\(place.database)_copy", "--pg-bin", tools.string)
+      #expect(result.status == 4 && result.errors.contains("public.\(table)") && !result.errors.contains("kept"), "\(change): \(result)")
+      #expect(try server.databaseNames() == [place.database, "postgres", "template0", "template1"], "\(change)")
+    }
+  }
+
+  @Test func `a statement that fails: it goes no further, and tells that one`() throws {
+    let place = try Workplace(on: TestServer.system.get())
+    let tables = (1...40).map { "CREATE TABLE t\($0) AS SELECT 'x' a; CREATE INDEX ON t\($0) (outer_f(a));" }
+    try place.sql(
+      """
+      CREATE FUNCTION inner_f(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+      CREATE FUNCTION outer_f(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN inner_f($1); END $$; \(tables.joined())
+      """)
+    _ = try place.takeSnapshot()
+    let log = place.folder.path("errors")
+    let tools = try place.tools(with: "\"$real\" \"$@\" 2> '\(log)'; status=$?; cat '\(log)' >&2; exit $status", inPlaceOf: "pg_restore")
+    let result = try place.restore(place.database, "latest", "--as", "\(place.database)_copy", "--pg-bin", tools.string, "--jobs", "2")
+    #expect(result.status == 8 && result.errors.contains("inner_f"), "\(result)")
+    // Each of two workers may have met one.
+    let met = try String(contentsOfFile: log.string, encoding: .utf8).components(separatedBy: "inner_f(text) does not exist").count - 1
+    #expect((1...2).contains(met))
+  }
+
   @Test func `subscriptions, which it leaves out and says so`() throws {
     try thereAndBack(
       "CREATE SUBSCRIPTION far_\(Int.random(in: 0..<1_000_000)) CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false, slot_name = NONE, enabled = false)",
