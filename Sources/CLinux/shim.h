@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/memfd.h>
 #include <malloc.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -21,6 +23,7 @@
 #define O_DIRECT __O_DIRECT
 #endif
 extern int fallocate(int, int, off_t, off_t);
+extern int memfd_create(const char *, unsigned int);
 extern int pipe2(int[2], int);
 
 static inline int firn_open(const char *path, int flags, mode_t mode) {
@@ -48,6 +51,12 @@ static inline int firn_terminal_columns(int fd) {
   struct winsize size;
   return ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }
+
+// A file in memory that nobody else sees. Returns its descriptor, or -1.
+static inline int firn_memory_file(void) { return memfd_create("firn", MFD_CLOEXEC); }
+
+// Returns 0, or -1 with EWOULDBLOCK where another process has it.
+static inline int firn_try_lock(int fd) { return flock(fd, LOCK_EX | LOCK_NB); }
 
 static inline int firn_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
 

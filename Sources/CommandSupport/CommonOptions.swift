@@ -1,7 +1,7 @@
 package import ArgumentParser
 internal import Encryption
 package import FirnCore
-internal import Foundation
+package import Foundation
 internal import Platform
 package import Postgres
 package import Repository
@@ -66,12 +66,15 @@ package struct CommandContext: Sendable {
   package let common: CommonOptions
   package let configuration: Configuration
   package let environment: [String: String]
+  /// What others are told of this run.
+  package let record = RunRecord()
 
   package init(command: String, common: CommonOptions) throws {
     self.command = command
     self.common = common
     environment = ProcessInfo.processInfo.environment
     configuration = try Configuration.load(named: common.config)
+    if let format = configuration.logFormat { MessageLog.use(format) }
   }
 
   package var storeLocation: String {
@@ -210,7 +213,7 @@ package struct CommandContext: Sendable {
   package func withProgress<Result>(_ body: (WorkProgress) throws -> Result) throws -> Result {
     let isVerbose = common.verbose
     let command = command
-    let progress = WorkProgress { line in if isVerbose { Terminal.writeError("\(command): \(Terminal.printable(line))\n") } }
+    let progress = WorkProgress { line in if isVerbose { MessageLog.write(.detail, line, command: command) } }
     let line = ProgressLine(progress, isShown: !common.quiet && !common.json && !common.verbose)
     defer { line.end() }
     return try body(progress)
@@ -218,18 +221,31 @@ package struct CommandContext: Sendable {
 
   /// For people, on standard error.
   package func tell(_ text: String) {
-    if !common.quiet && !common.json { Terminal.writeError(Terminal.printable(text) + "\n") }
+    if !common.quiet && !common.json { MessageLog.write(.note, text, command: command) }
   }
 
   /// What a question is about: for people, also where `--quiet` was said. Whoever is asked at a terminal must know for what.
   package func explain(_ text: String) {
-    if !common.json || Terminal.inputIsTerminal && Terminal.errorIsTerminal { Terminal.writeError(Terminal.printable(text) + "\n") }
+    if !common.json || Terminal.inputIsTerminal && Terminal.errorIsTerminal { MessageLog.write(.note, text, command: command) }
   }
 
-  package func warn(_ text: String) { if !common.json { Terminal.writeError("\(command): warning: \(Terminal.printable(text))\n") } }
+  package func warn(_ text: String) {
+    record.note { $0.warnings.append(text) }
+    if !common.json { MessageLog.write(.warning, text, command: command) }
+  }
 
   /// That the command fails, though no error was thrown.
-  package func fail(_ message: String, hint: String) { Terminal.writeError(FailureReport.text(command: command, message, hint: hint)) }
+  package func fail(_ message: String, hint: String) {
+    record.note { ($0.error, $0.hint) = (message, hint) }
+    MessageLog.write(.error, message, hint: hint, command: command)
+  }
+
+  /// What the run gave: for others who are told of it, and on standard output where JSON is wanted.
+  package func result(_ value: some Encodable) throws {
+    let json = try Self.encoded(value)
+    record.note { $0.result = json }
+    if common.json { Terminal.writeOutput(String(decoding: json, as: UTF8.self) + "\n") }
+  }
 
   /// A result, on standard output.
   package func output(_ text: String) { Terminal.writeOutput(Terminal.printable(text) + "\n") }
@@ -249,8 +265,26 @@ package struct CommandContext: Sendable {
   }
 
   package func output(json value: some Encodable) throws {
+    Terminal.writeOutput(String(decoding: try Self.encoded(value), as: UTF8.self) + "\n")
+  }
+
+  private static func encoded(_ value: some Encodable) throws -> [UInt8] {
     let encoder = JSON.encoder
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    Terminal.writeOutput(String(decoding: try encoder.encode(value), as: UTF8.self) + "\n")
+    return Array(try encoder.encode(value))
+  }
+
+  /// What `firn status` tells.
+  /// - Parameter places: the snapshots to look at; nil for all.
+  package func status(of places: [SnapshotPlace]? = nil, in repository: Repository? = nil, now: Date = Date()) throws -> StoreStatus {
+    let repository = try repository ?? self.repository()
+    let copies = try configuration.copies.map { location in
+      let store = try store(at: location)
+      // A store without a repository has no copy yet.
+      return StoreStatus.Copy(location: store.location, snapshots: Result { try Catalog(store: store).snapshots() })
+    }
+    return try StoreStatus(
+      of: places ?? repository.catalog.snapshots(), in: repository, copies: copies, limits: configuration.limits, now: now,
+      age: { Quantity.age(of: $0, now: now) }, words: { FailureReport($0).message })
   }
 }

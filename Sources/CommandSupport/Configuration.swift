@@ -25,6 +25,8 @@ package struct Configuration: Sendable, Equatable {
   package var excludedTableData: [String] = []
   package var maintenance = Maintenance()
   package var migration = MigrationSettings()
+  package var notifications = NotificationSettings()
+  package var logFormat: MessageLog.Format?
   package var assertions: [DrillRequest.Assertion] = []
   package var limits = StoreStatus.Limits()
   /// The share of its rows that a table may lose from one snapshot to the next without a warning.
@@ -47,7 +49,7 @@ package struct Configuration: Sendable, Equatable {
   private static let keys = [
     "store", "database-url", "source", "jobs", "spool", "spool-cap", "lock-wait", "pg-bin", "exclude-table-data", "maintenance",
     "assertions", "max-age", "max-proof-age", "anomaly", "policy", "time-zone", "credentials-command", "copies", "identity",
-    "recipients", "migrate",
+    "recipients", "migrate", "hooks", "ping", "webhook", "mail", "metrics", "log-format",
   ]
   private static let assertionKeys = ["name", "sql", "expect"]
   private static let maintenanceKeys = ["stop", "start", "health", "health-retries", "health-pause"]
@@ -85,6 +87,14 @@ package struct Configuration: Sendable, Equatable {
       case "exclude-table-data": excludedTableData = try reader.list()
       case "maintenance": maintenance = try Self.maintenance(reader)
       case "migrate": migration = try MigrationSettings(reader)
+      case "hooks": try notifications.readHooks(reader)
+      case "ping": try notifications.readPing(reader)
+      case "webhook": try notifications.readWebhook(reader)
+      case "mail": try notifications.readMail(reader)
+      case "metrics": try notifications.readMetrics(reader)
+      case "log-format":
+        guard let format = MessageLog.Format(rawValue: try reader.text()) else { throw reader.wrong("text, json or journal") }
+        logFormat = format
       case "assertions": assertions = try Self.assertions(reader)
       case "max-age": limits.snapshotAge = try reader.duration()
       case "max-proof-age": limits.proofAge = try reader.duration()

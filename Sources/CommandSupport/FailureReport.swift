@@ -84,6 +84,10 @@ package struct FailureReport: Sendable {
         cause.status,
         "\(cause.message)\n  nothing was exchanged, but not all that was stopped was started again:" + Self.lines(stopped.startFailures),
         hint: "start it by hand; then: \(cause.hint ?? "run this again")")
+    case let refused as HookRefused:
+      self.init(
+        .refused, "the hook before it \(refused.reason): \(refused.command)",
+        hint: "nothing was done; mend it, or take it out of hooks: before in firn.yaml")
     case let error as RepositoryError: self.init(error)
     case AgeError.notARecipient(let text):
       self.init(
@@ -293,14 +297,9 @@ package struct FailureReport: Sendable {
 
   private static func lines(_ failures: [String]) -> String { failures.map { "\n  \($0)" }.joined() }
 
-  /// As it is printed.
-  package func text(command: String) -> String {
-    let hint = hint ?? (status == .usage ? "\(command) --help tells more" : nil)
-    return Self.text(command: command, message, hint: hint)
-  }
-
-  static func text(command: String, _ message: String, hint: String?) -> String {
-    Terminal.printable("\(command): error: \(message)\n" + (hint.map { "hint: \($0)\n" } ?? ""))
+  /// Tells it on standard error.
+  package func show(command: String) {
+    MessageLog.write(.error, message, hint: hint ?? (status == .usage ? "\(command) --help tells more" : nil), command: command)
   }
 }
 

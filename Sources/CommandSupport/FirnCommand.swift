@@ -1,4 +1,5 @@
 package import ArgumentParser
+package import FirnCore
 internal import Foundation
 internal import Platform
 
@@ -7,29 +8,42 @@ package protocol FirnCommand: ParsableCommand {
   var common: CommonOptions { get }
   /// The program of which it is a subcommand.
   static var program: String { get }
+  /// What the run is called where others are told of it; nil for what nobody needs to know.
+  var job: RunReport.Job? { get }
+  /// The database that the command line names.
+  var namedDatabase: String? { get }
   /// Does the work.
   func execute(_ context: CommandContext) throws -> ExitStatus
 }
 
 extension FirnCommand {
   package static var program: String { "firn" }
+  package var job: RunReport.Job? { nil }
+  package var namedDatabase: String? { nil }
 
-  /// Runs the command, reports what fails, and ends the process with the right exit code.
+  /// Runs the command, reports what fails, tells whom the configuration names, and ends the process with the right exit code.
   package func run() throws {
     let name = Self.configuration.commandName ?? Self._commandName
     let shown = name.hasPrefix("firn") ? name : "\(Self.program) \(name)"
+    var notifier: Notifier?
+    var status: ExitStatus
+    var failure: FailureReport?
+    var interruption: Interruption?
     do {
       let context = try CommandContext(command: shown, common: common)
-      let status = try execute(context)
-      if status != .done { throw ExitCode(status.rawValue) }
+      notifier = Notifier(job, context)
+      try notifier?.begin(database: namedDatabase)
+      status = try execute(context)
     } catch let code as ExitCode {
       throw code
     } catch {
       let report = FailureReport(error)
-      Terminal.writeError(report.text(command: shown))
-      if let interruption = error as? Interruption { Host.endBySignal(interruption.signal) }
-      throw ExitCode(report.status.rawValue)
+      report.show(command: shown)
+      (status, failure, interruption) = (report.status, report, error as? Interruption)
     }
+    if let notifier { status = notifier.end(status, failure) }
+    if let interruption { Host.endBySignal(interruption.signal) }
+    if status != .done { throw ExitCode(status.rawValue) }
   }
 }
 

@@ -16,6 +16,8 @@ package struct StoreStatus: Sendable {
     package let source: String
     package let database: String
     package let newest: Newest?
+    /// When the newest complete snapshot was begun.
+    package let newestComplete: Date?
     /// The newest verification that read a snapshot whole and found it intact.
     package let proof: CheckRecord?
     /// How long the last drill took to restore.
@@ -107,6 +109,7 @@ package struct StoreStatus: Sendable {
     guard let first = places.first else { return nil }
     var problems: [String] = []
     var newest: Newest?
+    var newestComplete: Date?
     var proof: CheckRecord?
     var restoreSeconds: Double?
     for place in places {
@@ -126,6 +129,7 @@ package struct StoreStatus: Sendable {
         if check?.ok == false { problems.append("the newest snapshot was found damaged") }
         problems += check?.unmetAssertions ?? []
       }
+      if newestComplete == nil, summary.complete { newestComplete = place.id.startDate }
       if let check, check.ok, check.checkedAt > proof?.checkedAt ?? .distantPast { proof = check }
       if restoreSeconds == nil, let check, check.ok { restoreSeconds = check.restoreSeconds }
     }
@@ -134,7 +138,8 @@ package struct StoreStatus: Sendable {
       return problems.isEmpty
         ? nil
         : Database(
-          source: first.source, database: first.database, newest: nil, proof: nil, restoreSeconds: nil, copies: [], problems: problems)
+          source: first.source, database: first.database, newest: nil, newestComplete: nil, proof: nil, restoreSeconds: nil, copies: [],
+          problems: problems)
     }
     func isOlder(_ date: Date, than limit: Duration) -> Bool { now.timeIntervalSince(date) > Double(limit.components.seconds) }
     if isOlder(newest.startedAt, than: limits.snapshotAge) { problems.append("the newest snapshot is of \(age(newest.startedAt))") }
@@ -151,7 +156,8 @@ package struct StoreStatus: Sendable {
       problems.append("the copies in \(state.location) are \(state.behind) snapshot\(state.behind == 1 ? "" : "s") behind: \(what)")
     }
     return Database(
-      source: first.source, database: first.database, newest: newest, proof: proof, restoreSeconds: restoreSeconds, copies: states,
+      source: first.source, database: first.database, newest: newest, newestComplete: newestComplete, proof: proof, restoreSeconds: restoreSeconds,
+      copies: states,
       problems: problems + unreachable)
   }
 }

@@ -25,13 +25,15 @@ package final class ChildProcess: Sendable {
   /// Starts `program`.
   /// - Parameters:
   ///   - environment: the whole environment of the child.
+  ///   - input: what it finds on standard input.
   ///   - makesPrivateFiles: else its files have the modes that the user's umask gives them.
   ///   - onErrorLine: each line of its standard error, on a thread of its own.
   package init(
-    _ program: FilePath, arguments: [String], environment: [String: String], output destination: StandardOutput = .discarded,
-    makesPrivateFiles: Bool = true, onErrorLine: @escaping @Sendable (String) -> Void
+    _ program: FilePath, arguments: [String], environment: [String: String], input: [UInt8] = [],
+    output destination: StandardOutput = .discarded, makesPrivateFiles: Bool = true, onErrorLine: @escaping @Sendable (String) -> Void
   ) throws(SystemError) {
     let null = try File("/dev/null", .readWrite)
+    let given = try File(inMemory: input)
     let errors = try Pipe()
     let results = destination == .kept ? try Pipe() : nil
     let outputEnd = results?.writer.number ?? (destination == .withErrors ? errors.writer.number : null.rawDescriptor)
@@ -42,7 +44,7 @@ package final class ChildProcess: Sendable {
       unsafe withCStrings(settings) { envp in
         unsafe program.withPlatformString { path in
           unsafe firn_spawn(
-            path, argv, envp, null.rawDescriptor, outputEnd, errors.writer.number, mask, 1)
+            path, argv, envp, input.isEmpty ? null.rawDescriptor : given.rawDescriptor, outputEnd, errors.writer.number, mask, 1)
         }
       }
     }

@@ -38,6 +38,15 @@ package struct File: ~Copyable, Sendable {
     if case .fifoWriter = mode { _ = firn_set_blocking(descriptor) }
   }
 
+  /// A file in memory with these bytes, to be read from its beginning.
+  init(inMemory bytes: [UInt8]) throws(SystemError) {
+    descriptor = firn_memory_file()
+    path = "a file in memory"
+    if descriptor < 0 { throw SystemError("make", path.string) }
+    try write(bytes.span)
+    if lseek(descriptor, 0, SEEK_SET) != 0 { throw SystemError("read", path.string) }
+  }
+
   deinit { close(descriptor) }
 
   package var rawDescriptor: Int32 { descriptor }
@@ -144,6 +153,21 @@ package struct File: ~Copyable, Sendable {
 
   /// A larger pipe buffer, where the system allows it: fewer switches between the two sides.
   package func enlargePipe(to bytes: Int) { _ = firn_set_pipe_size(descriptor, Int32(bytes)) }
+
+  /// Keeps other processes that lock it out, until the value ends.
+  /// - Throws: where another still has it after `patience`.
+  package func lockExclusively(patience: Duration) throws(SystemError) {
+    let deadline = ContinuousClock.now + patience
+    while firn_try_lock(descriptor) != 0 {
+      guard errno == EWOULDBLOCK || errno == EINTR, ContinuousClock.now < deadline else { throw SystemError("lock", path.string) }
+      usleep(20_000)
+    }
+  }
+
+  /// Lets every user read it.
+  package func permitReading() throws(SystemError) {
+    if fchmod(descriptor, 0o644) != 0 { throw SystemError("change the mode of", path.string) }
+  }
 
   package func size() throws(SystemError) -> Int64 {
     var status = stat()

@@ -40,6 +40,8 @@ struct Run: MigrateCommand {
     if restoreOnFailure != nil, let onFailure, onFailure != "restore" { throw ValidationError("--restore-on-failure means --on-failure restore") }
   }
 
+  var job: RunReport.Job? { .migrate }
+
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let settings = try context.connectionSettings(server)
     // Before anything else: somebody's application may be waiting for it.
@@ -140,7 +142,11 @@ struct Run: MigrateCommand {
   }
 
   private func report(_ outcome: MigrationOutcome, _ context: CommandContext, _ request: MigrationRun.Request) throws {
-    if common.json { return try context.output(json: Report(outcome)) }
+    context.record.note { [database = outcome.survey.database, snapshot = outcome.snapshot.id.description] report in
+      (report.database, report.snapshot) = (database, snapshot)
+    }
+    try context.result(Report(outcome))
+    if common.json { return }
     context.output(outcome.snapshot.id.description)
     context.tell("log: \(outcome.log.path)")
     context.tell("checklist: \(outcome.log.checklist)")

@@ -48,6 +48,9 @@ struct FirnPrune: FirnCommand {
     }
   }
 
+  var job: RunReport.Job? { apply ? .prune : nil }
+  var namedDatabase: String? { database }
+
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let repository = try context.repository()
     if gcOnly { return try collect(repository, context) }
@@ -59,9 +62,9 @@ struct FirnPrune: FirnCommand {
       return try operation.run(on: places, apply: apply) { plan in try approve(plan, name, context) }
     }
     if explain != nil || simulate != nil { return .done }
-    if common.json {
-      try context.output(json: PruneReport(outcome))
-    } else if let collected = outcome.collected {
+    try context.result(PruneReport(outcome))
+    if common.json { return .done }
+    if let collected = outcome.collected {
       let count = outcome.plan.removed.count
       context.tell("removed \(count) snapshot\(count == 1 ? "" : "s"), freed \(Quantity.size(outcome.plan.freedBytes))")
       tellYoung(collected, context)
@@ -110,9 +113,8 @@ struct FirnPrune: FirnCommand {
       try PruneOperation(repository: repository, policy: RetentionPolicy(), progress: progress, deletions: DeletionPace(perSecond: maxRate))
         .collect(apply: apply)
     }
-    if common.json {
-      try context.output(json: CollectionReport(freedBytes: outcome.bytes, objects: outcome.objects, applied: apply))
-    } else {
+    try context.result(CollectionReport(freedBytes: outcome.bytes, objects: outcome.objects, applied: apply))
+    if !common.json {
       let what = "\(outcome.objects) object\(outcome.objects == 1 ? "" : "s") that no snapshot names"
       let size = Quantity.size(outcome.bytes)
       context.tell(apply ? "deleted \(what), freed \(size)" : "\(what), \(size) to free. Nothing was deleted: add --apply for that")

@@ -57,6 +57,9 @@ struct FirnRestore: FirnCommand {
 
   private var schemaOnlyReplaces: Bool { parts.schemaOnly && newName == nil && parts.export == nil }
 
+  var job: RunReport.Job? { undo || forgetOld || recover || parts.export != nil ? nil : .restore }
+  var namedDatabase: String? { database }
+
   func execute(_ context: CommandContext) throws -> ExitStatus {
     // Before anything else: somebody's application may be waiting for it.
     let started = try context.withProgress { StoppedApplication.startAgain($0) { try context.connectionSettings(server) } }
@@ -144,7 +147,8 @@ struct FirnRestore: FirnCommand {
   }
 
   private func report(_ result: RestoreResult, _ place: SnapshotPlace, _ context: CommandContext) throws {
-    if common.json { return try context.output(json: RestoreReport(result)) }
+    try context.result(RestoreReport(result))
+    if common.json { return }
     for warning in result.warnings { context.warn(warning) }
     context.output(result.database)
     context.tell(

@@ -29,6 +29,9 @@ struct FirnSnapshot: FirnCommand {
   @OptionGroup var server: ServerOptions
   @OptionGroup var common: CommonOptions
 
+  var job: RunReport.Job? { .snapshot }
+  var namedDatabase: String? { database }
+
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let request = try request(context)
     let repository = try context.repositoryToFill(in: rate.limited(context.store()))
@@ -38,9 +41,9 @@ struct FirnSnapshot: FirnCommand {
     }
     let manifest = result.manifest
     let copied = try copies.make(of: [manifest.place], in: repository, context)
-    if common.json {
-      try context.output(json: SnapshotReport(result, copied))
-    } else {
+    note(result, context)
+    try context.result(SnapshotReport(result, copied))
+    if !common.json {
       context.output(manifest.id.description)
       for warning in manifest.warnings + result.notes { context.warn(warning) }
       for reason in manifest.incompleteReasons { context.warn("incomplete: \(reason)") }
@@ -52,6 +55,15 @@ struct FirnSnapshot: FirnCommand {
     }
     copied.tell(context)
     return manifest.complete && manifest.anomalies == nil && copied.areAllMade ? .done : .doneWithWarnings
+  }
+
+  private func note(_ result: SnapshotResult, _ context: CommandContext) {
+    let manifest = result.manifest
+    context.record.note { report in
+      (report.database, report.source, report.snapshot) = (manifest.database, manifest.source, manifest.id.description)
+      report.warnings += manifest.incompleteReasons.map { "incomplete: \($0)" } + (manifest.anomalies ?? [])
+    }
+    context.record.add(MetricsFile.samples(of: manifest))
   }
 
   private func request(_ context: CommandContext) throws -> SnapshotRequest {

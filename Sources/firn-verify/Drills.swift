@@ -18,10 +18,8 @@ struct Drills {
       try DrillOperation(repository: repository, request: request, progress: progress).run(on: places)
     }
     let isSound = outcomes.allSatisfy { $0.problems.isEmpty }
-    if command.common.json {
-      try context.output(json: Report(outcomes, seconds: (ContinuousClock.now - start).inSeconds))
-      return isSound ? .done : .verificationFailed
-    }
+    try context.result(Report(outcomes, seconds: (ContinuousClock.now - start).inSeconds))
+    if command.common.json { return isSound ? .done : .verificationFailed }
     for outcome in outcomes {
       let name = "\(outcome.place.database) \(outcome.place.id)"
       if outcome.problems.isEmpty {
@@ -35,11 +33,13 @@ struct Drills {
       if outcome.assertionsMet > 0 { context.tell("  \(outcome.assertionsMet) of \(request.assertions.count) assertions hold") }
     }
     if outcomes.allSatisfy(\.differences.isEmpty), !isSound {
-      Terminal.writeError("firn-verify: error: an assertion does not hold in what was restored\n")
-      Terminal.writeError("hint: the snapshot is what was dumped: look at the database it was taken of, or at assertions in firn.yaml\n")
+      context.fail(
+        "an assertion does not hold in what was restored",
+        hint: "the snapshot is what was dumped: look at the database it was taken of, or at assertions in firn.yaml")
     } else if !isSound {
-      Terminal.writeError("firn-verify: error: what was restored is not what was dumped\n")
-      Terminal.writeError("hint: firn-verify --read tells whether the store is damaged; keep an earlier snapshot until this is explained\n")
+      context.fail(
+        "what was restored is not what was dumped",
+        hint: "firn-verify --read tells whether the store is damaged; keep an earlier snapshot until this is explained")
     }
     return isSound ? .done : .verificationFailed
   }

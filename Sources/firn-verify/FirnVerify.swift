@@ -50,6 +50,9 @@ struct FirnVerify: FirnCommand {
     if let jobs, !(1...64).contains(jobs) { throw ValidationError("--jobs takes a number from 1 to 64") }
   }
 
+  var job: RunReport.Job? { against != nil ? nil : drill ? .drill : .verify }
+  var namedDatabase: String? { database == "all" ? nil : database }
+
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let repository = try context.repository(in: rate.limited(context.store()))
     let places = try chosen(in: repository)

@@ -35,11 +35,8 @@ struct Verification {
         outcome = try verify(places, in: repository, extent == .quick ? .quick : .read)
       }
     }
-    if command.common.json {
-      try context.output(json: VerifyReport(outcome, repairs: repairs))
-    } else {
-      show(outcome, extent, repairs)
-    }
+    try context.result(VerifyReport(outcome, repairs: repairs))
+    if !command.common.json { show(outcome, extent, repairs) }
     let closed = outcome.snapshots.count(where: \.isClosed)
     if closed > 0 { context.warn("\(closed) of \(outcome.snapshots.count) snapshots are encrypted to other identities: what they say was not read") }
     return outcome.isSound ? (repairs.isEmpty && closed == 0 ? .done : .doneWithWarnings) : .verificationFailed
@@ -79,12 +76,10 @@ struct Verification {
     for key in repairs.last?.unmended ?? [] { context.warn("no other store has \(key) as it was") }
     guard !outcome.isSound else { return }
     let good = outcome.snapshots.last { $0.problems.isEmpty }
-    Terminal.writeError("firn-verify: error: damage was found\n")
-    Terminal.writeError(
-      "hint: "
-        + (command.repair
-          ? "name further stores with --from; " : "a copy of the store can mend it: --repair --from STORE; ")
-        + (good.map { "\($0.place.id) is intact; " } ?? "") + "leave the damaged files as they are\n")
+    context.fail(
+      "damage was found",
+      hint: (command.repair ? "name further stores with --from; " : "a copy of the store can mend it: --repair --from STORE; ")
+        + (good.map { "\($0.place.id) is intact; " } ?? "") + "leave the damaged files as they are")
   }
 
   private static func proof(_ level: CheckRecord.Level) -> String {

@@ -20,6 +20,9 @@ struct Copy: FirnCommand {
   @OptionGroup var rate: RateOption
   @OptionGroup var common: CommonOptions
 
+  var job: RunReport.Job? { .copy }
+  var namedDatabase: String? { database }
+
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let store = try rate.limited(context.store(at: from ?? context.storeLocation))
     let repository = try context.repositoryToFill(in: store)
@@ -27,7 +30,8 @@ struct Copy: FirnCommand {
     guard !locations.isEmpty else { throw UsageError("no store to copy to is named", hint: "name one with --to, or copies in firn.yaml") }
     let copies = try SnapshotCopies(in: locations, of: store, nil, context)
     let made = try copies.make(of: try chosen(in: repository.catalog), in: repository, context)
-    if common.json { try context.output(json: ["copies": made.reports]) } else { made.tell(context) }
+    try context.result(["copies": made.reports])
+    made.tell(context)
     return made.status
   }
 

@@ -18,17 +18,8 @@ struct Status: FirnCommand {
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let repository = try context.repository()
-    let catalog = repository.catalog
-    let places = try database.map { try catalog.database(named: $0) } ?? catalog.snapshots()
     let now = Date()
-    let copies = try context.configuration.copies.map { location in
-      let store = try context.store(at: location)
-      // A store without a repository has no copy yet.
-      return StoreStatus.Copy(location: store.location, snapshots: Result { try Catalog(store: store).snapshots() })
-    }
-    let status = try StoreStatus(
-      of: places, in: repository, copies: copies, limits: context.configuration.limits, now: now, age: { Quantity.age(of: $0, now: now) },
-      words: { FailureReport($0).message })
+    let status = try context.status(of: database.map { try repository.catalog.database(named: $0) }, in: repository, now: now)
     if common.json { try context.output(json: ["databases": status.databases.map(Entry.init)]) } else { show(status, context, now) }
     if status.databases.isEmpty { throw RepositoryError.noSuchDatabase(name: "any database", known: []) }
     return status.isSound ? .done : .doneWithWarnings

@@ -1,0 +1,63 @@
+internal import Foundation
+internal import Platform
+internal import Repository
+
+/// What Firn says on standard error, in the form that whoever reads it wants.
+package enum MessageLog {
+  package enum Format: String, Sendable {
+    /// For people.
+    case text
+    /// A line of JSON each.
+    case json
+    /// For people, each line with its priority, as systemd's journal takes it (sd-daemon(3)).
+    case journal
+  }
+
+  package enum Level: String, Sendable {
+    case detail, note, warning, error
+
+    /// As syslog(3) counts.
+    fileprivate var priority: Int {
+      switch self {
+      case .error: 3
+      case .warning: 4
+      case .note: 6
+      case .detail: 7
+      }
+    }
+  }
+
+  private struct Line: Encodable {
+    let time: String
+    let level: String
+    let command: String
+    let message: String
+    let hint: String?
+  }
+
+  private static let chosen = Monitor<Format>(.text)
+
+  /// From here on.
+  package static func use(_ format: Format) { chosen.update { $0 = format } }
+
+  /// - Parameter hint: what to do next.
+  package static func write(_ level: Level, _ message: String, hint: String? = nil, command: String) {
+    let format = chosen.current
+    if format == .json {
+      let line = Line(time: Date().formatted(.iso8601), level: level.rawValue, command: command, message: message, hint: hint)
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+      return Terminal.writeError(String(decoding: (try? encoder.encode(line)) ?? Data(), as: UTF8.self) + "\n")
+    }
+    let start =
+      switch level {
+      case .detail: "\(command): "
+      case .note: ""
+      case .warning: "\(command): warning: "
+      case .error: "\(command): error: "
+      }
+    let text = Terminal.printable(start + message + (hint.map { "\nhint: \($0)" } ?? ""))
+    guard format == .journal else { return Terminal.writeError(text + "\n") }
+    Terminal.writeError(text.split(separator: "\n", omittingEmptySubsequences: false).map { "<\(level.priority)>\($0)\n" }.joined())
+  }
+}

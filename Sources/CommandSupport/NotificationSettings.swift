@@ -1,0 +1,154 @@
+package import FirnCore
+internal import Foundation
+internal import Platform
+internal import SystemPackage
+internal import Yams
+
+/// What `hooks:`, `ping:`, `webhook:`, `mail:` and `metrics:` in `firn.yaml` say: who is told of runs, and how.
+package struct NotificationSettings: Sendable, Equatable {
+  /// Of which runs somebody is told.
+  package enum Choice: String, Sendable {
+    case failure, always
+  }
+
+  /// The address of a web service: written out, or in a file, since whoever knows it can use it.
+  package struct Address: Sendable, Equatable {
+    private let text: String
+
+    init?(_ text: String) {
+      guard ["http://", "https://", "/"].contains(where: { text.hasPrefix($0) }) else { return nil }
+      self.text = text
+    }
+
+    /// - Throws: `ConfigurationError` where the file holds none.
+    func url() throws -> String {
+      guard text.hasPrefix("/") else { return text }
+      let content = try YAMLValue.text(of: FilePath(text)).trimmingCharacters(in: .whitespacesAndNewlines)
+      guard content.hasPrefix("http://") || content.hasPrefix("https://"), !content.contains(where: \.isWhitespace) else {
+        throw ConfigurationError(message: "\(text) holds no address of a web service", hint: "one line: https://…")
+      }
+      return content
+    }
+
+    /// As may be shown: the host at most.
+    var shown: String {
+      guard let start = text.firstRange(of: "://") else { return text }
+      let host = text[start.upperBound...].prefix { !"/?#".contains($0) }
+      return String(host.lastIndex(of: "@").map { host[host.index(after: $0)...] } ?? host)
+    }
+  }
+
+  package struct Ping: Sendable, Equatable {
+    /// By job; that of nil for all others.
+    package var addresses: [RunReport.Job?: Address] = [:]
+    package var warningsAreFailures = true
+  }
+
+  package struct Webhook: Sendable, Equatable {
+    package var address: Address
+    package var choice = Choice.failure
+    package var template: NoticeTemplate?
+  }
+
+  package var before: [String] = []
+  package var after: [String] = []
+  package var onFailure: [String] = []
+  package var hookLimit: Duration = .seconds(60)
+  package var ping: Ping?
+  package var webhook: Webhook?
+  package var mail: Mail?
+  package var mailChoice = Choice.failure
+  /// The file for Prometheus.
+  package var metrics: String?
+
+  package init() {}
+
+  package var isEmpty: Bool { self == Self() }
+
+  mutating func readHooks(_ value: YAMLValue) throws {
+    for reader in try value.entries(["before", "after", "on-failure", "time-limit"]) {
+      switch reader.key {
+      case "before": before = try reader.list()
+      case "after": after = try reader.list()
+      case "on-failure": onFailure = try reader.list()
+      case "time-limit": hookLimit = try reader.duration()
+      default: break
+      }
+    }
+  }
+
+  mutating func readPing(_ value: YAMLValue) throws {
+    var ping = Ping()
+    if value.node.string != nil {
+      ping.addresses[nil] = try Self.address(value)
+    } else {
+      for reader in try value.entries(["url", "warnings"] + RunReport.Job.allCases.map(\.rawValue)) {
+        switch reader.key {
+        case "url": ping.addresses[nil] = try Self.address(reader)
+        case "warnings":
+          guard let word = reader.node.string, ["success", "failure"].contains(word) else { throw reader.wrong("success or failure") }
+          ping.warningsAreFailures = word == "failure"
+        default: ping.addresses[RunReport.Job(rawValue: reader.key)] = try Self.address(reader)
+        }
+      }
+    }
+    self.ping = ping
+  }
+
+  mutating func readWebhook(_ value: YAMLValue) throws {
+    var address: Address?
+    var choice = Choice.failure
+    var template: NoticeTemplate?
+    for reader in try value.entries(["url", "on", "template"]) {
+      switch reader.key {
+      case "url": address = try Self.address(reader)
+      case "on": choice = try Self.choice(reader)
+      case "template":
+        guard let read = NoticeTemplate(try reader.text()) else {
+          throw reader.wrong("JSON with words such as {{summary}}, {{job}}, {{event}}, {{database}}, {{error}}")
+        }
+        template = read
+      default: break
+      }
+    }
+    guard let address else { throw ConfigurationError(message: "\(value.name): webhook has no url", hint: nil) }
+    webhook = Webhook(address: address, choice: choice, template: template)
+  }
+
+  mutating func readMail(_ value: YAMLValue) throws {
+    var mail = Mail(to: [])
+    for reader in try value.entries(["to", "from", "on", "program"]) {
+      switch reader.key {
+      case "to": mail.recipients = try reader.list()
+      case "from": mail.sender = try reader.text()
+      case "on": mailChoice = try Self.choice(reader)
+      case "program":
+        mail.program = try reader.text()
+        guard mail.program.hasPrefix("/") else { throw reader.wrong("the path of a program from / on") }
+      default: break
+      }
+    }
+    guard !mail.recipients.isEmpty, mail.recipients.allSatisfy({ !$0.isEmpty && !$0.contains(where: \.isNewline) }) else {
+      throw ConfigurationError(message: "\(value.name): mail has no to", hint: "write it as to: ops@example.org")
+    }
+    self.mail = mail
+  }
+
+  mutating func readMetrics(_ value: YAMLValue) throws {
+    let path = try value.text()
+    guard path.hasPrefix("/"), path.hasSuffix(".prom") else { throw value.wrong("the path of a file from / on whose name ends in .prom") }
+    metrics = path
+  }
+
+  private static func choice(_ reader: YAMLValue) throws -> Choice {
+    guard let choice = Choice(rawValue: try reader.text()) else { throw reader.wrong("failure or always") }
+    return choice
+  }
+
+  private static func address(_ reader: YAMLValue) throws -> Address {
+    guard let address = Address(try reader.text()) else {
+      throw reader.wrong("an address from https:// on, or the path of a file that holds one")
+    }
+    return address
+  }
+}

@@ -1,0 +1,149 @@
+package import Foundation
+internal import Platform
+package import Repository
+package import SystemPackage
+
+/// Numbers about runs and stores for Prometheus, in a file that node_exporter's textfile collector reads.
+package struct MetricsFile: Sendable {
+  /// One number with its labels.
+  package struct Sample: Sendable, Equatable {
+    package let metric: Metric
+    package let labels: [(name: String, value: String)]
+    package let value: Double
+
+    package init(_ metric: Metric, _ labels: [(String, String)], _ value: Double) {
+      self.metric = metric
+      self.labels = labels.map { ($0.0, $0.1) }
+      self.value = value
+    }
+
+    package static func == (left: Self, right: Self) -> Bool { left.key == right.key && left.value == right.value }
+
+    /// As the file has it before the value.
+    var key: String {
+      guard !labels.isEmpty else { return metric.name }
+      return "\(metric.name){\(labels.map { "\($0.name)=\"\(Self.escaped($0.value))\"" }.joined(separator: ","))}"
+    }
+
+    private static func escaped(_ text: String) -> String {
+      text.replacingASCII("\\", with: "\\\\").replacingASCII("\"", with: "\\\"").replacingASCII("\n", with: "\\n")
+    }
+  }
+
+  package enum Metric: String, Sendable, CaseIterable {
+    case lastSuccess = "last_success_timestamp_seconds"
+    case lastProof = "last_proof_timestamp_seconds"
+    case restoreTime = "restore_duration_seconds"
+    case isOK = "status_ok"
+    case copyBehind = "copy_behind_snapshots"
+    case snapshotBytes = "snapshot_bytes"
+    case snapshotStored = "snapshot_stored_bytes"
+    case snapshotRows = "snapshot_rows"
+    case runTime = "last_run_timestamp_seconds"
+    case runDuration = "last_run_duration_seconds"
+    case runExitCode = "last_run_exit_code"
+
+    var name: String { "firn_\(rawValue)" }
+
+    /// Whether it is told of a store, not of a run: what the store no longer has goes.
+    var isOfStore: Bool {
+      switch self {
+      case .lastSuccess, .lastProof, .restoreTime, .isOK, .copyBehind: true
+      default: false
+      }
+    }
+
+    var help: String {
+      switch self {
+      case .lastSuccess: "When the newest complete snapshot was begun."
+      case .lastProof: "When a snapshot was last read whole and found intact."
+      case .restoreTime: "How long the last drill took to restore."
+      case .isOK: "1 where firn status finds nothing wrong."
+      case .copyBehind: "Snapshots that a copy lacks."
+      case .snapshotBytes: "Plain bytes of the last snapshot made."
+      case .snapshotStored: "Bytes that the last snapshot made added to the store."
+      case .snapshotRows: "Rows of the last snapshot made."
+      case .runTime: "When the last run ended."
+      case .runDuration: "How long the last run took."
+      case .runExitCode: "The exit code of the last run."
+      }
+    }
+  }
+
+  private let path: FilePath
+
+  /// - Parameter path: of a file whose name ends in `.prom`.
+  package init(_ path: FilePath) { self.path = path }
+
+  package static func samples(of states: [StoreStatus.Database]) -> [Sample] {
+    states.flatMap { state -> [Sample] in
+      let labels = [("source", state.source), ("database", state.database)]
+      var samples = [Sample(.isOK, labels, state.problems.isEmpty ? 1 : 0)]
+      if let complete = state.newestComplete { samples.append(Sample(.lastSuccess, labels, complete.timeIntervalSince1970)) }
+      if let proof = state.proof { samples.append(Sample(.lastProof, labels, proof.checkedAt.timeIntervalSince1970)) }
+      if let seconds = state.restoreSeconds { samples.append(Sample(.restoreTime, labels, seconds)) }
+      samples += state.copies.map { Sample(.copyBehind, labels + [("store", $0.location)], Double($0.behind)) }
+      return samples
+    }
+  }
+
+  package static func samples(of manifest: Manifest) -> [Sample] {
+    let labels = [("source", manifest.source), ("database", manifest.database)]
+    return [
+      Sample(.snapshotBytes, labels, Double(manifest.bytes)), Sample(.snapshotStored, labels, Double(manifest.storedBytes)),
+      Sample(.snapshotRows, labels, Double(manifest.rows)),
+    ]
+  }
+
+  package static func samples(of report: RunReport, endedAt: Date) -> [Sample] {
+    let labels = [("job", report.job.rawValue), ("database", report.database ?? "")]
+    return [
+      Sample(.runTime, labels, endedAt.timeIntervalSince1970.rounded()), Sample(.runDuration, labels, report.elapsed.inSeconds),
+      Sample(.runExitCode, labels, Double(report.exitCode ?? 0)),
+    ]
+  }
+
+  /// Puts samples in the place of those of the same labels; whoever reads finds the old file or the new one.
+  /// - Parameter replacesStates: whether what was told of stores and is not told again goes.
+  /// - Throws: `SystemError`.
+  package func update(_ samples: [Sample], replacesStates: Bool) throws {
+    let folder = path.removingLastComponent()
+    // Two runs may end at once.
+    let lock = try File(folder.appending(".\(path.lastComponent?.string ?? "firn").lock"), .append)
+    try lock.lockExclusively(patience: .seconds(10))
+    var values: [String: String] = [:]
+    for line in ((try? Folder.contents(of: path, limit: 1 << 24)) ?? []).split(separator: 0x0A) {
+      let text = String(decoding: line, as: UTF8.self)
+      guard text.hasPrefix("firn_"), let space = text.lastIndex(of: " ") else { continue }
+      values[String(text[..<space])] = String(text[text.index(after: space)...])
+    }
+    if replacesStates {
+      for metric in Metric.allCases where metric.isOfStore {
+        values = values.filter { $0.key != metric.name && !$0.key.hasPrefix("\(metric.name){") }
+      }
+    }
+    for sample in samples { values[sample.key] = Self.text(sample.value) }
+    var lines: [String] = []
+    for metric in Metric.allCases {
+      let own = values.filter { $0.key == metric.name || $0.key.hasPrefix("\(metric.name){") }.sorted { $0.key < $1.key }
+      if own.isEmpty { continue }
+      lines += ["# HELP \(metric.name) \(metric.help)", "# TYPE \(metric.name) gauge"] + own.map { "\($0.key) \($0.value)" }
+    }
+    let passing = folder.appending(".\(path.lastComponent?.string ?? "firn").\(UInt32.random(in: 0 ... .max))")
+    do {
+      let file = try File(passing, .create)
+      try file.write(Array((lines.joined(separator: "\n") + "\n").utf8).span)
+      // Prometheus' exporter is another user, and nothing here is secret.
+      try file.permitReading()
+      try file.synchronize()
+      try Folder.rename(passing, to: path)
+    } catch {
+      try? Folder.removeFile(passing)
+      throw error
+    }
+  }
+
+  private static func text(_ value: Double) -> String {
+    value == value.rounded() && abs(value) < 1e15 ? "\(Int64(value))" : "\((value * 1000).rounded() / 1000)"
+  }
+}
