@@ -4,7 +4,7 @@ import PackageDescription
 // Tools that link libraries of the system find them by pkg-config; scripts/test installs them.
 let package = Package(
   name: "firn",
-  products: ["firn", "firn-snapshot", "firn-verify", "firn-restore", "firn-prune", "firn-migrate"].map {
+  products: ["firn", "firn-snapshot", "firn-verify", "firn-restore", "firn-prune", "firn-migrate", "firn-suite"].map {
     .executable(name: $0, targets: [$0])
   },
   dependencies: [
@@ -36,8 +36,13 @@ let package = Package(
       name: "CommandSupport",
       dependencies: ["Encryption", "FirnCore", "Platform", "Postgres", "Repository", "Retention", arguments(), "Yams", system()]),
 
-    command("firn", "Encryption"), command("firn-snapshot"), command("firn-verify"), command("firn-restore"), command("firn-prune"),
-    command("firn-migrate"),
+    command("FirnSnapshotCommand"), command("FirnVerifyCommand"), command("FirnRestoreCommand"), command("FirnPruneCommand"),
+    command("FirnMigrateCommand"), command("FirnFrontDoor", "Encryption"),
+    program("firn", "FirnFrontDoor"), program("firn-snapshot", "FirnSnapshotCommand"), program("firn-verify", "FirnVerifyCommand"),
+    program("firn-restore", "FirnRestoreCommand"), program("firn-prune", "FirnPruneCommand"), program("firn-migrate", "FirnMigrateCommand"),
+    // What is installed: one file with all of them.
+    program(
+      "firn-suite", "FirnFrontDoor", "FirnSnapshotCommand", "FirnVerifyCommand", "FirnRestoreCommand", "FirnPruneCommand", "FirnMigrateCommand"),
     .executableTarget(name: "sample-data"),
 
     .target(
@@ -62,9 +67,12 @@ let package = Package(
 
 /// One command: thin, everything it needs comes through the core.
 func command(_ name: String, _ more: Target.Dependency...) -> Target {
-  .executableTarget(
+  .target(
     name: name, dependencies: ["CommandSupport", "FirnCore", "Platform", "Postgres", "Repository", "Retention", arguments(), system()] + more)
 }
+
+/// A program: no more than a name for what its command does.
+func program(_ name: String, _ commands: Target.Dependency...) -> Target { .executableTarget(name: name, dependencies: commands) }
 
 func system() -> Target.Dependency { .product(name: "SystemPackage", package: "swift-system") }
 func arguments() -> Target.Dependency { .product(name: "ArgumentParser", package: "swift-argument-parser") }

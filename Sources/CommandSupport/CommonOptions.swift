@@ -125,6 +125,14 @@ package struct CommandContext: Sendable {
     return repository
   }
 
+  /// A repository that could hold more, of which nothing is remembered.
+  /// - Throws: `ConfigurationError`, as `repositoryToFill`.
+  package func repositoryToJudge(in store: any Store) throws -> Repository {
+    let repository = try Repository(opening: store, identities: identities)
+    try requireRecipients(of: repository)
+    return repository
+  }
+
   /// The same of a repository that was opened to be read.
   package func permitFilling(_ repository: Repository) throws {
     try requireRecipients(of: repository)

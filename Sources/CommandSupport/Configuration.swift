@@ -2,7 +2,7 @@ internal import Encryption
 package import FirnCore
 internal import Foundation
 internal import Platform
-internal import SystemPackage
+package import SystemPackage
 internal import Yams
 
 /// A configuration that can't be used, with the line where that shows.
@@ -13,6 +13,8 @@ package struct ConfigurationError: Error, Sendable {
 
 /// The values of `firn.yaml`. Flags and environment come before them.
 package struct Configuration: Sendable, Equatable {
+  /// The file they were read from; nil where there is none.
+  package private(set) var file: FilePath?
   package var store: String?
   package var databaseURL: String?
   package var source: String?
@@ -69,7 +71,9 @@ package struct Configuration: Sendable, Equatable {
   }
 
   private static func read(_ path: FilePath) throws -> Configuration {
-    try Configuration(parsing: YAMLValue.text(of: path), name: path.string)
+    var configuration = try Configuration(parsing: YAMLValue.text(of: path), name: path.string)
+    configuration.file = path
+    return configuration
   }
 
   package init(parsing text: String, name: String) throws {

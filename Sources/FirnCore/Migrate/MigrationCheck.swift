@@ -4,29 +4,11 @@ package import Postgres
 package import Repository
 package import SystemPackage
 
-/// What is looked at before a migration, and what came of it.
-package struct MigrationFinding: Sendable, Codable, Equatable {
-  package enum Verdict: String, Sendable, Codable { case pass, unknown, warn, stop }
-
-  /// A fixed word, for programs.
-  package let name: String
-  package let verdict: Verdict
-  package let detail: String
-  package let hint: String?
-
-  init(_ name: String, _ verdict: Verdict, _ detail: String, hint: String? = nil) {
-    self.name = name
-    self.verdict = verdict
-    self.detail = detail
-    self.hint = hint
-  }
-}
-
 /// The state of a database before a migration.
 package struct MigrationSurvey: Sendable {
   package let server: String
   package let database: String
-  package let findings: [MigrationFinding]
+  package let findings: [Finding]
   package let applied: AppliedMigrations
 
   package var mustStop: Bool { findings.contains { $0.verdict == .stop } }
@@ -110,32 +92,32 @@ package struct MigrationCheck: Sendable {
       applied: applied)
   }
 
-  private func direct(_ connection: Connection) -> MigrationFinding {
+  private func direct(_ connection: Connection) -> Finding {
     do {
       try connection.refusePooler()
-      return MigrationFinding("connection", .pass, "direct, as \(connection.user)")
+      return Finding("connection", .pass, "direct, as \(connection.user)")
     } catch {
-      return MigrationFinding("connection", .stop, words.failure(error), hint: "give the server's own address, not the pooler's")
+      return Finding("connection", .stop, words.failure(error), hint: "give the server's own address, not the pooler's")
     }
   }
 
-  private func standby(_ connection: Connection) throws -> MigrationFinding {
+  private func standby(_ connection: Connection) throws -> Finding {
     try connection.isInRecovery()
-      ? MigrationFinding("primary", .stop, "the server is a standby: nothing can be changed in it", hint: "give the address of the primary")
-      : MigrationFinding("primary", .pass, "the server takes changes")
+      ? Finding("primary", .stop, "the server is a standby: nothing can be changed in it", hint: "give the address of the primary")
+      : Finding("primary", .pass, "the server takes changes")
   }
 
-  private func tools(_ connection: Connection) -> MigrationFinding {
+  private func tools(_ connection: Connection) -> Finding {
     do {
       let tools = try ServerTools.find("pg_restore", major: connection.serverMajor, configured: request.toolFolders)
-      return MigrationFinding("tools", .pass, "pg_dump and pg_restore \(tools.major) in \(tools.folder)")
+      return Finding("tools", .pass, "pg_dump and pg_restore \(tools.major) in \(tools.folder)")
     } catch {
-      return MigrationFinding("tools", .stop, words.failure(error), hint: "without them there is neither a snapshot nor a way back")
+      return Finding("tools", .stop, words.failure(error), hint: "without them there is neither a snapshot nor a way back")
     }
   }
 
-  private func snapshot(_ connection: Connection) throws -> MigrationFinding {
-    let lack: MigrationFinding.Verdict = request.takesSnapshot ? .pass : .stop
+  private func snapshot(_ connection: Connection) throws -> Finding {
+    let lack: Finding.Verdict = request.takesSnapshot ? .pass : .stop
     let comes = request.takesSnapshot ? "; one is made before anything is migrated" : ""
     do {
       let repository = try repository.get()
@@ -143,7 +125,7 @@ package struct MigrationCheck: Sendable {
       let places = try repository.catalog.snapshots(source: source, database: connection.database)
       let status = try StoreStatus(of: places, in: repository, limits: .init(), now: request.now(), age: { "\($0)" })
       guard let state = status.databases.first, let newest = state.newest else {
-        return MigrationFinding(
+        return Finding(
           "snapshot", lack, "there is none of this database\(comes)", hint: request.takesSnapshot ? nil : "make one with firn-snapshot")
       }
       let age = request.now().timeIntervalSince(newest.startedAt)
@@ -152,34 +134,34 @@ package struct MigrationCheck: Sendable {
         ?? "none was ever verified"
       let text = "\(newest.id), \(words.span(age)) old; \(proof)"
       if !request.takesSnapshot, age > request.limits.snapshotAge.inSeconds {
-        return MigrationFinding("snapshot", .stop, text, hint: "make a fresh one with firn-snapshot")
+        return Finding("snapshot", .stop, text, hint: "make a fresh one with firn-snapshot")
       }
       if !request.takesSnapshot, !newest.complete {
-        return MigrationFinding("snapshot", .stop, "\(text); it is incomplete", hint: "firn show tells what is missing")
+        return Finding("snapshot", .stop, "\(text); it is incomplete", hint: "firn show tells what is missing")
       }
       if state.proof == nil {
-        return MigrationFinding("snapshot", .warn, text, hint: "firn-verify --drill shows that it can be restored, and how long that takes")
+        return Finding("snapshot", .warn, text, hint: "firn-verify --drill shows that it can be restored, and how long that takes")
       }
-      return MigrationFinding("snapshot", .pass, text + comes)
+      return Finding("snapshot", .pass, text + comes)
     } catch {
-      return MigrationFinding("snapshot", .stop, words.failure(error), hint: "the way back needs a store")
+      return Finding("snapshot", .stop, words.failure(error), hint: "the way back needs a store")
     }
   }
 
   /// A table that is rewritten needs its own size once more.
-  private func disk(_ connection: Connection) throws -> MigrationFinding {
+  private func disk(_ connection: Connection) throws -> Finding {
     let largest = try connection.largestTables(1).first
     guard let disk = try ServerDisk(of: connection) else {
-      return MigrationFinding("disk", .unknown, "the server is on another machine, or doesn't tell where its data lies", hint: "look there with df")
+      return Finding("disk", .unknown, "the server is on another machine, or doesn't tell where its data lies", hint: "look there with df")
     }
     let text = "\(words.size(disk.free)) free" + (largest.map { ", the largest table takes \(words.size($0.bytes))" } ?? "")
-    if disk.free < 256 << 20 { return MigrationFinding("disk", .stop, text, hint: "make room first") }
-    guard let largest, disk.free < largest.bytes + largest.bytes / 4 else { return MigrationFinding("disk", .pass, text) }
-    return MigrationFinding("disk", .warn, text, hint: "a migration that rewrites \(largest.name) would fill the disk")
+    if disk.free < 256 << 20 { return Finding("disk", .stop, text, hint: "make room first") }
+    guard let largest, disk.free < largest.bytes + largest.bytes / 4 else { return Finding("disk", .pass, text) }
+    return Finding("disk", .warn, text, hint: "a migration that rewrites \(largest.name) would fill the disk")
   }
 
   /// Looks twice: what is over within half a second is daily life.
-  private func sessions(_ connection: Connection) throws -> [MigrationFinding] {
+  private func sessions(_ connection: Connection) throws -> [Finding] {
     let first = try connection.sessions()
     let awaitedFirst = Set(try connection.awaitedLocks())
     if first.contains(where: { !$0.blockers.isEmpty }) || !awaitedFirst.isEmpty {
@@ -196,8 +178,8 @@ package struct MigrationCheck: Sendable {
     }
     return [
       long.isEmpty
-        ? MigrationFinding("long-transactions", .pass, "none is open for longer than \(words.span(limit))")
-        : MigrationFinding(
+        ? Finding("long-transactions", .pass, "none is open for longer than \(words.span(limit))")
+        : Finding(
           "long-transactions", long.contains { ($0.transaction ?? .zero) > limit * 10 } ? .stop : .warn,
           some(long.map { "\(name($0)) for \(words.span($0.transaction ?? .zero))" }),
           hint: "a change of a table they have used waits for their end, and everybody else behind it: firn-migrate watch --end PID"),
@@ -209,42 +191,42 @@ package struct MigrationCheck: Sendable {
   }
 
   /// Passes where there is none.
-  private func none(_ name: String, of found: [String], else verdict: MigrationFinding.Verdict, hint: String) -> MigrationFinding {
-    found.isEmpty ? MigrationFinding(name, .pass, "none") : MigrationFinding(name, verdict, some(found), hint: hint)
+  private func none(_ name: String, of found: [String], else verdict: Finding.Verdict, hint: String) -> Finding {
+    found.isEmpty ? Finding(name, .pass, "none") : Finding(name, verdict, some(found), hint: hint)
   }
 
-  private func prepared(_ connection: Connection) throws -> MigrationFinding {
+  private func prepared(_ connection: Connection) throws -> Finding {
     none(
       "prepared-transactions", of: try connection.preparedTransactions(), else: .stop,
       hint: "they keep their locks until COMMIT PREPARED or ROLLBACK PREPARED, whoever ends")
   }
 
-  private func indexes(_ connection: Connection) throws -> MigrationFinding {
+  private func indexes(_ connection: Connection) throws -> Finding {
     none(
       "invalid-indexes", of: try connection.invalidIndexes(), else: .warn,
       hint: "left by a CREATE INDEX CONCURRENTLY that failed: drop them, then build them again")
   }
 
-  private func constraints(_ connection: Connection) throws -> MigrationFinding {
+  private func constraints(_ connection: Connection) throws -> Finding {
     none(
       "unvalidated-constraints", of: try connection.unvalidatedConstraints(), else: .warn, hint: "ALTER TABLE … VALIDATE CONSTRAINT, when it is quiet"
     )
   }
 
-  private func tables(_ connection: Connection) throws -> [MigrationFinding] {
+  private func tables(_ connection: Connection) throws -> [Finding] {
     let tables = try connection.largestTables(20)
     let bloated = tables.filter { $0.bytes > 10 << 20 && $0.deadRows > 10_000 && $0.deadRows * 4 > $0.liveRows }
     let largest = tables.prefix(3).map { "\($0.name) \(words.size($0.bytes))" }
     return [
-      MigrationFinding("largest-tables", .pass, largest.isEmpty ? "no table" : largest.joined(separator: ", ")),
+      Finding("largest-tables", .pass, largest.isEmpty ? "no table" : largest.joined(separator: ", ")),
       bloated.isEmpty
-        ? MigrationFinding("bloat", .pass, "no large table has a quarter of dead rows")
-        : MigrationFinding(
+        ? Finding("bloat", .pass, "no large table has a quarter of dead rows")
+        : Finding(
           "bloat", .warn, some(bloated.map { "\($0.name): \($0.deadRows) dead rows of \($0.deadRows + $0.liveRows)" }), hint: "VACUUM them"),
     ]
   }
 
-  private func replication(_ connection: Connection) throws -> MigrationFinding {
+  private func replication(_ connection: Connection) throws -> Finding {
     let replicas = try connection.replicas()
     let idle = try connection.idleSlots().filter { ($0.bytesKept ?? 0) > 100 << 20 }
     var late: [String] = []
@@ -252,38 +234,38 @@ package struct MigrationCheck: Sendable {
       late.append("\(replica.name) is \(words.size(replica.bytesBehind ?? 0)) behind" + (replica.behind.map { " (\(words.span($0)))" } ?? ""))
     }
     late += idle.map { "slot \($0.name) keeps \(words.size($0.bytesKept ?? 0)) of log for nobody" }
-    if !late.isEmpty { return MigrationFinding("replication", .warn, some(late), hint: "a migration writes much: let them catch up first") }
-    return MigrationFinding(
+    if !late.isEmpty { return Finding("replication", .warn, some(late), hint: "a migration writes much: let them catch up first") }
+    return Finding(
       "replication", .pass, replicas.isEmpty ? "nobody follows" : "\(replicas.count) follow\(replicas.count == 1 ? "s" : "") closely")
   }
 
-  private static func locked(_ name: String, _ table: String) -> MigrationFinding {
-    MigrationFinding(name, .stop, "somebody keeps \(table) to himself", hint: "is a migration under way? firn-migrate watch shows it")
+  private static func locked(_ name: String, _ table: String) -> Finding {
+    Finding(name, .stop, "somebody keeps \(table) to himself", hint: "is a migration under way? firn-migrate watch shows it")
   }
 
-  private func environment(_ connection: Connection) throws -> MigrationFinding {
+  private func environment(_ connection: Connection) throws -> Finding {
     let found: String?
     do { found = try connection.railsEnvironment() } catch let error as PostgresError where error.isLockTimeout {
       return Self.locked("environment", "ar_internal_metadata")
     }
     guard let expected = request.expectedEnvironment else {
-      return MigrationFinding("environment", .pass, found.map { "ar_internal_metadata says \($0)" } ?? "not a Rails database, or an old one")
+      return Finding("environment", .pass, found.map { "ar_internal_metadata says \($0)" } ?? "not a Rails database, or an old one")
     }
-    if found == expected { return MigrationFinding("environment", .pass, "ar_internal_metadata says \(expected), as expected") }
-    return MigrationFinding(
+    if found == expected { return Finding("environment", .pass, "ar_internal_metadata says \(expected), as expected") }
+    return Finding(
       "environment", .stop,
       found.map { "ar_internal_metadata says \($0), not \(expected)" } ?? "there is no ar_internal_metadata that says \(expected)",
       hint: "is this the database you mean?")
   }
 
-  private func migrations(_ applied: AppliedMigrations) -> MigrationFinding {
+  private func migrations(_ applied: AppliedMigrations) -> Finding {
     guard case .versions(let versions) = applied else {
-      return MigrationFinding("schema-migrations", .pass, "there is no table schema_migrations")
+      return Finding("schema-migrations", .pass, "there is no table schema_migrations")
     }
     let state = "\(versions.count) applied" + (versions.last.map { ", the newest \($0)" } ?? "")
-    guard let folder = request.migrations else { return MigrationFinding("schema-migrations", .pass, state) }
+    guard let folder = request.migrations else { return Finding("schema-migrations", .pass, state) }
     guard let names = try? Folder.names(in: folder) else {
-      return MigrationFinding("schema-migrations", .warn, "\(state); \(folder) can't be read", hint: "name the folder with --migrations")
+      return Finding("schema-migrations", .warn, "\(state); \(folder) can't be read", hint: "name the folder with --migrations")
     }
     // As Rails names them: 20251028120000_add_status.rb.
     let files = Set(names.filter { $0.hasSuffix(".rb") || $0.hasSuffix(".sql") }.map { String($0.prefix { $0.isNumber }) }.filter { !$0.isEmpty })
@@ -291,10 +273,10 @@ package struct MigrationCheck: Sendable {
     let unknown = versions.filter { !files.contains($0) }
     let text = state + "; " + (pending.isEmpty ? "none pending" : "pending: \(some(pending))")
     guard unknown.isEmpty || files.isEmpty else {
-      return MigrationFinding(
+      return Finding(
         "schema-migrations", .warn, "\(text); applied, and without a file here: \(some(unknown))", hint: "is this the revision you mean to deploy?")
     }
-    return MigrationFinding("schema-migrations", .pass, text)
+    return Finding("schema-migrations", .pass, text)
   }
 
   private func some(_ texts: [String]) -> String {

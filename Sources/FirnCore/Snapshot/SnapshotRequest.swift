@@ -16,8 +16,10 @@ package struct SnapshotRequest: Sendable {
   /// The share of its rows, or of all bytes, whose loss since the parent is worth a warning.
   package var anomaly = 0.5
   package var toolFolders: [FilePath] = []
+  /// Bytes.
+  package static let usualSpoolCap: Int64 = 512 << 20
   package var spoolRoot = WorkFolder.defaultRoot
-  package var spoolCap: Int64 = 512 << 20
+  package var spoolCap = Self.usualSpoolCap
   /// Where to remember what snapshots of encrypted repositories consist of; nil for nowhere.
   package var cacheRoot: FilePath?
   package var now: @Sendable () -> Date = { Date() }

@@ -1,3 +1,5 @@
+package import Foundation
+
 /// About the connection itself.
 extension Connection {
   /// Refuses a connection that a pooler passes on: its sessions are not ours, and what we set leaks to the application.
@@ -34,6 +36,12 @@ extension Connection {
   package func isInRecovery() throws -> Bool { try value("SELECT pg_catalog.pg_is_in_recovery()") == "t" }
 
   package func versionText() throws -> String { try value("SHOW server_version") ?? "" }
+
+  /// What time it is there.
+  package func clock() throws -> Date {
+    let seconds = try value("SELECT EXTRACT(epoch FROM pg_catalog.clock_timestamp())").flatMap { Double($0) } ?? 0
+    return Date(timeIntervalSince1970: seconds)
+  }
 
   /// Bytes of `shared_buffers`.
   package func sharedBuffers() throws -> Int64 {

@@ -6,8 +6,9 @@ import Platform
 import Repository
 import Retention
 
-@main struct Main {
-  static func main() { Program.start(FirnPrune.self) }
+/// `firn-prune`.
+package enum PruneProgram {
+  package static func start() { Program.start(FirnPrune.self) }
 }
 
 /// Removes snapshots that a policy doesn't keep.

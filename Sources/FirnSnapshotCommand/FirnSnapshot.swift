@@ -5,8 +5,9 @@ import Foundation
 import Platform
 import Repository
 
-@main struct Main {
-  static func main() { Program.start(FirnSnapshot.self) }
+/// `firn-snapshot`.
+package enum SnapshotProgram {
+  package static func start() { Program.start(FirnSnapshot.self) }
 }
 
 /// Makes a snapshot of a database.

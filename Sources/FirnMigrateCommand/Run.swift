@@ -115,7 +115,9 @@ struct Run: MigrateCommand {
     var environment = context.environment
     if let url = server.databaseURL { environment["DATABASE_URL"] = url }
     do {
-      try BackgroundProgram.start(FilePath(Bundle.main.executablePath ?? CommandLine.arguments[0]), arguments: arguments, environment: environment)
+      // Installed, all programs are one file, which goes by the name it is called by.
+      let own = FilePath(Bundle.main.executablePath ?? CommandLine.arguments[0]).removingLastComponent().appending("firn-migrate")
+      try BackgroundProgram.start(own, arguments: arguments, environment: environment)
     } catch { context.warn("nobody watches over this run: should it be killed, the application stays stopped until firn-migrate recover: \(error)") }
   }
 

@@ -7,8 +7,9 @@ import Postgres
 import Repository
 import SystemPackage
 
-@main struct Main {
-  static func main() { Program.start(FirnMigrate.self) }
+/// `firn-migrate`.
+package enum MigrateProgram {
+  package static func start() { Program.start(FirnMigrate.self) }
 }
 
 /// Migrations with a way back.
@@ -76,12 +77,7 @@ extension MigrationSurvey {
   /// As a table, with a hint below what needs one.
   func show(_ write: (String) -> Void) {
     write("\(database) on \(server)")
-    let width = findings.map(\.name.count).max() ?? 0
-    for finding in findings {
-      let name = finding.name.padding(toLength: width, withPad: " ", startingAt: 0)
-      write("  \(finding.verdict.rawValue.padding(toLength: 7, withPad: " ", startingAt: 0))  \(name)  \(finding.detail)")
-      if finding.verdict != .pass, let hint = finding.hint { write("  \(String(repeating: " ", count: 9 + width))  (\(hint))") }
-    }
+    findings.show(write)
   }
 }
 
@@ -109,7 +105,7 @@ struct Check: MigrateCommand {
     let server: String
     let database: String
     let ok: Bool
-    let findings: [MigrationFinding]
+    let findings: [Finding]
     let schemaMigrations: [String]?
 
     init(_ survey: MigrationSurvey) {

@@ -5,8 +5,9 @@ import Foundation
 import Platform
 import Repository
 
-@main struct Main {
-  static func main() { Program.start(FirnVerify.self) }
+/// `firn-verify`.
+package enum VerifyProgram {
+  package static func start() { Program.start(FirnVerify.self) }
 }
 
 /// Looks whether snapshots are intact.

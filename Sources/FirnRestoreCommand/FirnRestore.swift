@@ -6,8 +6,9 @@ import Platform
 import Postgres
 import Repository
 
-@main struct Main {
-  static func main() { Program.start(FirnRestore.self) }
+/// `firn-restore`.
+package enum RestoreProgram {
+  package static func start() { Program.start(FirnRestore.self) }
 }
 
 /// Restores a snapshot: into a new database, or in the place of one that is kept.

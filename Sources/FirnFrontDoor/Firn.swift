@@ -4,9 +4,10 @@ import Foundation
 import Platform
 import SystemPackage
 
-@main struct Main {
+/// `firn`.
+package enum FrontDoor {
   /// `firn snapshot …` runs `firn-snapshot …`, as git does.
-  static func main() {
+  package static func start() {
     let arguments = CommandLine.arguments
     if arguments.count > 1, ["snapshot", "verify", "restore", "prune", "migrate"].contains(arguments[1]) {
       let beside = FilePath(Bundle.main.executablePath ?? arguments[0]).removingLastComponent()
@@ -33,5 +34,5 @@ struct Firn: ParsableCommand {
 
       \(ExitStatus.table)
       """,
-    version: FirnVersion.text, subcommands: [Init.self, List.self, Show.self, Status.self, Copy.self, Key.self, Hold.self, Unlock.self])
+    version: FirnVersion.text, subcommands: [Init.self, List.self, Show.self, Status.self, Doctor.self, Copy.self, Key.self, Hold.self, Unlock.self])
 }

@@ -1,0 +1,116 @@
+package import Foundation
+internal import Platform
+package import Postgres
+package import SystemPackage
+
+/// Whether a server can be backed up and restored: its version, its tools, what we may read. It changes nothing.
+package struct ServerExamination: Sendable {
+  private let settings: ConnectionSettings
+  private let toolFolders: [FilePath]
+  private let words: @Sendable (any Error) -> String
+  private let now: @Sendable () -> Date
+
+  /// - Parameter words: of an error.
+  package init(
+    settings: ConnectionSettings, toolFolders: [FilePath], now: @escaping @Sendable () -> Date = { Date() },
+    words: @escaping @Sendable (any Error) -> String
+  ) {
+    self.settings = settings
+    self.toolFolders = toolFolders
+    self.words = words
+    self.now = now
+  }
+
+  /// - Throws: `Interruption`.
+  package func run() throws -> [Finding] {
+    let connection: Connection
+    do {
+      connection = try Connection(settings, applicationName: "firn doctor")
+      try connection.refusePooler()
+    } catch {
+      try Interruption.check()
+      return [Finding("server", .stop, words(error), hint: "check --database-url, and the server's own address where a pooler is in between")]
+    }
+    do {
+      let version = try connection.versionText()
+      var findings = [
+        Finding("server", .pass, "PostgreSQL \(version) at \(connection.target), database \(connection.database), as \(connection.user)")
+      ]
+      findings += [support(version), tools(connection), try rights(connection), try globals(connection), try locks(connection)]
+      findings.append(try clock(connection))
+      return findings
+    } catch {
+      try Interruption.check()
+      return [Finding("server", .stop, words(error))]
+    }
+  }
+
+  private func support(_ version: String) -> Finding {
+    guard let (major, _) = ServerSupport.numbers(in: version), let support = ServerSupport.known[major] else {
+      return Finding("server-version", .warn, "PostgreSQL \(version) was never tried with Firn", hint: "Firn is made for versions 13 to 18")
+    }
+    let today = now().formatted(.iso8601.year().month().day())
+    return today > support.lastDay
+      ? Finding(
+        "server-version", .warn, "PostgreSQL \(major) gets no releases any more since \(support.lastDay)",
+        hint: "what is found wrong with it is not mended: plan the next version; a restore brings a snapshot there")
+      : Finding("server-version", .pass, "PostgreSQL \(major) is maintained until \(support.lastDay)")
+  }
+
+  private func tools(_ connection: Connection) -> Finding {
+    do {
+      let tools = try ServerTools.find("pg_dump", major: connection.serverMajor, configured: toolFolders)
+      _ = try ServerTools.find("pg_restore", major: connection.serverMajor, configured: [tools.folder])
+      let line = try tools.versionLine(of: "pg_dump")
+      let text = "\(line) in \(tools.folder)"
+      let found = line.firstRange(of: "(PostgreSQL) ").flatMap { ServerSupport.numbers(in: String(line[$0.upperBound...])) }
+      guard let found, let support = ServerSupport.known[found.major] else { return Finding("tools", .pass, text) }
+      if let least = support.firstSafeMinor, found.minor >= least { return Finding("tools", .pass, text) }
+      let wanted = support.firstSafeMinor.map { "update to \(found.major).\($0) or later" } ?? "no version \(found.major) is without it"
+      return Finding(
+        "tools", .warn, text, hint: "a server in bad hands can harm this machine through it (CVE-2026-6477, CVE-2025-8714): \(wanted)")
+    } catch {
+      return Finding("tools", .stop, words(error), hint: "install Debian's postgresql-client-\(connection.serverMajor), or name a folder with pg-bin")
+    }
+  }
+
+  private func rights(_ connection: Connection) throws -> Finding {
+    let barred = try connection.unreadableTables()
+    if barred.isEmpty { return Finding("rights", .pass, "every table can be read") }
+    return Finding(
+      "rights", .stop, "\(connection.user) may not read \(barred.count) tables, as \(barred[0])",
+      hint: "GRANT pg_read_all_data TO \(Connection.identifier(connection.user))")
+  }
+
+  private func globals(_ connection: Connection) throws -> Finding {
+    try connection.canReadPasswords()
+      ? Finding("roles", .pass, "roles are kept with their passwords")
+      : Finding(
+        "roles", .warn, "\(connection.user) may not read the passwords of roles: snapshots have the roles without them",
+        hint: "as a superuser they would be kept; else write them down elsewhere")
+  }
+
+  private func locks(_ connection: Connection) throws -> Finding {
+    let (relations, capacity) = (try connection.relationCount(), try connection.lockTableCapacity())
+    let text = "\(relations) tables, room for about \(capacity) locks"
+    let hint = "raise max_locks_per_transaction in postgresql.conf"
+    if relations > capacity { return Finding("lock-table", .stop, text, hint: hint) }
+    return relations * 2 > capacity ? Finding("lock-table", .warn, text, hint: hint) : Finding("lock-table", .pass, text)
+  }
+
+  /// Snapshots are named by this machine's time, and their tables' contents by the server's.
+  private func clock(_ connection: Connection) throws -> Finding {
+    let before = now()
+    let server = try connection.clock()
+    let skew = abs(server.timeIntervalSince(before))
+    return ClockFinding.of("server-clock", skew: skew, of: "the server's clock")
+  }
+}
+
+/// How far two clocks are apart.
+enum ClockFinding {
+  static func of(_ name: String, skew: Double, of whose: String) -> Finding {
+    let text = "\(whose) and this one differ by \(skew < 2 ? "less than 2" : String(Int(skew.rounded()))) s"
+    return skew < 60 ? Finding(name, .pass, text) : Finding(name, .warn, text, hint: "look at NTP on both: snapshots are ordered by their times")
+  }
+}

@@ -1,0 +1,83 @@
+internal import Foundation
+internal import Platform
+package import Repository
+internal import SystemPackage
+
+/// Whether a store can be reached, written to, and is ours. It leaves nothing behind.
+package struct StoreExamination {
+  private let role: String
+  private let open: () throws -> any Store
+  private let permit: (any Store) throws -> Repository
+  private let words: (any Error) -> String
+
+  /// - Parameters:
+  ///   - role: what the findings are named by, as `store`.
+  ///   - permit: opens the repository, and refuses one that is encrypted to others than it should be.
+  package init(
+    _ role: String, open: @escaping () throws -> any Store, permit: @escaping (any Store) throws -> Repository,
+    words: @escaping (any Error) -> String
+  ) {
+    self.role = role
+    self.open = open
+    self.permit = permit
+    self.words = words
+  }
+
+  /// - Parameter isMade: whether a repository has to be there already.
+  /// - Throws: `Interruption`.
+  package func run(isMade: Bool) throws -> [Finding] {
+    let store: any Store
+    do { store = try open() } catch { return [Finding(role, .stop, words(error))] }
+    do {
+      let repository = try permit(store)
+      let kind = repository.format.recipients.isEmpty ? "not encrypted" : "encrypted to \(repository.format.recipients.count)"
+      let count = try repository.catalog.snapshots().count
+      var findings = [Finding(role, .pass, "\(store.location): \(count) snapshot\(count == 1 ? "" : "s"), \(kind)")]
+      findings += try writing(store)
+      findings += try holders(store)
+      findings += room(repository)
+      return findings
+    } catch RepositoryError.noRepository where !isMade {
+      return [Finding(role, .pass, "\(store.location): no copy yet")]
+    } catch RepositoryError.noRepository {
+      return [Finding(role, .stop, "there is no repository in \(store.location)", hint: "make one with: firn init")]
+    } catch {
+      try Interruption.check()
+      return [Finding(role, .stop, words(error))]
+    }
+  }
+
+  /// A lock is written, looked at, and taken away again.
+  private func writing(_ store: any Store) throws -> [Finding] {
+    do {
+      let lock = try StoreMaintenance(store: store).sharedLock(purpose: "firn doctor")
+      defer { lock.release() }
+      try lock.requireWritten()
+      let newest = try store.list("locks/").map(\.modified).max() ?? 0
+      let skew = abs(Date().timeIntervalSince1970 - newest)
+      return [
+        Finding("\(role)-writing", .pass, "can be written to"), ClockFinding.of("\(role)-clock", skew: skew, of: "the store's clock"),
+      ]
+    } catch {
+      try Interruption.check()
+      return [Finding("\(role)-writing", .stop, words(error), hint: "nothing can be stored there as this user")]
+    }
+  }
+
+  private func holders(_ store: any Store) throws -> [Finding] {
+    let gone = try RepositoryLock.holders(in: store).filter { $0.isAlive == false }
+    guard let first = gone.first else { return [] }
+    return [Finding("\(role)-locks", .warn, "\(gone.count) locks of what is gone, as \(first.words)", hint: "firn unlock shows and removes them")]
+  }
+
+  /// Of a folder on this machine.
+  private func room(_ repository: Repository) -> [Finding] {
+    guard repository.store is LocalStore, let free = try? Folder.freeSpace(at: FilePath(repository.store.location)) else { return [] }
+    let newest = (try? repository.catalog.snapshots().max { $0.id < $1.id }).flatMap { try? repository.catalog.summary(of: $0).storedBytes } ?? 0
+    let text = "\(ServerDisk.megabytes(free)) free in \(repository.store.location)"
+    if free < 1 << 30 || free < newest * 3 {
+      return [Finding("\(role)-disk", free < 64 << 20 || free < newest ? .stop : .warn, text, hint: "make room, or prune: firn-prune")]
+    }
+    return [Finding("\(role)-disk", .pass, text)]
+  }
+}

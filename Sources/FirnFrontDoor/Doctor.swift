@@ -1,0 +1,107 @@
+import ArgumentParser
+import CommandSupport
+import FirnCore
+import Foundation
+import Platform
+import Repository
+import SystemPackage
+
+/// Looks at everything that backups depend on, and says what to mend.
+struct Doctor: FirnCommand {
+  static let configuration = CommandSupport.configuration(
+    "doctor", abstract: "Look whether configuration, server, stores, tools and timers are as they should be, and say what to mend.",
+    discussion: "Exit code 6 where something says stop: a snapshot or a restore would fail. 3 where something is worth a look.")
+  @OptionGroup var server: ServerOptions
+  @OptionGroup var common: CommonOptions
+
+  func execute(_ context: CommandContext) throws -> ExitStatus {
+    let findings = try context.withProgress { progress in try examine(context, progress) }
+    let (mustStop, isOdd) = (findings.contains { $0.verdict == .stop }, findings.contains { $0.verdict == .warn })
+    if common.json {
+      try context.output(json: Report(ok: !mustStop, findings: findings))
+    } else {
+      findings.show(context.output)
+      context.tell(mustStop ? "what says stop keeps backups from working" : isOdd ? "backups work; what says warn is worth a look" : "all is well")
+    }
+    return mustStop ? .refused : isOdd ? .doneWithWarnings : .done
+  }
+
+  private struct Report: Encodable {
+    let ok: Bool
+    let findings: [Finding]
+  }
+
+  private func examine(_ context: CommandContext, _ progress: WorkProgress) throws -> [Finding] {
+    let file = context.configuration
+    var findings = [configurationFile(context)]
+    progress.begin("looking at the server")
+    do {
+      let settings = try context.connectionSettings(server)
+      findings += try ServerExamination(settings: settings, toolFolders: context.toolFolders(server)) { FailureReport($0).message }.run()
+    } catch let error as UsageError { findings.append(Finding("server", .stop, error.message, hint: error.hint)) }
+    progress.begin("looking at the stores")
+    let own = context.storeLocation
+    findings += try store("store", own, context).run(isMade: true)
+    for (number, copy) in file.copies.enumerated() { findings += try store("copy-\(number + 1)", copy, context).run(isMade: false) }
+    if file.copies.isEmpty, !own.contains("://") {
+      findings.append(
+        Finding(
+          "copies", .warn, "every snapshot lies on this machine alone", hint: "name another place in copies: what takes the machine takes them all"))
+    }
+    progress.begin("looking at this machine")
+    let isEncrypted = !((try? context.repository().format.recipients) ?? file.recipients).isEmpty
+    findings += try HostExamination(
+      spool: context.spoolRoot(server), spoolCap: file.spoolCap ?? SnapshotRequest.usualSpoolCap, isEncrypted: isEncrypted,
+      metrics: file.notifications.metrics.map { FilePath($0) }, mailer: file.notifications.mail.map { FilePath($0.program) }
+    ).run()
+    findings.append(told(file.notifications))
+    findings += state(context)
+    return findings
+  }
+
+  private func configurationFile(_ context: CommandContext) -> Finding {
+    guard let file = context.configuration.file else {
+      return Finding("configuration", .pass, "there is no firn.yaml: flags and environment alone")
+    }
+    let text = "\(file)"
+    let mode = (try? Folder.status(of: file, followingLinks: true)?.mode) ?? 0
+    // A password stands between a colon and an @.
+    let holdsSecret = context.configuration.databaseURL?.contains(/:\/\/[^\/@]*:[^\/@]+@/) ?? false
+    if holdsSecret, mode & 0o004 != 0 {
+      return Finding(
+        "configuration", .warn, "\(text) holds a password, and everybody may read it", hint: "chmod 640, or put the password into ~/.pgpass")
+    }
+    return Finding("configuration", .pass, text)
+  }
+
+  private func store(_ role: String, _ location: String, _ context: CommandContext) -> StoreExamination {
+    StoreExamination(
+      role, open: { try context.store(at: location) }, permit: { try context.repositoryToJudge(in: $0) }, words: { FailureReport($0).message })
+  }
+
+  private func told(_ settings: NotificationSettings) -> Finding {
+    let ways = [
+      ("ping", settings.ping != nil), ("webhook", settings.webhook != nil), ("mail", settings.mail != nil), ("metrics", settings.metrics != nil),
+      ("hooks", !settings.onFailure.isEmpty),
+    ].filter(\.1).map(\.0)
+    return ways.isEmpty
+      ? Finding(
+        "told", .warn, "nobody is told when a run fails",
+        hint: "ping, webhook, mail, metrics or hooks in firn.yaml; or have monitoring run firn status")
+      : Finding("told", .pass, "runs are told by \(ways.joined(separator: ", "))")
+  }
+
+  /// What `firn status` says.
+  private func state(_ context: CommandContext) -> [Finding] {
+    guard let status = try? context.status() else { return [] }
+    if status.databases.isEmpty { return [Finding("snapshots", .warn, "there is none yet", hint: "make one: firn snapshot")] }
+    return status.databases.map { database in
+      let name = "\(database.database)"
+      let newest = database.newest.map { "newest snapshot \(Quantity.age(of: $0.startedAt, now: Date()))" } ?? "no snapshot"
+      let proof = database.proof.map { ", newest proof \(Quantity.age(of: $0.checkedAt, now: Date()))" } ?? ""
+      return database.problems.isEmpty
+        ? Finding("snapshots", .pass, "\(name): \(newest)\(proof)")
+        : Finding("snapshots", .warn, "\(name): \(database.problems.joined(separator: "; "))", hint: "firn status")
+    }
+  }
+}

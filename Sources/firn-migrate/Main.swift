@@ -1,0 +1,5 @@
+import FirnMigrateCommand
+
+@main struct Main {
+  static func main() { MigrateProgram.start() }
+}

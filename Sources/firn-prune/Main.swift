@@ -1,0 +1,5 @@
+import FirnPruneCommand
+
+@main struct Main {
+  static func main() { PruneProgram.start() }
+}

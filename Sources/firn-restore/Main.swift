@@ -1,0 +1,5 @@
+import FirnRestoreCommand
+
+@main struct Main {
+  static func main() { RestoreProgram.start() }
+}

@@ -1,0 +1,5 @@
+import FirnSnapshotCommand
+
+@main struct Main {
+  static func main() { SnapshotProgram.start() }
+}

@@ -1,0 +1,5 @@
+import FirnVerifyCommand
+
+@main struct Main {
+  static func main() { VerifyProgram.start() }
+}

@@ -1,0 +1,5 @@
+import FirnFrontDoor
+
+@main struct Main {
+  static func main() { FrontDoor.start() }
+}

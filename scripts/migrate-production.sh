@@ -1,0 +1,56 @@
+#!/bin/sh
+# Migrates the application's database, with a snapshot before it, the services stopped meanwhile, and a way back.
+#
+#     scripts/migrate-production.sh [OPTION…] [-- COMMAND…]
+#
+# A thin wrapper over firn-migrate run for those who know the script of this name from the migration guide. Where the command fails,
+# or the application is not well afterwards, what was migrated is rolled back (--on-failure stop or restore: another answer).
+# APP (/var/www/a2d2/current), SERVICES (a2d2-worker a2d2-web), HEALTH_URL (http://localhost:3000/health) and RAILS_ENV (production)
+# can be set in the environment; COMMAND is else: bundle exec rails db:migrate. Options are those of firn-migrate run.
+set -eu
+
+case "${1:-}" in
+-h | --help)
+  sed -n '2,9s/^# \{0,1\}//p' "$0"
+  exit 0
+  ;;
+esac
+services=${SERVICES:-a2d2-worker a2d2-web}
+RAILS_ENV=${RAILS_ENV:-production}
+export RAILS_ENV
+
+sudo=
+[ "$(id -u)" = 0 ] || sudo='sudo '
+configuration=$(mktemp)
+trap 'rm -f "$configuration"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+# What the usual configuration says holds too, but for the maintenance.
+for file in "${FIRN_CONFIG:-}" ./firn.yaml "${HOME:-/}/.config/firn/firn.yaml" /etc/firn/firn.yaml; do
+  if [ -n "$file" ] && [ -f "$file" ]; then
+    awk '/^[^ #]/ { inside = /^maintenance:/ } !inside' "$file" >"$configuration"
+    break
+  fi
+done
+cat >>"$configuration" <<TEXT
+maintenance:
+  stop: '${STOP:-${sudo}systemctl stop $services}'
+  start: '${START:-${sudo}systemctl start $services}'
+  health: '${HEALTH_URL:-http://localhost:3000/health}'
+TEXT
+
+cd "${APP:-/var/www/a2d2/current}"
+# The first -- ends the options.
+options=0
+for word in "$@"; do
+  [ "$word" != -- ] || break
+  options=$((options + 1))
+done
+[ $options -lt $# ] || set -- "$@" -- bundle exec rails db:migrate
+# A rollback that the configuration names is used; else Rails' own. Before what is said here, so that this comes after it and holds.
+grep -q '^ *rollback:' "$configuration" || set -- --rollback 'bundle exec rails db:rollback' "$@"
+case " $* " in *' --on-failure '* | *' --restore-on-failure '*) ;; *) set -- --on-failure rollback "$@" ;; esac
+case " $* " in *' --expect-environment '*) ;; *) set -- --expect-environment "$RAILS_ENV" "$@" ;; esac
+
+# Not exec: the configuration is removed afterwards.
+"${FIRN_MIGRATE:-firn-migrate}" run --config "$configuration" "$@"
