@@ -2,6 +2,7 @@ package import ArgumentParser
 package import FirnCore
 internal import Foundation
 internal import Platform
+internal import SystemPackage
 
 /// A command of Firn: what every one does around its own work.
 package protocol FirnCommand: ParsableCommand {
@@ -54,6 +55,11 @@ package enum Program {
     Interruption.takeOver()
     Host.makeFilesPrivate()
     Host.keepFreedMemory()
+    // Who holds a lock, and whether he lives, is read there; so are a program's arguments.
+    guard Folder.exists("/proc/self/stat") else {
+      Terminal.writeError("firn: error: /proc is not mounted, and nothing is safe without it\nhint: mount -t proc proc /proc\n")
+      Foundation.exit(ExitStatus.failed.rawValue)
+    }
     do {
       var parsed = try command.parseAsRoot()
       try parsed.run()

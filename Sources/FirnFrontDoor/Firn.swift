@@ -34,5 +34,6 @@ struct Firn: ParsableCommand {
 
       \(ExitStatus.table)
       """,
-    version: FirnVersion.text, subcommands: [Init.self, List.self, Show.self, Status.self, Doctor.self, Copy.self, Key.self, Hold.self, Unlock.self])
+    version: FirnVersion.text,
+    subcommands: [Init.self, List.self, Show.self, Status.self, Doctor.self, Report.self, Copy.self, Key.self, Hold.self, Unlock.self])
 }

@@ -1,0 +1,141 @@
+package import Foundation
+internal import Platform
+package import Repository
+
+/// What a store has held over a span of time, for people who look now and then.
+package struct StoreReport: Sendable, Encodable {
+  package struct Snapshot: Sendable, Encodable {
+    package let id: String
+    package let kind: String
+    package let startedAt: Date
+    package let complete: Bool
+    package let isOnHold: Bool
+    /// What the last verification found, and how closely it looked; nil where there was none.
+    package let isIntact: Bool?
+    package let verifiedBy: String?
+    /// Plain bytes and rows; nil where no identity opens it.
+    package let bytes: Int64?
+    package let rows: Int64?
+    /// Bytes it added to the store.
+    package let storedBytes: Int64?
+    package let seconds: Double?
+  }
+
+  /// A table in each snapshot that has it.
+  package struct Table: Sendable, Encodable {
+    package struct Point: Sendable, Encodable {
+      package let at: Date
+      package let rows: Int64
+      package let bytes: Int64
+    }
+    package let name: String
+    package let points: [Point]
+  }
+
+  package struct Drill: Sendable, Encodable {
+    package let at: Date
+    package let seconds: Double
+  }
+
+  package struct Copy: Sendable, Encodable {
+    package let store: String
+    package let newestAt: Date?
+    package let behind: Int
+  }
+
+  package struct Database: Sendable, Encodable {
+    package let source: String
+    package let database: String
+    package let newestAt: Date?
+    package let provenAt: Date?
+    package let provenBy: String?
+    package let problems: [String]
+    /// The oldest first.
+    package let snapshots: [Snapshot]
+    /// The largest of the newest snapshot first.
+    package let tables: [Table]
+    /// Of the newest snapshot that can be read, besides those in `tables`.
+    package let otherTables: Int
+    package let drills: [Drill]
+    package let copies: [Copy]
+    /// Snapshots that could not be read at all.
+    package let unreadable: Int
+  }
+
+  package let location: String
+  package let generatedAt: Date
+  /// Nothing before this is told.
+  package let since: Date
+  package let databases: [Database]
+
+  /// - Parameters:
+  ///   - status: of the same store.
+  ///   - days: how far to look back.
+  ///   - tableCount: of how many tables the trend is told.
+  package init(of repository: Repository, status: StoreStatus, days: Int, tableCount: Int = 12, now: Date, progress: WorkProgress) throws {
+    location = repository.store.location
+    generatedAt = now
+    let since = now.addingTimeInterval(-Double(days) * 86400)
+    self.since = since
+    let listing = try repository.catalog.listing().filter { $0.place.id.startDate >= since }
+    databases = try status.databases.map { state in
+      let own = listing.filter { $0.place.source == state.source && $0.place.database == state.database }.sorted { $0.place.id < $1.place.id }
+      return try Self.database(state, own, repository, tableCount, now, progress)
+    }
+  }
+
+  private static func database(
+    _ state: StoreStatus.Database, _ listing: [ListedSnapshot], _ repository: Repository, _ tableCount: Int, _ now: Date, _ progress: WorkProgress
+  ) throws -> Database {
+    var snapshots: [Snapshot] = []
+    var drills: [Drill] = []
+    var unreadable = 0
+    var points: [String: [Table.Point]] = [:]
+    var newest: Manifest?
+    for (number, listed) in listing.enumerated() {
+      try Interruption.check()
+      progress.beginOthers("reading of \(state.database), snapshot \(number + 1) of \(listing.count)")
+      let manifest: Manifest?
+      let summary: Manifest.Summary
+      do {
+        manifest = try repository.readableManifest(of: listed.place)
+        summary = try manifest.map(Manifest.Summary.init) ?? repository.catalog.summary(of: listed.place)
+      } catch let error as RepositoryError where error.isDamage {
+        unreadable += 1
+        continue
+      }
+      let verdict = repository.catalog.verdict(of: listed.checks, now: now)
+      snapshots.append(Snapshot(listed, summary, manifest, verdict))
+      let checks = listed.checks.isEmpty ? [] : (try? repository.catalog.checks(of: listed.place)) ?? []
+      drills += checks.compactMap { check in check.ok ? check.restoreSeconds.map { Drill(at: check.checkedAt, seconds: $0) } : nil }
+      guard let manifest else { continue }
+      newest = manifest
+      for table in manifest.tables {
+        points[table.displayName, default: []].append(Table.Point(at: manifest.startedAt, rows: table.rows, bytes: table.bytes))
+      }
+    }
+    let largest = (newest?.tables ?? []).sorted { ($0.bytes, $1.displayName) > ($1.bytes, $0.displayName) }.prefix(tableCount).map(\.displayName)
+    return Database(
+      source: state.source, database: state.database, newestAt: state.newest?.startedAt, provenAt: state.proof?.checkedAt,
+      provenBy: state.proof?.level.rawValue, problems: state.problems, snapshots: snapshots,
+      tables: largest.map { Table(name: $0, points: points[$0] ?? []) }, otherTables: max(0, (newest?.tables.count ?? 0) - largest.count),
+      drills: drills.sorted { $0.at < $1.at },
+      copies: state.copies.map { Copy(store: $0.location, newestAt: $0.newest?.startDate, behind: $0.behind) }, unreadable: unreadable)
+  }
+}
+
+extension StoreReport.Snapshot {
+  fileprivate init(_ listed: ListedSnapshot, _ summary: Manifest.Summary, _ manifest: Manifest?, _ verdict: CheckRecord?) {
+    id = listed.place.id.description
+    kind = summary.kind
+    startedAt = listed.place.id.startDate
+    complete = summary.complete
+    isOnHold = listed.isOnHold
+    isIntact = verdict?.ok
+    verifiedBy = verdict?.level.rawValue
+    bytes = manifest?.bytes
+    rows = manifest?.rows
+    storedBytes = summary.storedBytes
+    seconds = manifest.map { $0.finishedAt.timeIntervalSince($0.startedAt) }
+  }
+}

@@ -1,0 +1,57 @@
+import ArgumentParser
+import CommandSupport
+import FirnCore
+import Foundation
+import Platform
+import Repository
+import SystemPackage
+
+/// Writes a page about a store.
+struct Report: FirnCommand {
+  static let configuration = CommandSupport.configuration(
+    "report", abstract: "Write a page that shows what a store holds: one HTML file that needs no network.",
+    discussion: """
+      A calendar of snapshots with their proofs, sizes and rows over time, what deduplication saves, copies, how long restores take, and what \
+      is stale. It can be sent by mail, or laid where a web server finds it.
+      """)
+  @Argument(help: "The database, or SOURCE/DATABASE; else all.") var database: String?
+  @Option(help: ArgumentHelp("Write it there; else to standard output.", valueName: "file")) var output: String?
+  @Option(help: ArgumentHelp("How far to look back, from 1 to 3660.", valueName: "n")) var days = 366
+  @OptionGroup var common: CommonOptions
+
+  func validate() throws {
+    if !(1...3660).contains(days) { throw ValidationError("--days takes a number from 1 to 3660") }
+  }
+
+  func execute(_ context: CommandContext) throws -> ExitStatus {
+    let repository = try context.repository()
+    let now = Date()
+    let report = try context.withProgress { progress in
+      let places = try database.map { try repository.catalog.database(named: $0) }
+      let status = try context.status(of: places, in: repository, now: now)
+      return try StoreReport(of: repository, status: status, days: days, now: now, progress: progress)
+    }
+    if report.databases.isEmpty { throw RepositoryError.noSuchDatabase(name: database ?? "any database", known: []) }
+    if common.json {
+      try context.output(json: report)
+    } else if let output {
+      try write(Array(ReportPage(report).html.utf8), to: FilePath(output))
+      context.tell("wrote \(output)")
+    } else {
+      Terminal.writeOutput(ReportPage(report).html)
+    }
+    return .done
+  }
+
+  /// Whoever looks finds the old page or the new one.
+  private func write(_ bytes: [UInt8], to path: FilePath) throws {
+    let passing = path.removingLastComponent().appending(".\(path.lastComponent?.string ?? "report").\(UInt32.random(in: 0 ... .max))")
+    do {
+      try Folder.write(bytes, to: passing)
+      try Folder.rename(passing, to: path)
+    } catch {
+      try? Folder.removeFile(passing)
+      throw error
+    }
+  }
+}
