@@ -5,13 +5,14 @@
 #
 # A thin wrapper over firn-migrate run for those who know the script of this name from the migration guide. Where the command fails,
 # or the application is not well afterwards, what was migrated is rolled back (--on-failure stop or restore: another answer).
-# APP (/var/www/a2d2/current), SERVICES (a2d2-worker a2d2-web), HEALTH_URL (http://localhost:3000/health) and RAILS_ENV (production)
-# can be set in the environment; COMMAND is else: bundle exec rails db:migrate. Options are those of firn-migrate run.
+# APP (/var/www/a2d2/current), SERVICES (a2d2-worker a2d2-web), or STOP and START (commands), HEALTH_URL (http://localhost:3000/health),
+# HEALTH_RETRIES (10, every three seconds) and RAILS_ENV (production) can be set in the environment. COMMAND is else:
+# bundle exec rails db:migrate. Options are those of firn-migrate run.
 set -eu
 
 case "${1:-}" in
 -h | --help)
-  sed -n '2,9s/^# \{0,1\}//p' "$0"
+  sed -n '2,10s/^# \{0,1\}//p' "$0"
   exit 0
   ;;
 esac
@@ -32,11 +33,14 @@ for file in "${FIRN_CONFIG:-}" ./firn.yaml "${HOME:-/}/.config/firn/firn.yaml" /
     break
   fi
 done
+# As YAML has it between single quotes.
+quoted() { printf "'%s'" "$(printf %s "$1" | sed "s/'/''/g")"; }
 cat >>"$configuration" <<TEXT
 maintenance:
-  stop: '${STOP:-${sudo}systemctl stop $services}'
-  start: '${START:-${sudo}systemctl start $services}'
-  health: '${HEALTH_URL:-http://localhost:3000/health}'
+  stop: $(quoted "${STOP:-${sudo}systemctl stop $services}")
+  start: $(quoted "${START:-${sudo}systemctl start $services}")
+  health: $(quoted "${HEALTH_URL:-http://localhost:3000/health}")
+  health-retries: ${HEALTH_RETRIES:-10}
 TEXT
 
 cd "${APP:-/var/www/a2d2/current}"

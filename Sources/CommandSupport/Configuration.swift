@@ -48,7 +48,8 @@ package struct Configuration: Sendable, Equatable {
 
   package init() {}
 
-  private static let keys = [
+  /// Those of the file's top.
+  package static let keys = [
     "store", "database-url", "source", "jobs", "spool", "spool-cap", "lock-wait", "pg-bin", "exclude-table-data", "maintenance",
     "assertions", "max-age", "max-proof-age", "anomaly", "policy", "time-zone", "credentials-command", "copies", "identity",
     "recipients", "migrate", "hooks", "ping", "webhook", "mail", "metrics", "log-format",

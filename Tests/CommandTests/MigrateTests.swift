@@ -68,6 +68,39 @@ private let goodBack = "ALTER TABLE documents DROP COLUMN status"
 }
 
 @Suite struct `firn-migrate run` {
+  @Test func `by the script of the migration guide's name, rolls back what is not well`() throws {
+    let place = try MigrationPlace(on: TestServer.system.get())
+    try place.add("20260101000000", "status", good, down: goodBack)
+    var work = place.work
+    let script = FirnProgram.projectFile("scripts/migrate-production.sh").string
+    let folder = work.folder.path.string
+    work.environment["FIRN_MIGRATE"] = FirnProgram.path("firn-migrate").string
+    work.environment["FIRN_CONFIG"] = work.folder.path("firn.yaml").string
+    work.environment["APP"] = folder
+    work.environment["STOP"] = "echo \"it's stop\" >> \(folder)/services; rm -f \(folder)/running"
+    work.environment["START"] = "echo start >> \(folder)/services; touch \(folder)/running"
+    work.environment["HEALTH_URL"] = "test -e \(folder)/well"
+    func run(_ arguments: String...) throws -> CommandResult {
+      try Workplace.run("/bin/sh", [script] + arguments, environment: work.environment)
+    }
+    _ = try work.folder.write("", to: "well")
+    let done = try run("--", MigrationPlace.runner)
+    #expect(done.status == 0 && place.isRunning, "\(done)")
+    #expect(try place.versions().last == "20260101000000")
+    try place.add("20260102000000", "more", "ALTER TABLE documents ADD COLUMN more text", down: "ALTER TABLE documents DROP COLUMN more")
+    try Folder.removeFile(work.folder.path("well"))
+    work.environment["HEALTH_RETRIES"] = "1"
+    let unwell = try run("--lock-timeout", "5s", "--", MigrationPlace.runner)
+    #expect(unwell.status == 1 && place.isRunning, "\(unwell)")
+    #expect(try place.versions().last == "20260101000000", "\(unwell)")
+    #expect(place.services.contains("it's stop"), "\(place.services)")
+    // Of another environment nothing is begun.
+    work.environment["RAILS_ENV"] = "staging"
+    #expect(try run("--", MigrationPlace.runner).status == 6)
+    #expect(try run("--help").output.contains("thin wrapper"))
+    #expect(try Folder.names(in: work.spool).isEmpty)
+  }
+
   @Test func `snapshots, stops, migrates, starts, looks, and writes the checklist`() throws {
     let place = try MigrationPlace(on: TestServer.system.get())
     try place.add("20250103000000", "status", good)
