@@ -182,6 +182,12 @@ package struct CommandContext: Sendable {
     return settings
   }
 
+  /// The database that the connection settings name; nil where libpq would take one of its own.
+  package func databaseOfURL(_ options: ServerOptions) -> String? {
+    let url = [options.databaseURL, environment["DATABASE_URL"], configuration.databaseURL].compactMap(\.self).first { !$0.isEmpty }
+    return (url.flatMap { try? ConnectionSettings($0) }?.database ?? environment["PGDATABASE"]).flatMap { $0.isEmpty ? nil : $0 }
+  }
+
   /// The server that environment or file names; nil where they name none.
   package func namedServer() throws -> ConnectionSettings? {
     if let url = [environment["DATABASE_URL"], configuration.databaseURL].compactMap(\.self).first(where: { !$0.isEmpty }) {

@@ -11,8 +11,8 @@ package protocol FirnCommand: ParsableCommand {
   static var program: String { get }
   /// What the run is called where others are told of it; nil for what nobody needs to know.
   var job: RunReport.Job? { get }
-  /// The database that the command line names.
-  var namedDatabase: String? { get }
+  /// The database that it is about, as far as that is said; nil for all of a store.
+  func subject(_ context: CommandContext) -> String?
   /// Does the work.
   func execute(_ context: CommandContext) throws -> ExitStatus
 }
@@ -20,7 +20,7 @@ package protocol FirnCommand: ParsableCommand {
 extension FirnCommand {
   package static var program: String { "firn" }
   package var job: RunReport.Job? { nil }
-  package var namedDatabase: String? { nil }
+  package func subject(_ context: CommandContext) -> String? { nil }
 
   /// Runs the command, reports what fails, tells whom the configuration names, and ends the process with the right exit code.
   package func run() throws {
@@ -33,7 +33,7 @@ extension FirnCommand {
     do {
       let context = try CommandContext(command: shown, common: common)
       notifier = Notifier(job, context)
-      try notifier?.begin(database: namedDatabase)
+      try notifier?.begin(database: subject(context))
       status = try execute(context)
     } catch let code as ExitCode {
       throw code

@@ -21,7 +21,7 @@ struct Copy: FirnCommand {
   @OptionGroup var common: CommonOptions
 
   var job: RunReport.Job? { .copy }
-  var namedDatabase: String? { database }
+  func subject(_ context: CommandContext) -> String? { database }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let store = try rate.limited(context.store(at: from ?? context.storeLocation))

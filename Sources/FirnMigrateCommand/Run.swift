@@ -41,6 +41,7 @@ struct Run: MigrateCommand {
   }
 
   var job: RunReport.Job? { .migrate }
+  func subject(_ context: CommandContext) -> String? { context.databaseOfURL(server) }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let settings = try context.connectionSettings(server)

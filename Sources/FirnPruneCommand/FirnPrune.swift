@@ -50,7 +50,7 @@ struct FirnPrune: FirnCommand {
   }
 
   var job: RunReport.Job? { apply ? .prune : nil }
-  var namedDatabase: String? { database }
+  func subject(_ context: CommandContext) -> String? { database }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let repository = try context.repository()

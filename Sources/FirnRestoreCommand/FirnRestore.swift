@@ -59,7 +59,7 @@ struct FirnRestore: FirnCommand {
   private var schemaOnlyReplaces: Bool { parts.schemaOnly && newName == nil && parts.export == nil }
 
   var job: RunReport.Job? { undo || forgetOld || recover || parts.export != nil ? nil : .restore }
-  var namedDatabase: String? { database }
+  func subject(_ context: CommandContext) -> String? { database }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     // Before anything else: somebody's application may be waiting for it.

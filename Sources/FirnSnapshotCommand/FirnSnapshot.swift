@@ -31,7 +31,7 @@ struct FirnSnapshot: FirnCommand {
   @OptionGroup var common: CommonOptions
 
   var job: RunReport.Job? { .snapshot }
-  var namedDatabase: String? { database }
+  func subject(_ context: CommandContext) -> String? { database ?? context.databaseOfURL(server) }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let request = try request(context)

@@ -52,7 +52,7 @@ struct FirnVerify: FirnCommand {
   }
 
   var job: RunReport.Job? { against != nil ? nil : drill ? .drill : .verify }
-  var namedDatabase: String? { database == "all" ? nil : database }
+  func subject(_ context: CommandContext) -> String? { database == "all" ? nil : database }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let repository = try context.repository(in: rate.limited(context.store()))

@@ -7,39 +7,7 @@ import Testing
 
 /// Who is told of runs, and that being told never harms one.
 @Suite struct `A run tells` {
-  /// A web server that keeps what it is sent.
-  private final class Listener: Sendable {
-    let port: Int
-    private let folder: TemporaryFolder
-    private let process: ServerProcess
-
-    init() throws {
-      port = try Loopback.freePort()
-      folder = try TemporaryFolder()
-      let script = FirnProgram.projectFile("Tests/CommandTests/Stub/notices.py")
-      process = try ServerProcess(
-        "/usr/bin/setpriv", ["--pdeathsig", "KILL", "/usr/bin/python3", "-B", script.string, "\(port)", folder.path("heard").string])
-      for _ in 0..<200 {
-        if try Workplace.run("/usr/bin/curl", ["-s", "http://127.0.0.1:\(port)/"], environment: [:]).status == 0 { return }
-        Thread.sleep(forTimeInterval: 0.05)
-      }
-      throw Unavailable("the listener did not start: \(process.messages)")
-    }
-
-    /// What came since it was asked last.
-    func heard() throws -> [(path: String, query: String, type: String, body: String)] {
-      let file = folder.path("heard")
-      guard Folder.exists(file) else { return [] }
-      let lines = try Folder.contents(of: file).split(separator: 0x0A)
-      try Folder.removeFile(file)
-      return try lines.map { line in
-        let entry = try #require(try JSONSerialization.jsonObject(with: Data(line)) as? [String: String])
-        return (entry["path"] ?? "", entry["query"] ?? "", entry["type"] ?? "", entry["body"] ?? "")
-      }
-    }
-  }
-
-  private static let listener = Result { try Listener() }
+  private static let listener = Result { try NoticeListener() }
 
   private func place(_ configuration: String) throws -> Workplace {
     var place = try Workplace(on: TestServer.system.get())
@@ -108,7 +76,7 @@ import Testing
   }
 
   @Test func `a service that waits for pings: start, success, failure, and log where nobody confirmed`() throws {
-    let listener = try Listener()
+    let listener = try NoticeListener()
     let place = try place("ping: 'http://127.0.0.1:\(listener.port)/ping/secret?x=1'")
     let id = try place.takeSnapshot()
     var heard = try listener.heard()
@@ -159,7 +127,7 @@ import Testing
   }
 
   @Test func `a web service in its own words, whatever the names hold`() throws {
-    let listener = try Listener()
+    let listener = try NoticeListener()
     let place = try place(
       """
       webhook:
