@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 
+import bench_migrate
 import bench_offsite
 from bench_tools import POSTGRES, measure, rotated, say, sql
 
@@ -597,7 +598,7 @@ def main():
     parser.add_argument("--nights", type=int, default=7, help="nights of churn beside restic (default 7)")
     parser.add_argument("--long-size", type=float, default=0.2, help="GB, about, of the database of the long run (default 0.2)")
     parser.add_argument("--long-nights", type=int, default=60, help="nights of the long run (default 60)")
-    parser.add_argument("--only", default="cold,warm,restores,proofs,recovery,offsite,memory,long,large",
+    parser.add_argument("--only", default="cold,warm,restores,proofs,recovery,offsite,backfill,memory,long,large",
                         help="parts to run, in this order (restores, proofs and recovery want warm)")
     options = parser.parse_args()
     parts = options.only.split(",")
@@ -625,6 +626,8 @@ def main():
             bench.recovery(database.name)
         if "offsite" in parts:
             bench_offsite.OffSite(bench, database).run()
+        if "backfill" in parts:
+            bench_migrate.Backfill(bench, FIRN).run()
         if "memory" in parts:
             bench.memory_at(4)
         if "long" in parts:

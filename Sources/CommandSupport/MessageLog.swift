@@ -56,7 +56,9 @@ package enum MessageLog {
       case .warning: "\(command): warning: "
       case .error: "\(command): error: "
       }
-    let text = Terminal.printable(start + message + (hint.map { "\nhint: \($0)" } ?? ""))
+    // libpq indents with tabs.
+    let whole = (start + message + (hint.map { "\nhint: \($0)" } ?? "")).replacing("\t", with: "  ")
+    let text = Terminal.printable(whole)
     guard format == .journal else { return Terminal.writeError(text + "\n") }
     Terminal.writeError(text.split(separator: "\n", omittingEmptySubsequences: false).map { "<\(level.priority)>\($0)\n" }.joined())
   }

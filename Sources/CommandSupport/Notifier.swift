@@ -37,7 +37,10 @@ struct Notifier {
   init?(_ job: RunReport.Job?, _ context: CommandContext) {
     guard let job, !context.configuration.notifications.isEmpty else { return nil }
     self.context = context
-    settings = context.configuration.notifications
+    var settings = context.configuration.notifications
+    // A hook may run Firn, and would be called by that again, without end.
+    if context.environment["FIRN_RUN"] != nil { (settings.before, settings.after, settings.onFailure) = ([], [], []) }
+    self.settings = settings
     context.record.begin(RunReport(job: job, startedAt: Date()))
   }
 
@@ -64,8 +67,8 @@ struct Notifier {
   func end(_ status: ExitStatus, _ failure: FailureReport?) -> ExitStatus {
     // Whoever was interrupted is told of that, too.
     Interruption.putOff {
-      let (report, states) = finished(status, failure)
       let isHurried = status == .interrupted || status == .terminated
+      let (report, states) = finished(status, failure, isHurried: isHurried)
       let isWrong = report.event == .failure || report.event == .warning
       var hooks = report.event == .success || report.event == .warning ? settings.after : []
       if report.event == .failure { hooks += settings.onFailure }
@@ -93,8 +96,11 @@ struct Notifier {
     }
   }
 
-  private func finished(_ status: ExitStatus, _ failure: FailureReport?) -> (report: RunReport, states: [StoreStatus.Database]?) {
-    let states = try? context.status().databases
+  private func finished(
+    _ status: ExitStatus, _ failure: FailureReport?, isHurried: Bool
+  ) -> (report: RunReport, states: [StoreStatus.Database]?) {
+    // Without identities: one may have a passphrase, for which nobody should be asked here.
+    let states = isHurried ? nil : try? context.status(in: Repository(opening: context.store())).databases
     let elapsed = ContinuousClock.now - clock
     context.record.note { report in
       report.elapsed = elapsed

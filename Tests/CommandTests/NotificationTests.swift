@@ -68,6 +68,24 @@ import Testing
     #expect(restored.status == 0 && restored.errors.contains("took longer"), "\(restored)")
   }
 
+  @Test func `a hook that runs Firn itself, once`() throws {
+    let place = try place("hooks: {after: 'echo run >> $PLACE/told; \(FirnProgram.path("firn-verify")) --quick > /dev/null'}")
+    #expect(try place.snapshot().status == 0)
+    #expect(try text(place, "told") == "run")
+  }
+
+  @Test func `of an encrypted store, asking nobody for a passphrase`() throws {
+    var place = try place("hooks: {after: 'cat > $PLACE/after'}")
+    let recipient = try place.firn("key", "new", place.folder.path("identity").string).output
+    place.environment["FIRN_STORE"] = place.folder.path("sealed").string
+    place.environment["FIRN_IDENTITY"] = place.folder.path("no such identity").string
+    #expect(try place.firn("init", "--recipient", recipient).status == 0)
+    let made = try place.snapshot()
+    #expect(made.status == 0, "\(made)")
+    let object = try #require(try JSONSerialization.jsonObject(with: Data(try text(place, "after").utf8)) as? [String: Any])
+    #expect((object["status"] as? [[String: Any]])?.first?["newestAt"] != nil, "\(object)")
+  }
+
   @Test func `that a hook after it failed: done, with warnings`() throws {
     let place = try place("hooks: {after: 'sleep 600 & exit 1'}")
     let result = try place.snapshot()

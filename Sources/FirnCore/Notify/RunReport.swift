@@ -54,8 +54,10 @@ package struct RunReport: Sendable {
     self.startedAt = startedAt
   }
 
-  /// In one line, as `snapshot of app on db1: failed (exit code 8): cannot connect`.
-  package var summary: String {
+  /// In one line that fits into an environment, as `snapshot of app on db1: failed (exit code 8): cannot connect`.
+  package var summary: String { String(wholeSummary.prefix(2000)) }
+
+  private var wholeSummary: String {
     let what = "\(job.rawValue)\(database.map { " of \($0)" } ?? "") on \(Host.name)"
     let problems = (states ?? []).flatMap { state in state.problems.map { "\(state.database): \($0)" } }
     let rest = warnings + problems
