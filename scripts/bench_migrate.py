@@ -27,6 +27,9 @@ class Load:
         for path in glob.glob(f"{self.folder}/log.*"):
             with open(path) as file:
                 for line in file:
+                    # The last one was cut off when the load was ended.
+                    if not line.endswith("\n"):
+                        continue
                     fields = line.split()
                     ended = int(fields[4]) + int(fields[5]) / 1e6
                     if start <= ended <= end:
