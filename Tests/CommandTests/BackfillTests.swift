@@ -25,7 +25,7 @@ import Testing
         }
       }
     }
-    let arguments = ["backfill", "--table", "documents", "--set", "count = count + 1", "--batch", "2000", "--json"]
+    let arguments = ["backfill", "--table", "documents", "--set", "count = count + 1", "--batch", "2000", "--max-batch-time", "100ms", "--json"]
     var killed = 0
     // One may find the session of the one before still at work, and end by itself.
     for _ in 0..<40 where killed < 10 {

@@ -18,8 +18,8 @@ package struct Backfill {
     package var condition: String?
     package var batch = 1000
     package var pause: Duration = .milliseconds(10)
-    /// Batches become smaller where one takes longer.
-    package var longestBatch: Duration = .milliseconds(250)
+    /// Batches become smaller where the server works longer on one: others wait about that long for a core, and for rows of it.
+    package var longestBatch: Duration = .milliseconds(4)
     package var replicaDelay: Duration = .seconds(5)
     /// Begins anew although a run was cut off.
     package var startsOver = false
@@ -101,21 +101,22 @@ package struct Backfill {
     let total = note.doneRows + (try remaining(connection, table, note))
     try StateFolder.write(note, to: path)
     progress.begin("backfilling \(table.name)")
-    var size = request.batch
+    var pace = BatchPace(most: request.batch, longest: request.longestBatch)
     while true {
       try Interruption.check()
       let start = ContinuousClock.now
       let batch: BackfillBatch
       do {
         batch = try connection.beginBatch(
-          table, set: request.assignments, where: request.condition, after: note.doneKey, size: size, lockTimeout: .seconds(1))
+          table, set: request.assignments, where: request.condition, after: note.doneKey, size: pace.size, lockTimeout: .seconds(1))
       } catch PostgresError.statementFailed(_, let state) where ["55P03", "40P01", "40001"].contains(state) {
         outcome.lockWaits += 1
-        size = max(1, size / 2)
-        each(Step(rows: note.doneRows, total: total, batch: size, heldUpBy: "rows that others hold"))
+        pace.halve()
+        each(Step(rows: note.doneRows, total: total, batch: pace.size, heldUpBy: "rows that others hold"))
         try Interruption.sleep(until: ContinuousClock.now + .seconds(1))
         continue
       }
+      let worked = ContinuousClock.now - start
       guard batch.rows > 0 else {
         try connection.rollBackBatch()
         if try connection.hasRows(table, where: request.condition, after: note.doneKey) { continue }
@@ -138,14 +139,10 @@ package struct Backfill {
       outcome.rows += batch.rows
       outcome.batches += 1
       let took = ContinuousClock.now - start
-      if took > request.longestBatch {
-        size = max(1, size / 2)
-      } else if took * 2 < request.longestBatch {
-        size = min(request.batch, size + max(1, size / 4))
-      }
-      each(Step(rows: note.doneRows, total: total, batch: size, heldUpBy: nil))
+      pace.adapt(to: worked)
+      each(Step(rows: note.doneRows, total: total, batch: pace.size, heldUpBy: nil))
       try Interruption.sleep(until: ContinuousClock.now + max(request.pause, took / 4))
-      try waitForReplicas(connection, &outcome) { each(Step(rows: note.doneRows, total: total, batch: size, heldUpBy: $0)) }
+      try waitForReplicas(connection, &outcome) { each(Step(rows: note.doneRows, total: total, batch: pace.size, heldUpBy: $0)) }
     }
     try? Folder.removeFile(path)
     outcome.elapsed = ContinuousClock.now - clock
