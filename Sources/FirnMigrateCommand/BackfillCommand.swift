@@ -21,7 +21,7 @@ struct BackfillCommand: MigrateCommand {
   var condition: String?
   @Option(help: ArgumentHelp("Rows a batch, at most.", valueName: "n")) var batch = 1000
   @Option(help: ArgumentHelp("How long to rest between batches, at least.", valueName: "duration")) var pause = "10ms"
-  @Option(help: ArgumentHelp("Batches become smaller where the server works longer on one.", valueName: "duration")) var maxBatchTime = "4ms"
+  @Option(help: ArgumentHelp("Batches become smaller where the server works longer on one.", valueName: "duration")) var maxBatchTime = "3ms"
   @Option(help: ArgumentHelp("Wait while a replica is further behind.", valueName: "duration")) var maxReplicaDelay = "5s"
   @Flag(help: "Begin at the first row although a run was cut off.") var startOver = false
   @OptionGroup var server: ServerOptions

@@ -19,7 +19,7 @@ package struct Backfill {
     package var batch = 1000
     package var pause: Duration = .milliseconds(10)
     /// Batches become smaller where the server works longer on one: others wait about that long for a core, and for rows of it.
-    package var longestBatch: Duration = .milliseconds(4)
+    package var longestBatch: Duration = .milliseconds(3)
     package var replicaDelay: Duration = .seconds(5)
     /// Begins anew although a run was cut off.
     package var startsOver = false
