@@ -54,8 +54,18 @@ struct Rehearse: MigrateCommand {
       try Rehearsal(repository: repository, request: request, progress: progress).run(on: place) { context.tell($0) }
     }
     let hits = criteria.flatMap { $0.hits(in: report) }
-    if common.json { try context.output(json: RehearsalJSON(report, failedOn: hits)) } else { RehearsalText(report).show(context.output) }
+    if common.json {
+      try context.output(json: RehearsalJSON(report, failedOn: hits))
+    } else if report.reachedCopy {
+      RehearsalText(report).show(context.output)
+    }
     for note in report.notes { context.tell("note: \(note)") }
+    if !report.reachedCopy {
+      context.fail(
+        "the command never connected to the copy, and ended with exit code \(report.exitCode): this was no rehearsal",
+        hint: "it takes its database from elsewhere than DATABASE_URL and PGHOST: look whether it worked on that one")
+      return .failed
+    }
     if report.exitCode != 0 {
       context.fail("the command failed with exit code \(report.exitCode)", hint: "it would fail in production as well")
       return .failed
@@ -132,6 +142,7 @@ struct RehearsalJSON: Encodable {
   }
   let snapshot: String
   let exitCode: Int32
+  let reachedCopy: Bool
   let seconds: Double
   let restoreSeconds: Double
   let locks: [Lock]
@@ -144,6 +155,7 @@ struct RehearsalJSON: Encodable {
   init(_ report: RehearsalReport, failedOn: [String]) {
     snapshot = report.place.id.description
     exitCode = report.exitCode
+    reachedCopy = report.reachedCopy
     seconds = report.elapsed.inSeconds
     restoreSeconds = report.restoreSeconds
     locks = report.locks.map { Lock(table: $0.table, mode: $0.mode.rawValue, milliseconds: Int64($0.held.milliseconds)) }

@@ -138,22 +138,36 @@ internal import Platform
   }
 
   /// A URL that leads to the same database as the same role, for programs that take nothing else. It may hold the password.
+  ///
+  /// A socket's folder stands where a host does: Rails drops a `host` parameter, and goes where its `database.yml` says instead.
   package var url: String {
-    func encoded(_ text: String) -> String { text.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? "" }
+    func encoded(_ text: String) -> String { text.addingPercentEncoding(withAllowedCharacters: Self.unreserved) ?? "" }
     var query = effectiveParameters
     query["user"] = nil
     let host = query.removeValue(forKey: "host") ?? ""
     let port = query.removeValue(forKey: "port") ?? ""
     let secret = password.isEmpty ? "" : ":\(encoded(password))"
-    var place = ":\(port)"
-    if host.hasPrefix("/") {
-      (query["host"], query["port"], place) = (host, port, "")
-    } else {
-      place = (host.contains(":") ? "[\(host)]" : encoded(host).replacing("%2E", with: ".")) + place
-    }
+    let place = host.contains(":") && !host.hasPrefix("/") ? "[\(host)]" : encoded(host)
     let parameters = query.sorted { $0.key < $1.key }.map { "\($0.key)=\(encoded($0.value))" }.joined(separator: "&")
-    return "postgresql://\(encoded(user))\(secret)@\(place)/\(encoded(database))" + (parameters.isEmpty ? "" : "?\(parameters)")
+    return "postgresql://\(encoded(user))\(secret)@\(place):\(port)/\(encoded(database))" + (parameters.isEmpty ? "" : "?\(parameters)")
   }
+
+  /// libpq's variables that lead to the same database as the same role, but for a password.
+  package var environment: [String: String] {
+    let parameters = effectiveParameters
+    return ["PGHOST": parameters["host"] ?? "", "PGPORT": parameters["port"] ?? "", "PGUSER": user, "PGDATABASE": database]
+  }
+
+  /// Variables by which libpq is led to a server, as a role, and to how safely (PostgreSQL's documentation, "Environment Variables").
+  package static func leads(_ variable: String) -> Bool {
+    let names: Set<String> = [
+      "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGPASSFILE", "PGSERVICE", "PGSERVICEFILE", "PGREQUIREAUTH",
+      "PGCHANNELBINDING", "PGREQUIRESSL", "PGREQUIREPEER", "PGKRBSRVNAME", "PGTARGETSESSIONATTRS", "PGLOADBALANCEHOSTS",
+    ]
+    return names.contains(variable) || ["PGSSL", "PGGSS"].contains { variable.hasPrefix($0) }
+  }
+
+  private static let unreserved = CharacterSet(charactersIn: "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
 
   /// Runs one or more statements.
   package func execute(_ sql: String) throws { _ = unsafe try run { unsafe PQsendQuery($0, sql) } }

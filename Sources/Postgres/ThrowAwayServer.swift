@@ -39,8 +39,12 @@ package final class ThrowAwayServer {
   ///   - folder: a private folder of ours, which has to let the account through.
   ///   - sockets: another, with a short name: a socket's path has 107 bytes at most.
   ///   - locks: `max_locks_per_transaction`.
+  ///   - connected: is told the application of each session that begins, in the order in which they do.
   /// - Throws: `PostgresError.toolFailed`, `.cannotConnect`.
-  package init(tools: ServerTools, folder: FilePath, sockets: FilePath, account: Account?, locks: Int, patience: Duration = .seconds(60)) throws {
+  package init(
+    tools: ServerTools, folder: FilePath, sockets: FilePath, account: Account?, locks: Int, patience: Duration = .seconds(60),
+    connected: (@Sendable (String) -> Void)? = nil
+  ) throws {
     let home = folder.appending("server")
     let data = home.appending("data")
     let socket = sockets.appending("s")
@@ -70,12 +74,16 @@ package final class ThrowAwayServer {
     let options = [
       "listen_addresses=", "unix_socket_directories=\(socket)", "unix_socket_permissions=0700", "fsync=off", "full_page_writes=off",
       "synchronous_commit=off", "wal_level=minimal", "max_wal_senders=0", "max_wal_size=4GB", "autovacuum=off", "max_connections=40",
-      "max_locks_per_transaction=\(locks)", "shared_buffers=256MB", "logging_collector=off", "log_min_messages=fatal", "jit=off",
+      "max_locks_per_transaction=\(locks)", "shared_buffers=256MB", "logging_collector=off", "log_min_messages=\(connected == nil ? "fatal" : "log")",
+      "log_connections=\(connected == nil ? "off" : "on")",
+      "log_checkpoints=off", "jit=off",
     ]
     let started = try Self.program(tools.path("postgres"), account)
     process = try ChildProcess(
       started.program, arguments: started.arguments + ["-D", data.string, "-p", "5432"] + options.flatMap { ["-c", $0] }, environment: environment
-    ) { [messages] in messages.add($0) }
+    ) { [messages] line in
+      if let connected, let application = Self.application(ofConnection: line) { connected(application) } else { messages.add(line) }
+    }
     settings = ConnectionSettings(parameters: ["host": socket.string, "port": "5432", "user": Self.superuser, "dbname": "postgres"])
     let deadline = ContinuousClock.now + patience
     while true {
@@ -94,6 +102,12 @@ package final class ThrowAwayServer {
   }
 
   deinit { stop() }
+
+  /// Out of `log_connections`' line about a session that was let in; nil for any other line.
+  private static func application(ofConnection line: String) -> String? {
+    guard line.contains(" connection authorized: user=") else { return nil }
+    return line.ranges(of: " application_name=").last.map { String(line[$0.upperBound...].prefix { $0 != " " }) } ?? ""
+  }
 
   /// Ends the server at once: nothing in it is worth keeping.
   package func stop() {

@@ -28,7 +28,8 @@ package struct MigrationPlace: Sendable {
 
   /// Writes `firn.yaml`. The application runs while the file `running` is there.
   package func configure(
-    stop: String = "rm -f $PLACE/running", start: String = "touch $PLACE/running", health: String = "test -e $PLACE/running", more: String = ""
+    stop: String = "rm -f $PLACE/running", start: String = "touch $PLACE/running", health: String = "test -e $PLACE/running",
+    rollback: String = FirnProgram.projectFile("Tests/CommandTests/Migrations/rollback.sh").string, more: String = ""
   ) throws {
     _ = try work.folder.write(
       """
@@ -39,7 +40,7 @@ package struct MigrationPlace: Sendable {
         health-retries: 2
         health-pause: 300ms
       migrate:
-        rollback: \(FirnProgram.projectFile("Tests/CommandTests/Migrations/rollback.sh"))
+        rollback: \(rollback)
       \(more)
       """, to: "firn.yaml")
   }

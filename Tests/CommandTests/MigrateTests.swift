@@ -283,7 +283,7 @@ private let goodBack = "ALTER TABLE documents DROP COLUMN status"
     var random = SystemRandomNumberGenerator()
     var cutOff = 0
     var usual = 1.2
-    for round in 0..<20 {
+    for round in 0..<60 where cutOff < 20 {
       try? Folder.removeFile(place.work.folder.path("services"))
       let run = try place.work.start("firn-migrate", place.arguments(["run", "--", MigrationPlace.runner]))
       Thread.sleep(forTimeInterval: usual * Double.random(in: 0.05...1, using: &random))
@@ -305,7 +305,7 @@ private let goodBack = "ALTER TABLE documents DROP COLUMN status"
         try place.work.sql("ALTER TABLE documents DROP COLUMN status; DELETE FROM schema_migrations WHERE version > '20250102000000'")
       }
     }
-    #expect(cutOff > 10, "\(cutOff) of 20")
+    #expect(cutOff == 20)
     let next = try place.migrate("run", "--", MigrationPlace.runner)
     #expect(next.status == 0, "\(next)")
     #expect(try place.versions().count == 3 && place.isRunning && place.work.leftovers().isEmpty)

@@ -121,6 +121,31 @@ import Testing
     #expect(wrong.status == 64 && wrong.errors.contains("rewrites"))
   }
 
+  @Test func `keeps the command from production, and tells of one that was elsewhere`() throws {
+    let place = try place(on: TestServer.system.get(), rows: 10)
+    let production = place.work.server.url(place.work.database)
+    // By libpq's variables alone, though they lead to production here.
+    var led = place
+    led.work.environment.merge([
+      "PGHOST": "127.0.0.1", "PGPORT": "\(place.work.server.port)", "PGUSER": "postgres", "PGPASSWORD": TestServer.password, "PGSSLMODE": "require",
+      "PGDATABASE": place.work.database,
+    ]) { $1 }
+    let copied = try led.work.run(
+      "firn-migrate", ["rehearse", "--json", "--", "/bin/sh", "-c", "\"$PSQL\" -Xqc 'ALTER TABLE documents ADD COLUMN here int'"])
+    #expect(copied.status == 0, "\(copied)")
+    #expect(try copied.json()["reachedCopy"] as? Bool == true)
+    #expect(try place.work.sql("SELECT count(*) FROM pg_attribute WHERE attname = 'here'") == "0")
+
+    var elsewhere = place
+    elsewhere.work.environment["PRODUCTION"] = production
+    let lost = try elsewhere.work.run("firn-migrate", ["rehearse", "--", "/bin/sh", "-c", "\"$PSQL\" \"$PRODUCTION\" -Xqc 'SELECT 1'"])
+    #expect(lost.status == 1 && lost.errors.contains("never connected to the copy"), "\(lost)")
+    #expect(!lost.output.contains("nothing that would hurt"), "\(lost)")
+    // The shortest there is.
+    let short = try place.work.run("firn-migrate", ["rehearse", "--", "/bin/sh", "-c", "\"$PSQL\" \"$DATABASE_URL\" -Xqc 'SELECT 1'"])
+    #expect(short.status == 0, "\(short)")
+  }
+
   @Test func `that is killed leaves no server and no folder behind after the next`() throws {
     let place = try place(on: TestServer.system.get(), rows: 100)
     let run = try place.work.start(

@@ -24,10 +24,13 @@ package struct MigratingCommand: Sendable {
   /// - Parameters:
   ///   - words: a program, found on the PATH, and its arguments.
   ///   - added: to our own environment.
-  package init(_ words: [String], environment added: [String: String], timeLimit: Duration? = nil) {
+  ///   - isLeftOut: which of our own variables it does not get.
+  package init(
+    _ words: [String], environment added: [String: String], without isLeftOut: (String) -> Bool = { _ in false }, timeLimit: Duration? = nil
+  ) {
     self.words = words
     self.timeLimit = timeLimit
-    environment = ProcessInfo.processInfo.environment.merging(added) { $1 }
+    environment = ProcessInfo.processInfo.environment.filter { !isLeftOut($0.key) }.merging(added) { $1 }
   }
 
   /// A command for `/bin/sh`.

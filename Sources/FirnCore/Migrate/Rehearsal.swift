@@ -35,10 +35,13 @@ package struct Rehearsal {
     let source = try RestoreSource(repository, place)
     let work = try WorkFolder.forRun(in: request.drill.workRoot)
     defer { work.remove() }
+    let sessions = SessionNames()
     var report: RehearsalReport?
     let outcome = try source.namingDamage {
-      try Drill(repository: repository, request: request.drill, progress: progress).runOnOwnServer(source, work) { build, database, _, _ in
-        report = try rehearse(build, database, line)
+      try Drill(repository: repository, request: request.drill, progress: progress).runOnOwnServer(
+        source, work, connected: sessions.add
+      ) { build, database, _, _ in
+        report = try rehearse(build, database, sessions, line)
       }
     }
     guard var report else { throw FirnError.noDatabaseNamed }
@@ -47,9 +50,9 @@ package struct Rehearsal {
     return report
   }
 
-  private func rehearse(_ build: DatabaseBuild, _ database: UnfinishedDatabase, _ line: @escaping @Sendable (String) -> Void) throws
-    -> RehearsalReport
-  {
+  private func rehearse(
+    _ build: DatabaseBuild, _ database: UnfinishedDatabase, _ sessions: SessionNames, _ line: @escaping @Sendable (String) -> Void
+  ) throws -> RehearsalReport {
     let (server, name) = (build.server, build.source.manifest.database)
     // A migration may call its database by its name.
     try server.execute(Connection.renameStatement(database.name, to: name))
@@ -64,9 +67,13 @@ package struct Rehearsal {
     let application = "firn-rehearsal-\(Host.processID)"
     let recorder = LockRecorder(settings: settings, application: application)
     progress.beginOthers("rehearsing")
+    var environment = connection.environment
+    environment.merge(["DATABASE_URL": connection.url, "PGAPPNAME": application, "FIRN_REHEARSAL": "1"]) { $1 }
+    // Where the command does not read the URL, libpq's own variables would lead it to production.
     let command = MigratingCommand(
-      request.command, environment: ["DATABASE_URL": connection.url, "PGAPPNAME": application, "FIRN_REHEARSAL": "1"], timeLimit: request.timeLimit)
+      request.command, environment: environment, without: Connection.leads, timeLimit: request.timeLimit)
     let result = try command.run(line: line)
+    let reachedCopy = try sessions.haveCommands(application, settings)
     try endSessions(superuser, application)
     let held = recorder.end()
     if let interruption = result.interruption { throw interruption }
@@ -77,7 +84,8 @@ package struct Rehearsal {
     let after = try superuser.schemaSurvey()
     let newSchema = try schema(superuser, build, "after")
     var report = RehearsalReport(
-      place: build.source.manifest.place, server: try superuser.versionText(), exitCode: result.exitCode, elapsed: result.elapsed, ranAs: role)
+      place: build.source.manifest.place, server: try superuser.versionText(), exitCode: result.exitCode, elapsed: result.elapsed, ranAs: role,
+      reachedCopy: reachedCopy)
     report.locks = Self.locks(held, recording, before)
     report.findings =
       RehearsalFindings(before: before, after: after, recording: recording, locks: report.locks, expectedDrops: request.expectedDrops).all
@@ -128,6 +136,21 @@ package struct Rehearsal {
         deleted: now.deleted - table.changes.deleted)
       return rows.inserted + rows.updated + rows.deleted > 0 ? rows : nil
     }.sorted { $0.table < $1.table }
+  }
+}
+
+/// Which applications had sessions on the server, by its own log.
+private final class SessionNames: Sendable {
+  private let names = Monitor<Set<String>>([])
+
+  func add(_ name: String) { names.update { _ = $0.insert(name) } }
+
+  /// Whether the command had sessions there. The log is read by another thread: one more session shows how far it is.
+  func haveCommands(_ application: String, _ settings: ConnectionSettings) throws -> Bool {
+    let last = "firn-migrate-last"
+    _ = try Connection(settings, applicationName: last)
+    _ = names.wait(atMost: .seconds(10)) { $0.contains(last) }
+    return names.current.contains { $0 == application || !$0.hasPrefix("firn") }
   }
 }
 

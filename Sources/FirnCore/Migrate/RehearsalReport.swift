@@ -63,6 +63,8 @@ package struct RehearsalReport: Sendable {
   package let elapsed: Duration
   /// The role it connected as.
   package let ranAs: String
+  /// Whether the command ever connected to the copy: where it did not, it may have worked on another database.
+  package let reachedCopy: Bool
   package var restoreSeconds = 0.0
   package var locks: [Lock] = []
   package var findings: [Finding] = []

@@ -79,7 +79,10 @@ package struct Drill {
   typealias Inspection = (DatabaseBuild, UnfinishedDatabase, DatabaseProperties, inout DrillOutcome) throws -> Void
 
   /// Restores into a server made for it, which is gone afterwards.
-  func runOnOwnServer(_ source: RestoreSource, _ work: WorkFolder, _ inspect: Inspection) throws -> DrillOutcome {
+  /// - Parameter connected: is told the application of each of its sessions.
+  func runOnOwnServer(
+    _ source: RestoreSource, _ work: WorkFolder, connected: (@Sendable (String) -> Void)? = nil, _ inspect: Inspection
+  ) throws -> DrillOutcome {
     try checkRoom(for: source.manifest, in: work.path)
     let tools = try ServerTools.find("initdb", major: source.manifest.versions.serverMajor, configured: request.toolFolders)
     progress.begin("making a server of version \(tools.major)")
@@ -91,7 +94,7 @@ package struct Drill {
     defer { home.remove() }
     let sockets = try WorkFolder(in: "/tmp", prefix: "firn-s-")
     defer { sockets.remove() }
-    let own = try ThrowAwayServer(tools: tools, folder: home.path, sockets: sockets.path, account: account, locks: locks)
+    let own = try ThrowAwayServer(tools: tools, folder: home.path, sockets: sockets.path, account: account, locks: locks, connected: connected)
     defer { own.stop() }
     return try run(source, on: try ServerConnection.open(own.settings), tools, work, makesRoles: true, inspect)
   }
