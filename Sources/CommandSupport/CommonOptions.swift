@@ -100,7 +100,7 @@ package struct CommandContext: Sendable {
       throw StoreError.badLocation(
         location: String(location[..<scheme.upperBound]) + String(shown), reason: "it is no folder, no bucket and no SFTP server")
     }
-    var path = FilePath(location)
+    var path = Host.path(location)
     if path.isRelative { path = FilePath(FileManager.default.currentDirectoryPath).pushing(path) }
     if let status = try? Folder.status(of: path, followingLinks: true), status.kind != .folder {
       throw StoreError.unreachable(location: location, reason: "\(location) is a file, a store is a folder")
@@ -118,10 +118,11 @@ package struct CommandContext: Sendable {
   }
 
   /// A repository that will hold more.
+  /// - Parameter recipient: one that it is about to be encrypted to as well; the configuration may name it already.
   /// - Throws: `ConfigurationError` where it is not encrypted to those that the configuration names, or to others than this machine knows.
-  package func repositoryToFill(in store: any Store) throws -> Repository {
+  package func repositoryToFill(in store: any Store, adding recipient: String? = nil) throws -> Repository {
     let repository = try Repository(opening: store, identities: identities)
-    try permitFilling(repository)
+    try permitFilling(repository, adding: recipient)
     return repository
   }
 
@@ -134,8 +135,8 @@ package struct CommandContext: Sendable {
   }
 
   /// The same of a repository that was opened to be read.
-  package func permitFilling(_ repository: Repository) throws {
-    try requireRecipients(of: repository)
+  package func permitFilling(_ repository: Repository, adding recipient: String? = nil) throws {
+    try requireRecipients(of: repository, adding: recipient)
     knownRecipients?.remember(repository.format.recipients, of: repository.store.location)
   }
 
@@ -143,12 +144,13 @@ package struct CommandContext: Sendable {
   package var knownRecipients: KnownRecipients? { cacheRoot.map { KnownRecipients(root: $0) } }
 
   /// Whoever can write to a store could have it say that nothing is to be encrypted, or to somebody else as well.
-  private func requireRecipients(of repository: Repository) throws {
+  private func requireRecipients(of repository: Repository, adding recipient: String? = nil) throws {
     let (found, location) = (repository.format.recipients, repository.store.location)
     let what = found.isEmpty ? "\(location) is not encrypted" : "\(location) is encrypted to \(found.joined(separator: " and "))"
-    let wanted = configuration.recipients
+    var wanted = Set(configuration.recipients)
     if !wanted.isEmpty {
-      guard Set(wanted) != Set(found) else { return }
+      if let recipient, let added = try? AgeRecipient(recipient).description, !found.contains(added) { wanted.remove(added) }
+      guard wanted != Set(found) else { return }
       throw ConfigurationError(
         message: "\(what), and the configuration names other recipients",
         hint: "nothing was stored: somebody changed the store, or recipients in firn.yaml is not up to date")
@@ -201,7 +203,7 @@ package struct CommandContext: Sendable {
   /// Folders with PostgreSQL's programs.
   /// - Parameter named: on the command line.
   package func toolFolders(_ named: [String]) -> [FilePath] {
-    (named + (environment["FIRN_PG_BIN"] ?? "").split(separator: ":").map(String.init) + configuration.toolFolders).map { FilePath($0) }
+    (named + (environment["FIRN_PG_BIN"] ?? "").split(separator: ":").map(String.init) + configuration.toolFolders).map { Host.path($0) }
   }
 
   package func jobs(_ options: ServerOptions) -> Int { jobs(options.jobs) }
@@ -221,7 +223,7 @@ package struct CommandContext: Sendable {
   }
 
   package func spoolRoot(_ options: ServerOptions) -> FilePath { spoolRoot(options.spool) }
-  package func spoolRoot(_ named: String?) -> FilePath { (named ?? configuration.spool).map { FilePath($0) } ?? WorkFolder.defaultRoot }
+  package func spoolRoot(_ named: String?) -> FilePath { (named ?? configuration.spool).map { Host.path($0) } ?? WorkFolder.defaultRoot }
 
   /// The progress of an operation, and the line that shows it while `body` runs.
   package func withProgress<Result>(_ body: (WorkProgress) throws -> Result) throws -> Result {

@@ -6,7 +6,7 @@ internal import SystemPackage
 package struct IdentityFile {
   private let path: FilePath
 
-  package init(_ path: String) { self.path = FilePath(path) }
+  package init(_ path: String) { self.path = Host.path(path) }
 
   /// - Parameter warn: is told where others can read the file.
   /// - Throws: `ConfigurationError`, `Interruption`.

@@ -16,14 +16,14 @@ package struct NotificationSettings: Sendable, Equatable {
     private let text: String
 
     init?(_ text: String) {
-      guard ["http://", "https://", "/"].contains(where: { text.hasPrefix($0) }) else { return nil }
+      guard ["http://", "https://", "/", "~/"].contains(where: { text.hasPrefix($0) }) else { return nil }
       self.text = text
     }
 
     /// - Throws: `ConfigurationError` where the file holds none.
     func url() throws -> String {
-      guard text.hasPrefix("/") else { return text }
-      let content = try YAMLValue.text(of: FilePath(text)).trimmingCharacters(in: .whitespacesAndNewlines)
+      guard text.hasPrefix("/") || text.hasPrefix("~/") else { return text }
+      let content = try YAMLValue.text(of: Host.path(text)).trimmingCharacters(in: .whitespacesAndNewlines)
       guard content.hasPrefix("http://") || content.hasPrefix("https://"), !content.contains(where: \.isWhitespace) else {
         throw ConfigurationError(message: "\(text) holds no address of a web service", hint: "one line: https://…")
       }

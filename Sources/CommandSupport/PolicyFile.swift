@@ -18,12 +18,12 @@ package struct PolicyFile: Sendable {
       try self.init(parsing: shipped.text, name: "policy \(name)")
       return
     }
-    guard Folder.exists(FilePath(name)) else {
+    guard Folder.exists(Host.path(name)) else {
       throw ConfigurationError(
         message: "there is no policy and no file \(name)",
         hint: "policies that come with Firn: \(ShippedPolicy.allCases.map(\.rawValue).joined(separator: ", "))")
     }
-    try self.init(parsing: YAMLValue.text(of: FilePath(name)), name: name)
+    try self.init(parsing: YAMLValue.text(of: Host.path(name)), name: name)
   }
 
   package init(parsing text: String, name: String) throws {

@@ -76,7 +76,7 @@ struct KeyAdd: FirnCommand {
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
-    let repository = try context.repositoryToFill(in: context.store())
+    let repository = try context.repositoryToFill(in: context.store(), adding: recipient)
     let (recipients, isNew) = try RecipientsOperation(repository).add(recipient)
     context.knownRecipients?.remember(recipients, of: repository.store.location)
     if common.json {
@@ -128,6 +128,7 @@ struct KeyTrust: FirnCommand {
       recipients.isEmpty ? "\(store.location) is not encrypted" : "\(store.location) is encrypted to:\n  " + recipients.joined(separator: "\n  "))
     try Confirmation.require("trust", given: confirmation.confirm)
     context.knownRecipients?.remember(recipients, of: store.location)
+    if common.json { try context.output(json: ["recipients": recipients]) }
     return .done
   }
 }

@@ -53,7 +53,7 @@ struct Run: MigrateCommand {
     if request.answer == .rollback && request.rollback == nil {
       throw UsageError("no command rolls back", hint: "name one with --rollback, or migrate: rollback in firn.yaml")
     }
-    let logFolder = FilePath(self.logFolder ?? context.configuration.migration.logFolder ?? MigrationLog.usualFolder.string)
+    let logFolder = Host.path(self.logFolder ?? context.configuration.migration.logFolder ?? MigrationLog.usualFolder.string)
     let database = try database(settings)
     if let named = restoreOnFailure, named != database {
       throw UsageError("--restore-on-failure names \(named), and the database is \(database)")

@@ -49,6 +49,12 @@ package enum Host {
     return unsafe getpwuid(getuid()).map { unsafe FilePath(platformString: $0.pointee.pw_dir) }
   }
 
+  /// A path as people write it: in a configuration and after an `=` no shell makes the home of a `~/`.
+  package static func path(_ text: String) -> FilePath {
+    guard text.hasPrefix("~/"), let home = homeFolder else { return FilePath(text) }
+    return home.pushing(FilePath(String(text.dropFirst(2))))
+  }
+
   /// The numbers of a user, or nil where there is none of that name.
   package static func user(named name: String) -> (user: UInt32, group: UInt32)? {
     unsafe getpwnam(name).map { unsafe (user: $0.pointee.pw_uid, group: $0.pointee.pw_gid) }

@@ -125,6 +125,16 @@ import Testing
     #expect(try place.snapshot().status == 0)
   }
 
+  @Test func `a folder in the home, which no shell has written out, is no folder of that name`() throws {
+    var place = try workplace()
+    place.environment["FIRN_STORE"] = nil
+    let configured = try place.folder.write("store: ~/backups\nspool: ~/spool\n", to: "firn.yaml").string
+    #expect(try place.firn("init", "--config", configured).status == 0)
+    #expect(try place.snapshot("--config", configured).status == 0)
+    #expect(Folder.exists(place.folder.path("backups/firn.json")))
+    #expect(try place.firn("list", "--store", place.folder.path("backups").string).output.contains(place.database))
+  }
+
   @Test func `an id that is ambiguous, unknown, or a time that is none`() throws {
     let place = try workplace()
     let id = try place.takeSnapshot()

@@ -135,7 +135,12 @@ import Testing
     let late = place.folder.path("late.key")
     let recipient = try place.firn("key", "new", late.string).output
     let before = try place.listedSnapshots()
-    let added = try place.firn("key", "add", recipient)
+    // Whether the configuration names it already or not yet; others it may not.
+    let configuration = try place.folder.write("recipients: [\((setting.recipients + [recipient]).joined(separator: ", "))]\n", to: "firn.yaml")
+      .string
+    let other = try place.firn("key", "add", setting.recipients[0], "--config", configuration)
+    #expect(other.status == 78 && other.errors.contains("names other recipients"), "\(other)")
+    let added = try place.firn("key", "add", recipient, "--config", configuration)
     #expect(added.status == 0 && added.errors.contains("those that are there do not"), "\(added)")
     #expect(try place.firn("key", "list").output.split(separator: "\n").map(String.init) == setting.recipients + [recipient])
     #expect(try storedBytes() > whole / 2)
@@ -190,6 +195,16 @@ import Testing
         let held = try place.restore(place.database, "--confirm", place.database, "--identity", setting.used.string)
         #expect(held.status == 78 && held.errors.contains("nothing was stored"), "\(held)")
         #expect(try files(of: place.store).filter { $0.key != "firn.json" } == before.filter { $0.key != "firn.json" }, "\(list)")
+      }
+      if list == "[]" {
+        let trusted = try place.firn("key", "trust", "--confirm", "trust", "--json")
+        #expect(try trusted.status == 0 && trusted.json()["recipients"] as? [String] == [], "\(trusted)")
+        #expect(try place.firn("key", "trust", "--confirm", "trusted").status == 5)
+        // As it was, for what follows.
+        let now = try Folder.contents(of: format)
+        try Folder.write(Array(text.utf8), to: format)
+        #expect(try place.firn("key", "trust", "--confirm", "trust").status == 0)
+        try Folder.write(now, to: format)
       }
       // Who restores is told, and not held up.
       if list == "[]" { #expect(try place.firn("list", "--config", wanted).errors.contains("is not encrypted, and the configuration names")) }

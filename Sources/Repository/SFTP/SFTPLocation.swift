@@ -49,9 +49,9 @@ package struct SFTPLocation: Sendable, Equatable {
     user = named
     self.host = String(host)
     path = folders.map { "/\($0)" }.joined()
-    knownHosts = values["known-hosts"].map { FilePath($0) } ?? own.appending("known_hosts")
+    knownHosts = values["known-hosts"].map { Host.path($0) } ?? own.appending("known_hosts")
     if let file = values["key"] {
-      key = FilePath(file)
+      key = Host.path(file)
     } else if environment["SSH_AUTH_SOCK"]?.isEmpty == false {
       key = nil
     } else {

@@ -14,6 +14,12 @@ import Testing
     #expect(throws: SystemError.self) { try Folder.make(folder.path("a/b/c/d")) }
   }
 
+  @Test func `in a user's home are written as in a shell`() throws {
+    let home = try #require(Host.homeFolder)
+    #expect(Host.path("~/a/b") == home.appending("a/b"))
+    #expect(Host.path("/~/a") == "/~/a" && Host.path("~a/b") == "~a/b" && Host.path("a/~/b") == "a/~/b" && Host.path("") == "")
+  }
+
   @Test func `are made by many threads at once`() throws {
     let folder = try TemporaryFolder()
     let failure = FirstFailure()
