@@ -31,7 +31,8 @@ extension RetentionPolicy {
   ///
   /// Incomplete or damaged snapshots don't count towards what is kept, and stay while fewer than the last so many complete ones are
   /// newer; so do those made before a restore, unless the policy has rules for their kind. Always kept are the newest snapshot, the
-  /// newest complete one, the newest verified one, those under hold, those younger than the minimum age, and the newest complete
+  /// newest complete one, the newest verified one, those under hold, those younger than the minimum age, those made before a restore for
+  /// two weeks, and the newest complete
   /// ones up to the minimum count.
   ///
   /// - Parameters:
@@ -98,9 +99,16 @@ extension RetentionPolicy {
       if let hold = snapshot.hold, hold.until.map({ now < $0 }) ?? true { add(snapshot.id, "on hold: \(hold.reason)") }
       let least = max(minimumAge, rules(for: snapshot).minimumAge)
       if least > 0, now - snapshot.startedAt < least { add(snapshot.id, "younger than \(Self.words(least))") }
+      // It may be all there is of a database that was dropped.
+      if snapshot.standing == .safety, kinds[snapshot.kind] == nil, now - snapshot.startedAt < Self.safetyAge {
+        add(snapshot.id, "made before a restore, and younger than \(Self.words(Self.safetyAge))")
+      }
     }
     return guarded
   }
+
+  /// Seconds for which a snapshot that was made before a restore stays, unless the policy has rules for its kind.
+  package static var safetyAge: Int64 { 14 * 86400 }
 
   private func rules<ID>(for snapshot: RetainedSnapshot<ID>) -> RetentionRules { kinds[snapshot.kind] ?? rules }
 

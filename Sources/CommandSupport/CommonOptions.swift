@@ -190,6 +190,14 @@ package struct CommandContext: Sendable {
     return (url.flatMap { try? ConnectionSettings($0) }?.database ?? environment["PGDATABASE"]).flatMap { $0.isEmpty ? nil : $0 }
   }
 
+  /// Whether libpq would take the maintenance database because nobody named any, and the user is called as that.
+  package func meansMaintenanceDatabase(_ options: ServerOptions) throws -> Bool {
+    guard databaseOfURL(options) == nil, (environment["PGSERVICE"] ?? "").isEmpty else { return false }
+    let settings = try connectionSettings(options)
+    guard settings.parameters["service"] == nil else { return false }
+    return (settings.parameters["user"] ?? environment["PGUSER"] ?? Host.userName) == "postgres"
+  }
+
   /// The server that environment or file names; nil where they name none.
   package func namedServer() throws -> ConnectionSettings? {
     if let url = [environment["DATABASE_URL"], configuration.databaseURL].compactMap(\.self).first(where: { !$0.isEmpty }) {

@@ -19,7 +19,7 @@ package enum ExitStatus: Int32, CaseIterable, Sendable {
     switch self {
     case .done: "done"
     case .failed: "failed, unexpectedly"
-    case .doneWithWarnings: "done, with warnings (an incomplete snapshot, a table that lost most of its rows)"
+    case .doneWithWarnings: "done, with warnings (an incomplete snapshot, a table that lost most of its rows, a copy that was not written)"
     case .verificationFailed: "verification failed: damage, or a restored copy that differs"
     case .notConfirmed: "not confirmed"
     case .refused: "refused by a preflight check; nothing was touched"
@@ -29,8 +29,8 @@ package enum ExitStatus: Int32, CaseIterable, Sendable {
     case .notFound: "no such snapshot, database or store"
     case .usage: "wrong usage"
     case .configuration: "wrong configuration"
-    case .interrupted: "interrupted by SIGINT; everything was cleared up"
-    case .terminated: "ended by SIGTERM; everything was cleared up"
+    case .interrupted: "interrupted by SIGINT (Ctrl-C); what was unfinished is gone, or goes with the next run"
+    case .terminated: "ended by SIGTERM, SIGHUP or SIGQUIT, likewise"
     }
   }
 

@@ -96,10 +96,11 @@ package struct FailureReport: Sendable {
     case let error as PostgresError: self.init(error)
     case let error as SystemError:
       self.init(.failed, error.description, hint: error.isOutOfSpace ? "make room there, then run this again" : nil)
-    case let interruption as Interruption:
+    case let interruption as Interruption: self.init(CutOff(interruption: interruption, state: nil))
+    case let cutOff as CutOff:
       self.init(
-        interruption.signal == 2 ? .interrupted : .terminated, "interrupted by \(interruption.signal.signalName): nothing was kept",
-        hint: "run it again whenever you like")
+        cutOff.interruption.signal == 2 ? .interrupted : .terminated,
+        "interrupted by \(cutOff.interruption.signal.signalName)\(cutOff.state.map { ": \($0)" } ?? "")", hint: "run it again whenever you like")
     default: self.init(.failed, "\(error)")
     }
   }
@@ -136,6 +137,10 @@ package struct FailureReport: Sendable {
           + (differences.count > 20 ? "\n  - and \(differences.count - 20) more" : ""),
         hint: "the new database was dropped; check the snapshot with firn-verify --read")
     case .onlySnapshot(let id): self.init(.refused, "\(id) is the only snapshot: it is never removed")
+    case .copyGone(let location):
+      self.init(
+        .notFound, "\(location) holds no repository any more: this machine has copied there before",
+        hint: "look whether it is mounted, and the right one; to begin a new one: firn init --store '\(location)'")
     case .noKeptDatabase(let name):
       self.init(.notFound, "no database is kept for \(name)", hint: "firn list shows those that are kept")
     case .notConfirmed(let phrase, let given):

@@ -1,7 +1,7 @@
 package import ArgumentParser
 package import FirnCore
 internal import Foundation
-internal import Platform
+package import Platform
 internal import SystemPackage
 
 /// A command of Firn: what every one does around its own work.
@@ -13,6 +13,8 @@ package protocol FirnCommand: ParsableCommand {
   var job: RunReport.Job? { get }
   /// The database that it is about, as far as that is said; nil for all of a store.
   func subject(_ context: CommandContext) -> String?
+  /// What is true after the work was cut off, for the operator who did that.
+  var stateAfterInterruption: String? { get }
   /// Does the work.
   func execute(_ context: CommandContext) throws -> ExitStatus
 }
@@ -20,6 +22,7 @@ package protocol FirnCommand: ParsableCommand {
 extension FirnCommand {
   package static var program: String { "firn" }
   package var job: RunReport.Job? { nil }
+  package var stateAfterInterruption: String? { nil }
   package func subject(_ context: CommandContext) -> String? { nil }
 
   /// Runs the command, reports what fails, tells whom the configuration names, and ends the process with the right exit code.
@@ -38,13 +41,25 @@ extension FirnCommand {
     } catch let code as ExitCode {
       throw code
     } catch {
-      let report = FailureReport(error)
+      let cutOff = (error as? Interruption).map { CutOff(interruption: $0, state: stateAfterInterruption) } ?? error as? CutOff
+      let report = FailureReport(cutOff ?? error)
       report.show(command: shown)
-      (status, failure, interruption) = (report.status, report, error as? Interruption)
+      (status, failure, interruption) = (report.status, report, cutOff?.interruption)
     }
     if let notifier { status = notifier.end(status, failure) }
     if let interruption { Host.endBySignal(interruption.signal) }
     if status != .done { throw ExitCode(status.rawValue) }
+  }
+}
+
+/// A command was interrupted, and this is what is true now.
+package struct CutOff: Error {
+  package let interruption: Interruption
+  package let state: String?
+
+  package init(interruption: Interruption, state: String?) {
+    self.interruption = interruption
+    self.state = state
   }
 }
 

@@ -15,12 +15,12 @@ package enum Quantity {
     return overflow ? nil : product
   }
 
-  /// From `250ms`, `30s`, `5min`, `26h`, `7d`; a bare number is seconds.
+  /// From `250ms`, `30s`, `5min`, `26h`, `7d`; a number without a unit is none but 0: days are meant as often as seconds.
   package static func duration(_ text: String) -> Duration? {
     let digits = text.prefix { $0.isNumber }
-    let units: [String: Int64] = ["ms": 1, "": 1000, "s": 1000, "min": 60_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000]
+    let units: [String: Int64] = ["ms": 1, "s": 1000, "min": 60_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000]
     guard let number = Int64(digits), number < 1 << 40,
-      let factor = units[text.dropFirst(digits.count).trimmingCharacters(in: .whitespaces)]
+      let factor = text == "0" ? 0 : units[text.dropFirst(digits.count).trimmingCharacters(in: .whitespaces)]
     else { return nil }
     // Up to about three thousand years: sums of these with times stay numbers.
     let (product, overflows) = number.multipliedReportingOverflow(by: factor)

@@ -1,5 +1,5 @@
 internal import FirnCore
-internal import Platform
+package import Platform
 package import Repository
 
 /// The stores that snapshots are copied to.
@@ -33,10 +33,12 @@ package struct SnapshotCopies {
 
     package var areAllMade: Bool { outcomes.allSatisfy { $0.failure == nil } }
 
+    package var interruption: Interruption? { outcomes.lazy.compactMap { $0.failure as? Interruption }.first }
+
     /// How a command ends that was to make these, and nothing else.
     package var status: ExitStatus {
       // Of a single one that failed the reason says more.
-      if outcomes.count == 1, let failure = outcomes[0].failure, !(failure is Interruption) { return FailureReport(failure).status }
+      if outcomes.count == 1, let failure = outcomes[0].failure { return FailureReport(failure).status }
       return areAllMade ? .done : .doneWithWarnings
     }
 
@@ -67,11 +69,18 @@ package struct SnapshotCopies {
   }
 
   /// Copies snapshots that are committed.
-  package func make(of places: [SnapshotPlace], in repository: Repository, _ context: CommandContext) throws -> Made {
+  /// - Parameter mayBeginAnew: whether a store gets a repository also where there was one before and is none now.
+  package func make(of places: [SnapshotPlace], in repository: Repository, _ context: CommandContext, mayBeginAnew: Bool = false) throws -> Made {
     guard !stores.isEmpty else { return Made([]) }
-    return Made(
-      try context.withProgress { progress in
-        CopyOperation(from: repository, progress: progress).run(places, to: stores)
-      })
+    let known = context.knownRecipients
+    let seen = mayBeginAnew ? [] : Set(stores.map(\.location).filter { known?.recipients(of: $0) != nil })
+    let outcomes = try context.withProgress { progress in
+      CopyOperation(from: repository, known: seen, progress: progress).run(places, to: stores)
+    }
+    for outcome in outcomes {
+      if outcome.isNew { context.tell("\(outcome.location) was no repository, and is one now") }
+      if let recipients = outcome.recipients { known?.remember(recipients, of: outcome.location) }
+    }
+    return Made(outcomes)
   }
 }

@@ -15,6 +15,8 @@ package enum FirnError: Error, Equatable {
   case restoredCopyDiffers(differences: [String])
   case onlySnapshot(id: String)
   case noDatabaseNamed
+  /// Where copies went there is no repository any more.
+  case copyGone(location: String)
   /// No database is kept that could take the name back, or be dropped.
   case noKeptDatabase(name: String)
   /// The typed words were not those asked for; nil where there was nobody to ask.

@@ -29,9 +29,10 @@ struct Copy: FirnCommand {
     let locations = to.isEmpty ? context.configuration.copies : to
     guard !locations.isEmpty else { throw UsageError("no store to copy to is named", hint: "name one with --to, or copies in firn.yaml") }
     let copies = try SnapshotCopies(in: locations, of: store, nil, context)
-    let made = try copies.make(of: try chosen(in: repository.catalog), in: repository, context)
+    let made = try copies.make(of: try chosen(in: repository.catalog), in: repository, context, mayBeginAnew: from != nil)
     try context.result(["copies": made.reports])
     made.tell(context)
+    if let interruption = made.interruption { throw CutOff(interruption: interruption, state: "what was copied whole by then is there") }
     return made.status
   }
 

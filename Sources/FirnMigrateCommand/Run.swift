@@ -138,6 +138,7 @@ struct Run: MigrateCommand {
         ImpactStatement(plan, lastCheck: try repository.catalog.lastCheck(of: place), request: request).show(context)
         try Confirmation.require(request.target.phrase, given: restoreOnFailure)
         request.keptName = plan.impact?.keptAs
+        request.replacedOID = plan.impact?.oid
         return try RestoreOperation(repository: repository, request: request, progress: progress).run { _ in }
       },
       words: { FailureReport($0).message },

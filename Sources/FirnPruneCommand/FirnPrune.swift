@@ -57,10 +57,19 @@ struct FirnPrune: FirnCommand {
     if gcOnly { return try collect(repository, context) }
     let (policy, name, calendar) = try options.resolve(context)
     let places = try database.map { try repository.catalog.database(named: $0) }
-    let outcome = try context.withProgress { progress in
-      let operation = PruneOperation(
-        repository: repository, policy: policy, calendar: calendar, progress: progress, deletions: DeletionPace(perSecond: maxRate))
-      return try operation.run(on: places, apply: apply) { plan in try approve(plan, name, context) }
+    var planned: [SnapshotPlace] = []
+    let outcome: PruneOperation.Outcome
+    do {
+      outcome = try context.withProgress { progress in
+        let operation = PruneOperation(
+          repository: repository, policy: policy, calendar: calendar, progress: progress, deletions: DeletionPace(perSecond: maxRate))
+        return try operation.run(on: places, apply: apply) { plan in
+          try approve(plan, name, context)
+          planned = plan.removed
+        }
+      }
+    } catch let interruption as Interruption {
+      throw CutOff(interruption: interruption, state: state(afterRemoving: planned, from: repository.catalog))
     }
     if explain != nil || simulate != nil { return .done }
     try context.result(PruneReport(outcome))
@@ -73,6 +82,15 @@ struct FirnPrune: FirnCommand {
       context.tell("nothing was removed: this was the plan. Add --apply to carry it out")
     }
     return .done
+  }
+
+  private func state(afterRemoving planned: [SnapshotPlace], from catalog: Catalog) -> String? {
+    guard apply, !planned.isEmpty else { return "nothing was removed" }
+    guard let left = try? Interruption.putOff({ try Set(catalog.snapshots()) }) else { return nil }
+    let gone = planned.count { !left.contains($0) }
+    return gone == 0
+      ? "nothing was removed"
+      : "\(gone) of \(planned.count) snapshots were removed as planned; what only they needed goes with the next run"
   }
 
   /// Shows the plan, and asks where it should not be carried out by mistake.

@@ -26,6 +26,7 @@ struct FirnRestore: FirnCommand {
   var newName: String?
   @Flag(help: "Drop the database and build the new one in its place, for a disk that can't hold both. There is no --undo.") var inPlace = false
   @Flag(help: "Bring back the database that was replaced last.") var undo = false
+  @Option(help: ArgumentHelp("With --undo: bring back this one of those that are kept.", valueName: "name")) var kept: String?
   @Flag(help: "Drop the databases that are kept, each after a typed word.") var forgetOld = false
   @Flag(help: "Tidy up after a restore that was killed, and do nothing else.") var recover = false
   @Flag(help: "Dump the new database again and compare every table's bytes and the schema.") var prove = false
@@ -44,6 +45,7 @@ struct FirnRestore: FirnCommand {
     let modes = [newName != nil, inPlace, parts.export != nil, undo, forgetOld, recover].count { $0 }
     if modes > 1 { throw ValidationError("--as, --in-place, --export, --undo, --forget-old and --recover exclude each other") }
     if (undo || forgetOld || recover) && snapshot != nil { throw ValidationError("--undo, --forget-old and --recover take no snapshot") }
+    if kept != nil && !undo { throw ValidationError("--kept goes with --undo") }
     if inPlace && (!parts.tables.isEmpty || parts.dataOnly) { throw ValidationError("--table and --data-only replace no database") }
     if parts.dataOnly || !parts.tables.isEmpty && newName == nil && parts.export == nil {
       let chosen = [
@@ -59,6 +61,12 @@ struct FirnRestore: FirnCommand {
   private var schemaOnlyReplaces: Bool { parts.schemaOnly && newName == nil && parts.export == nil }
 
   var job: RunReport.Job? { undo || forgetOld || recover || parts.export != nil ? nil : .restore }
+  var stateAfterInterruption: String? {
+    if parts.export != nil || recover { return nil }
+    if undo { return "\(database) is as it was" }
+    if forgetOld { return "what is not named above is kept" }
+    return "no database that existed was touched; a snapshot that was made before the restore stays, in firn list"
+  }
   func subject(_ context: CommandContext) -> String? { database }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
@@ -87,6 +95,7 @@ struct FirnRestore: FirnCommand {
       ImpactStatement(plan, lastCheck: check, request: request).show(context)
       try Confirmation.require(request.target.phrase, given: confirmation.confirm)
       request.keptName = plan.impact?.keptAs
+      request.replacedOID = plan.impact?.oid
     } else {
       context.tell("restoring \(place.database) of \(place.id) into a new database, \(request.target.name)")
     }
@@ -108,9 +117,9 @@ struct FirnRestore: FirnCommand {
   private func tidyUp(_ context: CommandContext, isDone: Bool) throws -> ExitStatus {
     let settings = try context.connectionSettings(server)
     let found = try RestoreOperation.tidyUp(settings)
-    if common.json { try context.output(json: ["found": found]) }
-    for line in found { context.tell(line) }
-    if StoppedApplication.isAnyWaiting { return .doneWithWarnings }
+    if common.json { try context.output(json: ["found": found.map(\.text)]) }
+    for rest in found { if rest.databaseIsGone { context.warn(rest.text) } else { context.tell(rest.text) } }
+    if StoppedApplication.isAnyWaiting || found.contains(where: \.databaseIsGone) { return .doneWithWarnings }
     if found.isEmpty && !isDone { context.tell("nothing is left of any restore") }
     return .done
   }

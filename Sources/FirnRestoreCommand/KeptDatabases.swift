@@ -24,7 +24,7 @@ struct KeptDatabases {
 
   func undo() throws -> ExitStatus {
     let started = Date()
-    let plan = try context.withProgress { try operation($0).planUndo(at: started) }
+    let plan = try context.withProgress { try operation($0).planUndo(bringingBack: command.kept, at: started) }
     show(plan)
     try Confirmation.require(plan.database, given: command.confirmation.confirm)
     let outcome = try context.withProgress { progress in
@@ -33,7 +33,8 @@ struct KeptDatabases {
     if command.common.json {
       try context.output(
         json: UndoReport(
-          database: plan.database, restoredAs: plan.kept.name, keptAs: outcome.keptAs, downtimeSeconds: outcome.downtime.inSeconds,
+          database: plan.database, restoredAs: plan.database, keptName: plan.kept.name, keptAs: outcome.keptAs,
+          downtimeSeconds: outcome.downtime.inSeconds,
           seconds: Date().timeIntervalSince(started), warnings: outcome.warnings))
     } else {
       for warning in outcome.warnings { context.warn(warning) }
@@ -41,15 +42,21 @@ struct KeptDatabases {
       context.tell(
         "\(plan.database) is again the database that was replaced \(Quantity.age(of: plan.kept.record.keptAt, now: Date())); the name led nowhere for \(Quantity.span(outcome.downtime.inSeconds))"
       )
+      guard let keptAs = outcome.keptAs else { return outcome.warnings.isEmpty ? .done : .doneWithWarnings }
       context.tell(
-        "the other is kept as \(outcome.keptAs): what was written since \(Quantity.time(plan.kept.record.keptAt)) is there and nowhere else")
+        "the other is kept as \(keptAs): what was written since \(Quantity.time(plan.kept.record.keptAt)) is there and nowhere else")
     }
     return outcome.warnings.isEmpty ? .done : .doneWithWarnings
   }
 
   private func show(_ plan: KeptDatabaseOperation.UndoPlan) {
     let since = Quantity.time(plan.kept.record.keptAt)
-    let sessions = plan.applications.map { "\($0.name) (\($0.user), \($0.sessions))" }.joined(separator: ", ")
+    let sessions = Self.list(plan.applications)
+    let aside =
+      plan.presentBecomes.map {
+        "\(plan.database) of now\(plan.presentSize.map { ", \(Quantity.size($0))" } ?? "") becomes \($0): what was written since stays in it, and is not in the one that comes back"
+      } ?? "nothing: the server has no database \(plan.database) now"
+    let others = plan.others.map { "\n  also kept   \($0.name), \(Quantity.size($0.size)): --kept \($0.name) brings that one back" }.joined()
     context.explain(
       """
 
@@ -57,10 +64,10 @@ struct KeptDatabases {
 
         server      \(plan.server)
         comes back  \(plan.kept.name), \(Quantity.size(plan.kept.size)): with all that was written to it before
-        goes aside  \(plan.database) of now\(plan.presentSize.map { ", \(Quantity.size($0))" } ?? "") becomes \(plan.presentBecomes): what was written since stays in it, and is not in the one that comes back
-        connected   \(sessions.isEmpty ? "nobody" : sessions)
+        goes aside  \(aside)
+        connected   \(sessions)\(others)
 
-      Both are kept whole. Nothing has been touched yet.
+      \(plan.presentBecomes == nil ? "It is kept whole." : "Both are kept whole.") Nothing has been touched yet.
 
       """)
   }
@@ -74,8 +81,9 @@ struct KeptDatabases {
     var dropped: [String] = []
     do {
       for database in chosen {
+        let sessions = Self.list(try context.withProgress { try operation($0).applications(in: database) })
         context.explain(
-          "\(database.name): \(Quantity.size(database.size)), was \(database.record.database) until \(Quantity.time(database.record.keptAt)), \(Quantity.age(of: database.record.keptAt, now: Date())). Dropping it can't be undone."
+          "\(database.name): \(Quantity.size(database.size)), was \(database.record.database) until \(Quantity.time(database.record.keptAt)), \(Quantity.age(of: database.record.keptAt, now: Date())); connected: \(sessions). Dropping it can't be undone."
         )
         try Confirmation.require(database.name, given: command.confirmation.confirm)
         try context.withProgress { try operation($0).forget(database) }
@@ -95,6 +103,10 @@ struct KeptDatabases {
     return .done
   }
 
+  private static func list(_ applications: [ConnectedApplication]) -> String {
+    applications.isEmpty ? "nobody" : applications.map { "\($0.name) (\($0.user), \($0.sessions))" }.joined(separator: ", ")
+  }
+
   private static func summary(_ dropped: [String], of kept: [KeptDatabase]) -> String {
     "dropped \(dropped.count) of \(kept.count) kept database\(kept.count == 1 ? "" : "s")"
   }
@@ -102,7 +114,9 @@ struct KeptDatabases {
   private struct UndoReport: Encodable {
     let database: String
     let restoredAs: String
-    let keptAs: String
+    /// What it was called meanwhile.
+    let keptName: String
+    let keptAs: String?
     let downtimeSeconds: Double
     let seconds: Double
     let warnings: [String]

@@ -31,6 +31,7 @@ struct FirnSnapshot: FirnCommand {
   @OptionGroup var common: CommonOptions
 
   var job: RunReport.Job? { .snapshot }
+  var stateAfterInterruption: String? { "no snapshot was made" }
   func subject(_ context: CommandContext) -> String? { database ?? context.databaseOfURL(server) }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
@@ -69,6 +70,10 @@ struct FirnSnapshot: FirnCommand {
 
   private func request(_ context: CommandContext) throws -> SnapshotRequest {
     let file = context.configuration
+    if database == nil, try context.meansMaintenanceDatabase(server) {
+      throw UsageError(
+        "no database is named: postgres holds nothing of yours, as a rule", hint: "name one: firn-snapshot DATABASE; or set DATABASE_URL")
+    }
     var request = context.snapshotRequest(try context.connectionSettings(server, database: database), server)
     if let source { request.source = source }
     guard !kind.isEmpty, kind.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else { throw UsageError("--kind takes one word") }

@@ -52,6 +52,7 @@ struct FirnVerify: FirnCommand {
   }
 
   var job: RunReport.Job? { against != nil ? nil : drill ? .drill : .verify }
+  var stateAfterInterruption: String? { "nothing was found, as far as it came, and nothing was changed" }
   func subject(_ context: CommandContext) -> String? { database == "all" ? nil : database }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {

@@ -38,8 +38,14 @@ struct Verification {
     try context.result(VerifyReport(outcome, repairs: repairs))
     if !command.common.json { show(outcome, extent, repairs) }
     let closed = outcome.snapshots.count(where: \.isClosed)
+    if let reason = outcome.unrecorded {
+      context.warn(
+        outcome.isSound
+          ? "the result could not be written to the store: these snapshots will not count as verified (\(reason))"
+          : "THE DAMAGE COULD NOT BE RECORDED in the store: firn list, status and prune don't know of it (\(reason))")
+    }
     if closed > 0 { context.warn("\(closed) of \(outcome.snapshots.count) snapshots are encrypted to other identities: what they say was not read") }
-    return outcome.isSound ? (repairs.isEmpty && closed == 0 ? .done : .doneWithWarnings) : .verificationFailed
+    return outcome.isSound ? (repairs.isEmpty && closed == 0 && outcome.unrecorded == nil ? .done : .doneWithWarnings) : .verificationFailed
   }
 
   private func extent() throws -> VerifyExtent {

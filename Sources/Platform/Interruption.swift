@@ -2,7 +2,7 @@ internal import CLinux
 internal import Foundation
 internal import Synchronization
 
-/// The operator's (or the system's) wish that the program ends: SIGINT, SIGTERM or SIGHUP.
+/// The operator's (or the system's) wish that the program ends: SIGINT, SIGTERM, SIGHUP or SIGQUIT.
 package struct Interruption: Error, Equatable {
   package let signal: Int32
 
@@ -44,7 +44,7 @@ package struct Interruption: Error, Equatable {
     _ = Glibc.signal(SIGPIPE, SIG_IGN)
     var signals = sigset_t()
     unsafe sigemptyset(&signals)
-    for number in [SIGINT, SIGTERM, SIGHUP] { unsafe sigaddset(&signals, number) }
+    for number in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] { unsafe sigaddset(&signals, number) }
     unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
     let waited = signals
     _ = WorkerThread(name: "signals") {
@@ -64,6 +64,7 @@ extension Int32 {
     case SIGINT: "SIGINT"
     case SIGTERM: "SIGTERM"
     case SIGHUP: "SIGHUP"
+    case SIGQUIT: "SIGQUIT"
     default: "signal \(self)"
     }
   }

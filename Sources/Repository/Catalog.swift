@@ -183,6 +183,14 @@ package struct Catalog: Sendable {
     return proof
   }
 
+  /// Of snapshots those that share an object with one in which it was found damaged: what was said of them before is no longer true.
+  /// - Parameter verdicts: of all that may share objects.
+  package func sharingDamage(_ places: [SnapshotPlace], verdicts: some Sequence<CheckRecord>) throws -> Set<SnapshotPlace> {
+    let damaged = Set(verdicts.filter { !$0.ok }.flatMap { $0.damagedObjects ?? [] })
+    guard !damaged.isEmpty else { return [] }
+    return try Set(places.filter { place in try objects(of: place).contains { damaged.contains($0.digest.description) } })
+  }
+
   /// The results of the verifications of a snapshot, oldest first. One that can't be read is passed over: it proves nothing.
   package func checks(of place: SnapshotPlace) throws -> [CheckRecord] {
     try store.list(place.checks).compactMap { check($0.key) }

@@ -49,8 +49,11 @@ package enum SnapshotSelector: Sendable, Equatable {
     switch self {
     case .latest: return try required(newest(of: places, in: catalog))
     case .latestVerified:
-      let verified = try places.filter { try catalog.verdict(of: $0)?.ok == true }
-      return try required(newest(of: verified, in: catalog))
+      var verdicts: [SnapshotPlace: CheckRecord] = [:]
+      for place in places { verdicts[place] = try catalog.verdict(of: place) }
+      let verified = places.filter { verdicts[$0]?.ok == true }
+      let damaged = try catalog.sharingDamage(verified, verdicts: verdicts.values)
+      return try required(newest(of: verified.filter { !damaged.contains($0) }, in: catalog))
     case .latestOfKind(let kind): return try required(places.last { try catalog.summary(of: $0).kind == kind })
     case .before(let date):
       let stamp = SnapshotID.stamp(date)

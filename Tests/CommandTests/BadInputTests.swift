@@ -135,6 +135,46 @@ import Testing
     #expect(try place.firn("list", "--store", place.folder.path("backups").string).output.contains(place.database))
   }
 
+  @Test func `no database that is named by anybody is no database of the server itself`() throws {
+    var place = try workplace()
+    place.environment["DATABASE_URL"] = nil
+    place.environment.merge([
+      "PGHOST": "127.0.0.1", "PGPORT": "\(place.server.port)", "PGUSER": "postgres", "PGPASSWORD": TestServer.password,
+    ]) { $1 }
+    try expectFailure(place, 64, "no database is named") { try $0.snapshot() }
+    #expect(try place.listedSnapshots().isEmpty)
+    #expect(try place.snapshot("postgres").status == 0)
+    place.environment["PGDATABASE"] = place.database
+    #expect(try place.snapshot().status == 0)
+  }
+
+  @Test func `a copy that is gone is not begun anew, and one that is cut off says so`() throws {
+    let place = try workplace()
+    try place.sql("CREATE TABLE wide AS SELECT g, md5(g::text) x, md5((g * 7)::text) y FROM generate_series(1, 30000) g")
+    _ = try place.takeSnapshot()
+    let disk = place.folder.path("disk")
+    let cutOff = try place.start("firn", ["copy", "--to", disk.string, "--max-rate", "100kB"])
+    while !Folder.exists(disk.appending("firn.json")), cutOff.exitCode() == nil { Thread.sleep(forTimeInterval: 0.02) }
+    ProcessTable.send(SIGINT, to: cutOff.id)
+    #expect(cutOff.wait() == 128 + SIGINT)
+    let first = try place.firn("copy", "--to", disk.string)
+    #expect(first.status == 0, "\(first)")
+    #expect(try place.firn("copy", "--to", place.folder.path("other").string).errors.contains("is one now"))
+    try Folder.removeTree(disk)
+    try Folder.make(disk)
+    let gone = try place.firn("copy", "--to", disk.string)
+    #expect(gone.status == 10 && gone.errors.contains("holds no repository any more"), "\(gone)")
+    let snapshot = try place.snapshot("--copy-to", disk.string)
+    #expect(snapshot.status == 3 && snapshot.errors.contains("holds no repository any more"), "\(snapshot)")
+    #expect(try Folder.names(in: disk).isEmpty)
+    // Whoever says where to copy from means it.
+    #expect(try place.firn("copy", "--from", place.store.string, "--to", disk.string).status == 0)
+    try Folder.removeTree(disk)
+    #expect(try place.firn("init", "--store", disk.string).status == 0)
+    #expect(try place.firn("copy", "--to", disk.string).status == 0)
+    #expect(try place.verify("--store", disk.string).status == 0)
+  }
+
   @Test func `an id that is ambiguous, unknown, or a time that is none`() throws {
     let place = try workplace()
     let id = try place.takeSnapshot()

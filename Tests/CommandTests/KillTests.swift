@@ -100,9 +100,9 @@ import Testing
     }
   }
 
-  @Test func `by SIGINT, SIGTERM or SIGHUP ends with nothing kept, in every phase`() throws {
+  @Test func `by SIGINT, SIGTERM, SIGHUP or SIGQUIT ends with nothing kept, in every phase`() throws {
     let place = try workplace(on: TestServer.system.get())
-    for (step, signal) in [SIGINT, SIGTERM, SIGHUP, SIGINT, SIGTERM, SIGHUP, SIGINT, SIGTERM].enumerated() {
+    for (step, signal) in [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGINT, SIGTERM, SIGHUP, SIGQUIT].enumerated() {
       let command = try place.start("firn-snapshot", [])
       Thread.sleep(forTimeInterval: 0.02 + 0.1 * Double(step))
       ProcessTable.send(signal, to: command.id)

@@ -55,6 +55,24 @@ import Testing
     try #require((place.firn("list", "--json").json()["snapshots"] as? [[String: Any]])?.first?["source"] as? String)
   }
 
+  @Test func `tells what was removed before somebody interrupted it`() throws {
+    let place = try Workplace(on: TestServer.system.get())
+    for night in 1...6 {
+      try place.sql("DROP TABLE IF EXISTS t; CREATE TABLE t AS SELECT g, md5((g * \(night))::text) x FROM generate_series(1, 20000) g")
+      _ = try place.takeSnapshot()
+    }
+    let errors = Monitor("")
+    let run = try place.start(
+      "firn-prune", [place.database, "--keep-last", "1", "--apply", "--confirm", "remove 5 snapshots of \(place.database)", "--max-rate", "1"]
+    ) { line in errors.update { $0 += line + "\n" } }
+    while try place.listedSnapshots().count > 1, run.exitCode() == nil { Thread.sleep(forTimeInterval: 0.02) }
+    ProcessTable.send(SIGINT, to: run.id)
+    #expect(run.wait() == 128 + SIGINT)
+    #expect(errors.current.contains("5 of 5 snapshots were removed as planned"), "\(errors.current)")
+    #expect(try place.prune("--gc-only", "--apply").status == 0)
+    #expect(try place.verify().status == 0)
+  }
+
   @Test func `never removes the only snapshot, nor the newest complete one`() throws {
     let place = try workplace(nights: 1)
     #expect(try place.prune("--keep-last", "1", "--apply").status == 0)

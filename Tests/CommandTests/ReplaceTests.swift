@@ -344,6 +344,127 @@ import Testing
     #expect(try count(place) == "5000")
   }
 
+  @Test func `lets nobody take the live database for a kept one, though its comment says so`() throws {
+    let place = try workplace()
+    let name = place.database
+    try place.sql("COMMENT ON DATABASE \"\(name)\" IS 'mine'")
+    _ = try place.takeSnapshot()
+    #expect(try place.restore(name, "--confirm", name).status == 0)
+    // The live one is dropped by mistake, and the kept one given its name by hand.
+    let keptAs = try #require(kept(place).first)
+    try place.server.sql("DROP DATABASE \"\(name)\"", in: "postgres")
+    try place.server.sql("ALTER DATABASE \"\(keptAs)\" RENAME TO \"\(name)\"", in: "postgres")
+    #expect(try !place.firn("list").errors.contains("kept on"))
+    for mode in ["--forget-old", "--undo"] {
+      let refused = try place.restore(name, mode, "--confirm", name)
+      #expect(refused.status == 10 && refused.errors.contains("no database is kept"), "\(refused)")
+    }
+    #expect(try count(place) == "5000")
+    // Nor does its comment go into snapshots, or from one database to the next.
+    _ = try place.takeSnapshot()
+    func comment(_ database: String) throws -> String {
+      try place.server.sql("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = '\(database)'", in: "postgres")
+    }
+    #expect(try place.restore(name, "--as", "\(name)_copy", "--prove").status == 0)
+    #expect(try comment("\(name)_copy") == "mine")
+    #expect(try place.restore(name, "--confirm", name).status == 0)
+    #expect(try comment(name) == "mine")
+    #expect(try place.restore(name, "--undo", "--confirm", name).status == 0)
+    #expect(try comment(name) == "mine")
+  }
+
+  @Test func `brings back the kept one where the live one is gone, and the one that is named`() throws {
+    let place = try workplace()
+    let name = place.database
+    _ = try place.takeSnapshot()
+    try place.sql("DELETE FROM notes WHERE id > 100")
+    #expect(try place.restore(name, "latest", "--confirm", name).status == 0)
+    let first = try #require(kept(place).first)
+    try place.server.sql("DROP DATABASE \"\(name)\"", in: "postgres")
+    let unconfirmed = try place.restore(name, "--undo", "--confirm", "wrong")
+    #expect(unconfirmed.status == 5 && unconfirmed.errors.contains("has no database \(name) now"), "\(unconfirmed)")
+    let back = try place.restore(name, "--undo", "--confirm", name, "--json")
+    #expect(back.status == 0, "\(back)")
+    #expect(try back.json()["restoredAs"] as? String == name && back.json()["keptAs"] == nil && back.json()["keptName"] as? String == first)
+    #expect(try count(place) == "100" && kept(place).isEmpty)
+
+    #expect(try place.restore(name, "latest", "--confirm", name).status == 0)
+    let oldest = try #require(kept(place).first)
+    try place.sql("DELETE FROM notes WHERE id > 7")
+    #expect(try place.restore(name, "latest", "--confirm", name).status == 0)
+    let plan = try place.restore(name, "--undo", "--confirm", "wrong")
+    #expect(plan.errors.contains("--kept \(oldest)"), "\(plan)")
+    #expect(try place.restore(name, "--undo", "--kept", "\(name)_nothing", "--confirm", name).status == 10)
+    #expect(try place.restore(name, "--kept", oldest, "--confirm", name).status == 64)
+    #expect(try place.restore(name, "--undo", "--kept", oldest, "--confirm", name).status == 0)
+    #expect(try count(place) == "100")
+  }
+
+  @Test func `ends nobody's session while somebody holds a lock on the database, and names him`() throws {
+    let place = try workplace()
+    let name = place.database
+    _ = try place.takeSnapshot()
+    let url = place.server.url("postgres")
+    let holder = try Connection(ConnectionSettings(url), applicationName: "the holder")
+    try holder.execute("BEGIN; ALTER DATABASE \"\(name)\" CONNECTION LIMIT 50")
+    let client = try Connection(ConnectionSettings(place.server.url(name)), applicationName: "client")
+    let result = try place.restore(name, "latest", "--confirm", name, "--no-safety-snapshot")
+    #expect(result.status == 6 && result.errors.contains("(the holder)") && result.errors.contains("is as it was"), "\(result)")
+    try client.execute("INSERT INTO public.notes (body) VALUES ('still here')")
+    #expect(try count(place) == "5001" && kept(place).isEmpty)
+    try holder.execute("ROLLBACK")
+    // One who is in the database itself is ended as others are.
+    try client.execute("BEGIN; ALTER DATABASE \"\(name)\" CONNECTION LIMIT 50")
+    let done = try place.restore(name, "latest", "--confirm", name, "--no-safety-snapshot")
+    #expect(done.status == 0, "\(done)")
+    #expect(try count(place) == "5000")
+  }
+
+  @Test func `touches no other database that has the name by then`() throws {
+    var place = try workplace()
+    let name = place.database
+    _ = try place.takeSnapshot()
+    let postgres = "'\(place.server.binaries.appending("psql"))' '\(place.server.url("postgres"))' -Xqc"
+    let script = """
+      case "$*" in *--list* | *--file* | *--version*) ;; *) \(postgres) 'ALTER DATABASE "\(name)" RENAME TO "\(name)_aside"' && \(postgres) 'CREATE DATABASE "\(name)"' ;; esac
+      exec "$real" "$@"
+      """
+    place.environment["FIRN_PG_BIN"] = try place.tools(with: script, inPlaceOf: "pg_restore").string
+    let result = try place.restore(name, "latest", "--confirm", name, "--no-safety-snapshot", "--jobs", "1")
+    #expect(result.status == 6 && result.errors.contains("was replaced meanwhile"), "\(result)")
+    #expect(try place.server.sql("SELECT count(*) FROM pg_class WHERE relname = 'notes'", in: name) == "0")
+    #expect(try kept(place) == ["\(name)_aside"])
+  }
+
+  @Test func `tells after a restore in place that was killed what is gone, and how to have it again`() throws {
+    var place = try workplace()
+    let name = place.database
+    let id = try place.takeSnapshot()
+    try place.sql("DELETE FROM notes WHERE id > 100")
+    let mark = place.folder.path("at-work")
+    let script = "case \"$*\" in *--list* | *--file* | *--version*) ;; *) touch '\(mark)'; sleep 60 ;; esac; exec \"$real\" \"$@\""
+    place.environment["FIRN_PG_BIN"] = try place.tools(with: script, inPlaceOf: "pg_restore").string
+    let run = try place.start("firn-restore", [name, id, "--in-place", "--confirm", "destroy \(name)"])
+    while !Folder.exists(mark), run.exitCode() == nil { Thread.sleep(forTimeInterval: 0.02) }
+    ProcessTable.send(SIGKILL, to: run.id)
+    #expect(run.wait() == 137)
+    place.environment["FIRN_PG_BIN"] = place.server.binaries.string
+    #expect(try !place.server.databaseNames().contains(name))
+    let safety = try #require(place.listedSnapshots().last)
+    let recovered = try place.restore(name, "--recover")
+    #expect(recovered.status == 3 && recovered.errors.contains("\(name) IS GONE"), "\(recovered)")
+    #expect(recovered.errors.contains("firn-restore \(name) \(id)") && recovered.errors.contains("firn-restore \(name) \(safety)"), "\(recovered)")
+    // By the policy that keeps least, what is in that snapshot stays for two weeks.
+    #expect(try place.restore(name, id).status == 0)
+    _ = try place.takeSnapshot()
+    _ = try place.takeSnapshot()
+    let plan = try place.prune(name, "--keep-last", "1", "--json").json()
+    let keeps = (plan["keep"] as? [[String: Any]] ?? []).filter { $0["id"] as? String == safety }
+    #expect((keeps.first?["reasons"] as? [String])?.contains { $0.contains("made before a restore") } == true, "\(plan)")
+    #expect(try place.restore(name, safety, "--confirm", name, "--no-safety-snapshot").status == 0)
+    #expect(try count(place) == "100")
+  }
+
   @Test func `destroys the old one only for stronger words, and tells the way back where that fails`() throws {
     let place = try workplace()
     let id = try place.takeSnapshot()

@@ -127,8 +127,14 @@ import Testing
     let largest = try #require(try objects.max { try Folder.status(of: $0)?.size ?? 0 < Folder.status(of: $1)?.size ?? 0 })
     var bytes = try Folder.contents(of: largest)
     bytes[bytes.count / 2] ^= 1
+    #expect(try place.verify(place.database, "all", "--read").status == 0)
+    // Checks are told apart by the second.
+    Thread.sleep(forTimeInterval: 1.1)
     try Folder.write(bytes, to: largest)
     #expect(try place.verify(place.database, ids[1], "--read").status == 4)
+    // The other shares that object: what was said of it before is no longer true.
+    let verified = try place.restore(place.database, "latest:verified", "--as", "\(place.database)_no")
+    #expect(verified.status == 10, "\(verified)")
     #expect(try place.firn("list").output.contains("FOUND DAMAGED"))
     // The newest is damaged: it counts for nothing, and the one before stays.
     let plan = try place.prune(place.database, "--keep-last", "1", "--json").json()
@@ -138,6 +144,22 @@ import Testing
     #expect((try third.json()["warnings"] as? [String] ?? []).contains { $0.contains("gone or damaged") })
     #expect(try place.verify(place.database, "latest", "--read").status == 0)
     #expect(try place.restore(place.database, "latest", "--as", "\(place.database)_copy", "--prove").status == 0)
+  }
+
+  @Test func `says so where its result can't be written down`() throws {
+    let place = try workplace()
+    let id = try place.listedSnapshots()[1]
+    let snapshot = try #require(files(place) { $0.contains(id) && $0.hasSuffix("SHA256SUMS") }.first).removingLastComponent()
+    // No folder can be made there.
+    try Folder.write([], to: snapshot.appending("checks"))
+    let sound = try place.verify(place.database, id, "--read")
+    #expect(sound.status == 3 && sound.output.contains("intact") && sound.errors.contains("will not count as verified"), "\(sound)")
+    let object = try #require(files(place) { $0.hasPrefix("objects/") }.first)
+    var bytes = try Folder.contents(of: object)
+    bytes[bytes.count / 2] ^= 1
+    try Folder.write(bytes, to: object)
+    let damaged = try place.verify(place.database, id, "--read")
+    #expect(damaged.status == 4 && damaged.errors.contains("COULD NOT BE RECORDED"), "\(damaged)")
   }
 
   @Test func `has its dates told, and what is too old`() throws {

@@ -102,7 +102,11 @@ import Testing
     // What a restore made counts where there are rules for it.
     let safety = (0..<4).map { RetainedSnapshot(id: $0, startedAt: Self.start + Int64($0) * 86400, standing: .safety, kind: "pre-restore") }
     #expect(kept(RetentionPolicy(.init(last: 1), kinds: ["pre-restore": .init(last: 2)]), safety + [night(9)]) == [2, 3, 9])
-    #expect(kept(RetentionPolicy(.init(last: 1)), safety + [night(9)]) == [9])
+    #expect(kept(RetentionPolicy(.init(last: 1)), safety + [night(9)], now: .max / 2) == [9])
+    // Where there are none it stays for two weeks: it may be all there is of a database.
+    let late = Self.start + RetentionPolicy.safetyAge + 2 * 86400
+    #expect(kept(RetentionPolicy(.init(last: 1)), safety + [night(9)], now: late) == [3, 9])
+    #expect(kept(RetentionPolicy(.init(last: 1)), safety + [night(9)], now: late - 1) == [2, 3, 9])
   }
 
   @Test func `keeps what is held, young, or among the fewest there may be`() {

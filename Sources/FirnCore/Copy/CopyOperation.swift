@@ -11,13 +11,21 @@ package struct CopyOperation: Sendable {
     package var objects = 0
     package var bytes: Int64 = 0
     package var failure: (any Error)?
+    /// Whether its repository was made.
+    package var isNew = false
+    /// To whom it is encrypted.
+    package var recipients: [String]?
   }
 
   private let source: Repository
   private let progress: WorkProgress
+  private let known: Set<String>
 
-  package init(from source: Repository, progress: WorkProgress) {
+  /// - Parameter known: locations of stores where there was a repository before. Where it is gone none is made: a disk that is not
+  ///   mounted would get one beneath.
+  package init(from source: Repository, known: Set<String> = [], progress: WorkProgress) {
     self.source = source
+    self.known = known
     self.progress = progress
   }
 
@@ -42,7 +50,8 @@ package struct CopyOperation: Sendable {
       let purpose = "a copy to \(target.location)"
       let from = try StoreMaintenance(store: source.store).sharedLock(purpose: purpose)
       defer { from.release() }
-      let repository = try openOrMake(in: target)
+      let repository = try openOrMake(in: target, &outcome)
+      outcome.recipients = repository.format.recipients
       guard repository.format.repositoryID != source.format.repositoryID else { throw FirnError.sameStore(location: target.location) }
       guard Set(repository.format.recipients) == Set(source.format.recipients) else {
         throw FirnError.differentlyEncrypted(location: target.location)
@@ -72,13 +81,18 @@ package struct CopyOperation: Sendable {
     return outcome
   }
 
-  private func openOrMake(in store: any Store) throws -> Repository {
+  private func openOrMake(in store: any Store, _ outcome: inout Outcome) throws -> Repository {
     do { return try Repository(opening: store) } catch RepositoryError.noRepository {
+      guard !known.contains(store.location) else { throw FirnError.copyGone(location: store.location) }
       // Cut as the original is: snapshots that go there directly find the chunks of copies.
       var format = source.format
       format.repositoryID = UUID().uuidString.lowercased()
       format.createdAt = Date()
-      do { return try Repository(creatingIn: store, format: format) } catch RepositoryError.alreadyExists {
+      do {
+        let made = try Repository(creatingIn: store, format: format)
+        outcome.isNew = true
+        return made
+      } catch RepositoryError.alreadyExists {
         // Another copy was faster.
         return try Repository(opening: store)
       }

@@ -136,15 +136,26 @@ package struct PruneOperation: Sendable {
 
   /// What is known of each snapshot.
   private func states(of listed: [ListedSnapshot]) throws -> [SnapshotPlace: RetainedSnapshot<SnapshotID>] {
-    let states = Monitor<[SnapshotPlace: RetainedSnapshot<SnapshotID>]>([:])
+    let found = Monitor<(states: [SnapshotPlace: RetainedSnapshot<SnapshotID>], damage: [CheckRecord])>(([:], []))
     try forEachInParallel(listed, thread: "snapshots", threads: threads) { [self] listed in
-      let state = try state(of: listed)
-      states.update { $0[listed.place] = state }
+      let verdict = repository.catalog.verdict(of: listed.checks, now: now)
+      let state = try state(of: listed, verdict)
+      found.update {
+        $0.states[listed.place] = state
+        if let verdict, !verdict.ok { $0.damage.append(verdict) }
+      }
     }
-    return states.current
+    var (states, damage) = found.current
+    let candidates = states.filter { $0.value.standing != .damaged }.map(\.key)
+    for place in try repository.catalog.sharingDamage(candidates, verdicts: damage) {
+      guard let state = states[place] else { continue }
+      states[place] = RetainedSnapshot(
+        id: state.id, startedAt: state.startedAt, standing: .damaged, kind: state.kind, tags: state.tags, hold: state.hold)
+    }
+    return states
   }
 
-  private func state(of listed: ListedSnapshot) throws -> RetainedSnapshot<SnapshotID> {
+  private func state(of listed: ListedSnapshot, _ verdict: CheckRecord?) throws -> RetainedSnapshot<SnapshotID> {
     let catalog = repository.catalog
     let place = listed.place
     let hold = try (listed.isOnHold ? catalog.hold(of: place) : nil).map { hold in
@@ -154,7 +165,6 @@ package struct PruneOperation: Sendable {
       return RetainedSnapshot(id: place.id, startedAt: place.id.startedAt, standing: .damaged, hold: hold)
     }
     // What can't be read counts for nothing, nor does what was found damaged, however cursory the look.
-    let verdict = catalog.verdict(of: listed.checks, now: now)
     let standing: SnapshotStanding =
       verdict?.ok == false ? .damaged : manifest.kind == Manifest.safetyKind ? .safety : manifest.complete ? .sound : .incomplete
     return RetainedSnapshot(

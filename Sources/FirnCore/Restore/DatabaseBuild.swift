@@ -14,9 +14,11 @@ struct DatabaseBuild {
   let progress: WorkProgress
 
   private func settings(_ database: UnfinishedDatabase) -> ConnectionSettings { server.settings.with(database: database.name) }
+  /// Where another is dropped before this one is filled.
+  var inPlace: UnfinishedDatabase.InPlace?
 
   /// Makes it, empty.
-  func make(_ database: UnfinishedDatabase) throws { try database.make(on: server, snapshot: source.manifest.id) }
+  func make(_ database: UnfinishedDatabase) throws { try database.make(on: server, snapshot: source.manifest.id, inPlace: inPlace) }
 
   /// How often a database is filled before sessions of pg_restore that lock each other out count as a failure.
   private static let attempts = 3

@@ -14,9 +14,12 @@ package struct KeptDatabase: Sendable {
     package let snapshot: String?
     /// The comment it had.
     package let comment: String?
+    /// The name it is kept under. Under any other it is no longer kept: somebody has renamed it, or a copy of it has its comment.
+    package let name: String?
 
-    package init(database: String, keptAt: Date, snapshot: String?, comment: String?) {
+    package init(database: String, name: String, keptAt: Date, snapshot: String?, comment: String?) {
       self.database = database
+      self.name = name
       self.keptAt = keptAt
       self.snapshot = snapshot
       self.comment = comment
@@ -24,6 +27,7 @@ package struct KeptDatabase: Sendable {
   }
 
   package let name: String
+  package let oid: UInt32
   package let record: Record
   /// Bytes on disk.
   package let size: Int64
@@ -40,16 +44,26 @@ package struct KeptDatabase: Sendable {
     return mark + String(decoding: try encoder.encode(record), as: UTF8.self)
   }
 
+  /// The comment that a database had before it was kept, where this is one of a kept database, which it may still bear after somebody
+  /// gave it its name back by hand.
+  static func original(_ comment: String?) -> String? { comment.flatMap(record(in:)).map(\.comment) ?? comment }
+
+  private static func record(in comment: String) -> Record? {
+    guard comment.hasPrefix(mark) else { return nil }
+    let decoder = JSONDecoder()
+    decoder.dateDecodingStrategy = .iso8601
+    return try? decoder.decode(Record.self, from: Data(comment.dropFirst(mark.count).utf8))
+  }
+
   /// The kept databases of a server, the newest first.
   /// - Parameter database: only those that had this name.
   package static func all(on server: Connection, of database: String? = nil) throws -> [KeptDatabase] {
-    let decoder = JSONDecoder()
-    decoder.dateDecodingStrategy = .iso8601
-    return try server.databaseEntries().compactMap { entry in
-      guard let comment = entry.comment, comment.hasPrefix(mark),
-        let record = try? decoder.decode(Record.self, from: Data(comment.dropFirst(mark.count).utf8))
-      else { return nil }
-      return KeptDatabase(name: entry.name, record: record, size: entry.size, owner: entry.owner, isUsable: entry.isUsable)
+    try server.databaseEntries().compactMap { entry in
+      guard let record = entry.comment.flatMap(record(in:)), record.name?.isSame(as: entry.name) ?? !record.database.isSame(as: entry.name) else {
+        return nil
+      }
+      return KeptDatabase(
+        name: entry.name, oid: entry.oid, record: record, size: entry.size, owner: entry.owner, isUsable: entry.isUsable)
     }
     .filter { kept in database.map { kept.record.database.isSame(as: $0) } ?? true }
     .sorted { ($0.record.keptAt, $0.name) > ($1.record.keptAt, $1.name) }

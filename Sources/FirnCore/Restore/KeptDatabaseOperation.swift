@@ -10,8 +10,11 @@ package struct KeptDatabaseOperation {
     package let server: String
     /// The database that gets its name back.
     package let kept: KeptDatabase
-    /// What the present one is called then.
-    package let presentBecomes: String
+    /// Others that are kept of it, which could be named instead, the newest first.
+    package let others: [KeptDatabase]
+    /// What the present one is called then; nil where there is none.
+    package let presentBecomes: String?
+    fileprivate let presentOID: UInt32?
     /// Bytes on disk.
     package let presentSize: Int64?
     package let applications: [ConnectedApplication]
@@ -29,32 +32,46 @@ package struct KeptDatabaseOperation {
     self.progress = progress
   }
 
+  /// - Parameter name: the kept database that is to come back; nil for the one that was replaced last.
   /// - Throws: `FirnError.noKeptDatabase`, `.refused`.
-  package func planUndo(at time: Date) throws -> UndoPlan {
+  package func planUndo(bringingBack name: String?, at time: Date) throws -> UndoPlan {
     let server = try ServerConnection.open(settings, except: database)
-    guard let kept = try KeptDatabase.all(on: server, of: database).first else { throw FirnError.noKeptDatabase(name: database) }
-    var reasons = try SwapPreflight(server: server, database: database).reasons() + SwapPreflight(server: server, database: kept.name).reasons()
-    // Whoever may make databases can write such a comment.
-    let owner = try server.databaseFacts(of: database).owner
-    if kept.owner != owner {
-      reasons.append("\(kept.name) belongs to \(kept.owner), \(database) to \(owner): look whether it is what its comment says")
+    let all = try KeptDatabase.all(on: server, of: database)
+    guard let kept = name.map({ name in all.first { $0.name == name } }) ?? all.first else {
+      throw FirnError.noKeptDatabase(name: name ?? database)
+    }
+    let present = try server.databaseEntries().first { $0.name.isSame(as: database) }
+    var reasons = try SwapPreflight(server: server, database: kept.name).reasons()
+    if let present {
+      reasons = try SwapPreflight(server: server, database: database).reasons() + reasons
+      // Whoever may make databases can write such a comment.
+      if kept.owner != present.owner {
+        reasons.append("\(kept.name) belongs to \(kept.owner), \(database) to \(present.owner): look whether it is what its comment says")
+      }
     }
     if !kept.isUsable { reasons.append("\(kept.name) takes no sessions: ALTER DATABASE … ALLOW_CONNECTIONS, unless dropping it was cut off") }
     guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
     let swap = try DatabaseSwap(bringingBack: kept, on: server, at: time)
     return UndoPlan(
-      database: database, server: server.target, kept: kept, presentBecomes: swap.keptName, presentSize: try server.diskSize(of: database),
-      applications: try server.connectedApplications(of: database), time: time)
+      database: database, server: server.target, kept: kept, others: all.filter { $0.oid != kept.oid },
+      presentBecomes: present.map { _ in swap.keptName }, presentOID: present?.oid,
+      presentSize: try present.flatMap { _ in try server.diskSize(of: database) }, applications: try server.connectedApplications(of: database),
+      time: time)
   }
 
   /// - Returns: the name of the database that made way, and how long the name led nowhere.
+  /// - Throws: `FirnError.refused` where these are not the databases any more that the plan is of.
   package func undo(_ plan: UndoPlan, maintenance: Maintenance, now: @Sendable () -> Date) throws -> (
-    keptAs: String, downtime: Duration, warnings: [String]
+    keptAs: String?, downtime: Duration, warnings: [String]
   ) {
     let server = try ServerConnection.open(settings, except: database)
+    let entries = try server.databaseEntries()
+    guard entries.first(where: { $0.name.isSame(as: database) })?.oid == plan.presentOID,
+      entries.first(where: { $0.name.isSame(as: plan.kept.name) })?.oid == plan.kept.oid
+    else { throw FirnError.refused(reasons: ["\(database) was replaced meanwhile: nothing was touched; look at it anew"]) }
     let swap = try DatabaseSwap(bringingBack: plan.kept, on: server, at: plan.time)
     let outcome = try SwapWithMaintenance(swap: swap, maintenance: maintenance, undoesOnFailure: false, progress: progress).run(now: now)
-    return (swap.keptName, outcome.downtime, outcome.warnings)
+    return (plan.presentBecomes.map { _ in swap.keptName }, outcome.downtime, outcome.warnings)
   }
 
   /// The databases that are kept of this one, the newest first.
@@ -62,12 +79,17 @@ package struct KeptDatabaseOperation {
     try KeptDatabase.all(on: try ServerConnection.open(settings, except: database), of: database)
   }
 
+  /// Who has sessions in a kept database.
+  package func applications(in kept: KeptDatabase) throws -> [ConnectedApplication] {
+    try ServerConnection.open(settings, except: kept.name).connectedApplications(of: kept.name)
+  }
+
   /// Drops a kept database, whatever sessions it has.
   /// - Throws: `FirnError.noKeptDatabase` where it is no longer one.
   package func forget(_ kept: KeptDatabase) throws {
     let server = try ServerConnection.open(settings, except: kept.name)
     // Looked at anew: its name may lead to something else by now.
-    guard try KeptDatabase.all(on: server, of: database).contains(where: { $0.name == kept.name }) else {
+    guard try KeptDatabase.all(on: server, of: database).contains(where: { $0.name == kept.name && $0.oid == kept.oid }) else {
       throw FirnError.noKeptDatabase(name: kept.name)
     }
     try server.dropDatabase(kept.name)

@@ -25,6 +25,7 @@ package struct ReplacementImpact: Sendable {
   package let server: String
   package let serverVersion: String
   package let database: String
+  package let oid: UInt32?
   /// Bytes on disk.
   package let size: Int64?
   package let applications: [ConnectedApplication]
@@ -42,7 +43,8 @@ package struct ReplacementImpact: Sendable {
 
   /// - Parameter server: a connection to another database of the server.
   static func gather(replacing name: String, by manifest: Manifest, on server: Connection, at time: Date) throws -> ReplacementImpact {
-    let taken = Set(try server.databaseEntries().map(\.name))
+    let entries = try server.databaseEntries()
+    let taken = Set(entries.map(\.name))
     // Before we are among them ourselves.
     let applications = try server.connectedApplications(of: name)
     var counts: (rows: [QualifiedName: Int64?], isCounted: Bool)?
@@ -64,7 +66,8 @@ package struct ReplacementImpact: Sendable {
       changes.sort { (weight($0), $1.table) > (weight($1), $0.table) }
     }
     return ReplacementImpact(
-      server: server.target, serverVersion: try server.versionText(), database: name, size: try server.diskSize(of: name),
+      server: server.target, serverVersion: try server.versionText(), database: name,
+      oid: entries.first { $0.name.isSame(as: name) }?.oid, size: try server.diskSize(of: name),
       applications: applications, keptAs: KeptDatabase.name(for: name, at: time, taken: taken), changes: changes,
       tablesNow: counts?.rows.count, rowsNow: counts.map { $0.rows.values.reduce(0) { $0 + ($1 ?? 0) } }, isCounted: counts?.isCounted ?? false,
       unreadable: unreadable)

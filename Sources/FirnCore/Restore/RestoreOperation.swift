@@ -55,8 +55,7 @@ package struct RestoreOperation {
   }
 
   /// Drops what restores that were killed have left on the server.
-  /// - Returns: what was found, in words.
-  package static func tidyUp(_ settings: ConnectionSettings) throws -> [String] {
+  package static func tidyUp(_ settings: ConnectionSettings) throws -> [RestoreRest] {
     try UnfinishedDatabase.clear(on: ServerConnection.open(settings))
   }
 
@@ -67,12 +66,13 @@ package struct RestoreOperation {
     defer { lock.release() }
     var prepared = try prepare()
     let (server, source) = (prepared.server, prepared.source)
+    try requireSameDatabase(on: server)
     told(prepared.findings.notes)
     // A pg_restore of the server's major version, and no older than the pg_dump: the latter is in the preflight.
     let tools = try ServerTools.find("pg_restore", major: server.serverMajor, configured: request.toolFolders)
     let work = try WorkFolder.forRun(in: request.workRoot)
     defer { work.remove() }
-    prepared.findings.notes += try UnfinishedDatabase.clear(on: server)
+    prepared.findings.notes += try UnfinishedDatabase.clear(on: server).map(\.text)
     return try source.namingDamage {
       var result: RestoreResult
       if case .inPlace(let name) = request.target {
@@ -102,9 +102,10 @@ package struct RestoreOperation {
     do {
       try server.executeTogether(prepared.findings.roleStatements)
       madeRoles = prepared.findings.madeRoles
-      let build = DatabaseBuild(
+      var build = DatabaseBuild(
         server: server, source: source, selection: selection, tools: tools, work: work, jobs: request.jobs,
         sessionSettings: request.sessionSettings, progress: progress)
+      if case .inPlace = request.target { build.inPlace = .init(safetySnapshot: safety?.id.description) }
       var warnings = prepared.findings.warnings
       try build.make(database)
       try beforeFilling(database.name)
@@ -128,6 +129,14 @@ package struct RestoreOperation {
     } catch {
       try discard(database, madeRoles, after: error)
       throw error
+    }
+  }
+
+  /// What was confirmed was confirmed of one database: another that has its name by now is not touched.
+  private func requireSameDatabase(on server: Connection) throws {
+    guard let replaced, let confirmed = request.replacedOID else { return }
+    guard try server.databaseEntries().contains(where: { $0.name.isSame(as: replaced) && $0.oid == confirmed }) else {
+      throw FirnError.refused(reasons: ["\(replaced) was replaced meanwhile: nothing was touched; look at it anew"])
     }
   }
 
@@ -193,9 +202,12 @@ package struct RestoreOperation {
     let taken = Set(try server.databaseEntries().map(\.name))
     let time = request.now()
     let told = request.keptName.flatMap { taken.contains($0) ? nil : $0 }
+    let keptName = told ?? KeptDatabase.name(for: live, at: time, taken: taken)
+    try requireSameDatabase(on: server)
     let swap = DatabaseSwap(
-      settings: server.settings, live: live, replacement: database.name, keptName: told ?? KeptDatabase.name(for: live, at: time, taken: taken),
-      record: .init(database: live, keptAt: time, snapshot: result.manifest.id.description, comment: facts.comment),
+      settings: server.settings, live: live, replacement: database.name, keptName: keptName,
+      record: .init(
+        database: live, name: keptName, keptAt: time, snapshot: result.manifest.id.description, comment: KeptDatabase.original(facts.comment)),
       finishing: ["ALTER DATABASE \(Connection.identifier(live)) OWNER TO \(Connection.identifier(facts.owner))"]
         + DatabaseBuilder(server: server, properties: properties).finishingStatements(name: live))
     let around = SwapWithMaintenance(swap: swap, maintenance: request.maintenance, undoesOnFailure: request.undoesOnFailure, progress: progress)

@@ -39,6 +39,8 @@ package struct RestoreRequest: Sendable {
   package var safetySnapshot: SnapshotRequest?
   /// The name for the database that is replaced, as the operator was told it; nil for one by the time.
   package var keptName: String?
+  /// The number of the database that the operator was shown; nil where nobody was shown any.
+  package var replacedOID: UInt32?
   package var maintenance = Maintenance()
   /// Whether a failed health check takes the exchange back.
   package var undoesOnFailure = false

@@ -10,13 +10,14 @@ struct RestoredProperties {
   /// - Parameter live: the properties of the database that is replaced.
   init(of manifest: Manifest, replacing live: DatabaseProperties?, scope: RestoreScope, role: RestoringRole, on server: Connection) throws {
     properties = manifest.properties
+    properties.comment = KeptDatabase.original(properties.comment)
     properties.tablespace = scope.tablespace(properties.tablespace)
     if let live {
       properties.owner = live.owner
       properties.settings = live.settings
       properties.grants = live.grants
       properties.connectionLimit = live.connectionLimit
-      properties.comment = live.comment
+      properties.comment = KeptDatabase.original(live.comment)
       // Left out of a live database they would be lost: the preflight refuses.
       return
     }

@@ -101,13 +101,16 @@ struct SwapWithMaintenance {
 }
 
 extension DatabaseSwap {
-  /// Gives a kept database its name back; the one that has it now is kept in turn.
+  /// Gives a kept database its name back; the one that has it now, where there is one, is kept in turn.
   init(bringingBack kept: KeptDatabase, on server: Connection, at time: Date) throws {
     let live = kept.record.database
-    let taken = Set(try server.databaseEntries().map(\.name))
+    let entries = try server.databaseEntries()
+    let name = KeptDatabase.name(for: live, "undone", at: time, taken: Set(entries.map(\.name)))
     self.init(
-      settings: server.settings, live: live, replacement: kept.name, keptName: KeptDatabase.name(for: live, "undone", at: time, taken: taken),
-      record: .init(database: live, keptAt: time, snapshot: nil, comment: try server.databaseFacts(of: live).comment),
+      settings: server.settings, live: live, replacement: kept.name, keptName: name,
+      record: entries.first { $0.name.isSame(as: live) }.map { present in
+        .init(database: live, name: name, keptAt: time, snapshot: nil, comment: KeptDatabase.original(present.comment))
+      },
       finishing: [Connection.commentStatement(live, kept.record.comment)])
   }
 }

@@ -4,6 +4,18 @@ internal import Platform
 internal import Postgres
 internal import Repository
 
+/// What was found of a restore that was killed, in words.
+package struct RestoreRest: Sendable {
+  package let text: String
+  /// Whether it had dropped a database, and there is none of that name.
+  package let databaseIsGone: Bool
+
+  init(_ text: String, databaseIsGone: Bool = false) {
+    self.text = text
+    self.databaseIsGone = databaseIsGone
+  }
+}
+
 /// The database a restore builds: under a passing name until it is whole, so that nobody takes it for finished.
 ///
 /// Its name is like no other's, so that dropping it can't meet anything else. Its comment tells whose it is, and what it is to become.
@@ -33,13 +45,17 @@ struct UnfinishedDatabase {
   }
 
   /// Makes the database.
+  /// - Parameters:
+  ///   - snapshot: what it is filled from.
+  ///   - inPlace: where a database is dropped before it is filled.
   /// - Throws: `FirnError.refused` where the server can't make one with these properties, `RepositoryError.locked` where another
   ///   restore is building one for the same name.
-  func make(on server: Connection, snapshot: SnapshotID) throws {
+  func make(on server: Connection, snapshot: SnapshotID, inPlace: InPlace? = nil) throws {
     do {
       try server.execute(builder.createStatement(name: name))
       let owner = Owner(
-        host: Host.name, process: Host.processID, start: Host.startTime(of: Host.processID) ?? 0, boot: Host.bootID, target: finalName)
+        host: Host.name, process: Host.processID, start: Host.startTime(of: Host.processID) ?? 0, boot: Host.bootID, target: finalName,
+        snapshot: snapshot.description, inPlace: inPlace)
       let mark = "restore of \(snapshot) by firn, not finished: \(String(decoding: try JSONEncoder().encode(owner), as: UTF8.self))"
       try server.execute(Connection.commentStatement(name, mark))
     } catch PostgresError.statementFailed(let message, let state) where !state.hasPrefix("57") {
@@ -67,22 +83,23 @@ struct UnfinishedDatabase {
   }
 
   /// Drops what dead runs of this machine left.
-  /// - Returns: what was found, in words.
-  static func clear(on server: Connection) throws -> [String] {
+  static func clear(on server: Connection) throws -> [RestoreRest] {
     try server.databases(namedWith: prefix).compactMap { database in
       let owner = Owner(comment: database.comment)
       guard owner != nil || isOfDeadRun(database.name) else {
-        return "database \(database.name) looks like the rest of a restore, and doesn't tell whose: drop it if no restore is running"
+        return RestoreRest("database \(database.name) looks like the rest of a restore, and doesn't tell whose: drop it if no restore is running")
       }
       if let owner, owner.host != Host.name {
-        return "database \(database.name) is of a restore on \(owner.host): drop it if none is running there"
+        return RestoreRest("database \(database.name) is of a restore on \(owner.host): drop it if none is running there")
       }
       if owner?.isAlive == true { return nil }
       do {
         try server.dropDatabase(database.name)
-        return "dropped \(database.name), which a restore that was killed had left"
+        let dropped = "dropped \(database.name), which a restore that was killed had left"
+        guard let loss = try owner.flatMap({ try $0.loss(on: server) }) else { return RestoreRest(dropped) }
+        return RestoreRest("\(dropped). \(loss)", databaseIsGone: true)
       } catch PostgresError.statementFailed(let message, _) {
-        return "database \(database.name) was left by a restore that was killed, and can't be dropped: \(message)"
+        return RestoreRest("database \(database.name) was left by a restore that was killed, and can't be dropped: \(message)")
       }
     }
   }
@@ -95,6 +112,12 @@ struct UnfinishedDatabase {
     }
   }
 
+  /// What whoever finds the rest of a restore in place has to be told.
+  struct InPlace: Codable {
+    /// Of the database that is dropped.
+    let safetySnapshot: String?
+  }
+
   private struct Owner: Codable {
     let host: String
     let process: Int32
@@ -102,6 +125,8 @@ struct UnfinishedDatabase {
     let boot: String
     /// The name it is to get.
     let target: String?
+    let snapshot: String?
+    let inPlace: InPlace?
 
     var isAlive: Bool { boot == Host.bootID && Host.startTime(of: process) == start }
 
@@ -112,12 +137,21 @@ struct UnfinishedDatabase {
       self = owner
     }
 
-    init(host: String, process: Int32, start: UInt64, boot: String, target: String) {
+    /// That a database is gone, and how to have one again; nil where none was to be dropped, or it is still there.
+    func loss(on server: Connection) throws -> String? {
+      guard let inPlace, let target, let snapshot, try !server.databaseExists(target) else { return nil }
+      let before = inPlace.safetySnapshot.map { "; the database as it was: firn-restore \(target) \($0)" } ?? ""
+      return "\(target) IS GONE: it was dropped to be replaced in place. To go on: firn-restore \(target) \(snapshot)\(before)"
+    }
+
+    init(host: String, process: Int32, start: UInt64, boot: String, target: String, snapshot: String, inPlace: InPlace?) {
       self.host = host
       self.process = process
       self.start = start
       self.boot = boot
       self.target = target
+      self.snapshot = snapshot
+      self.inPlace = inPlace
     }
   }
 }

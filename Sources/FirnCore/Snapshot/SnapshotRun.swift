@@ -249,7 +249,7 @@ extension DatabaseProperties {
     collationVersion = facts.collationVersion
     actualCollationVersion = facts.actualCollationVersion
     grants = facts.grants.map { $0.map { .init(grantee: $0.grantee, privilege: $0.privilege, grantable: $0.grantable) } }
-    comment = facts.comment
+    comment = KeptDatabase.original(facts.comment)
     settings = facts.settings.map { .init(role: $0.role, name: $0.name, value: $0.value) }
   }
 }

@@ -45,6 +45,8 @@ package struct VerifyOperation {
     package var elapsed: Duration = .zero
     /// Snapshots whose tables an earlier run had read, from the very bytes that were found again.
     package var provenBefore = 0
+    /// Why results could not be recorded beside their snapshots: whoever looks later does not know of them.
+    package var unrecorded: String?
     /// Where a sample ended.
     var lastSampled: ObjectName?
 
@@ -111,7 +113,7 @@ package struct VerifyOperation {
     for snapshot in outcome.snapshots {
       // What is not listed is no snapshot to say anything of.
       if case .failure(StoreError.missing) = checksums[snapshot.place]! { continue }
-      record(snapshot, readable[snapshot.place], outcome.elapsed)
+      do { try record(snapshot, readable[snapshot.place], outcome.elapsed) } catch { outcome.unrecorded = "\(error)" }
     }
     note(outcome.lastSampled)
     return outcome
@@ -168,13 +170,12 @@ package struct VerifyOperation {
     do { try ScrubCursor(after: last).save(in: repository.store) } catch { progress.tell("where to go on could not be noted: \(error)") }
   }
 
-  private func record(_ snapshot: SnapshotOutcome, _ checksums: ChecksumFile?, _ elapsed: Duration) {
+  private func record(_ snapshot: SnapshotOutcome, _ checksums: ChecksumFile?, _ elapsed: Duration) throws {
     var record = CheckRecord(
       level: snapshot.level, ok: snapshot.problems.isEmpty,
       damagedObjects: snapshot.problems.isEmpty ? nil : Set(snapshot.problems.compactMap(\.object)).sorted(),
       checkedAt: now(), seconds: elapsed.inSeconds, host: Host.name, firn: Firn.version)
     if snapshot.level == .read { record.checksums = checksums?.digest.description }
-    // A store that can't be written to can still be verified.
-    do { try repository.catalog.record(record, of: snapshot.place) } catch { progress.tell("the result could not be recorded: \(error)") }
+    try repository.catalog.record(record, of: snapshot.place)
   }
 }

@@ -124,15 +124,43 @@ extension Connection {
     do { return try value("SHOW data_directory") } catch PostgresError.statementFailed { return nil }
   }
 
+  /// Who keeps a session waiting for a lock from outside of these databases, in words.
+  package func sessions(blocking backend: Int32, exceptOf databases: [String]) throws -> [String] {
+    try rows(
+      """
+      SELECT a.pid, coalesce(a.usename, '?'), coalesce(nullif(a.application_name, ''), 'no name') FROM pg_catalog.pg_stat_activity a
+      WHERE a.pid = ANY (pg_catalog.pg_blocking_pids($1)) AND a.datname IS NOT NULL
+        AND NOT (\(databases.enumerated().map { "a.datname = $\($0.offset + 2)" }.joined(separator: " OR ")))
+      """, ["\(backend)"] + databases
+    ).map { "session \($0[0] ?? "?") of \($0[1] ?? "?") (\($0[2] ?? "?"))" }
+  }
+
   /// Ends the sessions of others in databases, as far as this role may.
-  package func endSessions(in databases: [String]) throws {
+  /// - Parameter renaming: a session that renames one of them. Then sessions end only where they keep it waiting: all once it has locked
+  ///   that database, until then those whose locks it waits for.
+  package func endSessions(in databases: [String], for renaming: Int32? = nil) throws {
     for database in databases {
       _ = try rows(
         """
         SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a WHERE a.datname = $1
           AND a.pid <> pg_catalog.pg_backend_pid() AND a.backend_type IS DISTINCT FROM 'walsender' AND a.usesysid IS NOT NULL
           AND (\(Self.mayEnd))
-        """, [database])
+          AND ($2::int IS NULL OR a.pid = ANY (pg_catalog.pg_blocking_pids($2)) OR EXISTS (SELECT FROM pg_catalog.pg_locks l
+            WHERE l.pid = $2 AND l.granted AND l.mode = 'AccessExclusiveLock' AND l.locktype = 'object'
+              AND l.classid = 'pg_catalog.pg_database'::pg_catalog.regclass))
+        """, [database, renaming.map { "\($0)" }])
+    }
+  }
+
+  /// The process id of the server's process, also behind a pooler that invents one.
+  package func processID() throws -> Int32 { try value("SELECT pg_catalog.pg_backend_pid()").flatMap { Int32($0) } ?? 0 }
+
+  /// What changes nothing in these databases, and waits for whoever is about to change one of them.
+  package func claimStatements(for databases: [String]) throws -> [String] {
+    try databases.flatMap { database in
+      try rows("SELECT datconnlimit FROM pg_catalog.pg_database WHERE datname = $1 AND datconnlimit >= -1", [database]).map { row in
+        "ALTER DATABASE \(Self.identifier(database)) CONNECTION LIMIT \(row[0] ?? "-1")"
+      }
     }
   }
 

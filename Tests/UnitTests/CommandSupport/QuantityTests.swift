@@ -8,9 +8,9 @@ import Testing
     #expect(Quantity.bytes("4096") == 4096)
     for text in ["", "MB", "-1", "1.5GB", "1 XB", "99999999999999999999", "9999999999TB"] { #expect(Quantity.bytes(text) == nil, "\(text)") }
     #expect(Quantity.duration("250ms") == .milliseconds(250))
-    #expect(Quantity.duration("30") == .seconds(30))
+    #expect(Quantity.duration("30s") == .seconds(30) && Quantity.duration("0") == .zero)
     #expect(Quantity.duration("2h") == .seconds(7200))
-    for text in ["", "s", "-5s", "1 fortnight", "1e9"] { #expect(Quantity.duration(text) == nil, "\(text)") }
+    for text in ["", "s", "30", "-5s", "1 fortnight", "1e9"] { #expect(Quantity.duration(text) == nil, "\(text)") }
   }
 
   @Test func `are written with few digits`() {
