@@ -217,6 +217,12 @@ package struct CommandContext: Sendable {
   package func jobs(_ options: ServerOptions) -> Int { jobs(options.jobs) }
   package func jobs(_ named: Int?) -> Int { named ?? configuration.jobs ?? min(8, processorCount) }
 
+  /// The snapshots of a database that a user names; of several sources that have one of that name those of the configured one.
+  /// - Throws: `RepositoryError.noSuchDatabase`, `.ambiguousDatabase`.
+  package func places(of database: String, in catalog: Catalog) throws -> [SnapshotPlace] {
+    try catalog.database(named: database, preferring: configuration.source)
+  }
+
   /// A snapshot as the configuration has it; what it is for is the caller's to say.
   package func snapshotRequest(_ settings: ConnectionSettings, _ options: ServerOptions) -> SnapshotRequest {
     var request = SnapshotRequest(settings: settings)

@@ -105,7 +105,7 @@ package struct Configuration: Sendable, Equatable {
       case "max-proof-age": limits.proofAge = try reader.duration()
       case "anomaly": anomaly = try reader.share()
       case "policy": policy = try reader.text()
-      case "time-zone": timeZone = try reader.text()
+      case "time-zone": timeZone = try reader.timeZone()
       case "copies": copies = try reader.list()
       case "identity": identity = try reader.text()
       case "recipients": recipients = try reader.list().map { text in try Self.recipient(text, name) }

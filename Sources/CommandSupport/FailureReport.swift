@@ -259,14 +259,23 @@ package struct FailureReport: Sendable {
     case .invalidURL(let reason):
       self.init(.usage, "the database URL is not one: \(reason)", hint: "write it as postgresql://USER@HOST:PORT/DATABASE")
     case .cannotConnect(let target, let reason):
-      self.init(.postgres, "cannot connect to \(target): \(reason)", hint: "check that the server runs there and takes connections")
+      // As the server itself writes it, in any language.
+      let isAnswered = reason.contains("FATAL:")
+      self.init(
+        .postgres, "cannot connect to \(target): \(reason)",
+        hint: isAnswered
+          ? "the server runs and says why not: check user, database and sslmode, and its pg_hba.conf"
+          : "check that the server runs there and takes connections")
     case .wrongPassword(let target, let reason):
       self.init(
         .postgres, "\(target) refused the password: \(reason)", hint: "check the user and password in DATABASE_URL, PGPASSWORD or ~/.pgpass")
     case .noSuchDatabase(let name): self.init(.notFound, "the server has no database \(name)", hint: "psql -l shows those it has")
     case .connectionLost(let reason):
       self.init(.postgres, "the connection to the server was lost: \(reason)", hint: "run it again when the server is back")
-    case .statementFailed(let message, let state): self.init(.postgres, "the server refused: \(message) (SQLSTATE \(state))")
+    case .statementFailed(let message, let state):
+      self.init(
+        .postgres, "the server refused: \(message) (SQLSTATE \(state))",
+        hint: state == "42501" ? "the role of this connection lacks that right: grant it, or connect as the owner or a superuser" : nil)
     case .behindPooler(let reason, let portOnly):
       self.init(
         .refused, "this connection goes through a pooler: \(reason)",
@@ -289,8 +298,11 @@ package struct FailureReport: Sendable {
         .postgres,
         "\(tool) failed" + (code > 128 ? ": it was ended by signal \(code - 128)" : "")
           + messages.prefix(12).map { "\n  \($0)" }.joined(),
-        hint: isFull
-          ? "a disk is full: make room, then run this again" : "what it says above is the reason")
+        hint: !isFull
+          ? "what it says above is the reason"
+          : tool == "pg_dump"
+            ? "a disk is full: make room where the spool is, or name another place with --spool or less with --spool-cap"
+            : "a disk is full, the server's most likely: make room, then run this again")
     }
   }
 

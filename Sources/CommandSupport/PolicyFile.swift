@@ -40,7 +40,7 @@ package struct PolicyFile: Sendable {
       case "size-goal":
         policy.sizeGoal = try reader.size()
         if policy.sizeGoal == 0 { throw reader.wrong("a size above zero, such as 500GiB") }
-      case "time-zone": timeZone = try reader.text()
+      case "time-zone": timeZone = try reader.timeZone()
       default: break
       }
     }

@@ -57,7 +57,8 @@ package struct SnapshotCopies {
           context.warn("the copy in \(outcome.location) was cut off: the next one goes on where it was; the snapshots here are kept")
         } else if let failure = outcome.failure {
           let report = FailureReport(failure)
-          context.warn("no copy in \(outcome.location): \(report.message)" + (report.hint.map { "; \($0)" } ?? ""))
+          let part = outcome.snapshots == 0 ? "no copy" : "\(outcome.snapshots) of \(outcome.wanted) snapshots are"
+          context.warn("\(part) in \(outcome.location): \(report.message)" + (report.hint.map { "; \($0)" } ?? ""))
         } else if outcome.bytes == 0 {
           context.tell("\(outcome.location) has it already")
         } else {

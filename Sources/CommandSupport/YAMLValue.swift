@@ -1,5 +1,6 @@
 internal import Foundation
 internal import Platform
+internal import Retention
 internal import SystemPackage
 internal import Yams
 
@@ -71,6 +72,13 @@ struct YAMLValue {
 
   /// Whole seconds.
   func seconds() throws -> Int64 { try duration().components.seconds }
+
+  /// The name of one that the system knows.
+  func timeZone() throws -> String {
+    let name = try text()
+    _ = try RetentionCalendar(zone: name)
+    return name
+  }
 
   func share() throws -> Double {
     guard let text = node.string, text.hasSuffix("%"), let number = Double(text.dropLast()), number > 0, number <= 100 else {

@@ -29,7 +29,7 @@ struct Copy: FirnCommand {
     let locations = to.isEmpty ? context.configuration.copies : to
     guard !locations.isEmpty else { throw UsageError("no store to copy to is named", hint: "name one with --to, or copies in firn.yaml") }
     let copies = try SnapshotCopies(in: locations, of: store, nil, context)
-    let made = try copies.make(of: try chosen(in: repository.catalog), in: repository, context, mayBeginAnew: from != nil)
+    let made = try copies.make(of: try chosen(in: repository.catalog, context), in: repository, context, mayBeginAnew: from != nil)
     try context.result(["copies": made.reports])
     made.tell(context)
     if let interruption = made.interruption { throw CutOff(interruption: interruption, state: "what was copied whole by then is there") }
@@ -37,8 +37,8 @@ struct Copy: FirnCommand {
   }
 
   /// The snapshots that are meant, of each database.
-  private func chosen(in catalog: Catalog) throws -> [SnapshotPlace] {
-    let all = try database.map { try catalog.database(named: $0) } ?? catalog.snapshots()
+  private func chosen(in catalog: Catalog, _ context: CommandContext) throws -> [SnapshotPlace] {
+    let all = try database.map { try context.places(of: $0, in: catalog) } ?? catalog.snapshots()
     guard snapshot != "all" else { return all }
     let selector = try SnapshotSelector(snapshot)
     let groups = Dictionary(grouping: all) { "\($0.source.keyComponent)/\($0.database.keyComponent)" }

@@ -37,7 +37,10 @@ struct Doctor: FirnCommand {
     progress.begin("looking at the server")
     do {
       let settings = try context.connectionSettings(server)
-      findings += try ServerExamination(settings: settings, toolFolders: context.toolFolders(server)) { FailureReport($0).message }.run()
+      let anyDatabase = context.databaseOfURL(server) == nil
+      findings += try ServerExamination(settings: settings, anyDatabase: anyDatabase, toolFolders: context.toolFolders(server)) {
+        FailureReport($0).message
+      }.run()
     } catch let error as UsageError { findings.append(Finding("server", .stop, error.message, hint: error.hint)) }
     progress.begin("looking at the stores")
     let own = context.storeLocation
@@ -55,6 +58,7 @@ struct Doctor: FirnCommand {
       metrics: file.notifications.metrics.map { FilePath($0) }, mailer: file.notifications.mail.map { FilePath($0.program) }
     ).run()
     findings.append(told(file.notifications))
+    if let policy = file.policy { findings.append(retention(policy)) }
     findings += state(context)
     return findings
   }
@@ -89,6 +93,16 @@ struct Doctor: FirnCommand {
         "told", .warn, "nobody is told when a run fails",
         hint: "ping, webhook, mail, metrics or hooks in firn.yaml; or have monitoring run firn status")
       : Finding("told", .pass, "runs are told by \(ways.joined(separator: ", "))")
+  }
+
+  private func retention(_ name: String) -> Finding {
+    do {
+      _ = try PolicyFile(named: name)
+      return Finding("policy", .pass, "old snapshots go by \(name)")
+    } catch {
+      let report = FailureReport(error)
+      return Finding("policy", .warn, "nothing old will be removed: \(report.message)", hint: report.hint)
+    }
   }
 
   /// What `firn status` says.

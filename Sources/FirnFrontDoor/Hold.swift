@@ -30,7 +30,7 @@ struct Hold: FirnCommand {
     let repository = try context.repository()
     let lock = try RepositoryLock(.shared, on: repository.store, purpose: "firn hold")
     defer { lock.release() }
-    let place = try SnapshotSelector(snapshot).choose(from: repository.catalog.database(named: database), in: repository.catalog)
+    let place = try SnapshotSelector(snapshot).choose(from: context.places(of: database, in: repository.catalog), in: repository.catalog)
     if release {
       guard let hold = try repository.catalog.hold(of: place) else {
         context.tell("\(place.id) is not on hold")

@@ -16,6 +16,7 @@ struct Key: ParsableCommand {
 
 /// Makes a pair of keys.
 struct KeyNew: FirnCommand {
+  static var program: String { "firn key" }
   static let configuration = CommandSupport.configuration(
     "new", abstract: "Make an age identity in a new file, and print its recipient.",
     discussion: "Make it on another machine than the one that is backed up: that needs the recipient alone.")
@@ -69,6 +70,7 @@ struct KeyNew: FirnCommand {
 
 /// Adds a recipient.
 struct KeyAdd: FirnCommand {
+  static var program: String { "firn key" }
   static let configuration = CommandSupport.configuration(
     "add", abstract: "Encrypt what is stored from now on to one more recipient.",
     discussion: "What is in the repository stays as it is: it opens with the identities of before alone.")
@@ -96,6 +98,7 @@ struct KeyAdd: FirnCommand {
 
 /// Tells to whom a repository is encrypted.
 struct KeyList: FirnCommand {
+  static var program: String { "firn key" }
   static let configuration = CommandSupport.configuration("list", abstract: "Tell to whom a repository is encrypted.")
   @OptionGroup var common: CommonOptions
 
@@ -115,6 +118,7 @@ struct KeyList: FirnCommand {
 
 /// Takes note of recipients that were changed elsewhere.
 struct KeyTrust: FirnCommand {
+  static var program: String { "firn key" }
   static let configuration = CommandSupport.configuration(
     "trust", abstract: "Have this machine store to the recipients that a repository names now.",
     discussion: "A machine stores nothing where these changed since it stored there last: somebody may have done that who should not.")

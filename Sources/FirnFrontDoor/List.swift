@@ -15,7 +15,7 @@ struct List: FirnCommand {
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let repository = try context.repository()
     let catalog = repository.catalog
-    let places = try database.map { try catalog.database(named: $0) } ?? catalog.snapshots()
+    let places = try database.map { try context.places(of: $0, in: catalog) } ?? catalog.snapshots()
     var entries: [Entry] = []
     var unreadable: [SnapshotPlace] = []
     for place in places {
@@ -57,9 +57,9 @@ struct List: FirnCommand {
     let now = Date()
     let rows = entries.map { entry in
       [
-        entry.database, entry.id, entry.kind, Quantity.age(of: entry.startedAt, now: now), entry.bytes.map(Quantity.size) ?? "encrypted",
+        entry.database, entry.id, entry.kind, Quantity.age(of: entry.startedAt, now: now), entry.bytes.value.map(Quantity.size) ?? "encrypted",
         Quantity.size(entry.storedBytes), entry.complete ? "complete" : "INCOMPLETE",
-        entry.damaged ? "FOUND DAMAGED" : entry.verifiedAt.map { "verified \(Quantity.age(of: $0, now: now))" } ?? "not verified",
+        entry.damaged ? "FOUND DAMAGED" : entry.verifiedAt.value.map { "verified \(Quantity.age(of: $0, now: now))" } ?? "not verified",
       ]
     }
     context.output(header: ["DATABASE", "SNAPSHOT", "KIND", "AGE", "SIZE", "STORED", "STATE", "PROOF"], rows: rows)
@@ -72,11 +72,11 @@ struct List: FirnCommand {
     let database: String
     let kind: String
     let startedAt: Date
-    /// Nil where it is encrypted, and no identity at hand.
-    let bytes: Int64?
+    /// Null where it is encrypted, and no identity at hand.
+    let bytes: Nullable<Int64>
     let storedBytes: Int64
     let complete: Bool
-    let verifiedAt: Date?
+    let verifiedAt: Nullable<Date>
     /// Whether the last verification that read it found it damaged.
     let damaged: Bool
 
@@ -90,30 +90,11 @@ struct List: FirnCommand {
       database = place.database
       kind = summary.kind
       self.startedAt = startedAt ?? place.id.startDate
-      self.bytes = bytes
+      self.bytes = Nullable(bytes)
       storedBytes = summary.storedBytes ?? 0
       complete = summary.complete
-      verifiedAt = check.flatMap { $0.ok ? $0.checkedAt : nil }
+      verifiedAt = Nullable(check.flatMap { $0.ok ? $0.checkedAt : nil })
       damaged = check?.ok == false
-    }
-
-    enum CodingKeys: String, CodingKey {
-      case id, source, database, kind, startedAt, bytes, storedBytes, complete, verifiedAt, damaged
-    }
-
-    // verifiedAt is there even where it says nothing.
-    func encode(to encoder: any Encoder) throws {
-      var container = encoder.container(keyedBy: CodingKeys.self)
-      try container.encode(id, forKey: .id)
-      try container.encode(source, forKey: .source)
-      try container.encode(database, forKey: .database)
-      try container.encode(kind, forKey: .kind)
-      try container.encode(startedAt, forKey: .startedAt)
-      try container.encode(bytes, forKey: .bytes)
-      try container.encode(storedBytes, forKey: .storedBytes)
-      try container.encode(complete, forKey: .complete)
-      try container.encode(verifiedAt, forKey: .verifiedAt)
-      try container.encode(damaged, forKey: .damaged)
     }
   }
 }

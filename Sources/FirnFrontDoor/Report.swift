@@ -27,7 +27,7 @@ struct Report: FirnCommand {
     let repository = try context.repository()
     let now = Date()
     let report = try context.withProgress { progress in
-      let places = try database.map { try repository.catalog.database(named: $0) }
+      let places = try database.map { try context.places(of: $0, in: repository.catalog) }
       let status = try context.status(of: places, in: repository, now: now)
       return try StoreReport(of: repository, status: status, days: days, now: now, progress: progress)
     }

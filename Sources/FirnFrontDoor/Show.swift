@@ -16,7 +16,7 @@ struct Show: FirnCommand {
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let repository = try context.repository()
     let catalog = repository.catalog
-    let places = try catalog.database(named: database)
+    let places = try context.places(of: database, in: catalog)
     let place = try SnapshotSelector(snapshot).choose(from: places, in: catalog)
     if let other {
       let second = try SnapshotSelector(other).choose(from: places, in: catalog)

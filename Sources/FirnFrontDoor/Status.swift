@@ -19,7 +19,7 @@ struct Status: FirnCommand {
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let repository = try context.repository()
     let now = Date()
-    let status = try context.status(of: database.map { try repository.catalog.database(named: $0) }, in: repository, now: now)
+    let status = try context.status(of: database.map { try context.places(of: $0, in: repository.catalog) }, in: repository, now: now)
     if common.json { try context.output(json: ["databases": status.databases.map(Entry.init)]) } else { show(status, context, now) }
     if status.databases.isEmpty { throw RepositoryError.noSuchDatabase(name: "any database", known: []) }
     return status.isSound ? .done : .doneWithWarnings

@@ -21,18 +21,14 @@ struct Unlock: FirnCommand {
     let now = Date()
     let holders = try RepositoryLock.holders(in: store, now: now)
     guard !holders.isEmpty else {
+      if common.json { try context.output(json: Report([], removed: 0)) }
       context.tell("nobody holds a lock")
       return .done
     }
-    let rows = holders.map { holder in
-      [
-        holder.mode?.rawValue ?? "?", Quantity.age(of: holder.createdAt, now: now), Quantity.age(of: holder.refreshedAt, now: now),
-        holder.isAlive.map { $0 ? "alive" : "dead" } ?? "can't be told", holder.words,
-      ]
-    }
-    context.output(header: ["LOCK", "SINCE", "SIGN OF LIFE", "HOLDER IS", "HOLDER"], rows: rows)
+    if !common.json { show(holders, context, now) }
     let removable = holders.filter { $0.isAlive != true }
     guard !removable.isEmpty else {
+      if common.json { try context.output(json: Report(holders, removed: 0)) }
       context.tell("all of them live: wait for their end")
       return .done
     }
@@ -42,7 +38,43 @@ struct Unlock: FirnCommand {
     let locks = "\(removable.count) lock\(removable.count == 1 ? "" : "s")"
     try Confirmation.require("remove \(locks)", given: confirmation.confirm)
     for holder in removable { try RepositoryLock.takeAway(holder, in: store) }
+    if common.json { try context.output(json: Report(holders, removed: removable.count)) }
     context.tell("removed \(locks)")
     return .done
+  }
+
+  private func show(_ holders: [RepositoryLock.Holder], _ context: CommandContext, _ now: Date) {
+    let rows = holders.map { holder in
+      [
+        holder.mode?.rawValue ?? "?", Quantity.age(of: holder.createdAt, now: now), Quantity.age(of: holder.refreshedAt, now: now),
+        holder.isAlive.map { $0 ? "alive" : "dead" } ?? "can't be told", holder.words,
+      ]
+    }
+    context.output(header: ["LOCK", "SINCE", "SIGN OF LIFE", "HOLDER IS", "HOLDER"], rows: rows)
+  }
+
+  /// The JSON of locks. Its keys are fixed.
+  private struct Report: Encodable {
+    let locks: [Lock]
+    let removed: Int
+
+    init(_ holders: [RepositoryLock.Holder], removed: Int) {
+      locks = holders.map { holder in
+        Lock(
+          mode: holder.mode?.rawValue, createdAt: holder.createdAt, refreshedAt: holder.refreshedAt, alive: Nullable(holder.isAlive),
+          holder: holder.words)
+      }
+      self.removed = removed
+    }
+
+    struct Lock: Encodable {
+      /// Nil for one that can't be read.
+      let mode: String?
+      let createdAt: Date
+      let refreshedAt: Date
+      /// Null where it can't be told.
+      let alive: Nullable<Bool>
+      let holder: String
+    }
   }
 }

@@ -43,7 +43,7 @@ struct Rehearse: MigrateCommand {
     let criteria = try criteria()
     let repository = try context.repository()
     guard let name = try database ?? context.namedServer()?.database else { throw FirnError.noDatabaseNamed }
-    let place = try SnapshotSelector(snapshot).choose(from: repository.catalog.database(named: name), in: repository.catalog)
+    let place = try SnapshotSelector(snapshot).choose(from: context.places(of: name, in: repository.catalog), in: repository.catalog)
     var request = Rehearsal.Request(command: command)
     request.timeLimit = try timeLimit.map { try duration($0, "--time-limit") }
     request.drill.jobs = context.jobs(jobs)

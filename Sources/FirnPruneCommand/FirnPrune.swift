@@ -56,7 +56,7 @@ struct FirnPrune: FirnCommand {
     let repository = try context.repository()
     if gcOnly { return try collect(repository, context) }
     let (policy, name, calendar) = try options.resolve(context)
-    let places = try database.map { try repository.catalog.database(named: $0) }
+    let places = try database.map { try context.places(of: $0, in: repository.catalog) }
     var planned: [SnapshotPlace] = []
     let outcome: PruneOperation.Outcome
     do {

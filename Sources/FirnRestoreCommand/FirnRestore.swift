@@ -77,7 +77,7 @@ struct FirnRestore: FirnCommand {
     if undo { return try KeptDatabases(command: self, context: context).undo() }
     if forgetOld { return try KeptDatabases(command: self, context: context).forget() }
     let repository = try context.repository(in: rate.limited(context.store()))
-    let places = try repository.catalog.database(named: database)
+    let places = try context.places(of: database, in: repository.catalog)
     let place = try SnapshotSelector(snapshot ?? "latest").choose(from: places, in: repository.catalog)
     if let export = parts.export { return try PartialRestores(command: self, context: context).export(place, in: repository, to: export) }
     if parts.dataOnly || !parts.tables.isEmpty && newName == nil {
@@ -101,11 +101,20 @@ struct FirnRestore: FirnCommand {
     }
     let decided = request
     var told: Set<String> = []
-    let result = try context.withProgress { progress in
-      try RestoreOperation(repository: repository, request: decided, progress: progress).run { notes in
-        if !decided.target.isExisting { for note in notes { context.tell("note: \(note)") } }
-        told.formUnion(notes)
+    var safety: SnapshotID?
+    let result: RestoreResult
+    do {
+      result = try context.withProgress { progress in
+        try RestoreOperation(repository: repository, request: decided, progress: progress).run { notes in
+          if !decided.target.isExisting { for note in notes { context.tell("note: \(note)") } }
+          told.formUnion(notes)
+        } saved: {
+          safety = $0
+        }
       }
+    } catch {
+      if let safety { context.tell("a snapshot of \(decided.target.name) as it was before this stays: \(safety)") }
+      throw error
     }
     let restarted = try context.withProgress { StoppedApplication.startAgain($0, having: result.database) { decided.settings } }
     for line in restarted { context.warn(line) }

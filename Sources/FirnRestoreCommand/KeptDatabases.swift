@@ -33,7 +33,7 @@ struct KeptDatabases {
     if command.common.json {
       try context.output(
         json: UndoReport(
-          database: plan.database, restoredAs: plan.database, keptName: plan.kept.name, keptAs: outcome.keptAs,
+          database: plan.database, restoredAs: plan.database, keptName: plan.kept.name, keptAs: Nullable(outcome.keptAs),
           downtimeSeconds: outcome.downtime.inSeconds,
           seconds: Date().timeIntervalSince(started), warnings: outcome.warnings))
     } else {
@@ -116,7 +116,7 @@ struct KeptDatabases {
     let restoredAs: String
     /// What it was called meanwhile.
     let keptName: String
-    let keptAs: String?
+    let keptAs: Nullable<String>
     let downtimeSeconds: Double
     let seconds: Double
     let warnings: [String]

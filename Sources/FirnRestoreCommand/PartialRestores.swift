@@ -50,7 +50,7 @@ struct PartialRestores {
     if command.common.json {
       try context.output(
         json: Report(
-          id: place.id.description, database: place.database, restoredAs: target.string, seconds: seconds, tables: outcome.tables, rows: nil,
+          id: place.id.description, database: place.database, restoredAs: target.string, seconds: seconds, tables: outcome.tables, rows: outcome.rows,
           objectsRead: outcome.objectsRead, objectsOfSnapshot: outcome.objectsOfSnapshot, warnings: outcome.leftOut))
       return outcome.leftOut.isEmpty ? .done : .doneWithWarnings
     }
@@ -67,11 +67,11 @@ struct PartialRestores {
     let id: String
     let database: String
     let restoredAs: String
-    var keptAs: String?
+    var keptAs = Nullable<String>(nil)
     let seconds: Double
     var downtimeSeconds = 0.0
     let tables: Int
-    let rows: Int64?
+    let rows: Int64
     let objectsRead: Int
     let objectsOfSnapshot: Int
     var warnings: [String] = []

@@ -1,3 +1,4 @@
+import CommandSupport
 import FirnCore
 import Platform
 import Repository
@@ -7,8 +8,8 @@ struct RestoreReport: Encodable {
   let id: String
   let database: String
   let restoredAs: String
-  let keptAs: String?
-  let safetySnapshot: String?
+  let keptAs: Nullable<String>
+  let safetySnapshot: Nullable<String>
   let seconds: Double
   let downtimeSeconds: Double
   let tables: Int
@@ -25,8 +26,8 @@ struct RestoreReport: Encodable {
     id = result.manifest.id.description
     database = result.manifest.database
     restoredAs = result.database
-    keptAs = result.keptAs
-    safetySnapshot = result.safetySnapshot?.description
+    keptAs = Nullable(result.keptAs)
+    safetySnapshot = Nullable(result.safetySnapshot?.description)
     seconds = result.elapsed.inSeconds
     downtimeSeconds = result.downtime.inSeconds
     tables = result.tables
@@ -38,31 +39,5 @@ struct RestoreReport: Encodable {
     objectsRead = result.objectsRead
     objectsOfSnapshot = result.objectsOfSnapshot
     peakMemoryBytes = Host.peakMemory
-  }
-
-  enum CodingKeys: String, CodingKey {
-    case id, database, restoredAs, keptAs, safetySnapshot, seconds, downtimeSeconds, tables, rows, proven, schemaCompared, notes, warnings
-    case objectsRead, objectsOfSnapshot, peakMemoryBytes
-  }
-
-  // keptAs and safetySnapshot are there even where they say nothing.
-  func encode(to encoder: any Encoder) throws {
-    var container = encoder.container(keyedBy: CodingKeys.self)
-    try container.encode(id, forKey: .id)
-    try container.encode(database, forKey: .database)
-    try container.encode(restoredAs, forKey: .restoredAs)
-    try container.encode(keptAs, forKey: .keptAs)
-    try container.encode(safetySnapshot, forKey: .safetySnapshot)
-    try container.encode(seconds, forKey: .seconds)
-    try container.encode(downtimeSeconds, forKey: .downtimeSeconds)
-    try container.encode(tables, forKey: .tables)
-    try container.encode(rows, forKey: .rows)
-    try container.encode(proven, forKey: .proven)
-    try container.encode(schemaCompared, forKey: .schemaCompared)
-    try container.encode(notes, forKey: .notes)
-    try container.encode(warnings, forKey: .warnings)
-    try container.encode(objectsRead, forKey: .objectsRead)
-    try container.encode(objectsOfSnapshot, forKey: .objectsOfSnapshot)
-    try container.encode(peakMemoryBytes, forKey: .peakMemoryBytes)
   }
 }

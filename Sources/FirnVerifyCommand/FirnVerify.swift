@@ -57,7 +57,7 @@ struct FirnVerify: FirnCommand {
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let repository = try context.repository(in: rate.limited(context.store()))
-    let places = try chosen(in: repository)
+    let places = try chosen(in: repository, context)
     guard !places.isEmpty else { throw RepositoryError.noSuchDatabase(name: database ?? "any database", known: []) }
     if let against { return try Comparison(command: self, context: context).run(places[0], in: repository, against: against) }
     if drill { return try Drills(command: self, context: context).run(on: places, in: repository) }
@@ -65,10 +65,10 @@ struct FirnVerify: FirnCommand {
   }
 
   /// With all snapshots come those that have lost their list of checksums; a drill can't be made of them.
-  private func chosen(in repository: Repository) throws -> [SnapshotPlace] {
+  private func chosen(in repository: Repository, _ context: CommandContext) throws -> [SnapshotPlace] {
     let unlisted = drill ? [] : try repository.catalog.unlisted()
     guard let database, database != "all" || snapshot != nil else { return try repository.catalog.snapshots() + unlisted }
-    let places = try repository.catalog.database(named: database)
+    let places = try context.places(of: database, in: repository.catalog)
     if snapshot == "all" { return places + unlisted.filter { $0.source == places[0].source && $0.database == places[0].database } }
     return [try SnapshotSelector(snapshot ?? "latest").choose(from: places, in: repository.catalog)]
   }

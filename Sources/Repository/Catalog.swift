@@ -208,8 +208,9 @@ package struct Catalog: Sendable {
   }
 
   /// The database a user names, as `DATABASE` or `SOURCE/DATABASE`.
+  /// - Parameter source: the one that is meant where several have a database of that name.
   /// - Throws: `RepositoryError.noSuchDatabase`, `.ambiguousDatabase`.
-  package func database(named name: String) throws -> [SnapshotPlace] {
+  package func database(named name: String, preferring source: String? = nil) throws -> [SnapshotPlace] {
     let all = try snapshots()
     var matches = all.filter { $0.database.isSame(as: name) }
     if matches.isEmpty { matches = all.filter { "\($0.source)/\($0.database)".isSame(as: name) } }
@@ -219,6 +220,7 @@ package struct Catalog: Sendable {
     var sources = Dictionary(grouping: matches, by: \.source.keyComponent)
     // A source of which nothing but safety snapshots are here was never backed up: it was restored to.
     if sources.count > 1 { sources = sources.filter { _, places in places.contains { !isSafetySnapshot($0) } } }
+    if sources.count > 1, let own = source.flatMap({ sources[$0.keyComponent] }) { return own }
     guard sources.count <= 1 else {
       throw RepositoryError.ambiguousDatabase(name: name, sources: sources.values.compactMap(\.first?.source).sorted())
     }

@@ -92,6 +92,19 @@ import Testing
     #expect(pooled.verdicts["server"] == "stop" && pooled.details["server"]?.contains("pool") == true, "\(pooled)")
   }
 
+  @Test func `looks at the server where no database is named, and at the policy`() throws {
+    var place = try configured("policy: nigthly\n")
+    let role = "nodatabase_\(place.database)"
+    try place.sql("CREATE ROLE \(role) LOGIN PASSWORD 'abc'")
+    place.environment["DATABASE_URL"] = nil
+    place.environment.merge(["PGHOST": "127.0.0.1", "PGPORT": "\(place.server.port)", "PGUSER": role, "PGPASSWORD": "abc"]) { $1 }
+    let visit = try Visit(place)
+    #expect(visit.verdicts["server"] == "pass" && visit.details["server"]?.contains("database postgres") == true, "\(visit)")
+    #expect(visit.verdicts["policy"] == "warn" && visit.details["policy"]?.contains("nigthly") == true, "\(visit)")
+    place.environment["PGDATABASE"] = role
+    #expect(try Visit(place).verdicts["server"] == "stop")
+  }
+
   @Test func `says the same to people, in a table`() throws {
     let place = try configured("")
     let result = try place.firn("doctor")

@@ -38,6 +38,14 @@ import Testing
     #expect(try place.sql("SELECT count(*) FROM app.people WHERE note = 'changed'") == "300")
     #expect(try place.sql("SELECT to_regclass('app.letters') IS NULL") == "t")
 
+    // Two in one second are told apart.
+    let both = try (1...2).map { _ in try place.start("firn-restore", [place.database, id, "--table", "app.people"]) }
+    #expect(both.map { $0.wait() } == [0, 0])
+    let made = try place.sql(
+      "SELECT string_agg(quote_ident(nspname), ', ') FROM pg_namespace WHERE nspname ~ '^firn_restored' AND nspname <> '\(schema)'")
+    #expect(made.split(separator: ",").count == 2)
+    try place.sql("DROP SCHEMA \(made) CASCADE")
+
     let unknown = try place.restore(place.database, id, "--table", "app.none")
     #expect(unknown.status == 6, "\(unknown)")
     #expect(try place.restore(place.database, id, "--table", "a.b.c").status == 6)
@@ -147,7 +155,8 @@ import Testing
     let plain = "\(place.database)_plain"
     #expect(try place.restore(place.database, "latest", "--as", plain, "--no-owner", "--prove").status == 0)
     #expect(try place.server.sql(owners, in: plain) == "postgres|postgres|postgres|postgres|f|1")
-    #expect(try place.restore(place.database, "latest", "--as", "x_\(copy)", "--owner", "nobody_\(copy)").status == 6)
+    let nobody = try place.restore(place.database, "latest", "--as", "x_\(copy)", "--owner", "nobody_\(copy)")
+    #expect(nobody.status == 6 && nobody.errors.split(separator: "nobody_\(copy)").count == 2, "\(nobody)")
   }
 
   @Test func `lies in other tablespaces where that is said`() throws {
@@ -160,6 +169,8 @@ import Testing
     let copy = "\(place.database)_copy"
     let missing = try place.restore(place.database, "latest", "--as", copy)
     #expect(missing.status == 6 && missing.errors.contains("--tablespace fast="), "\(missing)")
+    let mistaken = try place.restore(place.database, "latest", "--as", copy, "--tablespace", "fats=slow", "--tablespace", "fast=slow")
+    #expect(mistaken.status == 6 && mistaken.errors.contains("nothing of the snapshot is in a tablespace fats"), "\(mistaken)")
     let result = try place.restore(place.database, "latest", "--as", copy, "--tablespace", "fast=slow", "--prove")
     #expect(result.status == 0, "\(result)")
     #expect(

@@ -136,6 +136,9 @@ import Testing
     #expect(refused.status == 78 && refused.errors.contains("line 2: there is no key lst") && refused.errors.contains("last"), "\(refused)")
     #expect(try place.prune("--policy", "nightl").status == 78)
     #expect(try place.prune("--keep-last", "1", "--time-zone", "Mars/Olympus").status == 78)
+    let mars = try place.folder.write("time-zone: Mars/Olympus\n", to: "mars.yaml").string
+    let listed = try place.firn("list", "--config", mars)
+    #expect(listed.status == 78 && listed.errors.contains("there is no time zone Mars/Olympus"), "\(listed)")
     #expect(try place.prune().status == 64)
     #expect(try place.prune("--policy", "nightly", "--keep-last", "1").status == 64)
   }
@@ -241,6 +244,8 @@ import Testing
     #expect(try place.firn("unlock", "--confirm", "remove 2 locks").status == 5 && Folder.exists(lock))
     #expect(try place.firn("unlock", "--confirm", "remove 1 lock").status == 0 && !Folder.exists(lock))
     #expect(try place.firn("unlock").status == 0)
+    let none = try place.firn("unlock", "--json").json()
+    #expect((none["locks"] as? [Any])?.isEmpty == true && none["removed"] as? Int == 0)
     #expect(try place.prune("--keep-last", "1", "--apply").status == 0)
     #expect(try !place.listedSnapshots().contains(id))
     // One whose process lives here stays.

@@ -400,6 +400,26 @@ import Testing
     #expect(try count(place) == "100")
   }
 
+  @Test func `dedupes against what was before an emptied database was replaced`() throws {
+    let place = try workplace()
+    try place.sql("CREATE TABLE broad AS SELECT md5(g::text) x, md5((g * 7)::text) y FROM generate_series(1, 20000) g")
+    let first = try place.snapshot("--json").json()["storedBytes"] as? Int ?? 0
+    try place.sql("DELETE FROM broad; DELETE FROM notes")
+    #expect(try place.restore(place.database, "latest", "--confirm", place.database).status == 0)
+    let next = try place.snapshot("--json").json()
+    #expect(next["storedBytes"] as? Int ?? .max < first / 4, "\(first), then \(next)")
+  }
+
+  @Test func `tells of the snapshot that stays where a restore fails after it`() throws {
+    var place = try workplace()
+    _ = try place.takeSnapshot()
+    let script = "case \"$*\" in *--list* | *--file* | *--version*) ;; *) echo 'pg_restore: error: no' >&2; exit 1 ;; esac; exec \"$real\" \"$@\""
+    place.environment["FIRN_PG_BIN"] = try place.tools(with: script, inPlaceOf: "pg_restore").string
+    let failed = try place.restore(place.database, "latest", "--confirm", place.database)
+    let safety = try #require(place.listedSnapshots().last)
+    #expect(failed.status == 8 && failed.errors.contains("as it was before this stays: \(safety)"), "\(failed)")
+  }
+
   @Test func `ends nobody's session while somebody holds a lock on the database, and names him`() throws {
     let place = try workplace()
     let name = place.database

@@ -157,7 +157,13 @@ import Testing
     #expect(ambiguous.errors.contains("hint: say which: "))
     let sources = Set((try here.firn("list", "--json").json()["snapshots"] as? [[String: Any]] ?? []).compactMap { $0["source"] as? String })
     #expect(sources.count == 2)
-    for source in sources { #expect(try here.firn("show", "\(source)/\(here.database)").status == 0) }
+    for source in sources {
+      #expect(try here.firn("show", "\(source)/\(here.database)").status == 0)
+      // The configured one is meant.
+      let file = try here.folder.write("source: \"\(source)\"\n", to: "\(source).yaml").string
+      let meant = try here.firn("show", here.database, "--config", file)
+      #expect(meant.status == 0 && meant.output.contains(source), "\(meant)")
+    }
   }
 
   @Test func `keeps the disk it takes in passing near its cap, and the bytes right`() throws {

@@ -11,6 +11,9 @@ package struct CopyOperation: Sendable {
     package var objects = 0
     package var bytes: Int64 = 0
     package var failure: (any Error)?
+    /// How many snapshots are there, and how many should be.
+    package var snapshots = 0
+    package var wanted = 0
     /// Whether its repository was made.
     package var isNew = false
     /// To whom it is encrypted.
@@ -46,6 +49,7 @@ package struct CopyOperation: Sendable {
 
   private func copy(_ places: [SnapshotPlace], to target: any Store) -> Outcome {
     var outcome = Outcome(location: target.location)
+    outcome.wanted = places.count
     do {
       let purpose = "a copy to \(target.location)"
       let from = try StoreMaintenance(store: source.store).sharedLock(purpose: purpose)
@@ -70,6 +74,7 @@ package struct CopyOperation: Sendable {
           progress.tell("\(place.database) \(place.id) is damaged, and not copied")
           continue
         }
+        outcome.snapshots += 1
         guard done.bytes > 0 else { continue }
         outcome.objects += done.objects
         outcome.bytes += done.bytes

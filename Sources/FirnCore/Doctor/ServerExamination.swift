@@ -9,14 +9,18 @@ package struct ServerExamination: Sendable {
   private let toolFolders: [FilePath]
   private let words: @Sendable (any Error) -> String
   private let now: @Sendable () -> Date
+  private let anyDatabase: Bool
 
-  /// - Parameter words: of an error.
+  /// - Parameters:
+  ///   - anyDatabase: whether nobody named one, and another will do where the role has none of its own name.
+  ///   - words: of an error.
   package init(
-    settings: ConnectionSettings, toolFolders: [FilePath], now: @escaping @Sendable () -> Date = { Date() },
+    settings: ConnectionSettings, anyDatabase: Bool, toolFolders: [FilePath], now: @escaping @Sendable () -> Date = { Date() },
     words: @escaping @Sendable (any Error) -> String
   ) {
     self.settings = settings
     self.toolFolders = toolFolders
+    self.anyDatabase = anyDatabase
     self.words = words
     self.now = now
   }
@@ -25,7 +29,7 @@ package struct ServerExamination: Sendable {
   package func run() throws -> [Finding] {
     let connection: Connection
     do {
-      connection = try Connection(settings, applicationName: "firn doctor")
+      connection = try open()
       try connection.refusePooler()
     } catch {
       try Interruption.check()
@@ -42,6 +46,13 @@ package struct ServerExamination: Sendable {
     } catch {
       try Interruption.check()
       return [Finding("server", .stop, words(error))]
+    }
+  }
+
+  private func open() throws -> Connection {
+    do { return try Connection(settings, applicationName: "firn doctor") } catch {
+      guard anyDatabase, let connection = try? ServerConnection.open(settings) else { throw error }
+      return connection
     }
   }
 

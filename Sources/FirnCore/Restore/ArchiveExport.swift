@@ -11,6 +11,7 @@ package struct ArchiveExport {
     package let files: Int
     package let bytes: Int64
     package let tables: Int
+    package let rows: Int64
     /// A list for `pg_restore --use-list`, where not all tables were wanted.
     package let list: FilePath?
     /// What is not in it, in words.
@@ -75,7 +76,8 @@ package struct ArchiveExport {
       list = final.appending("use.list")
     }
     return Outcome(
-      files: selection.files.count, bytes: bytes + Int64(selection.contents.count), tables: selection.manifest.tables.count, list: list,
+      files: selection.files.count, bytes: bytes + Int64(selection.contents.count), tables: selection.manifest.tables.count,
+      rows: selection.manifest.rows, list: list,
       leftOut: selection.leftOut + source.manifest.incompleteReasons.map { "the snapshot is incomplete: \($0)" },
       objectsRead: source.reader.objectsRead, objectsOfSnapshot: source.reader.table.objects.count)
   }

@@ -59,8 +59,10 @@ package struct RestoreOperation {
     try UnfinishedDatabase.clear(on: ServerConnection.open(settings))
   }
 
-  /// - Parameter told: hears what will be done besides, once everything was looked at.
-  package func run(told: ([String]) -> Void = { _ in }) throws -> RestoreResult {
+  /// - Parameters:
+  ///   - told: hears what will be done besides, once everything was looked at.
+  ///   - saved: hears of the snapshot of the database that is replaced, which stays whatever fails then.
+  package func run(told: ([String]) -> Void = { _ in }, saved: (SnapshotID) -> Void = { _ in }) throws -> RestoreResult {
     let clock = ContinuousClock.now
     let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-restore of \(request.place.database)")
     defer { lock.release() }
@@ -82,7 +84,9 @@ package struct RestoreOperation {
           takeSafetySnapshot: safety
         ) { safety, drop in try build(prepared, tools, work, safety, beforeFilling: drop) }
       } else {
-        result = try build(prepared, tools, work, try takeSafetySnapshot(source.manifest, server))
+        let safety = try takeSafetySnapshot(source.manifest, server)
+        if let safety { saved(safety.id) }
+        result = try build(prepared, tools, work, safety)
       }
       result.elapsed = ContinuousClock.now - clock
       result.objectsRead = source.reader.objectsRead

@@ -114,6 +114,10 @@ struct RestorePreflight {
     let spaces = try server.tablespaceNames()
     let wanted = [properties.properties.tablespace] + manifest.tablespaces.map(request.scope.tablespace)
     var reasons = Set(wanted).subtracting(spaces).sorted().map { "there is no tablespace \($0): make it, or say --tablespace \($0)=NAME" }
+    let known = [manifest.properties.tablespace] + manifest.tablespaces
+    reasons += Set(request.scope.tablespaces.keys).subtracting(known).sorted().map { name in
+      "nothing of the snapshot is in a tablespace \(name): it has \(Set(known).sorted().joined(separator: ", "))"
+    }
     switch manifest.properties.localeProvider {
     case "b" where server.serverMajor < 17: reasons.append("the builtin locale provider needs PostgreSQL 17")
     case "i" where try !server.hasICU(): reasons.append("the database's collation is of ICU, which this server is built without")
@@ -142,7 +146,8 @@ struct RestorePreflight {
     guard role.isSuperuser else { return reasons }
     let scope = request.scope
     let ofObjects = scope.owner == .recorded || scope.restoresPrivileges ? manifest.roles : []
-    let missing = Set(ofObjects + properties.roles).subtracting(role.existing)
+    var missing = Set(ofObjects + properties.roles).subtracting(role.existing)
+    if case .role(let name) = scope.owner { missing.remove(name) }
     guard !missing.isEmpty else { return reasons }
     let script = try GlobalsScript(of: manifest, in: repository)
     let made = script.roles(toMake: missing, existing: role.existing)

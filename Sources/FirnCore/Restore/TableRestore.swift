@@ -57,9 +57,8 @@ package struct TableRestore {
       try connection.execute("BEGIN")
       switch destination {
       case .newSchema(let time):
-        let name = "firn_restored_\(time.idStamp)".lowercased()
+        let name = try connection.createSchema(called: "firn_restored_\(time.idStamp)".lowercased())
         plans = try plansForNew(tables, in: name, of: source)
-        try connection.execute("CREATE SCHEMA \(Connection.identifier(name))")
         schema = name
       case .emptyTables:
         plans = try plansForEmpty(tables, of: source, connection)

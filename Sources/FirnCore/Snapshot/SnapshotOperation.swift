@@ -81,7 +81,8 @@ package struct SnapshotOperation {
     throw FirnError.tablesKeptChanging(attempts: attempts, example: "")
   }
 
-  /// The newest snapshot whose manifest can be read: a damaged one must not stop tonight's.
+  /// The newest snapshot whose manifest can be read: a damaged one must not stop tonight's. One that a restore made is of a database that
+  /// was given up, emptied perhaps: it is the last choice.
   private func newestReadable(source: String, database: String, _ cache: ParentCache?) throws -> ParentSnapshot? {
     let places = try repository.catalog.snapshots(source: source, database: database)
     if repository.format.isSealed {
@@ -91,15 +92,18 @@ package struct SnapshotOperation {
       }
       return parent
     }
+    var safety: ParentSnapshot?
     for place in places.reversed() {
       do {
-        return ParentSnapshot(
+        let parent = ParentSnapshot(
           manifest: try repository.catalog.manifest(of: place), contents: repository.contents, chunkTable: repository.files(of: place).chunkTable)
+        if parent.manifest.kind != Manifest.safetyKind { return parent }
+        safety = safety ?? parent
       } catch is RepositoryError {
         progress.tell("\(place.id) cannot be read and is passed over as parent")
       }
     }
-    return nil
+    return safety
   }
 }
 

@@ -167,7 +167,8 @@ struct SnapshotRun {
     let list = ChecksumFile(
       objects: try registry.completed().map(\.name), files: checksums, summary: sealing.isOn ? .init(of: manifest) : nil)
     try repository.catalog.commit(list, of: place, reused: registry.reused, holding: lock)
-    if sealing.isOn, (try? cache?.save(manifest, list, chunkTable: chunkTable.file)) == nil {
+    let isParent = manifest.kind != Manifest.safetyKind || parent == nil
+    if sealing.isOn, isParent, (try? cache?.save(manifest, list, chunkTable: chunkTable.file)) == nil {
       notes.update { $0.append("what the snapshot consists of could not be remembered in the cache: the next one will store everything once more") }
     }
     return manifest
@@ -203,7 +204,7 @@ struct SnapshotRun {
     let bytesBefore = parent.tables.reduce(0) { $0 + $1.bytes }
     let smaller =
       bytesBefore > 1 << 20 && Double(bytes) < Double(bytesBefore) * kept
-      ? ["all tables together have \(bytes) bytes, they had \(bytesBefore) in \(parent.id)"] : []
+      ? ["all tables together have \(ServerDisk.megabytes(bytes)), they had \(ServerDisk.megabytes(bytesBefore)) in \(parent.id)"] : []
     return smaller
       + tables.compactMap { table in
         guard let rows = before[QualifiedName(schema: table.schema, name: table.name)], rows >= 100, Double(table.rows) < Double(rows) * kept else {
