@@ -190,11 +190,16 @@ package struct CommandContext: Sendable {
     return (url.flatMap { try? ConnectionSettings($0) }?.database ?? environment["PGDATABASE"]).flatMap { $0.isEmpty ? nil : $0 }
   }
 
+  /// Whether nobody names a database, nor a service, which may.
+  package func namesNoDatabase(_ options: ServerOptions) throws -> Bool {
+    guard databaseOfURL(options) == nil, (environment["PGSERVICE"] ?? "").isEmpty else { return false }
+    return try connectionSettings(options).parameters["service"] == nil
+  }
+
   /// Whether libpq would take the maintenance database because nobody named any, and the user is called as that.
   package func meansMaintenanceDatabase(_ options: ServerOptions) throws -> Bool {
-    guard databaseOfURL(options) == nil, (environment["PGSERVICE"] ?? "").isEmpty else { return false }
+    guard try namesNoDatabase(options) else { return false }
     let settings = try connectionSettings(options)
-    guard settings.parameters["service"] == nil else { return false }
     return (settings.parameters["user"] ?? environment["PGUSER"] ?? Host.userName) == "postgres"
   }
 

@@ -43,7 +43,8 @@ package struct FailureReport: Sendable {
       self.init(
         .failed,
         "\(unwell.database) was exchanged, and the application is not well: \(unwell.healthCheck) keeps failing" + Self.lines(unwell.startFailures),
-        hint: "the database of before is \(unwell.keptAs); to have it back: firn-restore \(unwell.database) --undo")
+        hint: unwell.keptAs.map { "the database of before is \($0); to have it back: firn-restore \(unwell.database) --undo" }
+          ?? "there was no \(unwell.database) before: look at the application's log")
     case let undone as ExchangeUndone:
       self.init(
         .failed,
@@ -139,8 +140,8 @@ package struct FailureReport: Sendable {
     case .onlySnapshot(let id): self.init(.refused, "\(id) is the only snapshot: it is never removed")
     case .copyGone(let location):
       self.init(
-        .notFound, "\(location) holds no repository any more: this machine has copied there before",
-        hint: "look whether it is mounted, and the right one; to begin a new one: firn init --store '\(location)'")
+        .notFound, "\(location) holds no repository any more: this machine knew one there",
+        hint: "look whether it is mounted, and the right one; to begin a new one there: firn copy --init --to '\(location)'")
     case .noKeptDatabase(let name):
       self.init(.notFound, "no database is kept for \(name)", hint: "firn list shows those that are kept")
     case .notConfirmed(let phrase, let given):
@@ -259,13 +260,9 @@ package struct FailureReport: Sendable {
     case .invalidURL(let reason):
       self.init(.usage, "the database URL is not one: \(reason)", hint: "write it as postgresql://USER@HOST:PORT/DATABASE")
     case .cannotConnect(let target, let reason):
-      // As the server itself writes it, in any language.
-      let isAnswered = reason.contains("FATAL:")
       self.init(
         .postgres, "cannot connect to \(target): \(reason)",
-        hint: isAnswered
-          ? "the server runs and says why not: check user, database and sslmode, and its pg_hba.conf"
-          : "check that the server runs there and takes connections")
+        hint: "if the server answered, what it says is the reason; else check that it runs there and takes connections")
     case .wrongPassword(let target, let reason):
       self.init(
         .postgres, "\(target) refused the password: \(reason)", hint: "check the user and password in DATABASE_URL, PGPASSWORD or ~/.pgpass")

@@ -16,6 +16,7 @@ struct Copy: FirnCommand {
   var snapshot = "all"
   @Option(help: ArgumentHelp("The store to copy from; else --store.", valueName: "location")) var from: String?
   @Option(help: ArgumentHelp("The store to copy to; else those of the configuration. May be repeated.", valueName: "location")) var to: [String] = []
+  @Flag(name: .customLong("init"), help: "Make a repository also where there was one before, and is none any more.") var beginsAnew = false
   @Option(help: "One database, or SOURCE/DATABASE.") var database: String?
   @OptionGroup var rate: RateOption
   @OptionGroup var common: CommonOptions
@@ -29,7 +30,7 @@ struct Copy: FirnCommand {
     let locations = to.isEmpty ? context.configuration.copies : to
     guard !locations.isEmpty else { throw UsageError("no store to copy to is named", hint: "name one with --to, or copies in firn.yaml") }
     let copies = try SnapshotCopies(in: locations, of: store, nil, context)
-    let made = try copies.make(of: try chosen(in: repository.catalog, context), in: repository, context, mayBeginAnew: from != nil)
+    let made = try copies.make(of: try chosen(in: repository.catalog, context), in: repository, context, mayBeginAnew: beginsAnew)
     try context.result(["copies": made.reports])
     made.tell(context)
     if let interruption = made.interruption { throw CutOff(interruption: interruption, state: "what was copied whole by then is there") }

@@ -37,8 +37,7 @@ struct Doctor: FirnCommand {
     progress.begin("looking at the server")
     do {
       let settings = try context.connectionSettings(server)
-      let anyDatabase = context.databaseOfURL(server) == nil
-      findings += try ServerExamination(settings: settings, anyDatabase: anyDatabase, toolFolders: context.toolFolders(server)) {
+      findings += try ServerExamination(settings: settings, anyDatabase: context.namesNoDatabase(server), toolFolders: context.toolFolders(server)) {
         FailureReport($0).message
       }.run()
     } catch let error as UsageError { findings.append(Finding("server", .stop, error.message, hint: error.hint)) }

@@ -36,7 +36,11 @@ struct Unlock: FirnCommand {
       context.explain("a run on another machine may be at work: look there first. If it is, what it makes will not be listed")
     }
     let locks = "\(removable.count) lock\(removable.count == 1 ? "" : "s")"
-    try Confirmation.require("remove \(locks)", given: confirmation.confirm)
+    if common.json { for holder in removable { context.explain(holder.words) } }
+    do { try Confirmation.require("remove \(locks)", given: confirmation.confirm) } catch {
+      if common.json { try context.output(json: Report(holders, removed: 0)) }
+      throw error
+    }
     for holder in removable { try RepositoryLock.takeAway(holder, in: store) }
     if common.json { try context.output(json: Report(holders, removed: removable.count)) }
     context.tell("removed \(locks)")
@@ -61,15 +65,15 @@ struct Unlock: FirnCommand {
     init(_ holders: [RepositoryLock.Holder], removed: Int) {
       locks = holders.map { holder in
         Lock(
-          mode: holder.mode?.rawValue, createdAt: holder.createdAt, refreshedAt: holder.refreshedAt, alive: Nullable(holder.isAlive),
+          mode: Nullable(holder.mode?.rawValue), createdAt: holder.createdAt, refreshedAt: holder.refreshedAt, alive: Nullable(holder.isAlive),
           holder: holder.words)
       }
       self.removed = removed
     }
 
     struct Lock: Encodable {
-      /// Nil for one that can't be read.
-      let mode: String?
+      /// Null for one that can't be read.
+      let mode: Nullable<String>
       let createdAt: Date
       let refreshedAt: Date
       /// Null where it can't be told.

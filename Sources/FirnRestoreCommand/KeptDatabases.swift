@@ -63,7 +63,7 @@ struct KeptDatabases {
       This brings back the database that was \(plan.database) until \(since), \(Quantity.age(of: plan.kept.record.keptAt, now: Date())).
 
         server      \(plan.server)
-        comes back  \(plan.kept.name), \(Quantity.size(plan.kept.size)): with all that was written to it before
+        comes back  \(plan.kept.name) of \(plan.kept.owner), \(Quantity.size(plan.kept.size)): with all that was written to it before
         goes aside  \(aside)
         connected   \(sessions)\(others)
 

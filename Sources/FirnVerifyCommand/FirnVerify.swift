@@ -52,7 +52,9 @@ struct FirnVerify: FirnCommand {
   }
 
   var job: RunReport.Job? { against != nil ? nil : drill ? .drill : .verify }
-  var stateAfterInterruption: String? { "nothing was found, as far as it came, and nothing was changed" }
+  var stateAfterInterruption: String? {
+    repair ? "what was mended by then stays mended; the rest was not looked at" : "it did not come to its end, and no result is recorded"
+  }
   func subject(_ context: CommandContext) -> String? { database == "all" ? nil : database }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {

@@ -184,11 +184,20 @@ package struct Catalog: Sendable {
   }
 
   /// Of snapshots those that share an object with one in which it was found damaged: what was said of them before is no longer true.
+  /// But those that were read whole since then are sound: it was mended.
   /// - Parameter verdicts: of all that may share objects.
-  package func sharingDamage(_ places: [SnapshotPlace], verdicts: some Sequence<CheckRecord>) throws -> Set<SnapshotPlace> {
-    let damaged = Set(verdicts.filter { !$0.ok }.flatMap { $0.damagedObjects ?? [] })
-    guard !damaged.isEmpty else { return [] }
-    return try Set(places.filter { place in try objects(of: place).contains { damaged.contains($0.digest.description) } })
+  package func sharingDamage(_ places: [SnapshotPlace], verdicts: [SnapshotPlace: CheckRecord]) throws -> Set<SnapshotPlace> {
+    var findings: [String: [CheckRecord]] = [:]
+    for verdict in verdicts.values where !verdict.ok {
+      for object in verdict.damagedObjects ?? [] { findings[object, default: []].append(verdict) }
+    }
+    guard !findings.isEmpty else { return [] }
+    return try Set(
+      places.filter { place in
+        try objects(of: place).contains { object in
+          findings[object.digest.description, default: []].contains { finding in !(verdicts[place]?.isProof(after: finding) ?? false) }
+        }
+      })
   }
 
   /// The results of the verifications of a snapshot, oldest first. One that can't be read is passed over: it proves nothing.

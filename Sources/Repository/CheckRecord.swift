@@ -47,4 +47,9 @@ package struct CheckRecord: Codable, Sendable {
     self.host = host
     self.firn = firn
   }
+
+  /// Whether this tells that what another found is mended: it looked later, and no less closely.
+  func isProof(after finding: CheckRecord) -> Bool {
+    ok && level >= .scrub && level >= min(finding.level, .read) && checkedAt > finding.checkedAt
+  }
 }

@@ -52,7 +52,7 @@ package enum SnapshotSelector: Sendable, Equatable {
       var verdicts: [SnapshotPlace: CheckRecord] = [:]
       for place in places { verdicts[place] = try catalog.verdict(of: place) }
       let verified = places.filter { verdicts[$0]?.ok == true }
-      let damaged = try catalog.sharingDamage(verified, verdicts: verdicts.values)
+      let damaged = try catalog.sharingDamage(verified, verdicts: verdicts)
       return try required(newest(of: verified.filter { !damaged.contains($0) }, in: catalog))
     case .latestOfKind(let kind): return try required(places.last { try catalog.summary(of: $0).kind == kind })
     case .before(let date):

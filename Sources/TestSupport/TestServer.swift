@@ -92,6 +92,12 @@ package final class TestServer: Sendable {
   /// Ends the server in an orderly way, sessions included.
   package func stop() { process.current?.end(by: 2) }
 
+  /// Ends the server and deletes its cluster.
+  package func destroy() throws {
+    stop()
+    try Folder.removeTree(data)
+  }
+
   /// A URL as Rails has it, password and all. For the environment, never for an argument.
   package func url(_ database: String, user: String = "postgres", password: String = TestServer.password) -> String {
     "postgresql://\(user.urlComponent):\(password.urlComponent)@127.0.0.1:\(port)/\(database.urlComponent)"

@@ -167,8 +167,7 @@ import Testing
     let snapshot = try place.snapshot("--copy-to", disk.string)
     #expect(snapshot.status == 3 && snapshot.errors.contains("holds no repository any more"), "\(snapshot)")
     #expect(try Folder.names(in: disk).isEmpty)
-    // Whoever says where to copy from means it.
-    #expect(try place.firn("copy", "--from", place.store.string, "--to", disk.string).status == 0)
+    #expect(try place.firn("copy", "--init", "--to", disk.string).status == 0)
     try Folder.removeTree(disk)
     #expect(try place.firn("init", "--store", disk.string).status == 0)
     #expect(try place.firn("copy", "--to", disk.string).status == 0)

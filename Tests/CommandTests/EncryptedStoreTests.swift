@@ -2,6 +2,7 @@ import Encryption
 import FirnCore
 import Foundation
 import Platform
+import Postgres
 import Repository
 import SystemPackage
 import TestSupport
@@ -18,8 +19,8 @@ import Testing
   }
 
   /// A database with words to look for, and a store that is encrypted to two.
-  private func setting(rows: Int = 20_000) throws -> Setting {
-    let place = try Workplace(on: TestServer.system.get())
+  private func setting(rows: Int = 20_000, on server: TestServer? = nil) throws -> Setting {
+    let place = try Workplace(on: server ?? TestServer.system.get())
     try Folder.removeTree(place.store)
     try place.sql(
       """
@@ -165,6 +166,27 @@ import Testing
     #expect(try place.verify("--identity", setting.used.string).status == 0)
   }
 
+  @Test func `is filled as a copy for nobody else, nor after a copy was refused`() throws {
+    let setting = try setting(rows: 10)
+    let place = setting.place
+    _ = try place.takeSnapshot()
+    let copy = place.folder.path("copy")
+    #expect(try place.firn("copy", "--to", copy.string).status == 0)
+    // Somebody who can write there makes it his own.
+    var elsewhere = place
+    try Folder.make(place.folder.path("elsewhere"))
+    elsewhere.environment["HOME"] = place.folder.path("elsewhere").string
+    let (own, key) = (place.folder.path("own"), place.folder.path("own.key").string)
+    let recipient = try elsewhere.firn("key", "new", key).output
+    #expect(try elsewhere.firn("init", "--store", own.string, "--recipient", recipient).status == 0)
+    try Folder.write(Folder.contents(of: own.appending("firn.json")), to: copy.appending("firn.json"))
+    #expect(try place.firn("copy", "--to", copy.string).status != 0)
+    let before = try files(of: copy)
+    let filled = try place.snapshot("--store", copy.string)
+    #expect(filled.status == 78, "\(filled)")
+    #expect(try files(of: copy) == before)
+  }
+
   @Test func `is never made in clear for a recipient that is wrong, nor filled where it says so and should not`() throws {
     let setting = try setting(rows: 10)
     let place = setting.place
@@ -217,9 +239,7 @@ import Testing
     let place = setting.place
     let id = try place.takeSnapshot()
     let original = try place.sql(Self.digest)
-    // A mirror, as any tool makes one of a bucket.
-    let mirror = place.folder.path("mirror")
-    #expect(try Workplace.run("/bin/cp", ["-r", place.store.string, mirror.string], environment: ["PATH": "/usr/bin:/bin"]).status == 0)
+    let mirror = try mirror(of: place)
     let script = mirror.appending("snapshots/\(try source(of: place))/\(place.database)/\(id)/recover.sh").string
     func recover(_ name: String, _ identity: String?) throws -> CommandResult {
       try Workplace.run(
@@ -242,9 +262,37 @@ import Testing
     #expect(try place.server.sql(Self.digest, in: name) == original)
   }
 
+  /// A copy of the store in a bucket, fetched from there by curl.
+  private func mirror(of place: Workplace) throws -> FilePath {
+    var place = place
+    place.environment.merge(TestObjectServer.environment()) { _, new in new }
+    let server = try TestObjectServer.shared.get()
+    let bucket = try server.makeBucket()
+    #expect(try place.firn("copy", "--to", server.location(bucket)).status == 0)
+    let mirror = place.folder.path("mirror")
+    let keys = try filesByPath(under: place.store).filter { $0.value.kind == .file && !$0.key.hasPrefix("locks/") }.keys
+    let files = keys.map { "url = \"http://127.0.0.1:\(server.port)/\(bucket)/firn/\($0)\"\noutput = \"\(mirror)/\($0)\"" }
+    let options = """
+      user = "\(TestObjectServer.keyID):\(TestObjectServer.secret)"
+      aws-sigv4 = "aws:amz:us-east-1:s3"
+      create-dirs
+      fail
+      silent
+      show-error
+      """
+    let file = place.folder.path("curl.conf")
+    try Folder.write(Array(([options] + files).joined(separator: "\n").utf8), to: file)
+    let fetched = try Workplace.run("/usr/bin/curl", ["--config", file.string], environment: ["PATH": "/usr/bin:/bin"])
+    #expect(fetched.status == 0, "\(fetched)")
+    return mirror
+  }
+
   @Test func `brings a database back on a machine that has a location, a key and an identity alone, from a bucket and a file server`() throws {
-    let setting = try setting()
+    let burning = try TestServer(binaries: TestServer.binaries(at: 0))
+    let setting = try setting(on: burning)
     var place = setting.place
+    let reader = "\(place.database)_reader"
+    try place.sql("ALTER ROLE \"\(reader)\" LOGIN PASSWORD 'the old word'")
     place.environment.merge(TestObjectServer.environment()) { _, new in new }
     let (objects, files) = (try TestObjectServer.shared.get(), try TestFileServer.shared.get())
     let copies = [objects.location(try objects.makeBucket()), files.location(files.makeName())]
@@ -258,20 +306,25 @@ import Testing
     let original = try place.sql(Self.digest)
     let identity = try Folder.contents(of: setting.used)
 
-    // The machine burns.
+    // The machine burns, with store and cluster.
     try Folder.removeTree(place.store)
-    try place.server.sql("DROP DATABASE \"\(place.database)\" WITH (FORCE)")
-    for (number, copy) in copies.enumerated() {
+    try burning.destroy()
+    for copy in copies {
       let home = try TemporaryFolder()
       try Folder.write(identity, to: home.path("identity"))
+      let server = try TestServer(binaries: TestServer.binaries(at: 0))
       place.environment["HOME"] = home.path.string
       place.environment["FIRN_STORE"] = copy
-      let refused = try place.restore(place.database, "latest", "--as", "back_\(number)_\(place.database)")
+      place.environment["DATABASE_URL"] = server.url("postgres")
+      let refused = try place.restore(place.database)
       #expect(refused.status == 78 && refused.errors.contains("needs the identity"), "\(refused)")
-      let name = "back_\(number)_\(place.database)"
-      let restored = try place.restore(place.database, "latest", "--as", name, "--prove", "--identity", home.path("identity").string)
+      let restored = try place.restore(place.database, "--prove", "--identity", home.path("identity").string)
       #expect(restored.status == 0, "\(restored)")
-      #expect(try place.server.sql(Self.digest, in: name) == original)
+      #expect(try server.sql(Self.digest, in: place.database) == original)
+      // The application's role has its password, and what it was granted.
+      let application = try Connection(
+        ConnectionSettings(server.url(place.database, user: reader, password: "the old word")), applicationName: "app")
+      try application.execute("SELECT FROM public.needle_table")
       #expect(try place.verify(place.database, "all", "--identity", home.path("identity").string).status == 0)
     }
   }

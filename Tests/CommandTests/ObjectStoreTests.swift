@@ -82,7 +82,7 @@ import Testing
     try Folder.removeTree(place.store)
     let restored = try place.restore(place.database, "latest", "--as", "\(place.database)_back", "--prove", "--store", bucket.location)
     #expect(restored.status == 0, "\(restored)")
-    #expect(try place.firn("copy", "--from", bucket.location, "--to", place.store.string, "latest").status == 0)
+    #expect(try place.firn("copy", "--init", "--from", bucket.location, "--to", place.store.string, "latest").status == 0)
     #expect(try place.listedSnapshots().count == 1)
     #expect(try place.verify(place.database, "all", "--read").status == 0)
   }

@@ -385,7 +385,7 @@ import Testing
     #expect(unconfirmed.status == 5 && unconfirmed.errors.contains("has no database \(name) now"), "\(unconfirmed)")
     let back = try place.restore(name, "--undo", "--confirm", name, "--json")
     #expect(back.status == 0, "\(back)")
-    #expect(try back.json()["restoredAs"] as? String == name && back.json()["keptAs"] == nil && back.json()["keptName"] as? String == first)
+    #expect(try back.json()["restoredAs"] as? String == name && back.json()["keptAs"] is NSNull && back.json()["keptName"] as? String == first)
     #expect(try count(place) == "100" && kept(place).isEmpty)
 
     #expect(try place.restore(name, "latest", "--confirm", name).status == 0)
@@ -440,11 +440,66 @@ import Testing
     #expect(try count(place) == "5000")
   }
 
+  @Test func `ends nobody's session while somebody holds a lock on the kept one`() throws {
+    let place = try workplace()
+    let name = place.database
+    _ = try place.takeSnapshot()
+    #expect(try place.restore(name, "latest", "--confirm", name).status == 0)
+    let old = try #require(kept(place).first)
+    let holder = try Connection(ConnectionSettings(place.server.url("postgres")), applicationName: "the holder")
+    try holder.execute("BEGIN; COMMENT ON DATABASE \"\(old)\" IS 'mine'")
+    let client = try Connection(ConnectionSettings(place.server.url(name)), applicationName: "client")
+    let result = try place.restore(name, "--undo", "--confirm", name)
+    #expect(result.status == 6 && result.errors.contains("(the holder)") && result.errors.contains("is as it was"), "\(result)")
+    try client.execute("INSERT INTO public.notes (body) VALUES ('still here')")
+    try holder.execute("ROLLBACK")
+    #expect(try place.restore(name, "--undo", "--confirm", name).status == 0)
+    #expect(try place.server.databaseNames().allSatisfy { !$0.hasPrefix("firn_swap") })
+  }
+
+  /// A command that runs SQL as the superuser, without its password in it.
+  private func psql(_ place: Workplace) throws -> String {
+    _ = try place.server.environment("postgres", passFileIn: place.folder.path)
+    return
+      "PGPASSFILE='\(place.folder.path("pgpass"))' '\(place.server.binaries.appending("psql"))' -h 127.0.0.1 -p \(place.server.port) -U postgres -Xqc"
+  }
+
+  @Test func `destroys in place only what was confirmed`() throws {
+    var place = try workplace()
+    let name = place.database
+    _ = try place.takeSnapshot()
+    // While the application is stopped, another database gets the name.
+    let others = ["ALTER DATABASE \"\(name)\" RENAME TO \"\(name)_aside\"", "CREATE DATABASE \"\(name)\""]
+    let file = try place.folder.write(others.joined(separator: ";\n") + ";\n", to: "others.sql")
+    try configure(&place, "  stop: [\"\(psql(place).replacing(" -Xqc", with: " -Xqf")) '\(file)'\"]\n")
+    let result = try place.restore(name, "latest", "--in-place", "--confirm", "destroy \(name)")
+    #expect(result.status == 6 && result.errors.contains("was replaced meanwhile"), "\(result)")
+    #expect(try Set([name, "\(name)_aside"]).isSubset(of: place.server.databaseNames()))
+  }
+
+  @Test func `guesses not whose database comes back where none is there to compare`() throws {
+    let place = try workplace()
+    let name = place.database
+    let mallory = "mallory_\(name)"
+    _ = try place.takeSnapshot()
+    #expect(try place.restore(name, "latest", "--confirm", name).status == 0)
+    let old = try #require(kept(place).first)
+    let record = #"kept by firn: {"database":"\#(name)","name":"\#(mallory)","keptAt":"2099-01-01T00:00:00Z"}"#
+    for statement in [
+      "CREATE ROLE \"\(mallory)\"", "CREATE DATABASE \"\(mallory)\" OWNER \"\(mallory)\"", "COMMENT ON DATABASE \"\(mallory)\" IS '\(record)'",
+      "DROP DATABASE \"\(name)\"",
+    ] { try place.server.sql(statement, in: "postgres") }
+    let refused = try place.restore(name, "--undo", "--confirm", name)
+    #expect(refused.status == 6 && refused.errors.contains("belongs to \(mallory)"), "\(refused)")
+    #expect(try place.restore(name, "--undo", "--kept", old, "--confirm", name).status == 0)
+    #expect(try count(place) == "5000")
+  }
+
   @Test func `touches no other database that has the name by then`() throws {
     var place = try workplace()
     let name = place.database
     _ = try place.takeSnapshot()
-    let postgres = "'\(place.server.binaries.appending("psql"))' '\(place.server.url("postgres"))' -Xqc"
+    let postgres = try psql(place)
     let script = """
       case "$*" in *--list* | *--file* | *--version*) ;; *) \(postgres) 'ALTER DATABASE "\(name)" RENAME TO "\(name)_aside"' && \(postgres) 'CREATE DATABASE "\(name)"' ;; esac
       exec "$real" "$@"

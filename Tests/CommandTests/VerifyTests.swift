@@ -125,7 +125,8 @@ import Testing
     let ids = try place.listedSnapshots()
     let objects = try files(place) { $0.hasPrefix("objects/") }
     let largest = try #require(try objects.max { try Folder.status(of: $0)?.size ?? 0 < Folder.status(of: $1)?.size ?? 0 })
-    var bytes = try Folder.contents(of: largest)
+    let sound = try Folder.contents(of: largest)
+    var bytes = sound
     bytes[bytes.count / 2] ^= 1
     #expect(try place.verify(place.database, "all", "--read").status == 0)
     // Checks are told apart by the second.
@@ -135,6 +136,15 @@ import Testing
     // The other shares that object: what was said of it before is no longer true.
     let verified = try place.restore(place.database, "latest:verified", "--as", "\(place.database)_no")
     #expect(verified.status == 10, "\(verified)")
+    // It was mended, and read since: what is said of the one is no word on the other.
+    Thread.sleep(forTimeInterval: 1.1)
+    try Folder.write(sound, to: largest)
+    #expect(try place.verify(place.database, ids[0], "--read").status == 0)
+    let mended = try place.restore(place.database, "latest:verified", "--as", "\(place.database)_mended", "--json")
+    #expect(try mended.status == 0 && mended.json()["id"] as? String == ids[0], "\(mended)")
+    Thread.sleep(forTimeInterval: 1.1)
+    try Folder.write(bytes, to: largest)
+    #expect(try place.verify(place.database, ids[1], "--read").status == 4)
     #expect(try place.firn("list").output.contains("FOUND DAMAGED"))
     // The newest is damaged: it counts for nothing, and the one before stays.
     let plan = try place.prune(place.database, "--keep-last", "1", "--json").json()

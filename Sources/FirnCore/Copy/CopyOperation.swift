@@ -55,11 +55,11 @@ package struct CopyOperation: Sendable {
       let from = try StoreMaintenance(store: source.store).sharedLock(purpose: purpose)
       defer { from.release() }
       let repository = try openOrMake(in: target, &outcome)
-      outcome.recipients = repository.format.recipients
       guard repository.format.repositoryID != source.format.repositoryID else { throw FirnError.sameStore(location: target.location) }
       guard Set(repository.format.recipients) == Set(source.format.recipients) else {
         throw FirnError.differentlyEncrypted(location: target.location)
       }
+      outcome.recipients = repository.format.recipients
       let maintenance = StoreMaintenance(store: target)
       let lock = try maintenance.sharedLock(purpose: purpose)
       defer { lock.release() }

@@ -136,18 +136,18 @@ package struct PruneOperation: Sendable {
 
   /// What is known of each snapshot.
   private func states(of listed: [ListedSnapshot]) throws -> [SnapshotPlace: RetainedSnapshot<SnapshotID>] {
-    let found = Monitor<(states: [SnapshotPlace: RetainedSnapshot<SnapshotID>], damage: [CheckRecord])>(([:], []))
+    let found = Monitor<(states: [SnapshotPlace: RetainedSnapshot<SnapshotID>], verdicts: [SnapshotPlace: CheckRecord])>(([:], [:]))
     try forEachInParallel(listed, thread: "snapshots", threads: threads) { [self] listed in
       let verdict = repository.catalog.verdict(of: listed.checks, now: now)
       let state = try state(of: listed, verdict)
       found.update {
         $0.states[listed.place] = state
-        if let verdict, !verdict.ok { $0.damage.append(verdict) }
+        $0.verdicts[listed.place] = verdict
       }
     }
-    var (states, damage) = found.current
+    var (states, verdicts) = found.current
     let candidates = states.filter { $0.value.standing != .damaged }.map(\.key)
-    for place in try repository.catalog.sharingDamage(candidates, verdicts: damage) {
+    for place in try repository.catalog.sharingDamage(candidates, verdicts: verdicts) {
       guard let state = states[place] else { continue }
       states[place] = RetainedSnapshot(
         id: state.id, startedAt: state.startedAt, standing: .damaged, kind: state.kind, tags: state.tags, hold: state.hold)

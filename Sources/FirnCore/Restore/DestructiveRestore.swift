@@ -32,10 +32,14 @@ struct DestructiveRestore {
   let progress: WorkProgress
 
   /// - Parameters:
+  ///   - requireSameDatabase: throws where the name leads to another database than was confirmed.
   ///   - takeSafetySnapshot: of the database as it is, read back; nil where it was refused.
   ///   - build: has everything ready, calls its parameter with the passing name of the new database, which drops the old one, and goes on.
   /// - Throws: `DatabaseDestroyed` for whatever fails once the old database is gone.
-  func run(takeSafetySnapshot: () throws -> Manifest?, build: (Manifest?, (String) throws -> Void) throws -> RestoreResult) throws -> RestoreResult {
+  func run(
+    requireSameDatabase: @escaping () throws -> Void, takeSafetySnapshot: () throws -> Manifest?,
+    build: (Manifest?, (String) throws -> Void) throws -> RestoreResult
+  ) throws -> RestoreResult {
     try Interruption.check()
     let mark = try maintenance.stop.isEmpty ? nil : StoppedApplication(database: name, start: maintenance.start)
     var safety: Manifest?
@@ -45,6 +49,7 @@ struct DestructiveRestore {
     var result: RestoreResult
     do {
       try maintenance.stopAll(progress)
+      try requireSameDatabase()
       // What is written after this is in no copy.
       try server.endSessions(in: [name])
       safety = try takeSafetySnapshot()
@@ -55,6 +60,7 @@ struct DestructiveRestore {
         let either = try server.databaseEntries().filter { $0.name.isSame(as: name) || $0.name == newName }.map(\.oid)
         mark?.awaitDatabase(either)
         do {
+          try requireSameDatabase()
           try server.dropDatabase(name)
           isGone = true
         } catch {

@@ -41,6 +41,12 @@ package struct KeptDatabaseOperation {
       throw FirnError.noKeptDatabase(name: name ?? database)
     }
     let present = try server.databaseEntries().first { $0.name.isSame(as: database) }
+    // Nothing is there to compare its owner with.
+    if present == nil, name == nil, Set(all.map(\.owner)).count > 1 {
+      throw FirnError.refused(
+        reasons: ["databases of several owners say they were \(database): look which is meant, and name it with --kept"]
+          + all.map { "\($0.name) belongs to \($0.owner)" })
+    }
     var reasons = try SwapPreflight(server: server, database: kept.name).reasons()
     if let present {
       reasons = try SwapPreflight(server: server, database: database).reasons() + reasons
@@ -55,7 +61,8 @@ package struct KeptDatabaseOperation {
     return UndoPlan(
       database: database, server: server.target, kept: kept, others: all.filter { $0.oid != kept.oid },
       presentBecomes: present.map { _ in swap.keptName }, presentOID: present?.oid,
-      presentSize: try present.flatMap { _ in try server.diskSize(of: database) }, applications: try server.connectedApplications(of: database),
+      presentSize: try present.flatMap { _ in try server.diskSize(of: database) },
+      applications: try server.connectedApplications(of: database) + server.connectedApplications(of: kept.name),
       time: time)
   }
 

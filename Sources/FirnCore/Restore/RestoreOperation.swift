@@ -81,7 +81,7 @@ package struct RestoreOperation {
         try requireIntact(source)
         let safety = { try self.takeProvenSafetySnapshot(source.manifest, server) }
         result = try DestructiveRestore(name: name, server: server, maintenance: request.maintenance, progress: progress).run(
-          takeSafetySnapshot: safety
+          requireSameDatabase: { try self.requireSameDatabase(on: server) }, takeSafetySnapshot: safety
         ) { safety, drop in try build(prepared, tools, work, safety, beforeFilling: drop) }
       } else {
         let safety = try takeSafetySnapshot(source.manifest, server)
@@ -140,8 +140,12 @@ package struct RestoreOperation {
   private func requireSameDatabase(on server: Connection) throws {
     guard let replaced, let confirmed = request.replacedOID else { return }
     guard try server.databaseEntries().contains(where: { $0.name.isSame(as: replaced) && $0.oid == confirmed }) else {
-      throw FirnError.refused(reasons: ["\(replaced) was replaced meanwhile: nothing was touched; look at it anew"])
+      throw Self.replacedMeanwhile(replaced)
     }
+  }
+
+  private static func replacedMeanwhile(_ database: String) -> FirnError {
+    .refused(reasons: ["\(database) was replaced meanwhile: nothing was touched; look at it anew"])
   }
 
   /// Everything the old database is given up for is read before it is.
@@ -203,13 +207,18 @@ package struct RestoreOperation {
     // Looked at anew: what was granted or set while the new one was built belongs to the name, too.
     let facts = try server.databaseFacts(of: live)
     let properties = try properties(result.manifest, prepared.role, server).properties
-    let taken = Set(try server.databaseEntries().map(\.name))
+    let entries = try server.databaseEntries()
+    let taken = Set(entries.map(\.name))
     let time = request.now()
     let told = request.keptName.flatMap { taken.contains($0) ? nil : $0 }
     let keptName = told ?? KeptDatabase.name(for: live, at: time, taken: taken)
-    try requireSameDatabase(on: server)
+    guard let old = entries.first(where: { $0.name.isSame(as: live) })?.oid, request.replacedOID.map({ $0 == old }) ?? true else {
+      throw Self.replacedMeanwhile(live)
+    }
+    guard let new = entries.first(where: { $0.name == database.name })?.oid else { throw PostgresError.noSuchDatabase(name: database.name) }
     let swap = DatabaseSwap(
-      settings: server.settings, live: live, replacement: database.name, keptName: keptName,
+      settings: server.settings, live: live, replaced: .init(name: live, oid: old), replacement: .init(name: database.name, oid: new),
+      keptName: keptName,
       record: .init(
         database: live, name: keptName, keptAt: time, snapshot: result.manifest.id.description, comment: KeptDatabase.original(facts.comment)),
       finishing: ["ALTER DATABASE \(Connection.identifier(live)) OWNER TO \(Connection.identifier(facts.owner))"]

@@ -8,7 +8,8 @@ package protocol AfterExchange: Error {}
 /// The application is not well after the exchange, which stays.
 package struct ApplicationUnwell: AfterExchange {
   package let database: String
-  package let keptAs: String
+  /// Nil where there was none before.
+  package let keptAs: String?
   package let healthCheck: String
   package let startFailures: [String]
 }
@@ -56,7 +57,8 @@ struct SwapWithMaintenance {
       return Outcome(downtime: exchanged.downtime, warnings: exchanged.startFailures)
     }
     guard undoesOnFailure else {
-      throw ApplicationUnwell(database: swap.live, keptAs: swap.keptName, healthCheck: check, startFailures: exchanged.startFailures)
+      throw ApplicationUnwell(
+        database: swap.live, keptAs: swap.replaced.map { _ in swap.keptName }, healthCheck: check, startFailures: exchanged.startFailures)
     }
     progress.begin("taking the exchange back")
     // Whoever interrupted the waiting wants the way back to be gone to its end.
@@ -106,11 +108,11 @@ extension DatabaseSwap {
     let live = kept.record.database
     let entries = try server.databaseEntries()
     let name = KeptDatabase.name(for: live, "undone", at: time, taken: Set(entries.map(\.name)))
+    let present = entries.first { $0.name.isSame(as: live) }
     self.init(
-      settings: server.settings, live: live, replacement: kept.name, keptName: name,
-      record: entries.first { $0.name.isSame(as: live) }.map { present in
-        .init(database: live, name: name, keptAt: time, snapshot: nil, comment: KeptDatabase.original(present.comment))
-      },
+      settings: server.settings, live: live, replaced: present.map { Side(name: live, oid: $0.oid) },
+      replacement: Side(name: kept.name, oid: kept.oid), keptName: name,
+      record: .init(database: live, name: name, keptAt: time, snapshot: nil, comment: KeptDatabase.original(present?.comment)),
       finishing: [Connection.commentStatement(live, kept.record.comment)])
   }
 }

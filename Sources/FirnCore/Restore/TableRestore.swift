@@ -57,8 +57,10 @@ package struct TableRestore {
       try connection.execute("BEGIN")
       switch destination {
       case .newSchema(let time):
-        let name = try connection.createSchema(called: "firn_restored_\(time.idStamp)".lowercased())
+        // Another may begin in the same second.
+        let name = "firn_restored_\(time.idStamp)_\(UUID().uuidString.prefix(4))".lowercased()
         plans = try plansForNew(tables, in: name, of: source)
+        try connection.execute("CREATE SCHEMA \(Connection.identifier(name))")
         schema = name
       case .emptyTables:
         plans = try plansForEmpty(tables, of: source, connection)

@@ -81,24 +81,6 @@ extension Connection {
     }
   }
 
-  /// Makes a schema in the transaction that is open; of another name like it where there is one, or another session makes it just now.
-  /// - Returns: its name.
-  package func createSchema(called name: String) throws -> String {
-    for number in 1... {
-      let candidate = number == 1 ? name : "\(name)_\(number)"
-      try execute("SAVEPOINT before_schema")
-      do {
-        try execute("CREATE SCHEMA \(Self.identifier(candidate))")
-        return candidate
-      } catch PostgresError.statementFailed(let message, let state) {
-        // duplicate_schema, unique_violation.
-        guard state == "42P06" || state == "23505", number < 1000 else { throw PostgresError.statementFailed(message: message, state: state) }
-        try execute("ROLLBACK TO SAVEPOINT before_schema")
-      }
-    }
-    return name
-  }
-
   package enum TableState: Sendable { case missing, filled, empty }
 
   /// Whether a table is there, and has rows of its own.

@@ -136,8 +136,8 @@ extension Connection {
   }
 
   /// Ends the sessions of others in databases, as far as this role may.
-  /// - Parameter renaming: a session that renames one of them. Then sessions end only where they keep it waiting: all once it has locked
-  ///   that database, until then those whose locks it waits for.
+  /// - Parameter renaming: a session that renames these. Then sessions end only where they keep it waiting: all of a database once it has
+  ///   locked that, until then those whose locks it waits for.
   package func endSessions(in databases: [String], for renaming: Int32? = nil) throws {
     for database in databases {
       _ = try rows(
@@ -145,22 +145,30 @@ extension Connection {
         SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a WHERE a.datname = $1
           AND a.pid <> pg_catalog.pg_backend_pid() AND a.backend_type IS DISTINCT FROM 'walsender' AND a.usesysid IS NOT NULL
           AND (\(Self.mayEnd))
-          AND ($2::int IS NULL OR a.pid = ANY (pg_catalog.pg_blocking_pids($2)) OR EXISTS (SELECT FROM pg_catalog.pg_locks l
-            WHERE l.pid = $2 AND l.granted AND l.mode = 'AccessExclusiveLock' AND l.locktype = 'object'
-              AND l.classid = 'pg_catalog.pg_database'::pg_catalog.regclass))
+          AND ($2::int IS NULL OR a.pid = ANY (pg_catalog.pg_blocking_pids($2)) OR \(Self.isLocked("a.datid", by: "$2")))
         """, [database, renaming.map { "\($0)" }])
     }
+  }
+
+  /// Whether a session has locked a database as renaming it does.
+  package func hasLocked(_ database: UInt32, by session: Int32) throws -> Bool {
+    try value("SELECT \(Self.isLocked("$1::oid", by: "$2::int"))", ["\(database)", "\(session)"]) == "t"
+  }
+
+  private static func isLocked(_ database: String, by session: String) -> String {
+    """
+    EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.pid = \(session) AND l.granted AND l.mode = 'AccessExclusiveLock'
+      AND l.locktype = 'object' AND l.classid = 'pg_catalog.pg_database'::pg_catalog.regclass AND l.objid = \(database))
+    """
   }
 
   /// The process id of the server's process, also behind a pooler that invents one.
   package func processID() throws -> Int32 { try value("SELECT pg_catalog.pg_backend_pid()").flatMap { Int32($0) } ?? 0 }
 
-  /// What changes nothing in these databases, and waits for whoever is about to change one of them.
-  package func claimStatements(for databases: [String]) throws -> [String] {
-    try databases.flatMap { database in
-      try rows("SELECT datconnlimit FROM pg_catalog.pg_database WHERE datname = $1 AND datconnlimit >= -1", [database]).map { row in
-        "ALTER DATABASE \(Self.identifier(database)) CONNECTION LIMIT \(row[0] ?? "-1")"
-      }
+  /// What changes nothing in a database, and waits for whoever is about to change it; nil where the name leads to no such database.
+  package func claimStatement(_ name: String, oid: UInt32) throws -> String? {
+    try value("SELECT datconnlimit FROM pg_catalog.pg_database WHERE datname = $1 AND oid = $2 AND datconnlimit >= -1", [name, "\(oid)"]).map {
+      "ALTER DATABASE \(Self.identifier(name)) CONNECTION LIMIT \($0)"
     }
   }
 
