@@ -4,7 +4,8 @@
 #     scripts/migrate-production.sh [OPTION…] [-- COMMAND…]
 #
 # A thin wrapper over firn-migrate run for those who know the script of this name from the migration guide. Where the command fails,
-# or the application is not well afterwards, what was migrated is rolled back (--on-failure stop or restore: another answer).
+# or the application is not well afterwards, what was migrated is rolled back (--on-failure stop or restore, or on-failure in
+# firn.yaml: another answer).
 # APP (/var/www/a2d2/current), SERVICES (a2d2-worker a2d2-web), or STOP and START (commands), HEALTH_URL (http://localhost:3000/health),
 # HEALTH_RETRIES (10, every three seconds) and RAILS_ENV (production) can be set in the environment. COMMAND is else:
 # bundle exec rails db:migrate. Options are those of firn-migrate run.
@@ -12,7 +13,7 @@ set -eu
 
 case "${1:-}" in
 -h | --help)
-  sed -n '2,10s/^# \{0,1\}//p' "$0"
+  sed -n '2,11s/^# \{0,1\}//p' "$0"
   exit 0
   ;;
 esac
@@ -28,6 +29,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 # What the usual configuration says holds too, but for the maintenance.
 for file in "${FIRN_CONFIG:-}" ./firn.yaml "${HOME:-/}/.config/firn/firn.yaml" /etc/firn/firn.yaml; do
+  # Anybody may have put a file into the working folder.
+  if [ "$file" = ./firn.yaml ] && [ -z "$(find ./firn.yaml -maxdepth 0 \( -user 0 -o -user "$(id -u)" \) ! -perm -o+w 2>/dev/null)" ]; then continue; fi
   if [ -n "$file" ] && [ -f "$file" ]; then
     awk '/^[^ #]/ { inside = /^maintenance:/ } !inside' "$file" >"$configuration"
     break
@@ -53,8 +56,10 @@ done
 [ $options -lt $# ] || set -- "$@" -- bundle exec rails db:migrate
 # A rollback that the configuration names is used; else Rails' own. Before what is said here, so that this comes after it and holds.
 grep -q '^ *rollback:' "$configuration" || set -- --rollback 'bundle exec rails db:rollback' "$@"
-case " $* " in *' --on-failure '* | *' --restore-on-failure '*) ;; *) set -- --on-failure rollback "$@" ;; esac
-case " $* " in *' --expect-environment '*) ;; *) set -- --expect-environment "$RAILS_ENV" "$@" ;; esac
+if ! awk '/^[^ #]/ { inside = /^migrate:/ } inside && /[ {]on-failure:/ { found = 1 } END { exit !found }' "$configuration"; then
+  case " $* " in *' --on-failure '* | *' --on-failure='* | *' --restore-on-failure '* | *' --restore-on-failure='*) ;; *) set -- --on-failure rollback "$@" ;; esac
+fi
+case " $* " in *' --expect-environment '* | *' --expect-environment='*) ;; *) set -- --expect-environment "$RAILS_ENV" "$@" ;; esac
 
 # Not exec: the configuration is removed afterwards.
 "${FIRN_MIGRATE:-firn-migrate}" run --config "$configuration" "$@"

@@ -26,17 +26,25 @@ need_packages() {
   command -v apt-get >/dev/null || fail "these packages are missing:$packages" "this script installs on Debian only; elsewhere install their like by hand"
   say "installing$packages"
   # Debian's postgresql package would set up and start a server of its own, which nothing here needs.
-  if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
-    as_root mkdir -p /etc/postgresql-common
-    printf 'create_main_cluster = false\n' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
-  fi
+  clusters=/etc/postgresql-common/createcluster.conf
+  case " $packages " in
+  *' postgresql '*)
+    if [ -e $clusters ]; then clusters=; else
+      as_root mkdir -p /etc/postgresql-common
+      printf 'create_main_cluster = false\n' | as_root tee $clusters >/dev/null
+    fi
+    ;;
+  *) clusters= ;;
+  esac
   log=$(mktemp)
   # shellcheck disable=SC2086
   if ! { as_root apt-get update && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages; } >"$log" 2>&1; then
     tail -n 20 "$log" >&2
     rm -f "$log"
+    [ -z "$clusters" ] || as_root rm -f "$clusters"
     fail "could not install$packages" "see the lines of apt-get above"
   fi
+  [ -z "$clusters" ] || as_root rm -f "$clusters"
   rm -f "$log"
 }
 

@@ -22,6 +22,14 @@ case "${1:-}" in
   ;;
 esac
 
+# These go by no snapshot.
+for word in "$@"; do
+  case $word in
+  --undo | --recover | --forget-old) snapshot= ;;
+  --config | --config=*) printf '%s: name the configuration with FIRN_CONFIG: the services are added to it\n' "$(basename "$0")" >&2; exit 64 ;;
+  esac
+done
+
 sudo=
 [ "$(id -u)" = 0 ] || sudo='sudo '
 configuration=$(mktemp)
@@ -30,6 +38,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 # What the usual configuration says holds too, but for the maintenance.
 for file in "${FIRN_CONFIG:-}" ./firn.yaml "${HOME:-/}/.config/firn/firn.yaml" /etc/firn/firn.yaml; do
+  # Anybody may have put a file into the working folder.
+  if [ "$file" = ./firn.yaml ] && [ -z "$(find ./firn.yaml -maxdepth 0 \( -user 0 -o -user "$(id -u)" \) ! -perm -o+w 2>/dev/null)" ]; then continue; fi
   if [ -n "$file" ] && [ -f "$file" ]; then
     awk '/^[^ #]/ { inside = /^maintenance:/ } !inside' "$file" >"$configuration"
     break
@@ -42,4 +52,4 @@ done
 } >>"$configuration"
 
 # Not exec: the configuration is removed afterwards.
-"${FIRN_RESTORE:-firn-restore}" "$database" "$snapshot" --config "$configuration" "$@"
+"${FIRN_RESTORE:-firn-restore}" "$database" ${snapshot:+"$snapshot"} --config "$configuration" "$@"

@@ -75,6 +75,7 @@ package struct CommandContext: Sendable {
     environment = ProcessInfo.processInfo.environment
     configuration = try Configuration.load(named: common.config)
     if let format = configuration.logFormat { MessageLog.use(format) }
+    for file in configuration.passedOver { warn("\(file) can't be read by this user, and is passed over") }
   }
 
   package var storeLocation: String {

@@ -15,6 +15,8 @@ package struct ConfigurationError: Error, Sendable {
 package struct Configuration: Sendable, Equatable {
   /// The file they were read from; nil where there is none.
   package private(set) var file: FilePath?
+  /// Files that this user may not read, and that were passed over.
+  package private(set) var passedOver: [FilePath] = []
   package var store: String?
   package var databaseURL: String?
   package var source: String?
@@ -65,10 +67,27 @@ package struct Configuration: Sendable, Equatable {
       return try read(FilePath(path))
     }
     let home = Host.homeFolder.map { $0.appending(".config/firn/firn.yaml") }
-    for candidate in ["firn.yaml", home, "/etc/firn/firn.yaml"].compactMap(\.self) where Folder.exists(candidate) {
-      return try read(candidate)
+    var passedOver: [FilePath] = []
+    for candidate in ["firn.yaml", home, "/etc/firn/firn.yaml"].compactMap(\.self) {
+      do {
+        guard let status = try Folder.status(of: candidate, followingLinks: true) else { continue }
+        if candidate.isRelative { try requireTrusted(candidate, status) }
+        return try read(candidate)
+      } catch let error as SystemError where error.number == .permissionDenied {
+        passedOver.append(candidate)
+      }
     }
-    return Configuration()
+    var configuration = Configuration()
+    configuration.passedOver = passedOver
+    return configuration
+  }
+
+  /// The working folder may be anybody's, and commands of this file are run.
+  private static func requireTrusted(_ path: FilePath, _ status: FileStatus) throws {
+    guard status.owner != Host.userID && status.owner != 0 || status.mode & 0o002 != 0 else { return }
+    throw ConfigurationError(
+      message: "the \(path) in this folder can be written by other users: it is not read",
+      hint: "name it with --config if it is meant, or work in another folder")
   }
 
   private static func read(_ path: FilePath) throws -> Configuration {

@@ -64,6 +64,11 @@ struct Doctor: FirnCommand {
 
   private func configurationFile(_ context: CommandContext) -> Finding {
     guard let file = context.configuration.file else {
+      if let barred = context.configuration.passedOver.first {
+        return Finding(
+          "configuration", .warn, "\(barred) can't be read by this user: flags and environment alone",
+          hint: "run it as the user whose backups these are, as firn")
+      }
       return Finding("configuration", .pass, "there is no firn.yaml: flags and environment alone")
     }
     let text = "\(file)"

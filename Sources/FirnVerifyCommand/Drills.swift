@@ -18,8 +18,11 @@ struct Drills {
       try DrillOperation(repository: repository, request: request, progress: progress).run(on: places)
     }
     let isSound = outcomes.allSatisfy { $0.problems.isEmpty }
+    let unrecorded = outcomes.lazy.compactMap(\.unrecorded).first
+    if let unrecorded { context.warn("the result could not be written to the store: it will not count as a proof (\(unrecorded))") }
+    let sound: ExitStatus = unrecorded == nil ? .done : .doneWithWarnings
     try context.result(Report(outcomes, seconds: (ContinuousClock.now - start).inSeconds))
-    if command.common.json { return isSound ? .done : .verificationFailed }
+    if command.common.json { return isSound ? sound : .verificationFailed }
     for outcome in outcomes {
       let name = "\(outcome.place.database) \(outcome.place.id)"
       if outcome.problems.isEmpty {
@@ -41,7 +44,7 @@ struct Drills {
         "what was restored is not what was dumped",
         hint: "firn-verify --read tells whether the store is damaged; keep an earlier snapshot until this is explained")
     }
-    return isSound ? .done : .verificationFailed
+    return isSound ? sound : .verificationFailed
   }
 
   private func request() throws -> DrillRequest {

@@ -135,6 +135,10 @@ package struct File: ~Copyable, Sendable {
     if fsync(descriptor) != 0 { throw SystemError("synchronize", path.string) }
   }
 
+  package func changeOwner(user: UInt32, group: UInt32) throws(SystemError) {
+    if fchown(descriptor, user, group) != 0 { throw SystemError("change the owner of", path.string) }
+  }
+
   /// Asks the kernel to begin writing the file out, without waiting.
   package func startWriteback() {
     _ = posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED)

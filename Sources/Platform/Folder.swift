@@ -13,6 +13,7 @@ package struct FileStatus: Sendable {
   package let modified: Double
   package let mode: UInt32
   package let owner: UInt32
+  package let group: UInt32
 }
 
 /// Operations on names in the file system.
@@ -49,7 +50,7 @@ package enum Folder {
     return FileStatus(
       kind: kind, size: Int64(status.st_size), allocated: Int64(status.st_blocks) * 512,
       modified: Double(status.st_mtim.tv_sec) + Double(status.st_mtim.tv_nsec) / 1e9,
-      mode: status.st_mode & 0o7777, owner: status.st_uid)
+      mode: status.st_mode & 0o7777, owner: status.st_uid, group: status.st_gid)
   }
 
   package static func exists(_ path: FilePath) -> Bool {
@@ -131,8 +132,9 @@ package enum Folder {
   }
 
   /// Gives a file or folder to a user and group. Only root can.
+  /// Of a file or folder, of a link itself.
   package static func changeOwner(of path: FilePath, user: UInt32, group: UInt32) throws(SystemError) {
-    if unsafe path.withPlatformString({ unsafe chown($0, user, group) }) != 0 { throw SystemError("change the owner of", path.string) }
+    if unsafe path.withPlatformString({ unsafe lchown($0, user, group) }) != 0 { throw SystemError("change the owner of", path.string) }
   }
 
   /// Lets other users through a folder to names in it that they know, and see nothing.

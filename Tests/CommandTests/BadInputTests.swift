@@ -135,6 +135,36 @@ import Testing
     #expect(try place.firn("list", "--store", place.folder.path("backups").string).output.contains(place.database))
   }
 
+  @Test(.enabled(if: Host.isRoot, "only root writes into stores of others"))
+  func `what root makes in a store of another is that user's`() throws {
+    let place = try workplace()
+    let other = try #require(Account.unprivileged)
+    #expect(try Workplace.run("/bin/chown", ["-R", "\(other.user):\(other.group)", place.store.string], environment: [:]).status == 0)
+    try place.sql("CREATE TABLE rows AS SELECT generate_series(1, 1000) id")
+    _ = try place.takeSnapshot()
+    #expect(try place.verify("--read").status == 0)
+    #expect(try place.firn("hold", place.database, "latest", "--why", "x").status == 0)
+    let made = try filesByPath(under: place.store)
+    let strangers = made.filter { $0.value.owner != other.user }.keys.sorted()
+    #expect(made.count > 8 && strangers.isEmpty, "\(strangers)")
+  }
+
+  @Test func `a firn.yaml in the working folder that anybody may write runs nothing`() throws {
+    let place = try workplace()
+    let folder = place.folder.path("shared")
+    try Folder.make(folder)
+    try Folder.write(Array("hooks: {before: 'touch \(folder)/ran'}\n".utf8), to: folder.appending("firn.yaml"))
+    func snapshot() throws -> CommandResult {
+      try Workplace.run(
+        "/bin/sh", ["-c", "cd '\(folder)' && exec '\(FirnProgram.path("firn-snapshot"))'"], environment: place.environment)
+    }
+    #expect(try snapshot().status == 0 && Folder.exists(folder.appending("ran")))
+    try Folder.removeFile(folder.appending("ran"))
+    #expect(try Workplace.run("/bin/chmod", ["o+w", folder.appending("firn.yaml").string], environment: [:]).status == 0)
+    let refused = try snapshot()
+    #expect(refused.status == 78 && refused.errors.contains("it is not read") && !Folder.exists(folder.appending("ran")), "\(refused)")
+  }
+
   @Test func `no database that is named by anybody is no database of the server itself`() throws {
     var place = try workplace()
     place.environment["DATABASE_URL"] = nil

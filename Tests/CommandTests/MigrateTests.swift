@@ -101,6 +101,39 @@ private let goodBack = "ALTER TABLE documents DROP COLUMN status"
     #expect(try Folder.names(in: work.spool).isEmpty)
   }
 
+  @Test func `by that script goes by what the configuration says to do on a failure`() throws {
+    let folder = try TemporaryFolder()
+    let stub = try folder.write("#!/bin/sh\nprintf '%s\\n' \"$@\"\n", to: "stub")
+    try FileManager.default.setAttributes([.posixPermissions: 0o700], ofItemAtPath: stub.string)
+    func run(_ configuration: String, _ arguments: String...) throws -> [String] {
+      let file = try folder.write(configuration, to: "firn.yaml").string
+      let environment = ["PATH": "/usr/bin:/bin", "FIRN_MIGRATE": stub.string, "FIRN_CONFIG": file, "APP": folder.path.string]
+      let result = try Workplace.run(
+        "/bin/sh", [FirnProgram.projectFile("scripts/migrate-production.sh").string] + arguments, environment: environment)
+      return result.output.split(separator: "\n").map(String.init)
+    }
+    #expect(try run("").contains("--on-failure"))
+    #expect(try !run("migrate:\n  on-failure: stop\n").contains("--on-failure"))
+    #expect(try run("hooks:\n  on-failure: x\n").contains("--on-failure"))
+    #expect(try run("", "--on-failure=stop").filter { $0.hasPrefix("--on-failure") } == ["--on-failure=stop"])
+  }
+
+  @Test func `and its fellow for restores pass options on, and no snapshot where none belongs`() throws {
+    let folder = try TemporaryFolder()
+    let stub = try folder.write("#!/bin/sh\nprintf '%s\\n' \"$@\"\n", to: "stub")
+    try FileManager.default.setAttributes([.posixPermissions: 0o700], ofItemAtPath: stub.string)
+    func run(_ arguments: String...) throws -> (status: Int32, words: [String]) {
+      let result = try Workplace.run(
+        "/bin/sh", [FirnProgram.projectFile("scripts/restore-from-backup.sh").string] + arguments,
+        environment: ["PATH": "/usr/bin:/bin", "FIRN_RESTORE": stub.string, "HOME": folder.path.string])
+      return (result.status, result.output.split(separator: "\n").map(String.init).filter { !$0.hasPrefix("/tmp") })
+    }
+    #expect(try run().words == ["a2d2_production", "latest", "--config"])
+    #expect(try run("2026", "--prove").words == ["a2d2_production", "2026", "--config", "--prove"])
+    for word in ["--undo", "--recover", "--forget-old"] { #expect(try run(word).words == ["a2d2_production", "--config", word]) }
+    #expect(try run("--config", "/x").status == 64)
+  }
+
   @Test func `snapshots, stops, migrates, starts, looks, and writes the checklist`() throws {
     let place = try MigrationPlace(on: TestServer.system.get())
     try place.add("20250103000000", "status", good)

@@ -164,6 +164,8 @@ import Testing
     try Folder.write([], to: snapshot.appending("checks"))
     let sound = try place.verify(place.database, id, "--read")
     #expect(sound.status == 3 && sound.output.contains("intact") && sound.errors.contains("will not count as verified"), "\(sound)")
+    let drilled = try place.verify(place.database, id, "--drill")
+    #expect(drilled.status == 3 && drilled.errors.contains("will not count as a proof"), "\(drilled)")
     for object in try files(place, { $0.hasPrefix("objects/") }) {
       var bytes = try Folder.contents(of: object)
       bytes[bytes.count / 2] ^= 1

@@ -3,7 +3,8 @@ internal import Platform
 package import SystemPackage
 internal import Synchronization
 
-/// A store in a folder. Files have mode 0600, folders 0700.
+/// A store in a folder. Files have mode 0600, folders 0700. What root makes in another's store becomes that user's: his own runs have
+/// to read it.
 package final class LocalStore: Store {
   private struct Unflushed: Sendable {
     var files: [FilePath] = []
@@ -12,9 +13,15 @@ package final class LocalStore: Store {
 
   package let root: FilePath
   private let unflushed = Mutex(Unflushed())
+  /// Whose the store is, where this is root, and he is another.
+  private let owner: (user: UInt32, group: UInt32)?
   private static let temporaryPrefix = ".writing-"
 
-  package init(root: FilePath) { self.root = root }
+  package init(root: FilePath) {
+    self.root = root
+    let status = Host.isRoot ? try? Folder.status(of: root, followingLinks: true) : nil
+    owner = status.flatMap { $0.owner == 0 ? nil : ($0.owner, $0.group) }
+  }
 
   package var location: String { root.string }
 
@@ -109,10 +116,24 @@ package final class LocalStore: Store {
 
   private func fillNew(_ passing: FilePath, durability: Durability, _ fill: (borrowing File) throws -> Void) throws {
     let folder = passing.removingLastComponent()
-    if !Folder.exists(folder) { try Folder.make(folder) }
+    if !Folder.exists(folder) { try makeFolder(folder) }
     let file = try File(passing, .create)
+    // By what is open: whoever owns the folder could put a link in the name's place.
+    if let owner { try? file.changeOwner(user: owner.user, group: owner.group) }
     try fill(file)
     if durability == .immediate { try file.synchronize() } else { file.startWriteback() }
+  }
+
+  private func makeFolder(_ folder: FilePath) throws {
+    var missing: [FilePath] = []
+    var parent = folder
+    while owner != nil, parent.components.count > root.components.count, !Folder.exists(parent) {
+      missing.append(parent)
+      parent.removeLastComponent()
+    }
+    try Folder.make(folder)
+    // Where root may not, as on some network file systems, it stays root's.
+    if let owner { for folder in missing { try? Folder.changeOwner(of: folder, user: owner.user, group: owner.group) } }
   }
 
   private func temporaryName(in folder: FilePath) -> FilePath {
@@ -147,7 +168,7 @@ package final class LocalStore: Store {
     try translated(key) {
       guard try Folder.status(of: path(key)) != nil else { return false }
       let folder = path(aside).removingLastComponent()
-      try Folder.make(folder)
+      try makeFolder(folder)
       do { try Folder.rename(path(key), to: path(aside)) } catch let error as SystemError where error.number == .noSuchFileOrDirectory {
         return false
       }
