@@ -28,7 +28,7 @@ package struct ImpactStatement {
         : "This puts snapshot \(manifest.id) in the place of database \(impact.database).", "",
       "  server      PostgreSQL \(impact.serverVersion) at \(impact.server)", "  database    \(current(impact))",
       "  connected   \(connected(impact))",
-      "  snapshot    of \(Quantity.time(manifest.startedAt)), \(Quantity.age(of: manifest.startedAt, now: now)): \(manifest.tables.count) tables, \(Quantity.count(manifest.rows)) rows, \(Quantity.size(manifest.bytes))",
+      "  snapshot    of \(Quantity.time(manifest.startedAt)), \(Quantity.age(of: manifest.startedAt, now: now)): \(Quantity.tables(manifest.tables.count)), \(Quantity.rows(manifest.rows)), \(Quantity.size(manifest.bytes))",
       "  proof       \(proof(now))",
     ]
     if let unreadable = impact.unreadable {
@@ -73,7 +73,7 @@ package struct ImpactStatement {
   private func current(_ impact: ReplacementImpact) -> String {
     var parts = [impact.database]
     if let size = impact.size { parts.append(Quantity.size(size) + " on disk") }
-    if let tables = impact.tablesNow { parts.append("\(tables) tables") }
+    if let tables = impact.tablesNow { parts.append(Quantity.tables(tables)) }
     if let rows = impact.rowsNow { parts.append("\(impact.isCounted ? "" : "about ")\(Quantity.count(rows)) rows") }
     return parts.joined(separator: ", ")
   }

@@ -68,6 +68,12 @@ package enum Quantity {
     return result
   }
 
+  /// As `1 table`, `12 tables`.
+  package static func tables(_ number: Int) -> String { number == 1 ? "1 table" : "\(count(Int64(number))) tables" }
+
+  /// As `1 row`, `1 234 rows`.
+  package static func rows(_ number: Int64) -> String { number == 1 ? "1 row" : "\(count(number)) rows" }
+
   /// As `2026-11-22 02:00 UTC (03:00 here)`; the local time only where it differs.
   package static func time(_ date: Date, zone: TimeZone = .current) -> String {
     func parts(_ zone: TimeZone) -> String {

@@ -35,7 +35,7 @@ struct Show: FirnCommand {
       "taken      \(Quantity.time(manifest.startedAt)), \(Quantity.age(of: manifest.startedAt, now: now))\(took >= 1 ? ", in \(Quantity.span(took))" : "")",
       "kind       \(manifest.kind)" + manifest.tags.sorted { $0.key < $1.key }.map { "  \($0.key)=\($0.value)" }.joined(),
       "server     PostgreSQL \(manifest.versions.server), dumped by \(manifest.versions.pgDump)",
-      "size       \(Quantity.size(manifest.bytes)) in \(manifest.tables.count) tables, \(Quantity.count(manifest.rows)) rows, \(manifest.largeObjects) large objects",
+      "size       \(Quantity.size(manifest.bytes)) in \(Quantity.tables(manifest.tables.count)), \(Quantity.rows(manifest.rows)), \(manifest.largeObjects) large objects",
       "stored     \(Quantity.size(manifest.storedBytes)) new in \(manifest.newObjects) objects"
         + (manifest.parent.map { ", the rest shared with \($0) and others" } ?? ""),
       "owner      \(manifest.properties.owner), encoding \(manifest.properties.encoding), collation \(manifest.properties.locale ?? manifest.properties.collate)",

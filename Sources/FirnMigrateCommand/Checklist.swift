@@ -19,7 +19,7 @@ struct Checklist {
     item(false, "Migration tested in development and on staging (`firn-migrate rehearse` tries it on a restored snapshot)")
     item(
       true,
-      "Database backup created: snapshot \(snapshot.id), \(Quantity.count(Int64(snapshot.tables.count))) tables, \(Quantity.count(snapshot.rows)) rows, every object there"
+      "Database backup created: snapshot \(snapshot.id), \(Quantity.tables(snapshot.tables.count)), \(Quantity.rows(snapshot.rows)), every object there"
     )
     for finding in outcome.survey.findings { item(finding.verdict == .pass, "\(finding.name): \(finding.verdict.rawValue), \(finding.detail)") }
     item(true, "Rollback procedure: `firn-restore '\(outcome.survey.database)' \(snapshot.id)`")

@@ -171,7 +171,7 @@ struct FirnRestore: FirnCommand {
     for warning in result.warnings { context.warn(warning) }
     context.output(result.database)
     context.tell(
-      "restored \(place.id) as \(result.database): \(Quantity.count(Int64(result.tables))) tables, \(Quantity.count(result.rows)) rows, each table counted"
+      "restored \(place.id) as \(result.database): \(Quantity.tables(result.tables)), \(Quantity.rows(result.rows)), each table counted"
         + (result.proven ? ", every byte\(result.schemaCompared ? " and the schema" : "") compared" : "")
         + ", in \(Quantity.span(result.elapsed.inSeconds))")
     if let safety = result.safetySnapshot {

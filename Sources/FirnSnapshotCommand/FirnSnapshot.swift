@@ -51,7 +51,7 @@ struct FirnSnapshot: FirnCommand {
       for reason in manifest.incompleteReasons { context.warn("incomplete: \(reason)") }
       let seconds = result.elapsed.inSeconds
       context.tell(
-        "snapshot of \(manifest.database): \(Quantity.count(Int64(manifest.tables.count))) tables, \(Quantity.count(manifest.rows)) rows, "
+        "snapshot of \(manifest.database): \(Quantity.tables(manifest.tables.count)), \(Quantity.rows(manifest.rows)), "
           + "\(Quantity.size(manifest.bytes)) in \(Quantity.span(seconds)) (\(Quantity.size(Int64(Double(manifest.bytes) / max(0.001, seconds))))/s), "
           + "\(Quantity.size(manifest.storedBytes)) stored" + (manifest.complete ? "" : ", INCOMPLETE"))
     }

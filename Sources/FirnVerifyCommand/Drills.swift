@@ -27,7 +27,7 @@ struct Drills {
       let name = "\(outcome.place.database) \(outcome.place.id)"
       if outcome.problems.isEmpty {
         let schema = outcome.schemaCompared ? " and the schema" : ""
-        context.output("\(name)  restored in \(Quantity.span(outcome.restoreSeconds)); \(outcome.tablesCompared) tables\(schema) are what was dumped")
+        context.output("\(name)  restored in \(Quantity.span(outcome.restoreSeconds)); \(Quantity.tables(outcome.tablesCompared))\(schema) as dumped")
       } else {
         context.output("\(name)  \(outcome.differences.isEmpty ? "restored as it was dumped, and not as it should be" : "DIFFERS")")
         for difference in outcome.problems { context.output("  \(difference)") }

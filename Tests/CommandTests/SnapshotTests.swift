@@ -15,7 +15,7 @@ import Testing
     let result = try place.snapshot()
     #expect(result.status == 0)
     #expect(SnapshotID(result.output) != nil)
-    #expect(result.errors.contains("1 tables, 250 rows") || result.errors.contains("1 table, 250 rows"))
+    #expect(result.errors.contains(": 1 table, 250 rows"))
     #expect(try place.listedSnapshots() == [result.output])
   }
 
