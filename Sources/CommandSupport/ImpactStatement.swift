@@ -1,6 +1,6 @@
 package import FirnCore
 internal import Foundation
-internal import Postgres
+package import Postgres
 package import Repository
 
 /// What an operator has to know before the word is typed.
@@ -27,7 +27,7 @@ package struct ImpactStatement {
         ? "This DESTROYS database \(impact.database) and builds it anew from snapshot \(manifest.id)."
         : "This puts snapshot \(manifest.id) in the place of database \(impact.database).", "",
       "  server      PostgreSQL \(impact.serverVersion) at \(impact.server)", "  database    \(current(impact))",
-      "  connected   \(connected(impact))",
+      "  connected   \(Self.list(impact.applications))",
       "  snapshot    of \(Quantity.time(manifest.startedAt)), \(Quantity.age(of: manifest.startedAt, now: now)): \(Quantity.tables(manifest.tables.count)), \(Quantity.rows(manifest.rows)), \(Quantity.size(manifest.bytes))",
       "  proof       \(proof(now))",
     ]
@@ -78,10 +78,11 @@ package struct ImpactStatement {
     return parts.joined(separator: ", ")
   }
 
-  private func connected(_ impact: ReplacementImpact) -> String {
-    guard !impact.applications.isEmpty else { return "nobody" }
-    return impact.applications.prefix(5).map { "\($0.name) (\($0.user), \($0.sessions))" }.joined(separator: ", ")
-      + (impact.applications.count > 5 ? " and \(impact.applications.count - 5) more" : "")
+  /// Who is connected, the first five by name.
+  package static func list(_ applications: [ConnectedApplication]) -> String {
+    guard !applications.isEmpty else { return "nobody" }
+    return applications.prefix(5).map { "\($0.name) (\($0.user), \($0.sessions))" }.joined(separator: ", ")
+      + (applications.count > 5 ? " and \(applications.count - 5) more" : "")
   }
 
   private func proof(_ now: Date) -> String {

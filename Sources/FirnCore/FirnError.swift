@@ -44,6 +44,13 @@ package enum FirnError: Error, Equatable {
   case sameStore(location: String)
 }
 
+extension FirnError {
+  /// The database of that name is another than the one that was confirmed.
+  static func replacedMeanwhile(_ database: String) -> FirnError {
+    .refused(reasons: ["\(database) was replaced meanwhile: nothing was touched; look at it anew"])
+  }
+}
+
 /// A restore failed, and what it had made could not be taken away again.
 package struct LeftBehind: Error {
   package let database: String

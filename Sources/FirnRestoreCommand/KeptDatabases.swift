@@ -51,7 +51,7 @@ struct KeptDatabases {
 
   private func show(_ plan: KeptDatabaseOperation.UndoPlan) {
     let since = Quantity.time(plan.kept.record.keptAt)
-    let sessions = Self.list(plan.applications)
+    let sessions = ImpactStatement.list(plan.applications)
     let aside =
       plan.presentBecomes.map {
         "\(plan.database) of now\(plan.presentSize.map { ", \(Quantity.size($0))" } ?? "") becomes \($0): what was written since stays in it, and is not in the one that comes back"
@@ -81,7 +81,7 @@ struct KeptDatabases {
     var dropped: [String] = []
     do {
       for database in chosen {
-        let sessions = Self.list(try context.withProgress { try operation($0).applications(in: database) })
+        let sessions = ImpactStatement.list(try context.withProgress { try operation($0).applications(in: database) })
         context.explain(
           "\(database.name): \(Quantity.size(database.size)), was \(database.record.database) until \(Quantity.time(database.record.keptAt)), \(Quantity.age(of: database.record.keptAt, now: Date())); connected: \(sessions). Dropping it can't be undone."
         )
@@ -101,10 +101,6 @@ struct KeptDatabases {
     if command.common.json { try context.output(json: ["dropped": dropped]) }
     context.tell(Self.summary(dropped, of: kept))
     return .done
-  }
-
-  private static func list(_ applications: [ConnectedApplication]) -> String {
-    applications.isEmpty ? "nobody" : applications.map { "\($0.name) (\($0.user), \($0.sessions))" }.joined(separator: ", ")
   }
 
   private static func summary(_ dropped: [String], of kept: [KeptDatabase]) -> String {

@@ -90,7 +90,7 @@ struct DatabaseSwap {
         // Renaming waits for sessions to end before it waits for another who changes the database: this has it wait for him first.
         let claims = try sides.map { try connection.claimStatement($0.name, oid: $0.oid) }
         guard !claims.contains(nil) else {
-          throw FirnError.refused(reasons: ["\(live) was replaced meanwhile: nothing was touched; look at it anew"])
+          throw FirnError.replacedMeanwhile(live)
         }
         let process = try connection.processID()
         isReady.update { $0 = process }

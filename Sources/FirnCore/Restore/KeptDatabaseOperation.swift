@@ -75,7 +75,7 @@ package struct KeptDatabaseOperation {
     let entries = try server.databaseEntries()
     guard entries.first(where: { $0.name.isSame(as: database) })?.oid == plan.presentOID,
       entries.first(where: { $0.name.isSame(as: plan.kept.name) })?.oid == plan.kept.oid
-    else { throw FirnError.refused(reasons: ["\(database) was replaced meanwhile: nothing was touched; look at it anew"]) }
+    else { throw FirnError.replacedMeanwhile(database) }
     let swap = try DatabaseSwap(bringingBack: plan.kept, on: server, at: plan.time)
     let outcome = try SwapWithMaintenance(swap: swap, maintenance: maintenance, undoesOnFailure: false, progress: progress).run(now: now)
     return (plan.presentBecomes.map { _ in swap.keptName }, outcome.downtime, outcome.warnings)

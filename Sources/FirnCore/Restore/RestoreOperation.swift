@@ -140,12 +140,8 @@ package struct RestoreOperation {
   private func requireSameDatabase(on server: Connection) throws {
     guard let replaced, let confirmed = request.replacedOID else { return }
     guard try server.databaseEntries().contains(where: { $0.name.isSame(as: replaced) && $0.oid == confirmed }) else {
-      throw Self.replacedMeanwhile(replaced)
+      throw FirnError.replacedMeanwhile(replaced)
     }
-  }
-
-  private static func replacedMeanwhile(_ database: String) -> FirnError {
-    .refused(reasons: ["\(database) was replaced meanwhile: nothing was touched; look at it anew"])
   }
 
   /// Everything the old database is given up for is read before it is.
@@ -213,7 +209,7 @@ package struct RestoreOperation {
     let told = request.keptName.flatMap { taken.contains($0) ? nil : $0 }
     let keptName = told ?? KeptDatabase.name(for: live, at: time, taken: taken)
     guard let old = entries.first(where: { $0.name.isSame(as: live) })?.oid, request.replacedOID.map({ $0 == old }) ?? true else {
-      throw Self.replacedMeanwhile(live)
+      throw FirnError.replacedMeanwhile(live)
     }
     guard let new = entries.first(where: { $0.name == database.name })?.oid else { throw PostgresError.noSuchDatabase(name: database.name) }
     let swap = DatabaseSwap(

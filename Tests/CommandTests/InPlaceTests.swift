@@ -1,0 +1,98 @@
+import Foundation
+import Platform
+import Postgres
+import SystemPackage
+import TestSupport
+import Testing
+
+/// `firn-restore --in-place`.
+@Suite struct `firn-restore in place` {
+  @Test func `destroys in place only what was confirmed`() throws {
+    var place = try Workplace.withNotes()
+    let name = place.database
+    _ = try place.takeSnapshot()
+    // While the application is stopped, another database gets the name.
+    let others = ["ALTER DATABASE \"\(name)\" RENAME TO \"\(name)_aside\"", "CREATE DATABASE \"\(name)\""]
+    let file = try place.folder.write(others.joined(separator: ";\n") + ";\n", to: "others.sql")
+    try place.configure(maintenance: "  stop: [\"\(place.psqlCommand().replacing(" -Xqc", with: " -Xqf")) '\(file)'\"]\n")
+    let result = try place.restore(name, "latest", "--in-place", "--confirm", "destroy \(name)")
+    #expect(result.status == 6 && result.errors.contains("was replaced meanwhile"), "\(result)")
+    #expect(try Set([name, "\(name)_aside"]).isSubset(of: place.server.databaseNames()))
+  }
+
+  @Test func `tells after a restore in place that was killed what is gone, and how to have it again`() throws {
+    var place = try Workplace.withNotes()
+    let name = place.database
+    let id = try place.takeSnapshot()
+    try place.sql("DELETE FROM notes WHERE id > 100")
+    let mark = place.folder.path("at-work")
+    try place.beforeRestoring(run: "touch '\(mark)'; sleep 60")
+    let run = try place.start("firn-restore", [name, id, "--in-place", "--confirm", "destroy \(name)"])
+    while !Folder.exists(mark), run.exitCode() == nil { Thread.sleep(forTimeInterval: 0.02) }
+    ProcessTable.send(SIGKILL, to: run.id)
+    #expect(run.wait() == 137)
+    place.environment["FIRN_PG_BIN"] = place.server.binaries.string
+    #expect(try !place.server.databaseNames().contains(name))
+    let safety = try #require(place.listedSnapshots().last)
+    let recovered = try place.restore(name, "--recover")
+    #expect(recovered.status == 3 && recovered.errors.contains("\(name) IS GONE"), "\(recovered)")
+    #expect(recovered.errors.contains("firn-restore \(name) \(id)") && recovered.errors.contains("firn-restore \(name) \(safety)"), "\(recovered)")
+    // By the policy that keeps least, what is in that snapshot stays for two weeks.
+    #expect(try place.restore(name, id).status == 0)
+    _ = try place.takeSnapshot()
+    _ = try place.takeSnapshot()
+    let plan = try place.prune(name, "--keep-last", "1", "--json").json()
+    let keeps = (plan["keep"] as? [[String: Any]] ?? []).filter { $0["id"] as? String == safety }
+    #expect((keeps.first?["reasons"] as? [String])?.contains { $0.contains("made before a restore") } == true, "\(plan)")
+    #expect(try place.restore(name, safety, "--confirm", name, "--no-safety-snapshot").status == 0)
+    #expect(try place.noteCount() == "100")
+  }
+
+  @Test func `destroys the old one only for stronger words, and tells the way back where that fails`() throws {
+    let place = try Workplace.withNotes()
+    let id = try place.takeSnapshot()
+    try place.sql("DELETE FROM notes WHERE id > 100; COMMENT ON DATABASE \"\(place.database)\" IS 'mine'")
+    for word in [place.database, "destroy", "DESTROY \(place.database)"] {
+      let refused = try place.restore(place.database, id, "--in-place", "--confirm", word)
+      #expect(refused.status == 5 && refused.errors.contains("DESTROYS"), "\(refused)")
+    }
+    #expect(try place.noteCount() == "100")
+    let result = try place.restore(place.database, id, "--in-place", "--confirm", "destroy \(place.database)", "--json")
+    #expect(result.status == 0, "\(result)")
+    #expect(try result.json()["keptAs"] is NSNull)
+    let safety = try #require(result.json()["safetySnapshot"] as? String)
+    #expect(try place.noteCount() == "5000")
+    #expect(try place.sql("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()") == "mine")
+    #expect(try place.keptDatabases().isEmpty)
+    #expect(try place.restore(place.database, safety, "--as", "\(place.database)_copy", "--prove").status == 0)
+    #expect(try place.noteCount(in: "\(place.database)_copy") == "100")
+
+    // Damage is found before anything is dropped, also where the last snapshot would share it.
+    let objects = try filesByPath(under: place.store).filter { $0.key.hasPrefix("objects/") && $0.value.kind == .file }
+    let largest = place.store.appending(try #require(objects.max { $0.value.size < $1.value.size }).key)
+    let intact = try Folder.contents(of: largest)
+    var bytes = intact
+    bytes[bytes.count / 2] ^= 1
+    try Folder.write(bytes, to: largest)
+    let damaged = try place.restore(place.database, id, "--in-place", "--confirm", "destroy \(place.database)")
+    #expect(damaged.status == 4 && damaged.errors.contains("public.wide"), "\(damaged)")
+    #expect(try place.noteCount() == "5000")
+    try Folder.write(intact, to: largest)
+
+    // What fails after it tells the way back, and leaves the application stopped: it would find nothing.
+    var stopping = place
+    let log = place.folder.path("log").string
+    try stopping.configure(maintenance: "  stop: ['echo stop >> \(log)']\n  start: ['echo start >> \(log)']\n")
+    let failed = try stopping.restore(place.database, id, "--in-place", "--confirm", "destroy \(place.database)", "--set", "work_mem=none")
+    #expect(failed.status == 8, "\(failed)")
+    let last = try #require(place.listedSnapshots().last)
+    #expect(failed.errors.contains("firn-restore \(place.database) \(last)") && failed.errors.contains("stays stopped"), "\(failed)")
+    #expect(try !place.server.databaseNames().contains(place.database))
+    func logged() throws -> String { String(decoding: try Folder.contents(of: FilePath(log)), as: UTF8.self) }
+    #expect(try stopping.restore(place.database, "--recover").status == 3)
+    #expect(try logged() == "stop\n")
+    #expect(try stopping.restore(place.database, last).status == 0)
+    #expect(try logged() == "stop\nstart\n")
+    #expect(try place.noteCount() == "5000")
+  }
+}
