@@ -32,8 +32,7 @@ extension RetentionPolicy {
   /// Incomplete or damaged snapshots don't count towards what is kept, and stay while fewer than the last so many complete ones are
   /// newer; so do those made before a restore, unless the policy has rules for their kind. Always kept are the newest snapshot, the
   /// newest complete one, the newest verified one, those under hold, those younger than the minimum age, those made before a restore for
-  /// two weeks, and the newest complete
-  /// ones up to the minimum count.
+  /// two weeks, and the newest complete ones up to the minimum count.
   ///
   /// - Parameters:
   ///   - now: seconds since 1970.

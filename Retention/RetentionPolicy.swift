@@ -105,9 +105,9 @@ package struct RetainedSnapshot<ID: Hashable & Comparable & Sendable>: Sendable 
   package let id: ID
   /// Seconds since 1970-01-01T00:00:00Z.
   package let startedAt: Int64
-  package let standing: SnapshotStanding
+  package var standing: SnapshotStanding
   /// Whether it was read whole and found intact when it was looked at last.
-  package let isVerified: Bool
+  package var isVerified: Bool
   package let kind: String
   package let tags: [String: String]
   package let hold: RetentionHold?

@@ -148,9 +148,8 @@ package struct PruneOperation: Sendable {
     var (states, verdicts) = found.current
     let candidates = states.filter { $0.value.standing != .damaged }.map(\.key)
     for place in try repository.catalog.sharingDamage(candidates, verdicts: verdicts) {
-      guard let state = states[place] else { continue }
-      states[place] = RetainedSnapshot(
-        id: state.id, startedAt: state.startedAt, standing: .damaged, kind: state.kind, tags: state.tags, hold: state.hold)
+      states[place]?.standing = .damaged
+      states[place]?.isVerified = false
     }
     return states
   }

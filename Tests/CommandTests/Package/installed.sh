@@ -12,7 +12,7 @@ trap 'exit 143' TERM
 quietly() { "$@" >"$root.log" 2>&1 || { tail -n 30 "$root.log"; echo "failed: $*"; exit 1; }; }
 inside() { chroot "$root" "$@"; }
 
-quietly debootstrap --variant=minbase "$VERSION_CODENAME" "$root" http://deb.debian.org/debian
+quietly debootstrap --variant=minbase "$VERSION_CODENAME" "$root"
 # A mirror may be one of an older day. Minimal images leave manual pages out; this one must not.
 printf 'Acquire::Check-Valid-Until "false";\nAcquire::Check-Date "false";\n' >"$root/etc/apt/apt.conf.d/99mirror"
 rm -f "$root/etc/dpkg/dpkg.cfg.d/docker"
