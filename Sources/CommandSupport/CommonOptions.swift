@@ -69,11 +69,24 @@ package struct CommandContext: Sendable {
   /// What others are told of this run.
   package let record = RunRecord()
 
-  package init(command: String, common: CommonOptions) throws {
+  /// Whether the configuration could be read. Else it names those who are to be told of that, and nothing more.
+  package let isWhole: Bool
+
+  /// What is left where the configuration can't be used.
+  package init(unconfigured command: String, common: CommonOptions) {
+    self.init(command, common, Configuration.loadNotifications(named: common.config), isWhole: false)
+  }
+
+  private init(_ command: String, _ common: CommonOptions, _ configuration: Configuration, isWhole: Bool) {
     self.command = command
     self.common = common
+    self.configuration = configuration
+    self.isWhole = isWhole
     environment = ProcessInfo.processInfo.environment
-    configuration = try Configuration.load(named: common.config)
+  }
+
+  package init(command: String, common: CommonOptions) throws {
+    self.init(command, common, try Configuration.load(named: common.config), isWhole: true)
     if let format = configuration.logFormat { MessageLog.use(format) }
     for file in configuration.passedOver { warn("\(file) can't be read by this user, and is passed over") }
   }
@@ -86,6 +99,9 @@ package struct CommandContext: Sendable {
   }
 
   package func store() throws -> any Store { try store(at: storeLocation) }
+
+  /// As others may read it; empty where it is none.
+  package var shownStore: String { (try? store())?.location ?? "" }
 
   package func store(at location: String) throws -> any Store {
     guard !location.isEmpty else { throw UsageError("--store names nothing", hint: "name a folder, or leave --store out") }
@@ -314,10 +330,11 @@ package struct CommandContext: Sendable {
   /// - Parameter places: the snapshots to look at; nil for all.
   package func status(of places: [SnapshotPlace]? = nil, in repository: Repository? = nil, now: Date = Date()) throws -> StoreStatus {
     let repository = try repository ?? self.repository()
-    let copies = try configuration.copies.map { location in
-      let store = try store(at: location)
+    let copies = configuration.copies.map { location in
+      let store = Result { try self.store(at: location) }
       // A store without a repository has no copy yet.
-      return StoreStatus.Copy(location: store.location, snapshots: Result { try Catalog(store: store).snapshots() })
+      return StoreStatus.Copy(
+        location: (try? store.get())?.location ?? location, snapshots: Result { try Catalog(store: store.get()).snapshots() })
     }
     return try StoreStatus(
       of: places ?? repository.catalog.snapshots(), in: repository, copies: copies, limits: configuration.limits, now: now,

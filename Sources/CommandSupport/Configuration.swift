@@ -62,24 +62,48 @@ package struct Configuration: Sendable, Equatable {
   /// The named file, else the first there is of `./firn.yaml`, `~/.config/firn/firn.yaml`, `/etc/firn/firn.yaml`, else nothing.
   /// - Throws: `ConfigurationError`.
   package static func load(named path: String?) throws -> Configuration {
+    var passedOver: [FilePath] = []
+    guard let file = try file(named: path, passedOver: &passedOver) else {
+      var configuration = Configuration()
+      configuration.passedOver = passedOver
+      return configuration
+    }
+    var configuration = try Configuration(parsing: YAMLValue.text(of: file), name: file.string)
+    configuration.file = file
+    return configuration
+  }
+
+  /// Of a file that can't be used as a whole: those who are to be told of runs, as far as it says, and of which store.
+  package static func loadNotifications(named path: String?) -> Configuration {
+    var configuration = Configuration()
+    var passedOver: [FilePath] = []
+    guard let file = try? file(named: path, passedOver: &passedOver), let text = try? YAMLValue.text(of: file) else { return configuration }
+    configuration.file = file
+    for (key, value) in YAMLValue.readableEntries(of: text, name: file.string) {
+      guard let reader = try? YAMLValue.entry(key, value, file.string, nil) else { continue }
+      // What is wrong among these, too, keeps no other from being told.
+      _ = try? configuration.notifications.read(reader)
+      if reader.key == "store" { configuration.store = try? reader.text() }
+    }
+    return configuration
+  }
+
+  private static func file(named path: String?, passedOver: inout [FilePath]) throws -> FilePath? {
     if let path {
       guard Folder.exists(FilePath(path)) else { throw ConfigurationError(message: "there is no file \(path)", hint: "check --config") }
-      return try read(FilePath(path))
+      return FilePath(path)
     }
     let home = Host.homeFolder.map { $0.appending(".config/firn/firn.yaml") }
-    var passedOver: [FilePath] = []
     for candidate in ["firn.yaml", home, "/etc/firn/firn.yaml"].compactMap(\.self) {
       do {
         guard let status = try Folder.status(of: candidate, followingLinks: true) else { continue }
         if candidate.isRelative { try requireTrusted(candidate, status) }
-        return try read(candidate)
+        return candidate
       } catch let error as SystemError where error.number == .permissionDenied {
         passedOver.append(candidate)
       }
     }
-    var configuration = Configuration()
-    configuration.passedOver = passedOver
-    return configuration
+    return nil
   }
 
   /// The working folder may be anybody's, and commands of this file are run.
@@ -88,12 +112,6 @@ package struct Configuration: Sendable, Equatable {
     throw ConfigurationError(
       message: "the \(path) in this folder can be written by other users: it is not read",
       hint: "name it with --config if it is meant, or work in another folder")
-  }
-
-  private static func read(_ path: FilePath) throws -> Configuration {
-    var configuration = try Configuration(parsing: YAMLValue.text(of: path), name: path.string)
-    configuration.file = path
-    return configuration
   }
 
   package init(parsing text: String, name: String) throws {
@@ -111,11 +129,6 @@ package struct Configuration: Sendable, Equatable {
       case "exclude-table-data": excludedTableData = try reader.list()
       case "maintenance": maintenance = try Self.maintenance(reader)
       case "migrate": migration = try MigrationSettings(reader)
-      case "hooks": try notifications.readHooks(reader)
-      case "ping": try notifications.readPing(reader)
-      case "webhook": try notifications.readWebhook(reader)
-      case "mail": try notifications.readMail(reader)
-      case "metrics": try notifications.readMetrics(reader)
       case "log-format":
         guard let format = MessageLog.Format(rawValue: try reader.text()) else { throw reader.wrong("text, json or journal") }
         logFormat = format
@@ -129,7 +142,7 @@ package struct Configuration: Sendable, Equatable {
       case "identity": identity = try reader.text()
       case "recipients": recipients = try reader.list().map { text in try Self.recipient(text, name) }
       case "credentials-command": credentialsCommand = try reader.text()
-      default: break
+      default: try notifications.read(reader)
       }
     }
   }

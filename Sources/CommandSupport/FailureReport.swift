@@ -10,11 +10,14 @@ package struct FailureReport: Sendable {
   package let message: String
   package let hint: String?
   package let status: ExitStatus
+  /// Whether nobody was there to be asked: a timer that needs typed words does nothing, night after night.
+  let isUnattended: Bool
 
-  private init(_ status: ExitStatus, _ message: String, hint: String? = nil) {
+  private init(_ status: ExitStatus, _ message: String, hint: String? = nil, isUnattended: Bool = false) {
     self.status = status
     self.message = message
     self.hint = hint
+    self.isUnattended = isUnattended
   }
 
   package init(_ error: any Error) {
@@ -87,8 +90,7 @@ package struct FailureReport: Sendable {
         hint: "start it by hand; then: \(cause.hint ?? "run this again")")
     case let refused as HookRefused:
       self.init(
-        .refused, "the hook before it \(refused.reason): \(refused.command)",
-        hint: "nothing was done; mend it, or take it out of hooks: before in firn.yaml")
+        .refused, "\(refused.name) \(refused.reason)", hint: "nothing was done; mend it, or take it out of firn.yaml")
     case let error as RepositoryError: self.init(error)
     case AgeError.notARecipient(let text):
       self.init(
@@ -147,7 +149,8 @@ package struct FailureReport: Sendable {
     case .notConfirmed(let phrase, let given):
       self.init(
         .notConfirmed, given.map { "\"\($0)\" is not \"\(phrase)\": nothing was touched" } ?? "nobody is here to confirm: nothing was touched",
-        hint: given == nil ? "on a terminal you are asked; elsewhere say --confirm '\(phrase)'" : "run it again when you are sure")
+        hint: given == nil ? "on a terminal you are asked; elsewhere say --confirm '\(phrase)'" : "run it again when you are sure",
+        isUnattended: given == nil)
     case .notConfirmedFurther(let phrase, let given, let dropped):
       self.init(
         .notConfirmed, "\"\(given)\" is not \"\(phrase)\": it stays; \(Self.some(dropped)) was dropped before", hint: "run it again when you are sure"

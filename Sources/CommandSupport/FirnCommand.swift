@@ -34,7 +34,11 @@ extension FirnCommand {
     var failure: FailureReport?
     var interruption: Interruption?
     do {
-      let context = try CommandContext(command: shown, common: common)
+      let context: CommandContext
+      do { context = try CommandContext(command: shown, common: common) } catch let error as ConfigurationError {
+        notifier = Notifier(job, CommandContext(unconfigured: shown, common: common))
+        throw error
+      }
       notifier = Notifier(job, context)
       try notifier?.begin(database: subject(context))
       status = try execute(context)

@@ -21,14 +21,17 @@ package struct NotificationSettings: Sendable, Equatable {
     }
 
     /// - Throws: `ConfigurationError` where the file holds none.
-    func url() throws -> String {
-      guard text.hasPrefix("/") || text.hasPrefix("~/") else { return text }
+    package func url() throws -> String {
+      guard !isWrittenOut else { return text }
       let content = try YAMLValue.text(of: Host.path(text)).trimmingCharacters(in: .whitespacesAndNewlines)
       guard content.hasPrefix("http://") || content.hasPrefix("https://"), !content.contains(where: \.isWhitespace) else {
         throw ConfigurationError(message: "\(text) holds no address of a web service", hint: "one line: https://…")
       }
       return content
     }
+
+    /// Whether it stands in the configuration itself.
+    package var isWrittenOut: Bool { !text.hasPrefix("/") && !text.hasPrefix("~/") }
 
     /// As may be shown: the host at most.
     var shown: String {
@@ -65,7 +68,22 @@ package struct NotificationSettings: Sendable, Equatable {
 
   package var isEmpty: Bool { self == Self() }
 
-  mutating func readHooks(_ value: YAMLValue) throws {
+  /// All that it names.
+  package var addresses: [Address] { (ping.map { Array($0.addresses.values) } ?? []) + (webhook.map { [$0.address] } ?? []) }
+
+  /// Reads one of the keys above; any other is passed over.
+  mutating func read(_ value: YAMLValue) throws {
+    switch value.key {
+    case "hooks": try readHooks(value)
+    case "ping": try readPing(value)
+    case "webhook": try readWebhook(value)
+    case "mail": try readMail(value)
+    case "metrics": try readMetrics(value)
+    default: break
+    }
+  }
+
+  private mutating func readHooks(_ value: YAMLValue) throws {
     for reader in try value.entries(["before", "after", "on-failure", "time-limit"]) {
       switch reader.key {
       case "before": before = try reader.list()
@@ -77,7 +95,7 @@ package struct NotificationSettings: Sendable, Equatable {
     }
   }
 
-  mutating func readPing(_ value: YAMLValue) throws {
+  private mutating func readPing(_ value: YAMLValue) throws {
     var ping = Ping()
     if value.node.string != nil {
       ping.addresses[nil] = try Self.address(value)
@@ -95,7 +113,7 @@ package struct NotificationSettings: Sendable, Equatable {
     self.ping = ping
   }
 
-  mutating func readWebhook(_ value: YAMLValue) throws {
+  private mutating func readWebhook(_ value: YAMLValue) throws {
     var address: Address?
     var choice = Choice.failure
     var template: NoticeTemplate?
@@ -115,7 +133,7 @@ package struct NotificationSettings: Sendable, Equatable {
     webhook = Webhook(address: address, choice: choice, template: template)
   }
 
-  mutating func readMail(_ value: YAMLValue) throws {
+  private mutating func readMail(_ value: YAMLValue) throws {
     var mail = Mail(to: [])
     for reader in try value.entries(["to", "from", "on", "program"]) {
       switch reader.key {
@@ -134,7 +152,7 @@ package struct NotificationSettings: Sendable, Equatable {
     self.mail = mail
   }
 
-  mutating func readMetrics(_ value: YAMLValue) throws {
+  private mutating func readMetrics(_ value: YAMLValue) throws {
     let path = try value.text()
     guard path.hasPrefix("/"), path.hasSuffix(".prom") else { throw value.wrong("the path of a file from / on whose name ends in .prom") }
     metrics = path

@@ -50,13 +50,14 @@ struct Notifier {
     guard let report = context.record.report else { return }
     // What keeps a database from being got back would be the wrong thing at the wrong time.
     let mayRefuse = report.job != .restore
-    for command in settings.before {
+    for (number, command) in settings.before.enumerated() {
+      let name = Self.name(number, of: settings.before, "before")
       do { try Hook(command, limit: settings.hookLimit).run(report, line: show) } catch let failure as Hook.Failure {
         guard mayRefuse else {
-          context.warn("the hook \(command) \(failure.reason)")
+          context.warn("\(name) \(failure.reason)")
           continue
         }
-        throw HookRefused(command: command, reason: failure.reason)
+        throw HookRefused(name: name, reason: failure.reason)
       }
     }
     ping(report)
@@ -68,17 +69,12 @@ struct Notifier {
     // Whoever was interrupted is told of that, too.
     Interruption.putOff {
       let isHurried = status == .interrupted || status == .terminated
-      let (report, states) = finished(status, failure, isHurried: isHurried)
+      let states = finish(status, failure, isHurried: isHurried)
+      let ended = runHooks() || status != .done ? status : .doneWithWarnings
+      // What a hook did wrong is told with the rest.
+      note(ended, failure)
+      guard let report = context.record.report else { return ended }
       let isWrong = report.event == .failure || report.event == .warning
-      var hooks = report.event == .success || report.event == .warning ? settings.after : []
-      if report.event == .failure { hooks += settings.onFailure }
-      var allWent = true
-      for command in hooks {
-        do { try Hook(command, limit: settings.hookLimit).run(report, line: show) } catch let failure as Hook.Failure {
-          context.warn("the hook \(command) \(failure.reason)")
-          allWent = false
-        } catch { allWent = false }
-      }
       ping(report, isHurried: isHurried)
       if let webhook = settings.webhook, isWrong || webhook.choice == .always {
         tell("webhook to \(webhook.address.shown)") {
@@ -88,41 +84,79 @@ struct Notifier {
       if let mail = settings.mail, isWrong || settings.mailChoice == .always { tell("mail") { try mail.send(report) } }
       if let metrics = settings.metrics {
         tell("file \(metrics)") {
-          let samples = MetricsFile.samples(of: report, endedAt: Date()) + context.record.samples + MetricsFile.samples(of: states ?? [])
-          try MetricsFile(FilePath(metrics)).update(samples, replacesStates: states != nil)
+          let store = context.shownStore
+          let samples = MetricsFile.samples(of: report, in: store, endedAt: Date()) + context.record.samples
+          try MetricsFile(FilePath(metrics)).update(samples, of: store, states)
         }
       }
-      return status == .done && !allWent ? .doneWithWarnings : status
+      return ended
     }
   }
 
-  private func finished(
-    _ status: ExitStatus, _ failure: FailureReport?, isHurried: Bool
-  ) -> (report: RunReport, states: [StoreStatus.Database]?) {
-    // Without identities: one may have a passphrase, for which nobody should be asked here.
-    let states = isHurried ? nil : try? context.status(in: Repository(opening: context.store())).databases
+  /// Those after the run, or on its failure.
+  /// - Returns: whether all succeeded.
+  private func runHooks() -> Bool {
+    guard let report = context.record.report else { return true }
+    let (hooks, when) =
+      switch report.event {
+      case .failure: (settings.onFailure, "on-failure")
+      case .success, .warning: (settings.after, "after")
+      case .start, .cancelled: ([], "")
+      }
+    var allWent = true
+    for (number, command) in hooks.enumerated() {
+      do { try Hook(command, limit: settings.hookLimit).run(report, line: show) } catch {
+        allWent = false
+        if let failure = error as? Hook.Failure { context.warn("\(Self.name(number, of: hooks, when)) \(failure.reason)") }
+      }
+    }
+    return allWent
+  }
+
+  /// By its place in the configuration: what a command says may be secret.
+  private static func name(_ number: Int, of hooks: [String], _ when: String) -> String {
+    hooks.count == 1 ? "the hook of hooks: \(when)" : "hook \(number + 1) of hooks: \(when)"
+  }
+
+  /// Puts the end of the run on record.
+  /// - Returns: what the store says.
+  private func finish(_ status: ExitStatus, _ failure: FailureReport?, isHurried: Bool) -> MetricsFile.StoreStates {
+    let states = isHurried || !context.isWhole ? .unasked : storeStates()
     let elapsed = ContinuousClock.now - clock
     context.record.note { report in
       report.elapsed = elapsed
-      report.exitCode = status.rawValue
       report.error = failure?.message ?? report.error
       report.hint = failure?.hint ?? report.hint
-      report.states = states?.map(RunReport.DatabaseState.init)
+      if case .known(let databases) = states { report.states = databases.map(RunReport.DatabaseState.init) }
+    }
+    note(status, failure)
+    return states
+  }
+
+  private func storeStates() -> MetricsFile.StoreStates {
+    // Without identities: one may have a passphrase, for which nobody should be asked here.
+    guard let status = try? context.status(in: Repository(opening: context.store())) else { return .unknown }
+    return .known(status.databases)
+  }
+
+  private func note(_ status: ExitStatus, _ failure: FailureReport?) {
+    context.record.note { report in
+      report.exitCode = status.rawValue
       report.event =
         switch status {
         case .done: .success
         case .doneWithWarnings: .warning
-        case .notConfirmed: .cancelled
+        case .notConfirmed: failure?.isUnattended == true ? .failure : .cancelled
         default: .failure
         }
     }
-    return (context.record.report ?? RunReport(job: .snapshot, startedAt: Date()), states)
   }
 
   private func ping(_ report: RunReport, isHurried: Bool = false) {
     guard let ping = settings.ping, let address = ping.addresses[report.job] ?? ping.addresses[nil] else { return }
     tell("ping of \(address.shown)") {
-      try Notice(url: address.url(), isHurried: isHurried).ping(report, warningsAreFailures: ping.warningsAreFailures)
+      // Nor is whoever restores kept waiting.
+      try Notice(url: address.url(), isHurried: isHurried || report.job == .restore).ping(report, warningsAreFailures: ping.warningsAreFailures)
     }
   }
 
@@ -138,6 +172,7 @@ struct Notifier {
 
 /// A hook that was to go before a run did not succeed.
 struct HookRefused: Error {
-  let command: String
+  /// As in the configuration, without the command.
+  let name: String
   let reason: String
 }

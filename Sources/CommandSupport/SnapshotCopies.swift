@@ -63,20 +63,25 @@ package struct SnapshotCopies {
           context.tell("\(outcome.location) has it already")
         } else {
           let objects = "\(outcome.objects) object\(outcome.objects == 1 ? "" : "s")"
-          context.tell("copied to \(outcome.location): \(Quantity.size(outcome.bytes)) in \(objects)")
+          let missed = outcome.missed == 0 ? "" : ", with \(outcome.missed) that it had missed"
+          context.tell("copied to \(outcome.location): \(Quantity.size(outcome.bytes)) in \(objects)\(missed)")
         }
       }
     }
   }
 
   /// Copies snapshots that are committed.
-  /// - Parameter mayBeginAnew: whether a store gets a repository also where there was one before and is none now.
-  package func make(of places: [SnapshotPlace], in repository: Repository, _ context: CommandContext, mayBeginAnew: Bool = false) throws -> Made {
+  /// - Parameters:
+  ///   - catchingUp: whether what a store missed of these databases since its newest is copied as well.
+  ///   - mayBeginAnew: whether a store gets a repository also where there was one before and is none now.
+  package func make(
+    of places: [SnapshotPlace], catchingUp: Bool = false, in repository: Repository, _ context: CommandContext, mayBeginAnew: Bool = false
+  ) throws -> Made {
     guard !stores.isEmpty else { return Made([]) }
     let known = context.knownRecipients
     let seen = mayBeginAnew ? [] : Set(stores.map(\.location).filter { known?.recipients(of: $0) != nil })
     let outcomes = try context.withProgress { progress in
-      CopyOperation(from: repository, known: seen, progress: progress).run(places, to: stores)
+      CopyOperation(from: repository, known: seen, progress: progress).run(places, catchingUp: catchingUp, to: stores)
     }
     for outcome in outcomes {
       if outcome.isNew { context.tell("\(outcome.location) was no repository, and is one now") }

@@ -42,6 +42,17 @@ struct YAMLValue {
     return mapping.map { ($0.key, $0.value) }
   }
 
+  /// As much of a mapping as can be read: where the text is no YAML, each key at the left margin with what stands below it may be.
+  static func readableEntries(of text: String, name: String) -> [(key: Node, value: Node)] {
+    if let whole = try? root(of: text, name: name) { return whole }
+    var parts: [String] = []
+    for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+      if parts.isEmpty || line.first?.isLetter == true { parts.append("") }
+      parts[parts.count - 1] += line + "\n"
+    }
+    return parts.flatMap { part in (try? root(of: part, name: name)) ?? [] }
+  }
+
   func wrong(_ wanted: String) -> ConfigurationError {
     ConfigurationError(message: "\(name)\(line(of: node)): \(key) is not \(wanted)", hint: nil)
   }

@@ -100,6 +100,16 @@ package struct StoreStatus: Sendable {
       id: manifest.id, startedAt: manifest.startedAt, complete: manifest.complete, problems: incomplete + (manifest.anomalies ?? []))
   }
 
+  /// What the last drill's assertions found wrong: no later snapshot says that it is mended, a later drill does.
+  /// - Parameter places: of one database, the newest first.
+  private static func unmetAssertions(_ places: [SnapshotPlace], _ catalog: Catalog) throws -> [String] {
+    // Who makes drills makes them of one of the last.
+    for place in places.prefix(32) {
+      if let drill = try catalog.lastCheck(of: place, atLeast: .drill) { return drill.unmetAssertions ?? [] }
+    }
+    return []
+  }
+
   /// - Parameter places: of one database, the newest first.
   private static func database(
     _ places: [SnapshotPlace], _ repository: Repository, _ copies: [Copy], _ unreachable: [String], _ limits: Limits, _ now: Date,
@@ -112,6 +122,9 @@ package struct StoreStatus: Sendable {
     var newestComplete: Date?
     var proof: CheckRecord?
     var restoreSeconds: Double?
+    var verdicts: [SnapshotPlace: CheckRecord] = [:]
+    for place in places { verdicts[place] = try catalog.verdict(of: place, now: now) }
+    let damaged = try Set(verdicts.filter { !$0.value.ok }.keys).union(catalog.sharingDamage(places, verdicts: verdicts))
     for place in places {
       let summary: Manifest.Summary
       let manifest: Manifest?
@@ -123,16 +136,22 @@ package struct StoreStatus: Sendable {
         continue
       }
       if summary.kind == Manifest.safetyKind { continue }
-      let check = try catalog.verdict(of: place, now: now)
       if newest == nil {
         newest = Self.newest(place, summary, manifest)
-        if check?.ok == false { problems.append("the newest snapshot was found damaged") }
-        problems += check?.unmetAssertions ?? []
+        if damaged.contains(place) { problems.append("the newest snapshot was found damaged") }
       }
       if newestComplete == nil, summary.complete { newestComplete = place.id.startDate }
-      if let check, check.ok, check.checkedAt > proof?.checkedAt ?? .distantPast { proof = check }
-      if restoreSeconds == nil, let check, check.ok { restoreSeconds = check.restoreSeconds }
+      guard let check = verdicts[place], check.ok, !damaged.contains(place) else { continue }
+      if check.checkedAt > proof?.checkedAt ?? .distantPast { proof = check }
+      if restoreSeconds == nil { restoreSeconds = check.restoreSeconds }
     }
+    let older = places.filter { damaged.contains($0) && $0.id != newest?.id }
+    if let last = older.first {
+      problems.append(
+        "\(older.count) older snapshot\(older.count == 1 ? " was" : "s were") found damaged\(older.count == 1 ? ":" : ", the last of them") \(last.id)"
+      )
+    }
+    problems += try unmetAssertions(places, catalog)
     // Nobody backs it up here: restores were made into it.
     guard let newest else {
       return problems.isEmpty

@@ -37,21 +37,27 @@ struct Doctor: FirnCommand {
     progress.begin("looking at the server")
     do {
       let settings = try context.connectionSettings(server)
-      findings += try ServerExamination(settings: settings, anyDatabase: context.namesNoDatabase(server), toolFolders: context.toolFolders(server)) {
-        FailureReport($0).message
-      }.run()
-    } catch let error as UsageError { findings.append(Finding("server", .stop, error.message, hint: error.hint)) }
+      findings += try ServerExamination(
+        settings: settings, anyDatabase: context.namesNoDatabase(server), backedUp: { databases(of: $0, context) },
+        toolFolders: context.toolFolders(server)
+      ) { FailureReport($0).message }.run()
+    } catch {
+      try Interruption.check()
+      let report = FailureReport(error)
+      findings.append(Finding("server", .stop, report.message, hint: report.hint))
+    }
     progress.begin("looking at the stores")
     let own = context.storeLocation
     findings += try store("store", own, context).run(isMade: true)
-    for (number, copy) in file.copies.enumerated() { findings += try store("copy-\(number + 1)", copy, context).run(isMade: false) }
+    let original = try? context.repository().format
+    for (number, copy) in file.copies.enumerated() { findings += try store("copy-\(number + 1)", copy, context).run(isMade: false, copyOf: original) }
     if file.copies.isEmpty, !own.contains("://") {
       findings.append(
         Finding(
           "copies", .warn, "every snapshot lies on this machine alone", hint: "name another place in copies: what takes the machine takes them all"))
     }
     progress.begin("looking at this machine")
-    let isEncrypted = !((try? context.repository().format.recipients) ?? file.recipients).isEmpty
+    let isEncrypted = !(original?.recipients ?? file.recipients).isEmpty
     findings += try HostExamination(
       spool: context.spoolRoot(server), spoolCap: file.spoolCap ?? SnapshotRequest.usualSpoolCap, isEncrypted: isEncrypted,
       metrics: file.notifications.metrics.map { FilePath($0) }, mailer: file.notifications.mail.map { FilePath($0.program) }
@@ -73,18 +79,30 @@ struct Doctor: FirnCommand {
     }
     let text = "\(file)"
     let mode = (try? Folder.status(of: file, followingLinks: true)?.mode) ?? 0
-    // A password stands between a colon and an @.
-    let holdsSecret = context.configuration.databaseURL?.contains(/:\/\/[^\/@]*:[^\/@]+@/) ?? false
-    if holdsSecret, mode & 0o004 != 0 {
+    guard mode & 0o004 != 0 else { return Finding("configuration", .pass, text) }
+    // A password stands between a colon and an @, or is a parameter.
+    if context.configuration.databaseURL?.contains(/:\/\/[^\/@]*:[^\/@]+@|[?&\s]password=/) ?? false {
       return Finding(
         "configuration", .warn, "\(text) holds a password, and everybody may read it", hint: "chmod 640, or put the password into ~/.pgpass")
+    }
+    if context.configuration.notifications.addresses.contains(where: \.isWrittenOut) {
+      return Finding(
+        "configuration", .warn, "\(text) holds the address of a ping or webhook, and everybody may read it",
+        hint: "chmod 640, or put the address into a file of its own, and name that")
     }
     return Finding("configuration", .pass, text)
   }
 
+  private func databases(of source: String, _ context: CommandContext) -> Set<String> {
+    guard let catalog = try? context.repository().catalog, let places = try? catalog.snapshots() else { return [] }
+    let own = places.filter { $0.source == context.configuration.source ?? source }
+    return Set(own.filter { !catalog.isSafetySnapshot($0) }.map(\.database))
+  }
+
   private func store(_ role: String, _ location: String, _ context: CommandContext) -> StoreExamination {
     StoreExamination(
-      role, open: { try context.store(at: location) }, permit: { try context.repositoryToJudge(in: $0) }, words: { FailureReport($0).message })
+      role, open: { try context.store(at: location) }, permit: { try context.repositoryToJudge(in: $0) },
+      isKnown: { context.knownRecipients?.recipients(of: $0) != nil }, words: { FailureReport($0).message })
   }
 
   private func told(_ settings: NotificationSettings) -> Finding {
@@ -92,6 +110,11 @@ struct Doctor: FirnCommand {
       ("ping", settings.ping != nil), ("webhook", settings.webhook != nil), ("mail", settings.mail != nil), ("metrics", settings.metrics != nil),
       ("hooks", !settings.onFailure.isEmpty),
     ].filter(\.1).map(\.0)
+    for address in settings.addresses {
+      do { _ = try address.url() } catch {
+        return Finding("told", .warn, FailureReport(error).message, hint: "nobody is told there: write the address into that file")
+      }
+    }
     return ways.isEmpty
       ? Finding(
         "told", .warn, "nobody is told when a run fails",
@@ -111,7 +134,10 @@ struct Doctor: FirnCommand {
 
   /// What `firn status` says.
   private func state(_ context: CommandContext) -> [Finding] {
-    guard let status = try? context.status() else { return [] }
+    let status: StoreStatus
+    do { status = try context.status() } catch {
+      return [Finding("snapshots", .warn, "can't be told: \(FailureReport(error).message)", hint: FailureReport(error).hint)]
+    }
     if status.databases.isEmpty { return [Finding("snapshots", .warn, "there is none yet", hint: "make one: firn snapshot")] }
     return status.databases.map { database in
       let name = "\(database.database)"

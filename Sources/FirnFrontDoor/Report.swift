@@ -47,7 +47,10 @@ struct Report: FirnCommand {
   private func write(_ bytes: [UInt8], to path: FilePath) throws {
     let passing = path.removingLastComponent().appending(".\(path.lastComponent?.string ?? "report").\(UInt32.random(in: 0 ... .max))")
     do {
-      try Folder.write(bytes, to: passing)
+      let file = try File(passing, .replace)
+      // Who asks for a page wants it seen: by a web server, as a rule.
+      try file.permitAsUsual()
+      try file.write(bytes.span)
       try Folder.rename(passing, to: path)
     } catch {
       try? Folder.removeFile(passing)

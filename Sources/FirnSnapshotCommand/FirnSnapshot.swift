@@ -42,7 +42,7 @@ struct FirnSnapshot: FirnCommand {
       try SnapshotOperation(repository: repository, request: request, progress: progress).run()
     }
     let manifest = result.manifest
-    let copied = try copies.make(of: [manifest.place], in: repository, context)
+    let copied = try copies.make(of: [manifest.place], catchingUp: true, in: repository, context)
     note(result, context)
     try context.result(SnapshotReport(result, copied))
     if !common.json {
@@ -65,7 +65,7 @@ struct FirnSnapshot: FirnCommand {
       (report.database, report.source, report.snapshot) = (manifest.database, manifest.source, manifest.id.description)
       report.warnings += manifest.incompleteReasons.map { "incomplete: \($0)" } + (manifest.anomalies ?? [])
     }
-    context.record.add(MetricsFile.samples(of: manifest))
+    context.record.add(MetricsFile.samples(of: manifest, in: context.shownStore))
   }
 
   private func request(_ context: CommandContext) throws -> SnapshotRequest {

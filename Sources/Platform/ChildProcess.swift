@@ -11,6 +11,7 @@ package final class ChildProcess: Sendable {
   private let finished = Mutex<Int32?>(nil)
   private let errorReader: WorkerThread
   private let outputReader: WorkerThread?
+  private let readers: [Pipe.End]
   private let output = Monitor<[UInt8]>([])
 
   /// What becomes of a program's standard output.
@@ -50,6 +51,7 @@ package final class ChildProcess: Sendable {
     }
     guard id > 0 else { throw SystemError("start", program.string, number: -id) }
     errors.writer.close()
+    readers = [errors.reader] + (results.map { [$0.reader] } ?? [])
     errorReader = WorkerThread(name: "stderr") { errors.reader.forEachLine(onErrorLine) }
     if let results {
       results.writer.close()
@@ -91,13 +93,17 @@ package final class ChildProcess: Sendable {
     }
   }
 
-  /// Waits for the end of the program and of what it wrote.
+  /// Waits for the end of the program and of what it wrote. Programs that it left in sessions of their own
+  /// are listened to for 2 s more.
   @discardableResult package func wait() -> Int32 {
     var pause = 0.001
     while true {
       if let code = exitCode() {
         // Its own children, should it have died before them.
         _ = kill(-id, SIGKILL)
+        // What went into a session of its own may hold the other end for ever.
+        let deadline = ContinuousClock.now + .seconds(2)
+        for reader in readers { reader.stop(at: deadline) }
         errorReader.join()
         outputReader?.join()
         return code
@@ -180,9 +186,24 @@ private func withCStrings<Result>(
 private struct Pipe {
   final class End: Sendable {
     private let state: Mutex<Int32>
+    private let deadline = Mutex<ContinuousClock.Instant?>(nil)
     init(_ number: Int32) { state = Mutex(number) }
     deinit { close() }
     var number: Int32 { state.withLock { $0 } }
+
+    /// Whoever reads here stops then, whatever else may come.
+    func stop(at instant: ContinuousClock.Instant) { deadline.withLock { $0 = instant } }
+
+    /// Waits until there is something to read, or the end.
+    /// - Returns: whether there is; else the time is over.
+    private func waitForMore() -> Bool {
+      while true {
+        if let last = deadline.withLock({ $0 }), ContinuousClock.now > last { return false }
+        var wanted = pollfd(fd: number, events: Int16(POLLIN), revents: 0)
+        // Not for ever: the deadline may be set meanwhile.
+        if unsafe poll(&wanted, 1, 100) != 0 { return true }
+      }
+    }
 
     func close() {
       state.withLock {
@@ -193,7 +214,7 @@ private struct Pipe {
 
     func forEachPiece(_ body: ([UInt8]) -> Void) {
       var buffer = [UInt8](repeating: 0, count: 16384)
-      while true {
+      while waitForMore() {
         let got = unsafe buffer.withUnsafeMutableBytes { unsafe read(number, $0.baseAddress, $0.count) }
         if got > 0 {
           body(Array(buffer[..<got]))
@@ -201,6 +222,7 @@ private struct Pipe {
           return close()
         }
       }
+      close()
     }
 
     func forEachLine(_ body: (String) -> Void) {

@@ -173,6 +173,11 @@ package struct File: ~Copyable, Sendable {
     if fchmod(descriptor, 0o644) != 0 { throw SystemError("change the mode of", path.string) }
   }
 
+  /// Lets those read it whom the user's umask lets.
+  package func permitAsUsual() throws(SystemError) {
+    if fchmod(descriptor, 0o666 & ~Host.umaskOfUser) != 0 { throw SystemError("change the mode of", path.string) }
+  }
+
   package func size() throws(SystemError) -> Int64 {
     var status = stat()
     if unsafe fstat(descriptor, &status) != 0 { throw SystemError("examine", path.string) }

@@ -1,5 +1,6 @@
 import Foundation
 import Platform
+import Repository
 import SystemPackage
 import TestSupport
 import Testing
@@ -103,6 +104,74 @@ import Testing
     #expect(visit.verdicts["policy"] == "warn" && visit.details["policy"]?.contains("nigthly") == true, "\(visit)")
     place.environment["PGDATABASE"] = role
     #expect(try Visit(place).verdicts["server"] == "stop")
+  }
+
+  @Test func `finds what pg_dump would not be let see, in every database that is backed up`() throws {
+    var place = try configured("")
+    let server = place.server
+    let (role, other) = ("barred_\(place.database)", "\(place.database)_other")
+    try place.sql("CREATE DATABASE \(other)")
+    try place.sql("CREATE ROLE \(role) LOGIN PASSWORD 'abc'; GRANT pg_read_all_data TO \(role); CREATE TABLE t (id int)")
+    for database in [place.database, other] { #expect(try place.snapshot(database).status == 0) }
+    place.environment["DATABASE_URL"] = server.url(place.database, user: role, password: "abc")
+    func rights() throws -> [[String: String]] {
+      let findings = try place.firn("doctor", "--json").json()["findings"] as? [[String: String]] ?? []
+      return findings.filter { $0["name"] == "rights" }
+    }
+    #expect(try rights().map { $0["verdict"] } == ["pass", "pass"])
+    let barriers: [(sql: String, undo: String, detail: String, hint: String)] = [
+      (
+        "CREATE TABLE secret (id int); ALTER TABLE secret ENABLE ROW LEVEL SECURITY", "DROP TABLE secret", "row security",
+        "ALTER ROLE \"\(role)\" BYPASSRLS"
+      ),
+      ("SELECT lo_from_bytea(7, 'x')", "SELECT lo_unlink(7)", "may not read 1 large objects, as 7", "superuser"),
+    ]
+    for (sql, undo, detail, hint) in barriers {
+      _ = try server.sql(sql, in: other)
+      let found = try #require(rights().first { $0["verdict"] == "stop" })
+      #expect(found["detail"]?.hasPrefix("\(other): ") == true && found["detail"]?.contains(detail) == true, "\(found)")
+      #expect(found["hint"]?.contains(hint) == true, "\(found)")
+      // That is so.
+      #expect(try place.snapshot(other, "--store", place.store.string).status != 0)
+      _ = try server.sql(undo, in: other)
+    }
+    try place.sql("REVOKE pg_read_all_data FROM \(role); GRANT SELECT ON t TO \(role); CREATE SEQUENCE s")
+    let sequence = try #require(rights().first { $0["verdict"] == "stop" })
+    #expect(sequence["detail"] == "\(place.database): \(role) may not read 1 sequences, as public.s", "\(sequence)")
+  }
+
+  @Test func `finds copies that would be refused, addresses that can't be read, and a store that is in use`() throws {
+    var place = try configured("")
+    func configure(_ text: String) throws { _ = try place.folder.write(text, to: ".config/firn/firn.yaml") }
+    let copy = place.folder.path("copy")
+    try configure("copies: [\(copy)]\nping: \(place.folder.path("address"))\n")
+    #expect(try Visit(place).verdicts["told"] == "warn")
+    _ = try place.takeSnapshot()
+    #expect(try Visit(place).verdicts["copy-1"] == "pass")
+    try Folder.rename(copy, to: place.folder.path("away"))
+    let gone = try Visit(place)
+    #expect(gone.verdicts["copy-1"] == "stop" && gone.details["copy-1"]?.contains("no repository any more") == true, "\(gone)")
+    _ = try Workplace.run("/bin/cp", ["-a", place.store.string, copy.string], environment: [:])
+    #expect(try Visit(place).verdicts["copy-1"] == "stop")
+    try Folder.removeTree(copy)
+    let recipient = try place.firn("key", "new", place.folder.path("identity").string).output
+    #expect(try place.firn("init", "--store", copy.string, "--recipient", recipient).status == 0)
+    #expect(try Visit(place).verdicts["copy-1"] == "stop")
+    // A written address and a password as a parameter are secrets.
+    for text in ["ping: 'https://hc.example.org/secret'", "database-url: 'postgresql://h/d?user=u&password=secret'"] {
+      try configure(text)
+      _ = try Workplace.run("/bin/chmod", ["644", place.folder.path(".config/firn/firn.yaml").string], environment: [:])
+      let visit = try Visit(place)
+      #expect(visit.verdicts["configuration"] == "warn" && !visit.details.values.contains { $0.contains("secret") }, "\(visit)")
+    }
+    try configure("")
+    let lock = try RepositoryLock(.exclusive, on: LocalStore(root: place.store), purpose: "a test")
+    let busy = try Visit(place)
+    #expect(busy.verdicts["store-writing"] == "unknown" && busy.status != 6, "\(busy)")
+    lock.release()
+    place.environment["DATABASE_URL"] = "postgresql://[::1/x"
+    let invalid = try Visit(place)
+    #expect(invalid.status == 6 && invalid.verdicts["server"] == "stop" && invalid.verdicts["store"] == "pass", "\(invalid)")
   }
 
   @Test func `says the same to people, in a table`() throws {

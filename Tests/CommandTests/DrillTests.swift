@@ -59,6 +59,14 @@ import Testing
     #expect(try !place.firn("list").output.contains("FOUND DAMAGED"))
     let status = try place.firn("status")
     #expect(status.status == 3 && status.output.contains("assertion none: 1 instead of 2"), "\(status)")
+    // The next snapshot says nothing of that, nor does a reading of it.
+    _ = try place.takeSnapshot()
+    #expect(try place.verify(place.database, "latest", "--read").status == 0)
+    let later = try place.firn("status")
+    #expect(later.status == 3 && later.output.contains("assertion none: 1 instead of 2"), "\(later)")
+    try configure(&place, "assertions:\n  - {name: none, sql: select 1, expect: 1}\n")
+    #expect(try place.verify(place.database, "latest", "--drill").status == 0)
+    #expect(try place.firn("status").status == 0)
   }
 
   @Test func `reports precisely what was changed by hand after restoring`() throws {

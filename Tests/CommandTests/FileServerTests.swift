@@ -119,6 +119,17 @@ import Testing
     let copies =
       (try place.firn("status", "--json", "--config", configured).json()["databases"] as? [[String: Any]])?.first?["copies"] as? [[String: Any]]
     #expect(copies?.first?["behind"] as? Int == 2 && copies?.first?["newest"] as? String != nil, "\(String(describing: copies))")
+    // The next snapshot brings with it what the copy missed; what it has lost by its own retention it does not.
+    let caught = try place.snapshot("--config", configured)
+    #expect(caught.status == 0 && caught.errors.contains("with 2 that it had missed"), "\(caught)")
+    #expect(try place.verify("--read").status == 0)
+    #expect(try status().status == 0)
+    let there = try place.firn("list", "--json", "--store", location).json()["snapshots"] as? [[String: Any]]
+    #expect(there?.count == 4)
+    #expect(try place.prune("--store", location, "--keep-last", "1", "--apply", "--confirm", "remove 3 snapshots of \(place.database)").status == 0)
+    #expect(try place.snapshot("--config", configured).status == 0)
+    let after = try place.firn("list", "--json", "--store", location).json()["snapshots"] as? [[String: Any]]
+    #expect(after?.count ?? 0 <= 3, "\(String(describing: after))")
     let gone = try place.folder.write("copies: [\"\(server.location("x", knownHosts: .none))\"]\n", to: "gone.yaml").string
     let unreachable = try place.firn("status", "--config", gone)
     #expect(unreachable.status == 3 && unreachable.output.contains("can't be looked at"), "\(unreachable)")

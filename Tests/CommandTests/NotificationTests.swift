@@ -86,11 +86,48 @@ import Testing
     #expect((object["status"] as? [[String: Any]])?.first?["newestAt"] != nil, "\(object)")
   }
 
-  @Test func `that a hook after it failed: done, with warnings`() throws {
-    let place = try place("hooks: {after: 'sleep 600 & exit 1'}")
+  @Test func `that a hook after it failed: done, with warnings, to everybody`() throws {
+    let listener = try NoticeListener()
+    let place = try place("hooks: {after: 'sleep 600 & : secret-word; exit 1'}\nping: 'http://127.0.0.1:\(listener.port)/ping'")
     let result = try place.snapshot()
-    #expect(result.status == 3 && result.errors.contains("failed with exit code 1"), "\(result)")
+    #expect(result.status == 3 && result.errors.contains("hooks: after failed with exit code 1"), "\(result)")
     #expect(try place.listedSnapshots() == [result.output])
+    let heard = try listener.heard()
+    #expect(heard.map(\.path) == ["/ping/start", "/ping/fail"] && heard.last?.body.contains("hooks: after failed") == true, "\(heard)")
+    // What a command says may be secret.
+    #expect(!heard.contains { $0.body.contains("secret-word") } && !result.errors.contains("secret-word"))
+  }
+
+  @Test func `a hook that leaves a program in a session of its own, and waits for no end of that`() throws {
+    let place = try place("hooks: {after: 'setsid sh -c \"echo \\$\\$ > $PLACE/pid; exec sleep 300\" & sleep 1'}")
+    let result = try place.snapshot()
+    #expect(result.status == 0, "\(result)")
+    let left = try #require(Int32(try text(place, "pid")))
+    #expect(ProcessTable.commandLines().contains { $0.hasPrefix("sleep 300") || $0.contains("sleep 300") })
+    ProcessTable.send(SIGKILL, to: left)
+  }
+
+  @Test func `of a configuration that can't be read, as far as it can`() throws {
+    let listener = try NoticeListener()
+    let ping = "ping: 'http://127.0.0.1:\(listener.port)/ping'"
+    for broken in ["stor: /nowhere\n\(ping)\n", "\(ping)\ncopies: [a, b\nstore: x\n", "mail: {from: x}\n\(ping)\n"] {
+      let place = try place(broken)
+      #expect(try place.snapshot().status == 78)
+      let heard = try listener.heard()
+      #expect(heard.map(\.path) == ["/ping/fail"] && heard.first?.body.contains("exit code 78") == true, "\(broken): \(heard)")
+    }
+  }
+
+  @Test func `that it wanted typed words, and nobody was there`() throws {
+    let listener = try NoticeListener()
+    let place = try place("{}")
+    for _ in 0..<4 { _ = try place.takeSnapshot() }
+    _ = try place.folder.write("ping: 'http://127.0.0.1:\(listener.port)/ping'", to: ".config/firn/firn.yaml")
+    let pruned = try place.prune("--apply", "--keep-last", "1")
+    #expect(pruned.status == 5, "\(pruned)")
+    let heard = try listener.heard()
+    #expect(heard.map(\.path) == ["/ping/start", "/ping/fail"] && heard.last?.body.contains("nobody is here to confirm") == true, "\(heard)")
+    #expect(try place.listedSnapshots().count == 4)
   }
 
   @Test func `a service that waits for pings: start, success, failure, and log where nobody confirmed`() throws {
@@ -190,7 +227,8 @@ import Testing
         let space = try #require(line.lastIndex(of: " "))
         let name = line[..<space].prefix { $0 != "{" }
         #expect(!line.hasPrefix("firn_last_success") || line.contains(source))
-        let key = line.contains("job=") ? "\(name) \(line.components(separatedBy: "\"")[1])" : String(name)
+        let job = line.firstRange(of: "job=\"").map { line[$0.upperBound...].prefix { $0 != "\"" } }
+        let key = job.map { "\(name) \($0)" } ?? String(name)
         values[key] = Double(String(line[line.index(after: space)...]))
       }
     }
@@ -212,7 +250,36 @@ import Testing
     let runs = try (0..<6).map { _ in try place.start("firn-verify", ["--quick"]) }
     while runs.contains(where: { $0.exitCode() == nil }) { #expect(try values()["firn_status_ok"] != nil) }
     for run in runs { #expect(run.wait() == 0) }
-    #expect(try Folder.names(in: place.folder.path).filter { $0.hasPrefix(".firn.prom.") } == [".firn.prom.lock"])
+    #expect(try Folder.names(in: place.folder.path).filter { $0.hasPrefix(".firn.prom") } == [])
+  }
+
+  @Test func `Prometheus of each store by itself, also of one that is gone`() throws {
+    var place = try place("metrics: /tmp/x.prom")
+    _ = try place.folder.write("metrics: \(place.folder.path("firn.prom"))", to: ".config/firn/firn.yaml")
+    func ok(_ store: FilePath) throws -> [String] {
+      try text(place, "firn.prom").split(separator: "\n").filter { $0.hasPrefix("firn_status_ok{store=\"\(store)\"") }.map { String($0.suffix(2)) }
+    }
+    _ = try place.takeSnapshot()
+    #expect(try place.verify("--read").status == 0)
+    #expect(try ok(place.store) == [" 1"])
+    let (first, second) = (place.store, place.folder.path("second"))
+    place.environment["FIRN_STORE"] = second.string
+    #expect(try place.firn("init").status == 0)
+    #expect(try place.snapshot().status == 0)
+    #expect(try ok(first) == [" 1"] && ok(second) == [" 0"])
+    #expect(try place.verify("--read").status == 0)
+    #expect(try ok(first) == [" 1"] && ok(second) == [" 1"])
+    try Folder.rename(second, to: place.folder.path("away"))
+    #expect(try place.snapshot().status == 10)
+    #expect(try ok(first) == [" 1"] && ok(second) == [" 0"])
+    try Folder.rename(place.folder.path("away"), to: second)
+    #expect(try place.verify("--quick").status == 0)
+    #expect(try ok(second) == [" 1"])
+    // What failed before its database was known is over with the next run.
+    let runs = try text(place, "firn.prom").split(separator: "\n").filter {
+      $0.hasPrefix("firn_last_run_exit_code{") && $0.contains("job=\"snapshot\"")
+    }
+    #expect(runs.count == 2, "\(runs)")
   }
 
   @Test func `its messages as JSON, or as systemd's journal takes them`() throws {

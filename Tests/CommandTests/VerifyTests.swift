@@ -201,6 +201,25 @@ import Testing
     #expect(result.status == 3 && problems.contains { $0.hasPrefix("public.large has 0 rows, it had 40000") }, "\(result)")
   }
 
+  @Test func `has older damage told for as long as it is there`() throws {
+    let place = try workplace()
+    let ids = try place.listedSnapshots()
+    let only = try #require(files(place) { $0.hasPrefix("objects/") }.first)
+    let bytes = try Folder.contents(of: only)
+    try Folder.write(Array(bytes.dropLast()), to: only)
+    #expect(try place.verify(place.database, "all", "--read").status == 4)
+    // It stores anew what is damaged, and is whole.
+    #expect([0, 3].contains(try place.snapshot().status))
+    #expect(try place.verify(place.database, "latest", "--read").status == 0)
+    let status = try place.firn("status")
+    #expect(status.status == 3 && status.output.contains("found damaged"), "\(status)")
+    #expect(ids.contains { status.output.contains($0) } && !status.output.contains("the newest snapshot was"), "\(status)")
+    try Folder.write(bytes, to: only)
+    #expect(try place.verify(place.database, "all", "--read").status == 0)
+    let mended = try place.firn("status")
+    #expect(mended.status == 0, "\(mended)")
+  }
+
   @Test func `mends a store from a copy of it, and keeps what stood there`() throws {
     let place = try workplace()
     let copy = place.folder.path("copy")

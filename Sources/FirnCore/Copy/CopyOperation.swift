@@ -14,6 +14,8 @@ package struct CopyOperation: Sendable {
     /// How many snapshots are there, and how many should be.
     package var snapshots = 0
     package var wanted = 0
+    /// How many of these should have been there before.
+    package var missed = 0
     /// Whether its repository was made.
     package var isNew = false
     /// To whom it is encrypted.
@@ -33,12 +35,13 @@ package struct CopyOperation: Sendable {
   }
 
   /// Copies to all stores side by side. What fails is told of each, an interruption too.
-  package func run(_ places: [SnapshotPlace], to targets: [any Store]) -> [Outcome] {
+  /// - Parameter catchingUp: whether what a store missed of these databases since its newest is copied as well.
+  package func run(_ places: [SnapshotPlace], catchingUp: Bool = false, to targets: [any Store]) -> [Outcome] {
     progress.begin("copying")
     let outcomes = Monitor<[Int: Outcome]>([:])
     let threads = targets.enumerated().map { number, target in
       WorkerThread(name: "copy") {
-        let outcome = copy(places, to: target)
+        let outcome = copy(places, catchingUp, to: target)
         outcomes.update { $0[number] = outcome }
       }
     }
@@ -47,7 +50,7 @@ package struct CopyOperation: Sendable {
     return targets.indices.compactMap { all[$0] }
   }
 
-  private func copy(_ places: [SnapshotPlace], to target: any Store) -> Outcome {
+  private func copy(_ places: [SnapshotPlace], _ catchingUp: Bool, to target: any Store) -> Outcome {
     var outcome = Outcome(location: target.location)
     outcome.wanted = places.count
     do {
@@ -55,17 +58,18 @@ package struct CopyOperation: Sendable {
       let from = try StoreMaintenance(store: source.store).sharedLock(purpose: purpose)
       defer { from.release() }
       let repository = try openOrMake(in: target, &outcome)
-      guard repository.format.repositoryID != source.format.repositoryID else { throw FirnError.sameStore(location: target.location) }
-      guard Set(repository.format.recipients) == Set(source.format.recipients) else {
-        throw FirnError.differentlyEncrypted(location: target.location)
-      }
+      try Self.requireCopy(repository, of: source.format)
       outcome.recipients = repository.format.recipients
       let maintenance = StoreMaintenance(store: target)
       let lock = try maintenance.sharedLock(purpose: purpose)
       defer { lock.release() }
       try lock.requireWritten()
       let copy = SnapshotCopy(from: source.store, to: target, holding: lock)
-      for place in places.sorted(by: { $0.id < $1.id }) {
+      let missed = catchingUp ? try missed(beside: places, in: repository.catalog) : []
+      outcome.wanted += missed.count
+      outcome.missed = missed.count
+      // The oldest first: one that is cut off goes on where it was.
+      for place in (missed + places).sorted(by: { $0.id < $1.id }) {
         try Interruption.check()
         let done: SnapshotCopy.Outcome
         do { done = try copy.run(place) { [progress] in progress.advance(by: $0) } } catch let error as RepositoryError where error.isDamage {
@@ -84,6 +88,23 @@ package struct CopyOperation: Sendable {
       outcome.failure = outcome.failure ?? error
     }
     return outcome
+  }
+
+  /// - Throws: `FirnError.sameStore`, `.differentlyEncrypted`.
+  static func requireCopy(_ repository: Repository, of original: RepositoryFormat) throws {
+    let location = repository.store.location
+    guard repository.format.repositoryID != original.repositoryID else { throw FirnError.sameStore(location: location) }
+    guard Set(repository.format.recipients) == Set(original.recipients) else { throw FirnError.differentlyEncrypted(location: location) }
+  }
+
+  /// What came after the newest that is there. What is older its own retention may have removed.
+  private func missed(beside places: [SnapshotPlace], in catalog: Catalog) throws -> [SnapshotPlace] {
+    var missed: Set<SnapshotPlace> = []
+    for place in places {
+      guard let newest = try catalog.snapshots(source: place.source, database: place.database).last?.id else { continue }
+      missed.formUnion(try source.catalog.snapshots(source: place.source, database: place.database).filter { $0.id > newest })
+    }
+    return missed.filter { !places.contains($0) && !source.catalog.isSafetySnapshot($0) }
   }
 
   private func openOrMake(in store: any Store, _ outcome: inout Outcome) throws -> Repository {

@@ -10,15 +10,18 @@ package struct ServerExamination: Sendable {
   private let words: @Sendable (any Error) -> String
   private let now: @Sendable () -> Date
   private let anyDatabase: Bool
+  private let backedUp: @Sendable (_ source: String) -> Set<String>
 
   /// - Parameters:
   ///   - anyDatabase: whether nobody named one, and another will do where the role has none of its own name.
+  ///   - backedUp: the databases of a source of which there are snapshots: these are looked at as well.
   ///   - words: of an error.
   package init(
-    settings: ConnectionSettings, anyDatabase: Bool, toolFolders: [FilePath], now: @escaping @Sendable () -> Date = { Date() },
-    words: @escaping @Sendable (any Error) -> String
+    settings: ConnectionSettings, anyDatabase: Bool, backedUp: @escaping @Sendable (_ source: String) -> Set<String>, toolFolders: [FilePath],
+    now: @escaping @Sendable () -> Date = { Date() }, words: @escaping @Sendable (any Error) -> String
   ) {
     self.settings = settings
+    self.backedUp = backedUp
     self.toolFolders = toolFolders
     self.anyDatabase = anyDatabase
     self.words = words
@@ -42,7 +45,7 @@ package struct ServerExamination: Sendable {
       ]
       findings += [support(version), tools(connection), try rights(connection), try globals(connection), try locks(connection)]
       findings.append(try clock(connection))
-      return findings
+      return try findings + others(connection)
     } catch {
       try Interruption.check()
       return [Finding("server", .stop, words(error))]
@@ -85,12 +88,36 @@ package struct ServerExamination: Sendable {
     }
   }
 
+  /// The other databases of the server that are backed up.
+  private func others(_ connection: Connection) throws -> [Finding] {
+    let names = try backedUp(connection.systemIdentifier() ?? connection.target)
+    // What is no longer there, firn status tells.
+    return try names.filter { try $0 != connection.database && connection.databaseExists($0) }.sorted().flatMap { name in
+      do {
+        let other = try Connection(settings.with(database: name), applicationName: "firn doctor")
+        return [try rights(other), try locks(other)]
+      } catch {
+        try Interruption.check()
+        return [Finding("rights", .stop, "\(name): \(words(error))")]
+      }
+    }
+  }
+
+  /// Whether pg_dump could read all of a database.
   private func rights(_ connection: Connection) throws -> Finding {
-    let barred = try connection.unreadableTables()
-    if barred.isEmpty { return Finding("rights", .pass, "every table can be read") }
-    return Finding(
-      "rights", .stop, "\(connection.user) may not read \(barred.count) tables, as \(barred[0])",
-      hint: "GRANT pg_read_all_data TO \(Connection.identifier(connection.user))")
+    let barriers = try connection.dumpBarriers()
+    guard let first = barriers.first else { return Finding("rights", .pass, "\(connection.database): everything can be read") }
+    let role = Connection.identifier(connection.user)
+    let count = barriers.count { $0.kind == first.kind }
+    let (what, hint) =
+      switch first.kind {
+      case .table: ("may not read \(count) tables, as \(first.name)", "GRANT pg_read_all_data TO \(role)")
+      case .sequence: ("may not read \(count) sequences, as \(first.name)", "GRANT pg_read_all_data TO \(role)")
+      case .rowSecurity: ("does not see all rows of \(count) tables, as \(first.name): row security", "ALTER ROLE \(role) BYPASSRLS")
+      case .largeObject: ("may not read \(count) large objects, as \(first.name)", "dump as their owner or a superuser, or grant each to \(role)")
+      }
+    let more = barriers.count > count ? ", and more once that is mended" : ""
+    return Finding("rights", .stop, "\(connection.database): \(connection.user) \(what)\(more)", hint: hint)
   }
 
   private func globals(_ connection: Connection) throws -> Finding {
@@ -103,7 +130,7 @@ package struct ServerExamination: Sendable {
 
   private func locks(_ connection: Connection) throws -> Finding {
     let (relations, capacity) = (try connection.relationCount(), try connection.lockTableCapacity())
-    let text = "\(relations) tables, room for about \(capacity) locks"
+    let text = "\(connection.database): \(relations) tables, room for about \(capacity) locks"
     let hint = "raise max_locks_per_transaction in postgresql.conf"
     if relations > capacity { return Finding("lock-table", .stop, text, hint: hint) }
     return relations * 2 > capacity ? Finding("lock-table", .warn, text, hint: hint) : Finding("lock-table", .pass, text)

@@ -8,28 +8,34 @@ package struct StoreExamination {
   private let role: String
   private let open: () throws -> any Store
   private let permit: (any Store) throws -> Repository
+  private let isKnown: (String) -> Bool
   private let words: (any Error) -> String
 
   /// - Parameters:
   ///   - role: what the findings are named by, as `store`.
   ///   - permit: opens the repository, and refuses one that is encrypted to others than it should be.
+  ///   - isKnown: whether there was a repository in a location before.
   package init(
     _ role: String, open: @escaping () throws -> any Store, permit: @escaping (any Store) throws -> Repository,
-    words: @escaping (any Error) -> String
+    isKnown: @escaping (String) -> Bool, words: @escaping (any Error) -> String
   ) {
+    self.isKnown = isKnown
     self.role = role
     self.open = open
     self.permit = permit
     self.words = words
   }
 
-  /// - Parameter isMade: whether a repository has to be there already.
+  /// - Parameters:
+  ///   - isMade: whether a repository has to be there already.
+  ///   - original: that of which it has to be a copy.
   /// - Throws: `Interruption`.
-  package func run(isMade: Bool) throws -> [Finding] {
+  package func run(isMade: Bool, copyOf original: RepositoryFormat? = nil) throws -> [Finding] {
     let store: any Store
     do { store = try open() } catch { return [Finding(role, .stop, words(error))] }
     do {
       let repository = try permit(store)
+      if let original { try CopyOperation.requireCopy(repository, of: original) }
       let kind = repository.format.recipients.isEmpty ? "not encrypted" : "encrypted to \(repository.format.recipients.count)"
       let count = try repository.catalog.snapshots().count
       var findings = [Finding(role, .pass, "\(store.location): \(count) snapshot\(count == 1 ? "" : "s"), \(kind)")]
@@ -37,8 +43,10 @@ package struct StoreExamination {
       findings += try holders(store)
       findings += room(repository)
       return findings
-    } catch RepositoryError.noRepository where !isMade {
+    } catch RepositoryError.noRepository where !isMade && !isKnown(store.location) {
       return [Finding(role, .pass, "\(store.location): no copy yet")]
+    } catch RepositoryError.noRepository where !isMade {
+      return [Finding(role, .stop, words(FirnError.copyGone(location: store.location)), hint: "look whether it is mounted, and the right one")]
     } catch RepositoryError.noRepository {
       return [Finding(role, .stop, "there is no repository in \(store.location)", hint: "make one with: firn init")]
     } catch {
@@ -58,6 +66,9 @@ package struct StoreExamination {
       return [
         Finding("\(role)-writing", .pass, "can be written to"), ClockFinding.of("\(role)-clock", skew: skew, of: "the store's clock"),
       ]
+    } catch RepositoryError.locked(let holder) {
+      // As when somebody prunes: that ends.
+      return [Finding("\(role)-writing", .unknown, "it is in use by \(holder)", hint: "try again when that has ended")]
     } catch {
       try Interruption.check()
       return [Finding("\(role)-writing", .stop, words(error), hint: "nothing can be stored there as this user")]
@@ -73,7 +84,13 @@ package struct StoreExamination {
   /// Of a folder on this machine.
   private func room(_ repository: Repository) -> [Finding] {
     guard repository.store is LocalStore, let free = try? Folder.freeSpace(at: FilePath(repository.store.location)) else { return [] }
-    let newest = (try? repository.catalog.snapshots().max { $0.id < $1.id }).flatMap { try? repository.catalog.summary(of: $0).storedBytes } ?? 0
+    // The first snapshot of a database is stored whole, those after it are not.
+    let groups = Dictionary(grouping: (try? repository.catalog.snapshots()) ?? []) { "\($0.source.keyComponent)/\($0.database.keyComponent)" }
+    let newest =
+      groups.values.compactMap { places -> Int64? in
+        guard places.count > 1, let last = places.last else { return nil }
+        return try? repository.catalog.summary(of: last).storedBytes
+      }.max() ?? 0
     let text = "\(ServerDisk.megabytes(free)) free in \(repository.store.location)"
     if free < 1 << 30 || free < newest * 3 {
       return [Finding("\(role)-disk", free < 64 << 20 || free < newest ? .stop : .warn, text, hint: "make room, or prune: firn-prune")]

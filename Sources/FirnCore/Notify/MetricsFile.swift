@@ -25,6 +25,9 @@ package struct MetricsFile: Sendable {
       return "\(metric.name){\(labels.map { "\($0.name)=\"\(Self.escaped($0.value))\"" }.joined(separator: ","))}"
     }
 
+    /// The same with no database named.
+    var unnamed: Sample { Sample(metric, labels.map { ($0.name, $0.name == "database" ? "" : $0.value) }, value) }
+
     private static func escaped(_ text: String) -> String {
       text.replacingASCII("\\", with: "\\\\").replacingASCII("\"", with: "\\\"").replacingASCII("\n", with: "\\n")
     }
@@ -75,28 +78,37 @@ package struct MetricsFile: Sendable {
   /// - Parameter path: of a file whose name ends in `.prom`.
   package init(_ path: FilePath) { self.path = path }
 
-  package static func samples(of states: [StoreStatus.Database]) -> [Sample] {
+  /// What a store says of itself.
+  package enum StoreStates: Sendable {
+    case known([StoreStatus.Database])
+    /// It could not be asked.
+    case unknown
+    /// Nobody asked it.
+    case unasked
+  }
+
+  private static func samples(of states: [StoreStatus.Database], in store: String) -> [Sample] {
     states.flatMap { state -> [Sample] in
-      let labels = [("source", state.source), ("database", state.database)]
+      let labels = [("store", store), ("source", state.source), ("database", state.database)]
       var samples = [Sample(.isOK, labels, state.problems.isEmpty ? 1 : 0)]
       if let complete = state.newestComplete { samples.append(Sample(.lastSuccess, labels, complete.timeIntervalSince1970)) }
       if let proof = state.proof { samples.append(Sample(.lastProof, labels, proof.checkedAt.timeIntervalSince1970)) }
       if let seconds = state.restoreSeconds { samples.append(Sample(.restoreTime, labels, seconds)) }
-      samples += state.copies.map { Sample(.copyBehind, labels + [("store", $0.location)], Double($0.behind)) }
+      samples += state.copies.map { Sample(.copyBehind, labels + [("copy", $0.location)], Double($0.behind)) }
       return samples
     }
   }
 
-  package static func samples(of manifest: Manifest) -> [Sample] {
-    let labels = [("source", manifest.source), ("database", manifest.database)]
+  package static func samples(of manifest: Manifest, in store: String) -> [Sample] {
+    let labels = [("store", store), ("source", manifest.source), ("database", manifest.database)]
     return [
       Sample(.snapshotBytes, labels, Double(manifest.bytes)), Sample(.snapshotStored, labels, Double(manifest.storedBytes)),
       Sample(.snapshotRows, labels, Double(manifest.rows)),
     ]
   }
 
-  package static func samples(of report: RunReport, endedAt: Date) -> [Sample] {
-    let labels = [("job", report.job.rawValue), ("database", report.database ?? "")]
+  package static func samples(of report: RunReport, in store: String, endedAt: Date) -> [Sample] {
+    let labels = [("store", store), ("job", report.job.rawValue), ("database", report.database ?? "")]
     return [
       Sample(.runTime, labels, endedAt.timeIntervalSince1970.rounded()), Sample(.runDuration, labels, report.elapsed.inSeconds),
       Sample(.runExitCode, labels, Double(report.exitCode ?? 0)),
@@ -104,25 +116,40 @@ package struct MetricsFile: Sendable {
   }
 
   /// Puts samples in the place of those of the same labels; whoever reads finds the old file or the new one.
-  /// - Parameter replacesStates: whether what was told of stores and is not told again goes.
+  /// - Parameters:
+  ///   - states: of the store. Other stores' stay.
   /// - Throws: `SystemError`.
-  package func update(_ samples: [Sample], replacesStates: Bool) throws {
+  package func update(_ samples: [Sample], of store: String, _ states: StoreStates) throws {
     let folder = path.removingLastComponent()
-    // Two runs may end at once.
-    let lock = try File(folder.appending(".\(path.lastComponent?.string ?? "firn").lock"), .append)
+    // Two runs may end at once, of different users.
+    let lock = try File(folder, .read)
     try lock.lockExclusively(patience: .seconds(10))
+    var samples = samples
     var values: [String: String] = [:]
     for line in ((try? Folder.contents(of: path, limit: 1 << 24)) ?? []).split(separator: 0x0A) {
       let text = String(decoding: line, as: UTF8.self)
       guard text.hasPrefix("firn_"), let space = text.lastIndex(of: " ") else { continue }
       values[String(text[..<space])] = String(text[text.index(after: space)...])
     }
-    if replacesStates {
-      for metric in Metric.allCases where metric.isOfStore {
-        values = values.filter { $0.key != metric.name && !$0.key.hasPrefix("\(metric.name){") }
-      }
+    func isOfStore(_ key: String, _ metric: Metric) -> Bool {
+      let start = Sample(metric, [("store", store)], 0).key.dropLast()
+      return key.hasPrefix(start + ",") || key.hasPrefix(start + "}")
     }
-    for sample in samples { values[sample.key] = Self.text(sample.value) }
+    switch states {
+    case .known(let databases):
+      values = values.filter { value in !Metric.allCases.contains { $0.isOfStore && isOfStore(value.key, $0) } }
+      samples += Self.samples(of: databases, in: store)
+    case .unknown:
+      let known = values.keys.filter { isOfStore($0, .isOK) }
+      for key in known { values[key] = "0" }
+      if known.isEmpty { samples.append(Sample(.isOK, [("store", store)], 0)) }
+    case .unasked: break
+    }
+    for sample in samples {
+      values[sample.key] = Self.text(sample.value)
+      // A failure before the database was known is over with a run of it.
+      if !sample.metric.isOfStore { values[sample.unnamed.key] = sample.unnamed == sample ? values[sample.key] : nil }
+    }
     var lines: [String] = []
     for metric in Metric.allCases {
       let own = values.filter { $0.key == metric.name || $0.key.hasPrefix("\(metric.name){") }.sorted { $0.key < $1.key }

@@ -182,7 +182,47 @@ extension Connection {
   }
 }
 
+/// Something that pg_dump would fail at as this role.
+package struct DumpBarrier: Sendable {
+  package enum Kind: String, Sendable {
+    case table, sequence
+    /// Rows of this table are hidden from the role.
+    case rowSecurity
+    case largeObject
+  }
+
+  package let kind: Kind
+  package let name: String
+}
+
 extension Connection {
+  /// All that pg_dump would fail at as this role for want of rights.
+  package func dumpBarriers() throws -> [DumpBarrier] {
+    let owned = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
+    let hidden = try rows(
+      """
+      SELECT 'rowSecurity', c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE c.relkind IN ('r', 'p') AND \(owned) AND c.relrowsecurity AND pg_catalog.row_security_active(c.oid)
+      UNION ALL
+      SELECT 'sequence', c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND \(owned)
+        AND NOT (pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_sequence_privilege(c.oid, 'SELECT'))
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+          WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
+      UNION ALL
+      SELECT 'largeObject', m.oid::text FROM pg_catalog.pg_largeobject_metadata m
+      WHERE NOT pg_catalog.current_setting('lo_compat_privileges')::bool AND NOT pg_catalog.pg_has_role(m.lomowner, 'USAGE')
+        AND NOT EXISTS (SELECT FROM pg_catalog.aclexplode(m.lomacl) a
+          WHERE a.privilege_type = 'SELECT' AND (a.grantee = 0 OR pg_catalog.pg_has_role(a.grantee, 'USAGE')))
+      ORDER BY 1, 2
+      """)
+    return try unreadableTables().map { DumpBarrier(kind: .table, name: $0) }
+      + hidden.compactMap { row in
+        guard let kind = row[0].flatMap(DumpBarrier.Kind.init), let name = row[1] else { return nil }
+        return DumpBarrier(kind: kind, name: name)
+      }
+  }
+
   /// Tables of users that this role may not read.
   package func unreadableTables() throws -> [String] {
     try rows(
