@@ -17,6 +17,12 @@ case "${1:-}" in
   exit 0
   ;;
 esac
+for word in "$@"; do
+  case $word in
+  --) break ;;
+  --config | --config=*) printf '%s: name the configuration with FIRN_CONFIG: the services are added to it\n' "$(basename "$0")" >&2; exit 64 ;;
+  esac
+done
 services=${SERVICES:-a2d2-worker a2d2-web}
 RAILS_ENV=${RAILS_ENV:-production}
 export RAILS_ENV
@@ -54,9 +60,11 @@ for word in "$@"; do
   options=$((options + 1))
 done
 [ $options -lt $# ] || set -- "$@" -- bundle exec rails db:migrate
+# Whether the configuration says this of migrations.
+says() { awk -v key="$1" '/^[^ #]/ { inside = /^migrate:/ } inside && $0 ~ ("[ {,]" key ":") { found = 1 } END { exit !found }' "$configuration"; }
 # A rollback that the configuration names is used; else Rails' own. Before what is said here, so that this comes after it and holds.
-grep -q '^ *rollback:' "$configuration" || set -- --rollback 'bundle exec rails db:rollback' "$@"
-if ! awk '/^[^ #]/ { inside = /^migrate:/ } inside && /[ {]on-failure:/ { found = 1 } END { exit !found }' "$configuration"; then
+says rollback || set -- --rollback 'bundle exec rails db:rollback' "$@"
+if ! says on-failure; then
   case " $* " in *' --on-failure '* | *' --on-failure='* | *' --restore-on-failure '* | *' --restore-on-failure='*) ;; *) set -- --on-failure rollback "$@" ;; esac
 fi
 case " $* " in *' --expect-environment '* | *' --expect-environment='*) ;; *) set -- --expect-environment "$RAILS_ENV" "$@" ;; esac

@@ -2,6 +2,7 @@
 #pragma once
 #include <errno.h>
 #include <fcntl.h>
+#include <iconv.h>
 #include <linux/falloc.h>
 #include <linux/memfd.h>
 #include <malloc.h>
@@ -123,3 +124,15 @@ static inline int firn_exit_code(int status) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 static inline int firn_exited(int status) { return WIFEXITED(status) || WIFSIGNALED(status); }
+
+// Converts text. Returns the bytes written, or -1 where it can't be converted as a whole.
+static inline ssize_t firn_convert(const char *from, const char *to, const unsigned char *text, size_t count, unsigned char *result, size_t room) {
+  iconv_t converter = iconv_open(to, from);
+  if (converter == (iconv_t)-1) return -1;
+  char *in = (char *)text, *out = (char *)result;
+  size_t left = count, space = room;
+  size_t bad = iconv(converter, &in, &left, &out, &space);
+  if (bad != (size_t)-1) bad = iconv(converter, NULL, NULL, &out, &space);
+  iconv_close(converter);
+  return bad == (size_t)-1 ? -1 : (ssize_t)(room - space);
+}

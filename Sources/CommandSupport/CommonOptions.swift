@@ -278,7 +278,8 @@ package struct CommandContext: Sendable {
 
   /// What a question is about: for people, also where `--quiet` was said. Whoever is asked at a terminal must know for what.
   package func explain(_ text: String) {
-    if !common.json || Terminal.inputIsTerminal && Terminal.errorIsTerminal { MessageLog.write(.note, text, command: command) }
+    let isSilent = common.json || common.quiet
+    if !isSilent || Terminal.inputIsTerminal && Terminal.errorIsTerminal { MessageLog.write(.note, text, command: command) }
   }
 
   package func warn(_ text: String) {
@@ -330,11 +331,11 @@ package struct CommandContext: Sendable {
   /// - Parameter places: the snapshots to look at; nil for all.
   package func status(of places: [SnapshotPlace]? = nil, in repository: Repository? = nil, now: Date = Date()) throws -> StoreStatus {
     let repository = try repository ?? self.repository()
-    let copies = configuration.copies.map { location in
+    let copies = configuration.copies.enumerated().map { number, location in
       let store = Result { try self.store(at: location) }
-      // A store without a repository has no copy yet.
+      // A store without a repository has no copy yet. What names none may hold a password.
       return StoreStatus.Copy(
-        location: (try? store.get())?.location ?? location, snapshots: Result { try Catalog(store: store.get()).snapshots() })
+        location: (try? store.get())?.location ?? "copy \(number + 1)", snapshots: Result { try Catalog(store: store.get()).snapshots() })
     }
     return try StoreStatus(
       of: places ?? repository.catalog.snapshots(), in: repository, copies: copies, limits: configuration.limits, now: now,

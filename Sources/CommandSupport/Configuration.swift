@@ -150,7 +150,9 @@ package struct Configuration: Sendable, Equatable {
   /// As it stands in a repository.
   private static func recipient(_ text: String, _ name: String) throws -> String {
     do { return try AgeRecipient(text).description } catch {
-      throw ConfigurationError(message: "\(name): \(text) is no age recipient", hint: "it begins with age1, or is a line ssh-ed25519 …")
+      // It may be an identity, which is secret.
+      let shown = text.hasPrefix("age1") || text.hasPrefix("ssh-") ? text : "one of recipients"
+      throw ConfigurationError(message: "\(name): \(shown) is no age recipient", hint: "it begins with age1, or is a line ssh-ed25519 …")
     }
   }
 

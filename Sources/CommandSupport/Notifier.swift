@@ -1,13 +1,14 @@
 package import FirnCore
 internal import Foundation
 internal import Platform
-internal import Repository
+package import Repository
 internal import SystemPackage
 
 /// What a run is and becomes, as its command learns it.
 package final class RunRecord: Sendable {
   private let content: Monitor<RunReport?> = Monitor(nil)
   private let measured: Monitor<[MetricsFile.Sample]> = Monitor([])
+  private let used: Monitor<(any Store)?> = Monitor(nil)
 
   package init() {}
 
@@ -17,6 +18,11 @@ package final class RunRecord: Sendable {
 
   /// Numbers of this run for Prometheus.
   package func add(_ samples: [MetricsFile.Sample]) { measured.update { $0 += samples } }
+
+  /// The store that the run is about, where that is not the one of the configuration.
+  package func use(_ store: any Store) { used.update { $0 = store } }
+
+  var store: (any Store)? { used.current }
 
   func begin(_ report: RunReport) { content.update { $0 = report } }
 
@@ -84,9 +90,10 @@ struct Notifier {
       if let mail = settings.mail, isWrong || settings.mailChoice == .always { tell("mail") { try mail.send(report) } }
       if let metrics = settings.metrics {
         tell("file \(metrics)") {
-          let store = context.shownStore
+          let store = context.record.store?.location ?? context.shownStore
           let samples = MetricsFile.samples(of: report, in: store, endedAt: Date()) + context.record.samples
-          try MetricsFile(FilePath(metrics)).update(samples, of: store, states)
+          try MetricsFile(FilePath(metrics)).update(
+            samples, of: store, states, isCertain: context.common.store == nil && status != .notFound)
         }
       }
       return ended
@@ -135,7 +142,7 @@ struct Notifier {
 
   private func storeStates() -> MetricsFile.StoreStates {
     // Without identities: one may have a passphrase, for which nobody should be asked here.
-    guard let status = try? context.status(in: Repository(opening: context.store())) else { return .unknown }
+    guard let status = try? context.status(in: Repository(opening: context.record.store ?? context.store())) else { return .unknown }
     return .known(status.databases)
   }
 

@@ -5,13 +5,18 @@ package import Repository
 /// The stores that snapshots are copied to.
 package struct SnapshotCopies {
   private let stores: [any Store]
+  private let standing: Set<String>
 
-  /// - Parameter own: the store that is copied from.
+  /// - Parameters:
+  ///   - standing: locations that get every snapshot.
+  ///   - others: those that get these alone.
+  ///   - own: the store that is copied from.
   /// - Throws: `StoreError.badLocation`, `UsageError`: before anything is done.
-  package init(in locations: [String], of own: any Store, _ rate: RateOption?, _ context: CommandContext) throws {
+  package init(standing: [String] = [], others: [String], of own: any Store, _ rate: RateOption?, _ context: CommandContext) throws {
     func limited(_ store: any Store) throws -> any Store { try rate?.limited(store) ?? store }
     var seen: Set<String> = []
-    stores = try locations.compactMap { location in seen.insert(location).inserted ? try limited(context.store(at: location)) : nil }
+    stores = try (standing + others).compactMap { location in seen.insert(location).inserted ? try limited(context.store(at: location)) : nil }
+    self.standing = Set(stores.prefix(Set(standing).count).map(\.location))
     if stores.contains(where: { $0.location == own.location }) {
       throw UsageError("\(own.location) can't hold its own copies", hint: "name another store")
     }
@@ -72,7 +77,7 @@ package struct SnapshotCopies {
 
   /// Copies snapshots that are committed.
   /// - Parameters:
-  ///   - catchingUp: whether what a store missed of these databases since its newest is copied as well.
+  ///   - catchingUp: whether stores that get every snapshot get those, too, that they missed since their newest.
   ///   - mayBeginAnew: whether a store gets a repository also where there was one before and is none now.
   package func make(
     of places: [SnapshotPlace], catchingUp: Bool = false, in repository: Repository, _ context: CommandContext, mayBeginAnew: Bool = false
@@ -81,7 +86,7 @@ package struct SnapshotCopies {
     let known = context.knownRecipients
     let seen = mayBeginAnew ? [] : Set(stores.map(\.location).filter { known?.recipients(of: $0) != nil })
     let outcomes = try context.withProgress { progress in
-      CopyOperation(from: repository, known: seen, progress: progress).run(places, catchingUp: catchingUp, to: stores)
+      CopyOperation(from: repository, known: seen, progress: progress).run(places, to: stores, catchingUp: catchingUp ? standing : [])
     }
     for outcome in outcomes {
       if outcome.isNew { context.tell("\(outcome.location) was no repository, and is one now") }

@@ -32,8 +32,8 @@ struct YAMLValue {
       throw ConfigurationError(message: "\(name) uses more than 16 aliases", hint: "write out what they stand for")
     }
     let root: Node?
-    do { root = try Yams.compose(yaml: text) } catch {
-      throw ConfigurationError(message: "\(name) is not YAML: \(String("\(error)".prefix(300)))", hint: nil)
+    do { root = try Yams.compose(yaml: text) } catch let error as YamlError {
+      throw ConfigurationError(message: "\(name)\(place(of: error))", hint: "look at that line, and at the one before it")
     }
     guard let root else { return nil }
     guard case .mapping(let mapping) = root else {
@@ -42,11 +42,21 @@ struct YAMLValue {
     return mapping.map { ($0.key, $0.value) }
   }
 
+  /// What is wrong, and where: not what stands there, which may be a password.
+  private static func place(of error: YamlError) -> String {
+    switch error {
+    case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _), .composer(_, let problem, let mark, _):
+      " line \(mark.line): it is not YAML: \(problem)"
+    case .duplicatedKeysInMapping(let keys, _): ": these keys stand there twice: \(keys.sorted().joined(separator: ", "))"
+    default: ": it is not YAML"
+    }
+  }
+
   /// As much of a mapping as can be read: where the text is no YAML, each key at the left margin with what stands below it may be.
   static func readableEntries(of text: String, name: String) -> [(key: Node, value: Node)] {
     if let whole = try? root(of: text, name: name) { return whole }
     var parts: [String] = []
-    for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+    for line in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline) {
       if parts.isEmpty || line.first?.isLetter == true { parts.append("") }
       parts[parts.count - 1] += line + "\n"
     }

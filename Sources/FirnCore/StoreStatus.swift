@@ -16,6 +16,8 @@ package struct StoreStatus: Sendable {
     package let source: String
     package let database: String
     package let newest: Newest?
+    /// Whether a verification found the newest one damaged.
+    package let newestIsDamaged: Bool
     /// When the newest complete snapshot was begun.
     package let newestComplete: Date?
     /// The newest verification that read a snapshot whole and found it intact.
@@ -100,14 +102,46 @@ package struct StoreStatus: Sendable {
       id: manifest.id, startedAt: manifest.startedAt, complete: manifest.complete, problems: incomplete + (manifest.anomalies ?? []))
   }
 
-  /// What the last drill's assertions found wrong: no later snapshot says that it is mended, a later drill does.
-  /// - Parameter places: of one database, the newest first.
-  private static func unmetAssertions(_ places: [SnapshotPlace], _ catalog: Catalog) throws -> [String] {
-    // Who makes drills makes them of one of the last.
-    for place in places.prefix(32) {
-      if let drill = try catalog.lastCheck(of: place, atLeast: .drill) { return drill.unmetAssertions ?? [] }
+  /// What verifications said of the snapshots of one database.
+  private struct Checks {
+    private let catalog: Catalog
+    private let keys: [SnapshotPlace: [StoreKey]]
+    let verdicts: [SnapshotPlace: CheckRecord]
+    private let findings: DamageFindings
+
+    init(of places: [SnapshotPlace], _ catalog: Catalog, _ now: Date) throws {
+      self.catalog = catalog
+      keys = try places.reduce(into: [:]) { $0[$1] = try catalog.checkKeys(of: $1) }
+      verdicts = keys.compactMapValues { catalog.verdict(of: $0, now: now) }
+      findings = DamageFindings(verdicts)
     }
-    return []
+
+    /// In itself, or in one with which it shares what is damaged. A list that can't be read is damage, too.
+    func findDamage(in place: SnapshotPlace) -> Bool {
+      verdicts[place]?.ok == false || (try? catalog.shares(findings, place)) ?? true
+    }
+
+    func newestProof(of places: [SnapshotPlace]) -> CheckRecord? {
+      let proven = places.filter { verdicts[$0]?.ok == true }
+      let newestFirst = proven.sorted { (verdicts[$0]?.checkedAt ?? .distantPast) > (verdicts[$1]?.checkedAt ?? .distantPast) }
+      return newestFirst.first { !findDamage(in: $0) }.flatMap { verdicts[$0] }
+    }
+
+    /// What the last drill's assertions found wrong: no later snapshot says that it is mended, a later drill does.
+    /// - Parameter places: the newest first.
+    func unmetAssertions(_ places: [SnapshotPlace]) -> [String] {
+      for place in places {
+        let (keys, verdict) = (keys[place] ?? [], verdicts[place])
+        // Of a single one the verdict is all there is to know.
+        let drill = keys.count > 1 ? catalog.lastCheck(of: keys, atLeast: .drill) : verdict.flatMap { $0.level == .drill ? $0 : nil }
+        if let drill { return drill.unmetAssertions ?? [] }
+      }
+      return []
+    }
+  }
+
+  private static func isOfOneSnapshot(_ error: any Error) -> Bool {
+    (error as? RepositoryError)?.isDamage ?? (error as? StoreError)?.isOfOneFile ?? false
   }
 
   /// - Parameter places: of one database, the newest first.
@@ -119,45 +153,46 @@ package struct StoreStatus: Sendable {
     guard let first = places.first else { return nil }
     var problems: [String] = []
     var newest: Newest?
+    var newestIsDamaged = false
     var newestComplete: Date?
-    var proof: CheckRecord?
     var restoreSeconds: Double?
-    var verdicts: [SnapshotPlace: CheckRecord] = [:]
-    for place in places { verdicts[place] = try catalog.verdict(of: place, now: now) }
-    let damaged = try Set(verdicts.filter { !$0.value.ok }.keys).union(catalog.sharingDamage(places, verdicts: verdicts))
+    let checks = try Checks(of: places, catalog, now)
+    var readable: [SnapshotPlace] = []
     for place in places {
       let summary: Manifest.Summary
       let manifest: Manifest?
       do {
         manifest = try repository.readableManifest(of: place)
         summary = try manifest.map(Manifest.Summary.init) ?? catalog.summary(of: place)
-      } catch let error as RepositoryError where error.isDamage {
+      } catch  where Self.isOfOneSnapshot(error) {
         problems.append("\(place.id) cannot be read")
         continue
       }
       if summary.kind == Manifest.safetyKind { continue }
+      readable.append(place)
       if newest == nil {
         newest = Self.newest(place, summary, manifest)
-        if damaged.contains(place) { problems.append("the newest snapshot was found damaged") }
+        newestIsDamaged = checks.findDamage(in: place)
+        if newestIsDamaged { problems.append("the newest snapshot was found damaged") }
       }
       if newestComplete == nil, summary.complete { newestComplete = place.id.startDate }
-      guard let check = verdicts[place], check.ok, !damaged.contains(place) else { continue }
-      if check.checkedAt > proof?.checkedAt ?? .distantPast { proof = check }
-      if restoreSeconds == nil { restoreSeconds = check.restoreSeconds }
+      if restoreSeconds == nil, let check = checks.verdicts[place], check.ok { restoreSeconds = check.restoreSeconds }
     }
-    let older = places.filter { damaged.contains($0) && $0.id != newest?.id }
+    let proof = checks.newestProof(of: readable)
+    let older = readable.filter { checks.verdicts[$0]?.ok == false && $0.id != newest?.id }
     if let last = older.first {
       problems.append(
         "\(older.count) older snapshot\(older.count == 1 ? " was" : "s were") found damaged\(older.count == 1 ? ":" : ", the last of them") \(last.id)"
       )
     }
-    problems += try unmetAssertions(places, catalog)
+    problems += checks.unmetAssertions(places)
     // Nobody backs it up here: restores were made into it.
     guard let newest else {
       return problems.isEmpty
         ? nil
         : Database(
-          source: first.source, database: first.database, newest: nil, newestComplete: nil, proof: nil, restoreSeconds: nil, copies: [],
+          source: first.source, database: first.database, newest: nil, newestIsDamaged: false, newestComplete: nil, proof: nil, restoreSeconds: nil,
+          copies: [],
           problems: problems)
     }
     func isOlder(_ date: Date, than limit: Duration) -> Bool { now.timeIntervalSince(date) > Double(limit.components.seconds) }
@@ -175,7 +210,8 @@ package struct StoreStatus: Sendable {
       problems.append("the copies in \(state.location) are \(state.behind) snapshot\(state.behind == 1 ? "" : "s") behind: \(what)")
     }
     return Database(
-      source: first.source, database: first.database, newest: newest, newestComplete: newestComplete, proof: proof, restoreSeconds: restoreSeconds,
+      source: first.source, database: first.database, newest: newest, newestIsDamaged: newestIsDamaged, newestComplete: newestComplete, proof: proof,
+      restoreSeconds: restoreSeconds,
       copies: states,
       problems: problems + unreachable)
   }

@@ -26,10 +26,11 @@ struct Copy: FirnCommand {
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let store = try rate.limited(context.store(at: from ?? context.storeLocation))
+    context.record.use(store)
     let repository = try context.repositoryToFill(in: store)
     let locations = to.isEmpty ? context.configuration.copies : to
     guard !locations.isEmpty else { throw UsageError("no store to copy to is named", hint: "name one with --to, or copies in firn.yaml") }
-    let copies = try SnapshotCopies(in: locations, of: store, nil, context)
+    let copies = try SnapshotCopies(others: locations, of: store, nil, context)
     let made = try copies.make(of: try chosen(in: repository.catalog, context), in: repository, context, mayBeginAnew: beginsAnew)
     try context.result(["copies": made.reports])
     made.tell(context)

@@ -95,8 +95,9 @@ struct Doctor: FirnCommand {
 
   private func databases(of source: String, _ context: CommandContext) -> Set<String> {
     guard let catalog = try? context.repository().catalog, let places = try? catalog.snapshots() else { return [] }
-    let own = places.filter { $0.source == context.configuration.source ?? source }
-    return Set(own.filter { !catalog.isSafetySnapshot($0) }.map(\.database))
+    let own = Dictionary(grouping: places.filter { $0.source == context.configuration.source ?? source }, by: \.database)
+    // As a rule the newest tells.
+    return Set(own.filter { _, places in places.reversed().contains { !catalog.isSafetySnapshot($0) } }.keys)
   }
 
   private func store(_ role: String, _ location: String, _ context: CommandContext) -> StoreExamination {

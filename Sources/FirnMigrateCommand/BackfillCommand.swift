@@ -11,7 +11,8 @@ struct BackfillCommand: MigrateCommand {
     "backfill", abstract: "Change the rows of a large table in batches, without being in anybody's way.",
     discussion: """
       Batches go by the primary key, each in a transaction of its own. Batches become smaller where they take long, and wait for replicas and \
-      for rows that others hold. A run that was cut off is gone on with by the same command on the same machine; no row is changed twice.
+      for rows that others hold. A run that was cut off is gone on with by the same command of the same user on the same machine; no row is \
+      changed twice. Exit code 3 where rows came meanwhile that meet --where: the same command does these.
 
         firn-migrate backfill --table documents --set "status = 'pending'" --where "status IS NULL"
       """)
@@ -44,7 +45,11 @@ struct BackfillCommand: MigrateCommand {
     let outcome = try context.withProgress { progress in
       let start = ContinuousClock.now
       var first: Int64?
-      return try Backfill(request: decided, progress: progress).run { step in
+      return try Backfill(request: decided, progress: progress).run { found in
+        let place = found.key.map { "after key \($0.joined(separator: ", "))" } ?? "at the first row"
+        context.tell(
+          "going on \(place) with the run of \(Quantity.time(found.startedAt)), which did \(Quantity.rows(found.rows)); --start-over begins anew")
+      } each: { step in
         let begun = first ?? step.rows
         first = begun
         let rate = Double(step.rows - begun) / max(0.001, (ContinuousClock.now - start).inSeconds)
@@ -64,13 +69,16 @@ struct BackfillCommand: MigrateCommand {
           + (outcome.lockWaits > 0 ? "; waited \(outcome.lockWaits) times for rows that others held" : "")
           + (outcome.replicaWaits > 0 ? "; waited \(outcome.replicaWaits) times for replicas" : ""))
     }
-    return .done
+    guard outcome.late > 0 else { return .done }
+    context.warn("\(Quantity.rows(outcome.late)) came or moved meanwhile and meet --where: run it again for these")
+    return .doneWithWarnings
   }
 
   private struct Report: Encodable {
     let table: String
     let rows: Int64
     let rowsBefore: Int64
+    let rowsLate: Int64
     let batches: Int
     let seconds: Double
     let lockWaits: Int
@@ -80,6 +88,7 @@ struct BackfillCommand: MigrateCommand {
       table = outcome.table
       rows = outcome.rows
       rowsBefore = outcome.rowsBefore
+      rowsLate = outcome.late
       batches = outcome.batches
       seconds = outcome.elapsed.inSeconds
       lockWaits = outcome.lockWaits

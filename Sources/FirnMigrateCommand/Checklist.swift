@@ -14,7 +14,7 @@ struct Checklist {
     func item(_ done: Bool, _ text: String) { lines.append("- [\(done ? "x" : " ")] \(text)") }
     func time(_ date: Date?) -> String { date.map { $0.formatted(.iso8601) } ?? "not reached" }
 
-    lines.append("Command: `\(outcome.command.joined(separator: " "))`" + (outcome.revision.map { ", revision \($0)" } ?? ""))
+    lines.append("Command: `\(MigrationOutcome.shown(outcome.command))`" + (outcome.revision.map { ", revision \($0)" } ?? ""))
     lines += ["Log: `\(outcome.log.path)`", "", "### Pre-Migration"]
     item(false, "Migration tested in development and on staging (`firn-migrate rehearse` tries it on a restored snapshot)")
     item(
@@ -34,16 +34,17 @@ struct Checklist {
     item(outcome.commandStartedAt != nil, "Migration started: \(time(outcome.commandStartedAt))")
     let waits = outcome.observations
     item(
-      outcome.commandStartedAt != nil,
-      "Migration monitored: at most \(waits.mostWaiting) sessions waited for it at once, the longest for \(Quantity.span(waits.longestWait.inSeconds))"
-    )
+      waits.sawCommand,
+      waits.sawCommand
+        ? "Migration monitored: at most \(waits.mostWaiting) sessions waited for it at once, the longest for \(Quantity.span(waits.longestWait.inSeconds))"
+        : "Migration monitored: no session of the command was seen")
     item(true, "Progress logged")
 
     lines += ["", "### Post-Migration"]
     item(
       outcome.commandExitCode == 0,
       "Migration completed: \(time(outcome.commandEndedAt)), exit code \(outcome.commandExitCode.map(String.init) ?? "none")")
-    item(outcome.after != nil, "schema_migrations: \(outcome.change.isNone ? "as it was" : outcome.change.words)")
+    item(outcome.after != nil, "schema_migrations: \(outcome.changeInWords)")
     if maintenance.start.isEmpty {
       item(false, "Application restarted (no commands are configured)")
     } else {
@@ -61,9 +62,14 @@ struct Checklist {
     if !outcome.succeeded {
       lines += ["", "### Rollback"]
       item(true, "Issue identified: \(outcome.problems.joined(separator: "; "))")
-      item(outcome.answer != nil, "Rollback initiated: \(outcome.answer?.text ?? "no; \(WaysBack(outcome, rollback: nil).text)")")
-      item(outcome.answer?.isBack == true, "Database as before")
-      item(outcome.answer?.isBack == true && outcome.isHealthy == true, "Application verified")
+      item(
+        outcome.answer?.wasBegun == true, "Rollback initiated: \(outcome.answer?.text ?? "no; \(WaysBack(outcome, rollback: nil).text)")")
+      item(
+        outcome.answer?.isBack == true,
+        outcome.answer?.isRolledBack == true
+          ? "Database as before: schema_migrations is; what the migrations removed or changed in rows is in snapshot \(snapshot.id) alone"
+          : "Database as before")
+      item((outcome.answer?.isBack == true || outcome.answer?.isRolledBack == true) && outcome.isHealthy == true, "Application verified")
       item(true, "Incident report created: this")
       lines += ["", "### Incident", "", "| time (UTC) | what |", "|---|---|"]
       lines += outcome.log.lines.map { "| \($0.time.formatted(.iso8601)) | \($0.text.replacing("|", with: "\\|").replacing("\n", with: " ")) |" }

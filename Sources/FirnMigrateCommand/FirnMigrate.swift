@@ -47,7 +47,7 @@ struct CheckOptions: ParsableArguments {
     var request = MigrationCheck.Request(settings: settings)
     request.source = file.source
     request.expectedEnvironment = expectEnvironment ?? file.migration.expectedEnvironment
-    request.limits.snapshotAge = file.limits.snapshotAge
+    request.limits.snapshots = file.limits
     if let given = try maxTransaction.map({ try duration($0, "--max-transaction") }) ?? file.migration.longestTransaction {
       request.limits.transaction = given
     }
@@ -127,7 +127,9 @@ struct Recover: MigrateCommand {
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
-    let found = try context.withProgress { progress in MigrationRun.recover(progress) { try context.connectionSettings(server) } }
+    let found = try context.withProgress { progress in
+      MigrationRun.recover(progress, words: { FailureReport($0).message }) { try context.connectionSettings(server) }
+    }
     if common.json { try context.output(json: ["found": found]) } else if found.isEmpty { context.tell("nothing is left of any migration") }
     for line in found { context.warn(line) }
     return found.isEmpty ? .done : .doneWithWarnings
@@ -144,7 +146,7 @@ struct Guard: MigrateCommand {
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     while Host.startTime(of: process) == startTime { Thread.sleep(forTimeInterval: 0.1) }
-    let found = MigrationRun.recover(WorkProgress()) { try context.connectionSettings(server) }
+    let found = MigrationRun.recover(WorkProgress(), words: { FailureReport($0).message }) { try context.connectionSettings(server) }
     for line in found { context.warn(line) }
     return .done
   }

@@ -46,7 +46,7 @@ struct Run: MigrateCommand {
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let settings = try context.connectionSettings(server)
     // Before anything else: somebody's application may be waiting for it.
-    let found = try context.withProgress { progress in MigrationRun.recover(progress) { settings } }
+    let found = try context.withProgress { progress in MigrationRun.recover(progress, words: { FailureReport($0).message }) { settings } }
     for line in found { context.warn(line) }
     let repository = try context.repositoryToFill(in: context.store())
     let request = try request(context, settings)
@@ -84,8 +84,9 @@ struct Run: MigrateCommand {
   private func request(_ context: CommandContext, _ settings: ConnectionSettings) throws -> MigrationRun.Request {
     let file = context.configuration
     var request = MigrationRun.Request(command: command, settings: settings)
-    request.databaseURL = [server.databaseURL, context.environment["DATABASE_URL"], file.databaseURL].compactMap(\.self)
-      .first { !$0.isEmpty && $0.contains("://") }
+    // The one that is checked and snapshotted, or none: another would be migrated without a snapshot.
+    let named = [server.databaseURL, context.environment["DATABASE_URL"], file.databaseURL].compactMap(\.self).first { !$0.isEmpty }
+    request.databaseURL = named.flatMap { $0.contains("://") ? $0 : nil }
     request.check = try check.request(context, settings, server)
     request.check.takesSnapshot = true
     request.maintenance = file.maintenance
@@ -163,8 +164,8 @@ struct Run: MigrateCommand {
     let ok: Bool
     let snapshot: String
     let exitCode: Int32?
-    let applied: [String]
-    let rolledBack: [String]
+    let applied: Nullable<[String]>
+    let rolledBack: Nullable<[String]>
     let healthy: Bool?
     let problems: [String]
     let answer: String?
@@ -179,8 +180,8 @@ struct Run: MigrateCommand {
       ok = outcome.succeeded
       snapshot = outcome.snapshot.id.description
       exitCode = outcome.commandExitCode
-      applied = outcome.change.added
-      rolledBack = outcome.change.removed
+      applied = Nullable(outcome.change?.added)
+      rolledBack = Nullable(outcome.change?.removed)
       healthy = outcome.isHealthy
       problems = outcome.problems
       answer = outcome.answer?.text
@@ -200,16 +201,25 @@ struct WaysBack {
   init(_ outcome: MigrationOutcome, rollback: String?) {
     let database = outcome.survey.database
     let restore = "firn-restore '\(database)' \(outcome.snapshot.id)"
+    let again = "to have the database of \(Quantity.time(outcome.snapshot.startedAt)) again, without what was written since: \(restore)"
+    let added = outcome.change?.added ?? []
     if outcome.answer?.isBack == true {
       text = "the database is what it was before the migration; mend the migration, then run it again"
-    } else if outcome.interruption == nil && outcome.change.isNone {
+    } else if outcome.answer?.isRolledBack == true {
+      text = "mend the migration, then run it again; what it removed or changed in rows does not come back by a rollback: \(again)"
+    } else if outcome.change == nil {
+      text = "what was migrated is not known: look at schema_migrations; \(again)"
+    } else if outcome.interruption == nil && outcome.change?.isNone == true {
       text =
         "no migration was recorded: look whether the command left anything behind, mend it, then run it again; the database as it was before: \(restore)"
+    } else if added.isEmpty {
+      text = again
+    } else if outcome.addedAreNewest {
+      text = "to roll back: STEP=\(added.count) \(rollback ?? "bundle exec rails db:rollback"); \(again)"
     } else {
-      let count = outcome.change.added.count
+      // The last ones are others'.
       text =
-        "to roll back: STEP=\(count) \(rollback ?? "bundle exec rails db:rollback"); "
-        + "to have the database of \(Quantity.time(outcome.snapshot.startedAt)) again, without what was written since: \(restore)"
+        "to roll back, each by itself: \(added.reversed().map { "VERSION=\($0) bundle exec rails db:migrate:down" }.joined(separator: ", ")); \(again)"
     }
   }
 }

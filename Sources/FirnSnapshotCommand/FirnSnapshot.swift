@@ -37,7 +37,7 @@ struct FirnSnapshot: FirnCommand {
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let request = try request(context)
     let repository = try context.repositoryToFill(in: rate.limited(context.store()))
-    let copies = try SnapshotCopies(in: context.configuration.copies + copyTo, of: repository.store, rate, context)
+    let copies = try SnapshotCopies(standing: context.configuration.copies, others: copyTo, of: repository.store, rate, context)
     let result = try context.withProgress { progress in
       try SnapshotOperation(repository: repository, request: request, progress: progress).run()
     }

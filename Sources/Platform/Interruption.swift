@@ -42,6 +42,8 @@ package struct Interruption: Error, Equatable {
   /// A writer to a closed pipe gets an error instead of a signal.
   package static func takeOver() {
     _ = Glibc.signal(SIGPIPE, SIG_IGN)
+    // Whoever stopped us from the keyboard would not stop what writes for us, which is in a group of its own.
+    _ = Glibc.signal(SIGTSTP, SIG_IGN)
     var signals = sigset_t()
     unsafe sigemptyset(&signals)
     for number in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] { unsafe sigaddset(&signals, number) }

@@ -47,7 +47,10 @@ package struct ArchiveContents: Sendable {
     let list = scratch.appending("sequences.list")
     try writeList(to: list) { $0.text.hasPrefix("SEQUENCE SET ") }
     let sql = try Self.output(of: ["--use-list", list.string, "--file=-", folder.string], tools)
-    return Self.sequenceValues(inScript: String(decoding: sql, as: UTF8.self))
+    // It says so among its first lines.
+    let head = String(decoding: sql.prefix(4096), as: UTF8.self).split(separator: "\n")
+    let encoding = head.first { $0.hasPrefix("SET client_encoding") }.map { ArchiveEncoding(statement: $0) } ?? .utf8
+    return Self.sequenceValues(inScript: encoding.text(sql))
   }
 
   /// Reads statements of the form `SELECT pg_catalog.setval('schema."a name"', 12, true);`.

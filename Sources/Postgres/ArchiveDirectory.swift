@@ -38,6 +38,7 @@ package struct ArchiveDirectory: Sendable {
   package let entries: [Entry]
   private let bytes: [UInt8]
   private let integerSize: Int
+  private let encoding: ArchiveEncoding
 
   /// Why a table of contents can't be read.
   package struct Unreadable: Error {
@@ -46,8 +47,15 @@ package struct ArchiveDirectory: Sendable {
 
   /// - Throws: `Unreadable`.
   package init(parsing bytes: [UInt8]) throws {
+    let first = try ArchiveDirectory(parsing: bytes, in: .utf8)
+    let encoding = first.entries.first { $0.kind == "ENCODING" }.map { ArchiveEncoding(statement: $0.definition) } ?? .utf8
+    self = encoding == .utf8 ? first : try ArchiveDirectory(parsing: bytes, in: encoding)
+  }
+
+  private init(parsing bytes: [UInt8], in encoding: ArchiveEncoding) throws {
     self.bytes = bytes
-    var reader = Reader(bytes: bytes)
+    self.encoding = encoding
+    var reader = Reader(bytes: bytes, encoding: encoding)
     guard try reader.take(5).elementsEqual("PGDMP".utf8) else { throw Unreadable(reason: "it is no archive") }
     let version = (try reader.byte(), try reader.byte())
     _ = try reader.byte()
@@ -111,7 +119,7 @@ package struct ArchiveDirectory: Sendable {
         (entry.ownerRange, entry.owner, owner(entry)),
       ] where !before.isSame(as: after) {
         result += bytes[done..<range.lowerBound]
-        let text = Array(after.utf8)
+        let text = encoding.bytes(after)
         result.append(0)
         for place in 0..<integerSize { result.append(UInt8(truncatingIfNeeded: text.count >> (8 * place))) }
         result += text
@@ -125,8 +133,12 @@ package struct ArchiveDirectory: Sendable {
     let bytes: [UInt8]
     var place = 0
     var integerSize = 4
+    private let encoding: ArchiveEncoding
 
-    init(bytes: [UInt8]) { self.bytes = bytes }
+    init(bytes: [UInt8], encoding: ArchiveEncoding) {
+      self.bytes = bytes
+      self.encoding = encoding
+    }
 
     mutating func take(_ count: Int) throws -> ArraySlice<UInt8> {
       guard count >= 0, count <= bytes.count - place else { throw Unreadable(reason: "it is cut off") }
@@ -150,6 +162,6 @@ package struct ArchiveDirectory: Sendable {
       return length < 0 ? nil : try take(length)
     }
 
-    mutating func text() throws -> String { try string().map { String(decoding: $0, as: UTF8.self) } ?? "" }
+    mutating func text() throws -> String { try string().map(encoding.text) ?? "" }
   }
 }

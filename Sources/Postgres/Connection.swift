@@ -225,9 +225,9 @@ internal import Platform
   ///   - produce: hands its bytes over.
   package func copyIn(_ sql: String, encoding: String, _ produce: ((Span<UInt8>) throws -> Void) throws -> Void) throws {
     for setting in ValueText.settings { try execute("SET \(setting.0) = \(Self.literal(setting.1))") }
-    try execute("SET client_encoding = \(Self.literal(encoding))")
-    defer { try? execute("SET client_encoding = 'UTF8'") }
-    guard let result = unsafe PQexec(handle, sql) else { throw lost() }
+    // The rows' alone: the statement's names are in UTF-8, as all that we send.
+    let statement = sql.trimmingCharacters(in: CharacterSet(charactersIn: "; \n")) + " WITH (ENCODING \(Self.literal(encoding)))"
+    guard let result = unsafe PQexec(handle, statement) else { throw lost() }
     let isReady = unsafe PQresultStatus(result) == PGRES_COPY_IN
     let refusal = unsafe Self.failure(in: result)
     unsafe PQclear(result)

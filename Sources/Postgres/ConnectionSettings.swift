@@ -154,6 +154,22 @@ package struct ConnectionSettings: Sendable {
     return keywords
   }()
 
+  /// A URL by which sessions get an option of the server's, and a name, whatever it says of these: what stands in a URL comes before
+  /// libpq's variables. One that says nothing of them stays as it is.
+  package static func url(_ url: String, adding option: String, application: String) -> String {
+    guard let start = url.firstIndex(of: "?") else { return url }
+    let unreserved = CharacterSet(charactersIn: "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
+    func encoded(_ text: String) -> String { text.addingPercentEncoding(withAllowedCharacters: unreserved) ?? "" }
+    let parameters = url[url.index(after: start)...].split(separator: "&", omittingEmptySubsequences: false).map { parameter in
+      switch parameter.prefix(while: { $0 != "=" }) {
+      case "options": "\(parameter)\(encoded(" \(option)"))"
+      case "application_name": "application_name=\(encoded(application))"
+      default: String(parameter)
+      }
+    }
+    return url[...start] + parameters.joined(separator: "&")
+  }
+
   /// `text` as a value in a connection string.
   package static func quoted(_ text: String) -> String {
     "'" + text.replacingASCII("\\", with: "\\\\").replacingASCII("'", with: "\\'") + "'"

@@ -58,6 +58,8 @@ package struct DumpTool: Sendable {
   package var snapshot: String
   package var lockWait: Duration
   package var excludedTableData: [String]
+  /// The database's own: roles and databases may have set another for their sessions.
+  package var encoding: String
   /// Where not empty, only these tables' rows, named as SQL does.
   package var onlyTables: [String] = []
 
@@ -65,8 +67,10 @@ package struct DumpTool: Sendable {
   package let applicationName = "firn pg_dump \(Host.processID)"
 
   package init(
-    tools: ServerTools, access: ToolAccess, database: String, jobs: Int, snapshot: String, lockWait: Duration, excludedTableData: [String]
+    tools: ServerTools, access: ToolAccess, database: String, encoding: String, jobs: Int, snapshot: String, lockWait: Duration,
+    excludedTableData: [String]
   ) {
+    self.encoding = encoding
     self.tools = tools
     self.access = access
     self.database = database
@@ -81,7 +85,7 @@ package struct DumpTool: Sendable {
     var arguments = [
       "--dbname", access.connectionString(database: database, applicationName: applicationName, options: ValueText.options),
       "--format=directory", "--jobs=\(jobs)", "--compress=0", "--no-sync", "--no-password",
-      "--snapshot=\(snapshot)", "--lock-wait-timeout=\(lockWait.milliseconds)", "--file", folder.string,
+      "--encoding=\(encoding)", "--snapshot=\(snapshot)", "--lock-wait-timeout=\(lockWait.milliseconds)", "--file", folder.string,
     ]
     if !onlyTables.isEmpty { arguments += ["--data-only"] + onlyTables.map { "--table=\($0)" } }
     for pattern in excludedTableData { arguments += ["--exclude-table-data", pattern] }
@@ -92,10 +96,20 @@ package struct DumpTool: Sendable {
   package static func globals(
     tools: ServerTools, access: ToolAccess, database: String, withPasswords: Bool
   ) throws -> (sql: [UInt8], warnings: [String]) {
+    // It goes to postgres or template1, as all that is shared is written in one encoding there; the role may not be let in.
+    do { return try globals(tools, access, database, withPasswords, of: []) } catch PostgresError.toolFailed {
+      return try globals(tools, access, database, withPasswords, of: ["--database", database])
+    }
+  }
+
+  private static func globals(
+    _ tools: ServerTools, _ access: ToolAccess, _ database: String, _ withPasswords: Bool, of place: [String]
+  ) throws -> (sql: [UInt8], warnings: [String]) {
     let messages = ToolMessages(tool: "pg_dumpall")
     var arguments = [
       "--dbname", access.connectionString(database: database, applicationName: "firn pg_dumpall"), "--globals-only", "--no-password",
     ]
+    arguments += place
     if !withPasswords { arguments.append("--no-role-passwords") }
     let result = try ProgramResult.run(tools.path("pg_dumpall"), arguments, environment: ToolAccess.environment)
     result.errors.forEach(messages.add)

@@ -76,7 +76,7 @@ package final class ThrowAwayServer {
       "synchronous_commit=off", "wal_level=minimal", "max_wal_senders=0", "max_wal_size=4GB", "autovacuum=off", "max_connections=40",
       "max_locks_per_transaction=\(locks)", "shared_buffers=256MB", "logging_collector=off", "log_min_messages=\(connected == nil ? "fatal" : "log")",
       "log_connections=\(connected == nil ? "off" : "on")",
-      "log_checkpoints=off", "jit=off",
+      "log_checkpoints=off", "jit=off", "track_commit_timestamp=on",
     ]
     let started = try Self.program(tools.path("postgres"), account)
     process = try ChildProcess(

@@ -92,6 +92,15 @@ package struct Catalog: Sendable {
   /// Seconds between the writing of a manifest and of the list of checksums at most: a listing may show the one and not yet the other.
   private static let longestCommit: TimeInterval = 600
 
+  /// For those who do what it says: whether the manifest is the one that was committed.
+  /// - Throws: `RepositoryError.malformed` where it is not.
+  package func requireIntactManifest(of place: SnapshotPlace) throws {
+    let key = contents.files(of: place).manifest
+    guard SHA256Digest(of: try store.read(key, limit: Manifest.sizeLimit)) == (try checksums(of: place).files[key]) else {
+      throw RepositoryError.malformed(key: key, reason: "its bytes are not what its checksum says")
+    }
+  }
+
   /// - Throws: `RepositoryError.malformed` where it can't be read as what it is.
   package func manifest(of place: SnapshotPlace) throws -> Manifest {
     let key = contents.files(of: place).manifest
@@ -164,8 +173,11 @@ package struct Catalog: Sendable {
   /// The check that counts: the newest that found damage or read everything; of one second, that which found damage. So a finding
   /// stands until everything was read again. One without damage that is dated later than now proves nothing.
   package func verdict(of place: SnapshotPlace, now: Date = Date()) throws -> CheckRecord? {
-    verdict(of: try store.list(place.checks).map(\.key), now: now)
+    verdict(of: try checkKeys(of: place), now: now)
   }
+
+  /// The keys of a snapshot's checks, in order.
+  package func checkKeys(of place: SnapshotPlace) throws -> [StoreKey] { try store.list(place.checks).map(\.key) }
 
   /// - Parameter checks: the keys of a snapshot's checks, in order.
   package func verdict(of checks: [StoreKey], now: Date) -> CheckRecord? {
@@ -187,17 +199,17 @@ package struct Catalog: Sendable {
   /// But those that were read whole since then are sound: it was mended.
   /// - Parameter verdicts: of all that may share objects.
   package func sharingDamage(_ places: [SnapshotPlace], verdicts: [SnapshotPlace: CheckRecord]) throws -> Set<SnapshotPlace> {
-    var findings: [String: [CheckRecord]] = [:]
-    for verdict in verdicts.values where !verdict.ok {
-      for object in verdict.damagedObjects ?? [] { findings[object, default: []].append(verdict) }
+    let findings = DamageFindings(verdicts)
+    return try Set(places.filter { try shares(findings, $0) })
+  }
+
+  /// Whether a snapshot needs an object that was found damaged in another since it was read itself.
+  package func shares(_ findings: DamageFindings, _ place: SnapshotPlace) throws -> Bool {
+    guard !findings.byObject.isEmpty else { return false }
+    let proof = findings.verdicts[place]
+    return try objects(of: place).contains { object in
+      findings.byObject[object.digest.description, default: []].contains { finding in !(proof?.isProof(after: finding) ?? false) }
     }
-    guard !findings.isEmpty else { return [] }
-    return try Set(
-      places.filter { place in
-        try objects(of: place).contains { object in
-          findings[object.digest.description, default: []].contains { finding in !(verdicts[place]?.isProof(after: finding) ?? false) }
-        }
-      })
   }
 
   /// The results of the verifications of a snapshot, oldest first. One that can't be read is passed over: it proves nothing.
@@ -241,10 +253,29 @@ package struct Catalog: Sendable {
 
   /// The newest result of at least that level; nil where there is none that can be read.
   package func lastCheck(of place: SnapshotPlace, atLeast level: CheckRecord.Level = .quick) throws -> CheckRecord? {
-    for entry in try store.list(place.checks).reversed() {
-      if let check = check(entry.key), check.level >= level { return check }
+    lastCheck(of: try checkKeys(of: place), atLeast: level)
+  }
+
+  /// - Parameter checks: the keys of a snapshot's checks, in order.
+  package func lastCheck(of checks: [StoreKey], atLeast level: CheckRecord.Level) -> CheckRecord? {
+    checks.reversed().lazy.compactMap { check($0) }.first { $0.level >= level }
+  }
+}
+
+/// What verifications found damaged.
+package struct DamageFindings {
+  fileprivate let verdicts: [SnapshotPlace: CheckRecord]
+  /// By the digest of the object.
+  fileprivate let byObject: [String: [CheckRecord]]
+
+  /// - Parameter verdicts: of all snapshots that may share objects.
+  package init(_ verdicts: [SnapshotPlace: CheckRecord]) {
+    self.verdicts = verdicts
+    var found: [String: [CheckRecord]] = [:]
+    for verdict in verdicts.values where !verdict.ok {
+      for object in verdict.damagedObjects ?? [] { found[object, default: []].append(verdict) }
     }
-    return nil
+    byObject = found
   }
 }
 

@@ -215,7 +215,7 @@ package struct GarbageCollector: Sendable {
       outcome.objects += deleted.count
       outcome.bytes += bytes
       each(Int(bytes))
-      try pace.pause(after: batch.count)
+      try pace.pause(batch.count)
     }
     try store.flush()
     outcome.locked = locked.current.count

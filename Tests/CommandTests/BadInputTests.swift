@@ -186,6 +186,30 @@ import Testing
     #expect(try place.snapshot().status == 0)
   }
 
+  @Test func `a copy catches up past a snapshot that can't be read, and no password of its address is shown`() throws {
+    let place = try workplace()
+    let disk = place.folder.path("disk")
+    let configured = try place.folder.write("copies: [\(disk)]\n", to: "firn.yaml").string
+    #expect(try place.snapshot("--config", configured).status == 0)
+    try Folder.rename(disk, to: place.folder.path("away"))
+    var missed: [String] = []
+    for _ in 1...2 {
+      let result = try place.snapshot("--config", configured)
+      #expect(result.status == 3, "\(result)")
+      missed.append(result.output)
+    }
+    let manifest = try #require(filesByPath(under: place.store).keys.first { $0.contains(missed[0]) && $0.hasSuffix("manifest.json") })
+    try Folder.removeFile(place.store.appending(manifest))
+    try Folder.rename(place.folder.path("away"), to: disk)
+    let last = try place.snapshot("--config", configured)
+    #expect(last.status == 3, "\(last)")
+    let there = try filesByPath(under: disk).keys.filter { $0.hasSuffix("SHA256SUMS") }
+    #expect(there.count == 3 && there.contains { $0.contains(missed[1]) } && there.contains { $0.contains(last.output) }, "\(there)")
+    let secret = try place.folder.write("copies: ['sftp://backup:hidden@nas/x']\n", to: "secret.yaml").string
+    let status = try place.firn("status", "--config", secret)
+    #expect(status.status == 3 && !(status.output + status.errors).contains("hidden"), "\(status)")
+  }
+
   @Test func `a copy that is gone is not begun anew, and one that is cut off says so`() throws {
     let place = try workplace()
     try place.sql("CREATE TABLE wide AS SELECT g, md5(g::text) x, md5((g * 7)::text) y FROM generate_series(1, 30000) g")

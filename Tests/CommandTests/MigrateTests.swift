@@ -115,6 +115,10 @@ private let goodBack = "ALTER TABLE documents DROP COLUMN status"
     #expect(try run("").contains("--on-failure"))
     #expect(try !run("migrate:\n  on-failure: stop\n").contains("--on-failure"))
     #expect(try run("hooks:\n  on-failure: x\n").contains("--on-failure"))
+    let inOneLine = try run("migrate: {on-failure: rollback, rollback: bin/undo}\n")
+    #expect(!inOneLine.contains("--on-failure") && !inOneLine.contains("--rollback"), "\(inOneLine)")
+    #expect(try run("", "--config", "/x").isEmpty && run("", "--config=/x").isEmpty)
+    #expect(try run("", "--", "command", "--config", "x").suffix(3) == ["command", "--config", "x"])
     #expect(try run("", "--on-failure=stop").filter { $0.hasPrefix("--on-failure") } == ["--on-failure=stop"])
   }
 

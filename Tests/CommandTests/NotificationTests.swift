@@ -110,11 +110,16 @@ import Testing
   @Test func `of a configuration that can't be read, as far as it can`() throws {
     let listener = try NoticeListener()
     let ping = "ping: 'http://127.0.0.1:\(listener.port)/ping'"
-    for broken in ["stor: /nowhere\n\(ping)\n", "\(ping)\ncopies: [a, b\nstore: x\n", "mail: {from: x}\n\(ping)\n"] {
+    for broken in [
+      "stor: /nowhere\n\(ping)\n", "\(ping)\ncopies: [a, b\nstore: x\n", "mail: {from: x}\n\(ping)\n", "\(ping)\r\ncopies: [a, b\r\n",
+      "database-url: \"postgresql://u:hidden\"word@h/d\"\n\(ping)\n", "recipients: [AGE-SECRET-KEY-hidden]\n\(ping)\n",
+    ] {
       let place = try place(broken)
-      #expect(try place.snapshot().status == 78)
+      let result = try place.snapshot()
+      #expect(result.status == 78 && !result.errors.contains("hidden"), "\(result)")
       let heard = try listener.heard()
       #expect(heard.map(\.path) == ["/ping/fail"] && heard.first?.body.contains("exit code 78") == true, "\(broken): \(heard)")
+      #expect(!heard.contains { $0.body.contains("hidden") }, "\(heard)")
     }
   }
 
@@ -280,6 +285,13 @@ import Testing
       $0.hasPrefix("firn_last_run_exit_code{") && $0.contains("job=\"snapshot\"")
     }
     #expect(runs.count == 2, "\(runs)")
+    // A store named by mistake is not told of for ever; one that lost all is told of.
+    let before = try text(place, "firn.prom")
+    #expect(try place.verify("--quick", "--store", place.folder.path("mistaken").string).status == 10)
+    #expect(try text(place, "firn.prom") == before)
+    try Folder.removeTree(second.appending("snapshots"))
+    _ = try place.verify("--quick")
+    #expect(try ok(second) == [" 0"])
   }
 
   @Test func `its messages as JSON, or as systemd's journal takes them`() throws {

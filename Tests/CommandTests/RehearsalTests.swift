@@ -69,6 +69,13 @@ import Testing
     #expect(try place.work.leftovers().isEmpty)
   }
 
+  @Test func `finds the giant change beside many small ones`() throws {
+    let place = try place(on: TestServer.system.get(), rows: 30_000)
+    let small = (1...40).map { "UPDATE users SET name = name WHERE id = \($0)" }
+    let rehearsed = try rehearse(place, ["UPDATE documents SET title = 'x'"] + small, ["--fail-on", "rows"])
+    #expect(rehearsed.kinds["rows"] == ["public.documents"] && rehearsed.status == 6, "\(rehearsed.result)")
+  }
+
   @Test func `passes each of the safe patterns`() throws {
     let place = try place(on: TestServer.system.get())
     let good = try rehearse(

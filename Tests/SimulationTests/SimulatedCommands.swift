@@ -102,8 +102,10 @@ struct SimulatedCommands {
   func prune(_ process: SimulatedProcess) throws {
     let repository = try Repository(opening: store(process))
     let policy = RetentionPolicy(RetentionRules(last: 1 + world.pick(below: 3)))
+    // As --max-rate: much may happen between two batches.
+    let pace = DeletionPace(batch: 1) { [world] _ in if !world.isQuiet, world.chance(world.faults.standstills * 5) { try world.standStill(process) } }
     let operation = PruneOperation(
-      repository: repository, policy: policy, now: process.now, progress: WorkProgress(), owner: process.owner, threads: 1)
+      repository: repository, policy: policy, now: process.now, progress: WorkProgress(), deletions: pace, owner: process.owner, threads: 1)
     if world.chance(0.3) {
       _ = try operation.collect(apply: true)
       return

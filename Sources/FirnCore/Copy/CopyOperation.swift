@@ -35,13 +35,13 @@ package struct CopyOperation: Sendable {
   }
 
   /// Copies to all stores side by side. What fails is told of each, an interruption too.
-  /// - Parameter catchingUp: whether what a store missed of these databases since its newest is copied as well.
-  package func run(_ places: [SnapshotPlace], catchingUp: Bool = false, to targets: [any Store]) -> [Outcome] {
+  /// - Parameter catchingUp: locations of the stores to which what they missed of these databases since their newest is copied as well.
+  package func run(_ places: [SnapshotPlace], to targets: [any Store], catchingUp: Set<String> = []) -> [Outcome] {
     progress.begin("copying")
     let outcomes = Monitor<[Int: Outcome]>([:])
     let threads = targets.enumerated().map { number, target in
       WorkerThread(name: "copy") {
-        let outcome = copy(places, catchingUp, to: target)
+        let outcome = copy(places, catchingUp.contains(target.location), to: target)
         outcomes.update { $0[number] = outcome }
       }
     }
@@ -72,7 +72,7 @@ package struct CopyOperation: Sendable {
       for place in (missed + places).sorted(by: { $0.id < $1.id }) {
         try Interruption.check()
         let done: SnapshotCopy.Outcome
-        do { done = try copy.run(place) { [progress] in progress.advance(by: $0) } } catch let error as RepositoryError where error.isDamage {
+        do { done = try copy.run(place) { [progress] in progress.advance(by: $0) } } catch  where Self.isOfOneSnapshot(error) {
           // One that is damaged keeps no other from being copied.
           outcome.failure = outcome.failure ?? error
           progress.tell("\(place.database) \(place.id) is damaged, and not copied")
@@ -88,6 +88,10 @@ package struct CopyOperation: Sendable {
       outcome.failure = outcome.failure ?? error
     }
     return outcome
+  }
+
+  private static func isOfOneSnapshot(_ error: any Error) -> Bool {
+    (error as? RepositoryError)?.isDamage ?? (error as? StoreError)?.isOfOneFile ?? false
   }
 
   /// - Throws: `FirnError.sameStore`, `.differentlyEncrypted`.

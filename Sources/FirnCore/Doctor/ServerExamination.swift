@@ -98,7 +98,7 @@ package struct ServerExamination: Sendable {
         return [try rights(other), try locks(other)]
       } catch {
         try Interruption.check()
-        return [Finding("rights", .stop, "\(name): \(words(error))")]
+        return [Finding("rights", .warn, "\(name): \(words(error))", hint: "there are snapshots of it: is it still to be backed up?")]
       }
     }
   }
@@ -108,15 +108,18 @@ package struct ServerExamination: Sendable {
     let barriers = try connection.dumpBarriers()
     guard let first = barriers.first else { return Finding("rights", .pass, "\(connection.database): everything can be read") }
     let role = Connection.identifier(connection.user)
-    let count = barriers.count { $0.kind == first.kind }
+    let (count, example) = (first.count, first.example)
+    func grant(_ what: String) -> String {
+      connection.serverMajor < 14 ? "in each schema: GRANT SELECT ON ALL \(what) IN SCHEMA … TO \(role)" : "GRANT pg_read_all_data TO \(role)"
+    }
     let (what, hint) =
       switch first.kind {
-      case .table: ("may not read \(count) tables, as \(first.name)", "GRANT pg_read_all_data TO \(role)")
-      case .sequence: ("may not read \(count) sequences, as \(first.name)", "GRANT pg_read_all_data TO \(role)")
-      case .rowSecurity: ("does not see all rows of \(count) tables, as \(first.name): row security", "ALTER ROLE \(role) BYPASSRLS")
-      case .largeObject: ("may not read \(count) large objects, as \(first.name)", "dump as their owner or a superuser, or grant each to \(role)")
+      case .table: ("may not read \(count) tables, as \(example)", grant("TABLES"))
+      case .sequence: ("may not read \(count) sequences, as \(example)", grant("SEQUENCES"))
+      case .rowSecurity: ("does not see all rows of \(count) tables, as \(example): row security", "ALTER ROLE \(role) BYPASSRLS")
+      case .largeObject: ("may not read \(count) large objects, as \(example)", "dump as their owner or a superuser, or grant each to \(role)")
       }
-    let more = barriers.count > count ? ", and more once that is mended" : ""
+    let more = barriers.count > 1 ? ", and more once that is mended" : ""
     return Finding("rights", .stop, "\(connection.database): \(connection.user) \(what)\(more)", hint: hint)
   }
 

@@ -68,7 +68,9 @@ package struct StoreExamination {
       ]
     } catch RepositoryError.locked(let holder) {
       // As when somebody prunes: that ends.
-      return [Finding("\(role)-writing", .unknown, "it is in use by \(holder)", hint: "try again when that has ended")]
+      return [
+        Finding("\(role)-writing", .warn, "it is in use by \(holder), so writing was not tried", hint: "run this again when that has ended")
+      ]
     } catch {
       try Interruption.check()
       return [Finding("\(role)-writing", .stop, words(error), hint: "nothing can be stored there as this user")]

@@ -1,5 +1,5 @@
 internal import Digests
-internal import Foundation
+package import Foundation
 internal import Platform
 package import Postgres
 internal import SystemPackage
@@ -35,6 +35,8 @@ package struct Backfill {
     package let table: String
     /// In this run.
     package var rows: Int64 = 0
+    /// Rows that came meanwhile, behind where it was, and meet the condition.
+    package var late: Int64 = 0
     package var batches = 0
     /// Of earlier runs that were cut off.
     package var rowsBefore: Int64 = 0
@@ -55,6 +57,8 @@ package struct Backfill {
 
   private struct Note: Codable {
     let cluster: String
+    /// Of the table, and its name.
+    let identity: String
     let table: String
     let assignments: String
     let condition: String?
@@ -66,6 +70,16 @@ package struct Backfill {
     var nextKey: [String]?
     var nextRows: Int64
     var transaction: String?
+    /// Whether rows that were changed still meet the condition.
+    var stillMeets = false
+  }
+
+  /// Where a run that was cut off is gone on with.
+  package struct Resumption: Sendable {
+    package let startedAt: Date
+    package let rows: Int64
+    /// Of the last row that was done; nil where none was.
+    package let key: [String]?
   }
 
   private let request: Request
@@ -76,9 +90,11 @@ package struct Backfill {
     self.progress = progress
   }
 
-  /// - Parameter each: is told after every batch.
+  /// - Parameters:
+  ///   - resumes: is told where it goes on where a run was cut off.
+  ///   - each: is told after every batch.
   /// - Throws: `FirnError.refused`, `.migrationRuns`, `.backfillLost`; an `Interruption` leaves it to go on with.
-  package func run(each: (Step) -> Void) throws -> Outcome {
+  package func run(resumes: (Resumption) -> Void, each: (Step) -> Void) throws -> Outcome {
     let clock = ContinuousClock.now
     progress.begin("looking at the table")
     let connection = try Connection(request.settings, applicationName: "firn-migrate backfill")
@@ -89,12 +105,18 @@ package struct Backfill {
     guard !table.key.isEmpty else {
       throw FirnError.refused(reasons: ["\(table.name) has no primary key, by which batches could be told apart"])
     }
+    guard !table.hasHeirs else {
+      throw FirnError.refused(reasons: ["tables inherit from \(table.name): rows of theirs may have its keys; name each of them"])
+    }
     let path = try notePath(connection, table)
     let lockKey = Int64(bitPattern: UInt64(path.stem?.suffix(16) ?? "", radix: 16) ?? 0)
     guard try connection.tryAdvisoryLock(lockKey) else {
       throw FirnError.migrationRuns(database: "\(table.name)", holder: try connection.holderOfAdvisoryLock(lockKey) ?? "another run")
     }
-    var note = try resumed(at: path, connection) ?? newNote(connection, table)
+    try requireNoOther(than: path, connection, table)
+    let found = try resumed(at: path, connection)
+    if let found { resumes(Resumption(startedAt: found.startedAt, rows: found.doneRows, key: found.doneKey)) }
+    var note = try found ?? newNote(connection, table)
     var outcome = Outcome(table: table.name)
     outcome.rowsBefore = note.doneRows
     progress.begin("counting the rows")
@@ -117,9 +139,8 @@ package struct Backfill {
         continue
       }
       let worked = ContinuousClock.now - start
-      guard batch.rows > 0 else {
+      guard batch.seen > 0 else {
         try connection.rollBackBatch()
-        if try connection.hasRows(table, where: request.condition, after: note.doneKey) { continue }
         break
       }
       guard !batch.movesKeys else {
@@ -127,6 +148,7 @@ package struct Backfill {
         throw FirnError.refused(reasons: ["\(request.assignments) changes the primary key of \(table.name): rows would be met twice"])
       }
       (note.nextKey, note.nextRows, note.transaction) = (batch.lastKey, batch.rows, batch.transaction)
+      note.stillMeets = note.stillMeets || batch.stillMeets
       do { try StateFolder.write(note, to: path) } catch {
         // Without the note nobody could tell what became of it.
         try? connection.rollBackBatch()
@@ -143,6 +165,11 @@ package struct Backfill {
       each(Step(rows: note.doneRows, total: total, batch: pace.size, heldUpBy: nil))
       try Interruption.sleep(until: ContinuousClock.now + max(request.pause, took / 4))
       try waitForReplicas(connection, &outcome) { each(Step(rows: note.doneRows, total: total, batch: pace.size, heldUpBy: $0)) }
+    }
+    // Where what is changed no longer meets the condition, whatever does came later, or moved.
+    if request.condition != nil, note.doneKey != nil, !note.stillMeets {
+      progress.begin("looking for rows that came meanwhile")
+      outcome.late = try connection.count(table, where: request.condition)
     }
     try? Folder.removeFile(path)
     outcome.elapsed = ContinuousClock.now - clock
@@ -165,26 +192,48 @@ package struct Backfill {
     return try connection.count(table, where: request.condition)
   }
 
-  private func cluster(_ connection: Connection) throws -> String { try connection.systemIdentifier() ?? connection.target }
-
   private func notePath(_ connection: Connection, _ table: BackfillTable) throws -> FilePath {
     try Folder.make(StateFolder.path)
-    let parts = [try cluster(connection), connection.database, table.name, request.assignments, request.condition ?? ""]
+    let parts = [try connection.clusterName(), table.identity, table.name, request.assignments, request.condition ?? ""]
     let digest = SHA256Digest(of: Array(parts.map { "\($0.utf8.count):\($0)" }.joined().utf8)).description
     return StateFolder.path.appending("backfill-\(digest.prefix(16)).json")
   }
 
   private func newNote(_ connection: Connection, _ table: BackfillTable) throws -> Note {
     Note(
-      cluster: try cluster(connection), table: table.name, assignments: request.assignments, condition: request.condition, startedAt: Date(),
+      cluster: try connection.clusterName(), identity: table.identity, table: table.name, assignments: request.assignments,
+      condition: request.condition, startedAt: Date(),
       doneRows: 0, nextRows: 0)
+  }
+
+  /// One in other words would begin at the first row.
+  private func requireNoOther(than path: FilePath, _ connection: Connection, _ table: BackfillTable) throws {
+    let cluster = try connection.clusterName()
+    for (other, bytes) in StateFolder.files(namedWith: "backfill-") where other != path {
+      guard let note = try? JSONDecoder().decode(Note.self, from: Data(bytes)), note.cluster == cluster, note.identity == table.identity else {
+        continue
+      }
+      if request.startsOver {
+        try Folder.removeFile(other)
+        continue
+      }
+      let words = "SET \(note.assignments)" + (note.condition.map { " WHERE \($0)" } ?? "")
+      throw FirnError.refused(reasons: [
+        "a backfill of \(table.name) was cut off that said \(words): go on with that one in the same words, or give it up with --start-over"
+      ])
+    }
   }
 
   /// Where a run that was cut off has to be gone on with; nil where there is none.
   private func resumed(at path: FilePath, _ connection: Connection) throws -> Note? {
-    guard !request.startsOver, let bytes = try? Folder.contents(of: path, limit: 1 << 20),
+    guard !request.startsOver, Folder.exists(path) else { return nil }
+    guard let bytes = StateFolder.files(namedWith: path.stem ?? "").first?.bytes,
       var note = try? JSONDecoder().decode(Note.self, from: Data(bytes))
-    else { return nil }
+    else {
+      throw FirnError.refused(reasons: [
+        "\(path), which says how far a run came that was cut off, can't be read by this user: run it as that one, or begin anew with --start-over"
+      ])
+    }
     guard let transaction = note.transaction else { return note }
     for _ in 0..<600 {
       switch try connection.state(ofTransaction: transaction) {

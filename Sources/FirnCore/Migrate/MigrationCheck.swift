@@ -21,7 +21,7 @@ package struct MigrationCheck: Sendable {
     /// A transaction open for longer is worth a warning; one of ten times that stops.
     package var transaction: Duration = .seconds(30)
     package var replicaDelay: Duration = .seconds(30)
-    package var snapshotAge: Duration = .seconds(26 * 3600)
+    package var snapshots = StoreStatus.Limits()
 
     package init() {}
   }
@@ -123,7 +123,7 @@ package struct MigrationCheck: Sendable {
       let repository = try repository.get()
       let source = try request.source ?? connection.systemIdentifier() ?? connection.target
       let places = try repository.catalog.snapshots(source: source, database: connection.database)
-      let status = try StoreStatus(of: places, in: repository, limits: .init(), now: request.now(), age: { "\($0)" })
+      let status = try StoreStatus(of: places, in: repository, limits: request.limits.snapshots, now: request.now(), age: { "\($0)" })
       guard let state = status.databases.first, let newest = state.newest else {
         return Finding(
           "snapshot", lack, "there is none of this database\(comes)", hint: request.takesSnapshot ? nil : "make one with firn-snapshot")
@@ -133,13 +133,19 @@ package struct MigrationCheck: Sendable {
         state.proof.map { "newest proof (\($0.level.rawValue)) \(words.span(request.now().timeIntervalSince($0.checkedAt))) old" }
         ?? "none was ever verified"
       let text = "\(newest.id), \(words.span(age)) old; \(proof)"
-      if !request.takesSnapshot, age > request.limits.snapshotAge.inSeconds {
+      if state.newestIsDamaged {
+        return Finding(
+          "snapshot", request.takesSnapshot ? .warn : .stop, "\(text); it was found damaged\(comes)",
+          hint: "firn-verify --repair mends it from another store")
+      }
+      if !request.takesSnapshot, age > request.limits.snapshots.snapshotAge.inSeconds {
         return Finding("snapshot", .stop, text, hint: "make a fresh one with firn-snapshot")
       }
       if !request.takesSnapshot, !newest.complete {
         return Finding("snapshot", .stop, "\(text); it is incomplete", hint: "firn show tells what is missing")
       }
-      if state.proof == nil {
+      let proofAge = state.proof.map { request.now().timeIntervalSince($0.checkedAt) } ?? .infinity
+      if proofAge > request.limits.snapshots.proofAge.inSeconds {
         return Finding("snapshot", .warn, text, hint: "firn-verify --drill shows that it can be restored, and how long that takes")
       }
       return Finding("snapshot", .pass, text + comes)
@@ -173,21 +179,31 @@ package struct MigrationCheck: Sendable {
     let awaited = awaitedFirst.intersection(try connection.awaitedLocks()).sorted()
     let limit = request.limits.transaction
     let long = sessions.filter { ($0.transaction ?? .zero) > limit }
+    let seesAll = try connection.seesOthersSessions()
     func name(_ session: SessionState) -> String {
       "process \(session.process) (\(session.application.isEmpty ? session.user : session.application), \(session.state))"
     }
     return [
-      long.isEmpty
-        ? Finding("long-transactions", .pass, "none is open for longer than \(words.span(limit))")
-        : Finding(
-          "long-transactions", long.contains { ($0.transaction ?? .zero) > limit * 10 } ? .stop : .warn,
-          some(long.map { "\(name($0)) for \(words.span($0.transaction ?? .zero))" }),
-          hint: "a change of a table they have used waits for their end, and everybody else behind it: firn-migrate watch --end PID"),
-      none(
-        "blocked-sessions", of: stuck.map { "\(name($0)) waits for \($0.blockers.map(String.init).joined(separator: ", "))" }, else: .stop,
-        hint: "firn-migrate watch shows who is in whose way"),
+      long.isEmpty && !seesAll
+        ? Self.hidden("long-transactions", connection)
+        : long.isEmpty
+          ? Finding("long-transactions", .pass, "none is open for longer than \(words.span(limit))")
+          : Finding(
+            "long-transactions", long.contains { ($0.transaction ?? .zero) > limit * 10 } ? .stop : .warn,
+            some(long.map { "\(name($0)) for \(words.span($0.transaction ?? .zero))" }),
+            hint: "a change of a table they have used waits for their end, and everybody else behind it: firn-migrate watch --end PID"),
+      stuck.isEmpty && !seesAll
+        ? Self.hidden("blocked-sessions", connection)
+        : none(
+          "blocked-sessions", of: stuck.map { "\(name($0)) waits for \($0.blockers.map(String.init).joined(separator: ", "))" }, else: .stop,
+          hint: "firn-migrate watch shows who is in whose way"),
       none("ungranted-locks", of: awaited, else: .stop, hint: "firn-migrate watch shows who is in whose way"),
     ]
+  }
+
+  private static func hidden(_ name: String, _ connection: Connection) -> Finding {
+    Finding(
+      name, .unknown, "\(connection.user) is not shown what others do", hint: "GRANT pg_monitor TO \(Connection.identifier(connection.user))")
   }
 
   /// Passes where there is none.
@@ -234,6 +250,7 @@ package struct MigrationCheck: Sendable {
       late.append("\(replica.name) is \(words.size(replica.bytesBehind ?? 0)) behind" + (replica.behind.map { " (\(words.span($0)))" } ?? ""))
     }
     late += idle.map { "slot \($0.name) keeps \(words.size($0.bytesKept ?? 0)) of log for nobody" }
+    if late.isEmpty, !replicas.isEmpty, try !connection.seesOthersSessions() { return Self.hidden("replication", connection) }
     if !late.isEmpty { return Finding("replication", .warn, some(late), hint: "a migration writes much: let them catch up first") }
     return Finding(
       "replication", .pass, replicas.isEmpty ? "nobody follows" : "\(replicas.count) follow\(replicas.count == 1 ? "s" : "") closely")

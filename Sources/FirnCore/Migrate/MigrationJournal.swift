@@ -24,6 +24,8 @@ struct MigrationJournal {
   private struct Record: ProcessNote {
     let host: String
     let database: String
+    /// Of which server it is: its system identifier, or its address.
+    let cluster: String
     let startedAt: Date
     let process: Int32
     let processStart: UInt64
@@ -42,12 +44,13 @@ struct MigrationJournal {
   private let path: FilePath
   private var record: Record
 
-  init(database: String, application: String, log: FilePath, startedAt: Date, versions: [String]) throws {
+  init(cluster: String, database: String, application: String, log: FilePath, startedAt: Date, versions: [String]) throws {
     do {
       try Folder.make(StateFolder.path)
       path = StateFolder.path.appending("\(Self.prefix)\(Host.processID)-\(UInt32.random(in: 0 ... .max)).json")
       record = Record(
-        host: Host.name, database: database, startedAt: startedAt, process: Host.processID, processStart: Host.startTime(of: Host.processID) ?? 0,
+        host: Host.name, database: database, cluster: cluster, startedAt: startedAt, process: Host.processID,
+        processStart: Host.startTime(of: Host.processID) ?? 0,
         boot: Host.bootID, application: application, log: log.string, step: .snapshot, versionsBefore: versions)
       try StateFolder.write(record, to: path)
     } catch let error as SystemError {
@@ -80,12 +83,14 @@ struct MigrationJournal {
   /// Ends what is left of migrations whose process was killed, and starts the application again.
   /// - Parameter settings: of the server, with its database.
   /// - Returns: what was found and done, in words.
-  static func recover(_ progress: WorkProgress, _ settings: () throws -> ConnectionSettings) -> [String] {
+  static func recover(
+    _ progress: WorkProgress, words: (any Error) -> String, _ settings: () throws -> ConnectionSettings
+  ) -> [String] {
     var told: [String] = []
     var cutOff: [(path: FilePath, record: Record)] = []
     for (path, bytes) in StateFolder.files(namedWith: prefix) {
       guard let record = try? JSONDecoder().decode(Record.self, from: Data(bytes)) else {
-        try? Folder.removeFile(path)
+        told.append("\(path) can't be read: whether a migration was cut off is not known; look, then remove it")
         continue
       }
       guard record.host == Host.name, record.isOfDeadProcess else { continue }
@@ -97,7 +102,7 @@ struct MigrationJournal {
     for (_, record) in cutOff {
       do { states.append(try settle(record, settings())) } catch {
         isUnknown.insert(record.application)
-        states.append("what became of the database can't be told: \(error)")
+        states.append("what became of the database can't be told: \(words(error))")
       }
     }
     // Not before the command and its sessions are gone.
@@ -127,6 +132,9 @@ struct MigrationJournal {
   /// - Returns: how the database was left, in words.
   private static func settle(_ record: Record, _ settings: ConnectionSettings) throws -> String {
     let connection = try Connection(settings.with(database: record.database), applicationName: "firn-migrate")
+    guard try connection.clusterName() == record.cluster else {
+      throw FirnError.refused(reasons: ["it ran on another server than \(connection.target): name that one, and run firn-migrate recover"])
+    }
     try connection.endSessions(ofApplication: record.application, patience: .seconds(30))
     let now = Set(try connection.appliedMigrations().versions)
     let before = Set(record.versionsBefore)

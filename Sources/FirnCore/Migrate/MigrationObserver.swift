@@ -11,6 +11,8 @@ package final class MigrationObserver: Sendable {
     package var longestWait: Duration = .zero
     /// How long the migration itself was seen waiting for others.
     package var ownWait: Duration = .zero
+    /// Whether the command had a session that it could look at.
+    package var sawCommand = false
   }
 
   private let isEnded = Monitor(false)
@@ -27,6 +29,7 @@ package final class MigrationObserver: Sendable {
         guard let sessions = try? connection.sessions() else { return }
         let now = ContinuousClock.now
         let own = Set(sessions.filter { $0.application == application }.map(\.process))
+        if !own.isEmpty { seen.update { $0.sawCommand = true } }
         let victims = sessions.filter { !own.contains($0.process) && !own.isDisjoint(with: $0.blockers) }
         waiting = waiting.filter { entry in victims.contains { $0.process == entry.key } }
         for victim in victims {

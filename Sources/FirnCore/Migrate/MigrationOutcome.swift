@@ -8,22 +8,30 @@ package import Repository
 package struct MigrationOutcome: Sendable {
   /// What came of the way back.
   package enum Answered: Sendable {
-    case done(String)
+    /// The snapshot is in the database's place.
+    case restored(String)
+    /// The command that rolls back did what it should. What the migrations removed or changed in rows is not back by that.
+    case rolledBack(String)
     case nothingToDo(String)
     case notPossible(String)
     case failed(String)
 
     package var text: String {
       switch self {
-      case .done(let text), .nothingToDo(let text), .notPossible(let text), .failed(let text): text
+      case .restored(let text), .rolledBack(let text), .nothingToDo(let text), .notPossible(let text), .failed(let text): text
       }
     }
 
     /// Whether the database is what it was before.
-    package var isBack: Bool {
+    package var isBack: Bool { if case .restored = self { true } else { false } }
+
+    package var isRolledBack: Bool { if case .rolledBack = self { true } else { false } }
+
+    /// Whether anything was tried.
+    package var wasBegun: Bool {
       switch self {
-      case .done, .nothingToDo: true
-      case .notPossible, .failed: false
+      case .restored, .rolledBack, .failed: true
+      case .nothingToDo, .notPossible: false
       }
     }
   }
@@ -58,19 +66,38 @@ package struct MigrationOutcome: Sendable {
     self.command = command
   }
 
-  package var change: AppliedChange {
-    AppliedChange(before: Set(survey.applied.versions), after: Set((after ?? survey.applied).versions))
+  /// What became of `schema_migrations`; nil where that can't be told.
+  package var change: AppliedChange? {
+    after.map { AppliedChange(before: Set(survey.applied.versions), after: Set($0.versions)) }
+  }
+
+  package var changeInWords: String { change.map { $0.isNone ? "as it was" : $0.words } ?? "not known" }
+
+  /// Whether what was applied are the newest versions of all: of these alone the last so many can be rolled back.
+  package var addedAreNewest: Bool {
+    guard let change, let after else { return false }
+    func number(_ version: String) -> (Int, String) {
+      let digits = version.drop { $0 == "0" }
+      return (digits.count, String(digits))
+    }
+    let newest = after.versions.sorted { number($0) > number($1) }.prefix(change.added.count)
+    return Set(newest) == Set(change.added)
   }
 
   package var succeeded: Bool { problems.isEmpty && startFailures.isEmpty && commandExitCode == 0 }
 
   /// In one line.
   package var verdict: String {
-    if succeeded { return "migrated: \(change.isNone ? "schema_migrations is as it was" : change.words)" }
+    if succeeded { return "migrated: \(change?.isNone == false ? changeInWords : "schema_migrations is \(changeInWords)")" }
     var parts = problems
     if !startFailures.isEmpty { parts.append("NOT STARTED: \(startFailures.joined(separator: "; "))") }
     if let answer { parts.append(answer.text) }
     return parts.joined(separator: "; ")
+  }
+
+  /// A command as it may be logged: passwords in addresses are left out.
+  package static func shown(_ command: [String]) -> String {
+    command.map { word in word.replacing(/:\/\/([^\/@:\s]*):[^\/@\s]*@/) { "://\($0.output.1):…@" } }.joined(separator: " ")
   }
 
   func commandFailure(_ result: MigratingCommand.Outcome?) -> String {

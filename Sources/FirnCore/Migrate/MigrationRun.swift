@@ -78,8 +78,11 @@ package struct MigrationRun {
   }
 
   /// Ends what is left of migrations that were killed, and starts what they had stopped.
-  package static func recover(_ progress: WorkProgress, _ settings: () throws -> ConnectionSettings) -> [String] {
-    MigrationJournal.recover(progress, settings)
+  /// - Parameter words: of an error.
+  package static func recover(
+    _ progress: WorkProgress, words: (any Error) -> String, _ settings: () throws -> ConnectionSettings
+  ) -> [String] {
+    MigrationJournal.recover(progress, words: words, settings)
   }
 
   /// Nobody else's advisory lock is of this number: the first bytes of the SHA-256 of "firn-migrate".
@@ -102,11 +105,12 @@ package struct MigrationRun {
     let startedAt = request.now()
     let log = try makeLog(connection.database, startedAt)
     defer { log.end() }
-    log.add("migrating \(connection.database) on \(survey.server) with: \(request.command.joined(separator: " "))")
+    log.add("migrating \(connection.database) on \(survey.server) with: \(MigrationOutcome.shown(request.command))")
     for finding in survey.findings where finding.verdict != .pass { log.add("\(finding.verdict.rawValue): \(finding.name): \(finding.detail)") }
     let application = "firn-migration-\(Host.processID)-\(UInt32.random(in: 0 ... .max))"
     var journal = try MigrationJournal(
-      database: connection.database, application: application, log: log.path, startedAt: startedAt, versions: survey.applied.versions)
+      cluster: connection.clusterName(), database: connection.database, application: application, log: log.path, startedAt: startedAt,
+      versions: survey.applied.versions)
     defer { journal.remove() }
     let manifest = try takeSnapshot(survey, log)
     var outcome = MigrationOutcome(survey: survey, snapshot: manifest, startedAt: startedAt, log: log, command: request.command)
@@ -166,12 +170,12 @@ package struct MigrationRun {
     // Whoever interrupted wants the application back.
     Interruption.clear()
     outcome.after = applied(&outcome)
-    if !outcome.change.isNone { log.add("schema_migrations: \(outcome.change.words)") } else { log.add("schema_migrations is as it was") }
+    log.add("schema_migrations: \(outcome.changeInWords)")
     guard result?.succeeded == true else {
       outcome.problems.append(outcome.commandFailure(result))
       log.add(outcome.problems.last ?? "")
       journal.begin(.answer)
-      answer(&outcome, isStopped: true, &journal, url)
+      answer(&outcome, isStopped: true, &journal, url, application)
       return
     }
     journal.begin(.starting)
@@ -181,10 +185,11 @@ package struct MigrationRun {
     // Whoever interrupts the waiting is there to decide.
     outcome.interruption = Interruption.signal.map { Interruption(signal: $0) }
     Interruption.clear()
-    outcome.problems.append("the application is not well after the migration: \(request.maintenance.healthCheck ?? "") keeps failing")
+    // Its address may be secret.
+    outcome.problems.append("the application is not well after the migration: the health check keeps failing")
     log.add(outcome.problems.last ?? "")
     journal.begin(.answer)
-    answer(&outcome, isStopped: false, &journal, url)
+    answer(&outcome, isStopped: false, &journal, url, application)
   }
 
   private func stop(_ log: MigrationLog) throws {
@@ -241,16 +246,18 @@ package struct MigrationRun {
   private func endSessions(_ application: String, _ log: MigrationLog) {
     do {
       let connection = try Connection(request.settings, applicationName: "firn-migrate")
-      let count = try connection.endSessions(ofApplication: application, patience: .seconds(10))
-      if count > 0 { log.add("ended \(count) sessions that the command left behind") }
+      let (count, left) = try connection.endSessions(ofApplication: application, patience: .seconds(10))
+      if count > 0 { log.add("ended \(count - left) sessions that the command left behind" + (left > 0 ? "; \(left) DID NOT END" : "")) }
     } catch { log.add("whether sessions of the command are left can't be told: \(delegate.words(error))") }
   }
 
   private func environment(_ url: String, _ application: String, _ outcome: MigrationOutcome) -> [String: String] {
     let own = ProcessInfo.processInfo.environment["PGOPTIONS"].map { "\($0) " } ?? ""
+    let option = "-c lock_timeout=\(request.lockTimeout.milliseconds)"
     return [
-      "DATABASE_URL": url,
-      "PGOPTIONS": "\(own)-c lock_timeout=\(request.lockTimeout.milliseconds)",
+      // What the URL says of these comes before the variables.
+      "DATABASE_URL": ConnectionSettings.url(url, adding: option, application: application),
+      "PGOPTIONS": "\(own)\(option)",
       "PGAPPNAME": application, "FIRN_SNAPSHOT": outcome.snapshot.id.description,
     ]
   }
@@ -264,7 +271,9 @@ package struct MigrationRun {
 
   // MARK: Answers
 
-  private func answer(_ outcome: inout MigrationOutcome, isStopped: Bool, _ journal: inout MigrationJournal, _ url: String) {
+  private func answer(
+    _ outcome: inout MigrationOutcome, isStopped: Bool, _ journal: inout MigrationJournal, _ url: String, _ application: String
+  ) {
     // Somebody is there who ended it.
     let answer = outcome.interruption == nil ? request.answer : .stop
     guard answer != .stop else {
@@ -279,7 +288,7 @@ package struct MigrationRun {
       }
     }
     switch answer {
-    case .rollback: outcome.answer = rollBack(&outcome, &journal, url)
+    case .rollback: outcome.answer = rollBack(&outcome, &journal, url, application)
     case .restore: outcome.answer = restore(&outcome)
     case .stop: break
     }
@@ -287,29 +296,35 @@ package struct MigrationRun {
     _ = isHealthy(&outcome)
   }
 
-  private func rollBack(_ outcome: inout MigrationOutcome, _ journal: inout MigrationJournal, _ url: String) -> MigrationOutcome.Answered {
+  private func rollBack(
+    _ outcome: inout MigrationOutcome, _ journal: inout MigrationJournal, _ url: String, _ application: String
+  ) -> MigrationOutcome.Answered {
     guard let command = request.rollback else { return .notPossible("no command that rolls back is configured (migrate: rollback)") }
-    guard outcome.after != nil else { return .notPossible("which migrations are applied is not known, so nothing was rolled back") }
+    guard let added = outcome.change?.added else { return .notPossible("which migrations are applied is not known, so nothing was rolled back") }
     // A rollback would take back the migration before this one.
-    guard !outcome.change.added.isEmpty else { return .nothingToDo("no migration was recorded as applied: there is nothing to roll back") }
+    guard !added.isEmpty else { return .nothingToDo("no migration was recorded as applied: there is nothing to roll back") }
+    guard outcome.addedAreNewest else {
+      return .notPossible(
+        "later versions than \(added.joined(separator: ", ")) were there before, and would be rolled back first: nothing was rolled back")
+    }
     let log = outcome.log
-    log.add("rolling back \(outcome.change.added.count) migrations: \(command)")
-    let environment = [
-      "DATABASE_URL": url, "STEP": "\(outcome.change.added.count)",
-      "FIRN_MIGRATED_VERSIONS": outcome.change.added.joined(separator: " "),
-    ]
+    log.add("rolling back \(added.count) migrations: \(command)")
+    var environment = environment(url, application, outcome)
+    environment.merge(["STEP": "\(added.count)", "FIRN_MIGRATED_VERSIONS": added.joined(separator: " ")]) { $1 }
     do {
       progress.beginOthers("rolling back")
       let result = try run(MigratingCommand(shell: command, environment: environment, timeLimit: request.timeLimit), &journal, log)
-      guard result.succeeded else { return .failed("the rollback ended with exit code \(result.exitCode)") }
+      guard result.succeeded else {
+        endSessions(application, log)
+        return .failed("the rollback ended with exit code \(result.exitCode)")
+      }
     } catch { return .failed("the rollback could not be run: \(delegate.words(error))") }
     outcome.after = applied(&outcome)
-    guard let after = outcome.after, outcome.change.isNone else {
-      return .failed(
-        "the rollback ended well, and yet schema_migrations is not what it was: \(outcome.after == nil ? "it can't be read" : outcome.change.words)")
+    guard let after = outcome.after, outcome.change?.isNone == true else {
+      return .failed("the rollback ended well, and yet schema_migrations is not what it was: \(outcome.changeInWords)")
     }
     log.add("rolled back: schema_migrations has its \(after.versions.count) versions of before")
-    return .done("rolled back by \(command): schema_migrations is what it was")
+    return .rolledBack("rolled back by \(command): schema_migrations is what it was")
   }
 
   private func restore(_ outcome: inout MigrationOutcome) -> MigrationOutcome.Answered {
@@ -318,7 +333,8 @@ package struct MigrationRun {
       let result = try delegate.restore(outcome.snapshot.place)
       outcome.after = applied(&outcome)
       outcome.log.add("restored \(outcome.snapshot.id); the database of before is kept as \(result.keptAs ?? "nothing")")
-      return .done("\(result.database) is the snapshot \(outcome.snapshot.id) again; the migrated database is kept as \(result.keptAs ?? "nothing")")
+      return .restored(
+        "\(result.database) is the snapshot \(outcome.snapshot.id) again; the migrated database is kept as \(result.keptAs ?? "nothing")")
     } catch FirnError.notConfirmed(let phrase, _) {
       return .notPossible("restoring was not confirmed with \"\(phrase)\": nothing was restored")
     } catch { return .failed("restoring failed: \(delegate.words(error))") }

@@ -88,10 +88,23 @@ package struct Rehearsal {
       reachedCopy: reachedCopy)
     report.locks = Self.locks(held, recording, before)
     report.findings =
-      RehearsalFindings(before: before, after: after, recording: recording, locks: report.locks, expectedDrops: request.expectedDrops).all
+      RehearsalFindings(
+        before: before, after: after, recording: recording, locks: report.locks, expectedDrops: request.expectedDrops,
+        largestChanges: try Self.largestChanges(before, after, superuser)
+      ).all
     report.rowChanges = Self.rowChanges(before, after)
     report.schema = SnapshotComparison.changes(from: oldSchema, to: newSchema)
     return report
+  }
+
+  /// How many rows one transaction wrote at most, of tables of which more were updated than one may.
+  private static func largestChanges(_ before: SchemaSurvey, _ after: SchemaSurvey, _ connection: Connection) throws -> [UInt32: Int64] {
+    var largest: [UInt32: Int64] = [:]
+    for (oid, table) in after.tables {
+      guard let old = before.tables[oid], table.changes.updated - old.changes.updated > RehearsalFindings.rowsATransaction else { continue }
+      largest[oid] = try connection.largestChange(of: table.name, since: before.takenAt)
+    }
+    return largest
   }
 
   /// Statistics are told when sessions end.

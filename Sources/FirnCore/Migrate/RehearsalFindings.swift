@@ -12,9 +12,11 @@ struct RehearsalFindings {
   let recording: Recording
   let locks: [RehearsalReport.Lock]
   let expectedDrops: Set<String>
+  /// The most rows that one transaction wrote, of tables of which many were changed.
+  let largestChanges: [UInt32: Int64]
 
   /// Rows that one transaction may change without keeping others waiting for long.
-  private static let rowsATransaction: Int64 = 10_000
+  static let rowsATransaction: Int64 = 10_000
 
   var all: [Finding] { rewrites + indexes + validations + notNulls + defaults + columns + tables + rows }
 
@@ -142,12 +144,13 @@ struct RehearsalFindings {
     let transactions = max(1, after.transactions - before.transactions - 1)
     return before.tables.sorted { $0.value.name < $1.value.name }.compactMap { oid, table in
       guard let now = after.tables[oid]?.changes else { return nil }
-      let changed = now.updated - table.changes.updated + now.deleted - table.changes.deleted
-      guard changed > Self.rowsATransaction, changed / transactions > Self.rowsATransaction else { return nil }
+      let (updated, deleted) = (now.updated - table.changes.updated, now.deleted - table.changes.deleted)
+      // Of those that are gone nothing tells which transaction that was.
+      let atOnce = max(min(updated, largestChanges[oid] ?? 0), deleted / transactions)
+      guard atOnce > Self.rowsATransaction else { return nil }
       return Finding(
         kind: .rows, object: table.name,
-        text:
-          "\(changed) rows of \(table.name) were changed in \(transactions) transaction\(transactions == 1 ? "" : "s"): each stays locked until the end of its transaction",
+        text: "\(updated + deleted) rows of \(table.name) were changed, \(atOnce) of them in one transaction: they stay locked until its end",
         advice: "in_batches, each its own transaction, or firn-migrate backfill --table \(table.name)", isExpected: false)
     }
   }

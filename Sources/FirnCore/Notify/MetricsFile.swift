@@ -25,8 +25,12 @@ package struct MetricsFile: Sendable {
       return "\(metric.name){\(labels.map { "\($0.name)=\"\(Self.escaped($0.value))\"" }.joined(separator: ","))}"
     }
 
-    /// The same with no database named.
-    var unnamed: Sample { Sample(metric, labels.map { ($0.name, $0.name == "database" ? "" : $0.value) }, value) }
+    /// The same with no database named; nil where that is a number of its own.
+    var withoutDatabase: Sample? {
+      let jobs = [RunReport.Job.snapshot, .restore, .migrate].map(\.rawValue)
+      guard let job = labels.first(where: { $0.name == "job" }), jobs.contains(job.value) else { return nil }
+      return Sample(metric, labels.map { ($0.name, $0.name == "database" ? "" : $0.value) }, value)
+    }
 
     private static func escaped(_ text: String) -> String {
       text.replacingASCII("\\", with: "\\\\").replacingASCII("\"", with: "\\\"").replacingASCII("\n", with: "\\n")
@@ -118,8 +122,10 @@ package struct MetricsFile: Sendable {
   /// Puts samples in the place of those of the same labels; whoever reads finds the old file or the new one.
   /// - Parameters:
   ///   - states: of the store. Other stores' stay.
+  ///   - isCertain: whether the store and the database are surely not named by mistake. Else of those that the file doesn't know
+  ///     nothing is written but where all went well: nobody would ever take it back.
   /// - Throws: `SystemError`.
-  package func update(_ samples: [Sample], of store: String, _ states: StoreStates) throws {
+  package func update(_ samples: [Sample], of store: String, _ states: StoreStates, isCertain: Bool) throws {
     let folder = path.removingLastComponent()
     // Two runs may end at once, of different users.
     let lock = try File(folder, .read)
@@ -135,20 +141,26 @@ package struct MetricsFile: Sendable {
       let start = Sample(metric, [("store", store)], 0).key.dropLast()
       return key.hasPrefix(start + ",") || key.hasPrefix(start + "}")
     }
+    // What failed before its store was known is over.
+    if !store.isEmpty { values = values.filter { !$0.key.contains("{store=\"\",") && !$0.key.contains("{store=\"\"}") } }
+    let failed = samples.contains { $0.metric == .runExitCode && ![0, 3].contains($0.value) }
+    if failed, !isCertain { samples.removeAll { values[$0.key] == nil } }
     switch states {
     case .known(let databases):
       values = values.filter { value in !Metric.allCases.contains { $0.isOfStore && isOfStore(value.key, $0) } }
       samples += Self.samples(of: databases, in: store)
+      // One that has lost them all is not well.
+      if databases.isEmpty { samples.append(Sample(.isOK, [("store", store)], 0)) }
     case .unknown:
       let known = values.keys.filter { isOfStore($0, .isOK) }
       for key in known { values[key] = "0" }
-      if known.isEmpty { samples.append(Sample(.isOK, [("store", store)], 0)) }
+      if known.isEmpty, isCertain { samples.append(Sample(.isOK, [("store", store)], 0)) }
     case .unasked: break
     }
     for sample in samples {
       values[sample.key] = Self.text(sample.value)
-      // A failure before the database was known is over with a run of it.
-      if !sample.metric.isOfStore { values[sample.unnamed.key] = sample.unnamed == sample ? values[sample.key] : nil }
+      // A failure before the database was known is over with a run of it. Of other jobs no name means all databases.
+      if let unnamed = sample.withoutDatabase, unnamed != sample { values[unnamed.key] = nil }
     }
     var lines: [String] = []
     for metric in Metric.allCases {

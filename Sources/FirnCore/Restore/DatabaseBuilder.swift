@@ -33,9 +33,8 @@ struct DatabaseBuilder {
     let database = Connection.identifier(name)
     var statements: [String] = []
     for setting in properties.settings {
-      let value = Self.settingValue(setting.name, setting.value)
       let subject = setting.role.map { "ALTER ROLE \(Connection.identifier($0)) IN DATABASE \(database)" } ?? "ALTER DATABASE \(database)"
-      statements.append("\(subject) SET \(Self.settingName(setting.name)) = \(value)")
+      statements.append("\(subject) SET \(Self.assignment(setting.name, setting.value))")
     }
     // Also where there is none: a database that is being built has one that says so.
     statements.append(Connection.commentStatement(name, properties.comment))
@@ -50,6 +49,9 @@ struct DatabaseBuilder {
     if properties.connectionLimit >= 0 { statements.append("ALTER DATABASE \(database) CONNECTION LIMIT \(properties.connectionLimit)") }
     return statements
   }
+
+  /// As after SQL's SET.
+  static func assignment(_ name: String, _ value: String) -> String { "\(settingName(name)) = \(settingValue(name, value))" }
 
   private static func settingName(_ name: String) -> String {
     name.unicodeScalars.split(separator: ".").map { Connection.identifier(String($0)) }.joined(separator: ".")

@@ -29,8 +29,9 @@ struct RestoreProof {
     defer { try? transaction.end() }
     let folder = work.path.appending("proof")
     let access = try ToolAccess(as: connection, folder: work.path)
-    let dump = DumpTool(
-      tools: tools, access: access, database: connection.database, jobs: jobs, snapshot: transaction.snapshot, lockWait: .seconds(30),
+    let dump = try DumpTool(
+      tools: tools, access: access, database: connection.database, encoding: connection.serverEncoding(), jobs: jobs, snapshot: transaction.snapshot,
+      lockWait: .seconds(30),
       excludedTableData: [])
     let seen = try DumpReader(spool: folder, progress: progress).run(dump)
     let contents = try ArchiveContents(of: folder, tools: tools)

@@ -14,6 +14,7 @@ struct RestoreSource {
   /// - Throws: `RepositoryError` where the snapshot can't be read as what it is.
   init(_ repository: Repository, _ place: SnapshotPlace) throws {
     let manifest = try repository.catalog.manifest(of: place)
+    try repository.catalog.requireIntactManifest(of: place)
     let reader = try SnapshotReader(repository.contents, manifest: manifest)
     let files = try reader.files()
     (self.manifest, self.reader, self.files) = (manifest, reader, files)

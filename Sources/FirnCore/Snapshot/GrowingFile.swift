@@ -12,6 +12,8 @@ struct GrowingFile: ~Copyable {
   private var punched: Int64 = 0
   private(set) var cannotPunchHoles = false
 
+  /// The archive's table of contents: pg_restore reads it once more.
+  private static let contents = "toc.dat"
   /// Given back at once.
   private static let holeSize: Int64 = 4 << 20
 
@@ -44,7 +46,7 @@ struct GrowingFile: ~Copyable {
   }
 
   private mutating func giveBack() {
-    guard total - punched >= Self.holeSize else { return }
+    guard name != Self.contents, total - punched >= Self.holeSize else { return }
     let end = total & ~4095
     if !file.punchHole(from: punched, count: end - punched) { cannotPunchHoles = true }
     punched = end
@@ -52,7 +54,7 @@ struct GrowingFile: ~Copyable {
 
   /// Removes the file, but for the table of contents, which is wanted once more.
   func finish() throws {
-    if name != "toc.dat" { try Folder.removeFile(file.path) }
+    if name != Self.contents { try Folder.removeFile(file.path) }
     follower.didFinish(name)
   }
 }

@@ -44,7 +44,8 @@ struct SnapshotRun {
     let outcome: DumpEngine.Outcome
     do {
       let dump = DumpTool(
-        tools: tools, access: access, database: connection.database, jobs: request.jobs, snapshot: transaction.snapshot,
+        tools: tools, access: access, database: connection.database, encoding: facts.database.encoding, jobs: request.jobs,
+        snapshot: transaction.snapshot,
         lockWait: request.lockWait, excludedTableData: request.excludedTableData)
       outcome = try engine.run(dump) { try transaction.check(dump: dump.applicationName) }
     } catch let stuck as ExportTransaction.Deadlock {
@@ -224,6 +225,10 @@ struct SnapshotRun {
       + some("rows of foreign tables are not in a dump", left.foreignTables)
       + some("rows of tables that belong to an extension are not in a dump", left.extensionTables)
       + some("values of sequences that belong to an extension are not in a dump", left.extensionSequences)
+      + some("options of user mappings are hidden from \(connection.user)", left.hiddenMappings)
+      + some("tables that belong to an extension can't be looked into by \(connection.user)", left.hiddenTables)
+      + some("objects that users made in pg_catalog are not in a dump", left.catalogObjects)
+      + some("security labels of the database are not in a dump", left.securityLabels)
       + some("rows of unlogged tables are not on a standby", left.unloggedTables)
       + outcome.warnings.map { "pg_dump warns: \($0)" }
   }
@@ -232,7 +237,10 @@ struct SnapshotRun {
     let withPasswords = try connection.canReadPasswords()
     let globals = try DumpTool.globals(tools: tools, access: access, database: connection.database, withPasswords: withPasswords)
     var compressor = try ZstdCompressor()
-    let stored = try sealing.sealed(compressor.compress(globals.sql.span, effort: .table))
+    // Settings for all roles are in no dump.
+    let common = try connection.settingsOfAllRoles().map { "ALTER ROLE ALL SET \(DatabaseBuilder.assignment($0.name, $0.value));\n" }.joined()
+    let sql = globals.sql + Array(common.utf8)
+    let stored = try sealing.sealed(compressor.compress(sql.span, effort: .table))
     try repository.store.write(stored, to: key, durability: .deferred)
     var reasons = globals.warnings.map { "pg_dumpall warns: \($0)" }
     if !withPasswords { reasons.append("passwords of roles: \(connection.user) may not read pg_authid") }

@@ -49,10 +49,12 @@ package final class SpoolFollower: Sendable {
       for event in events {
         switch event {
         case .created(let name):
-          state.waiting.append(name)
           state.open.insert(name)
+          if !Self.staysOpen(name) { state.waiting.append(name) }
         case .written(let name):
-          state.open.remove(name)
+          // Who reads a file closes it, too.
+          guard state.open.remove(name) != nil else { continue }
+          if Self.staysOpen(name) { state.waiting.append(name) }
           let size = (try? Folder.status(of: folder.appending(name)))?.size ?? 0
           state.written[name] = size
         case .opened: break
@@ -61,6 +63,10 @@ package final class SpoolFollower: Sendable {
       }
     }
   }
+
+  /// Whether pg_dump has a file open while it writes others: the lists of large objects. Whoever waited for their ends would keep
+  /// nobody for the others. Of those each worker of pg_dump has one open at most.
+  private static func staysOpen(_ name: String) -> Bool { name.hasPrefix("blobs") && name.hasSuffix(".toc") }
 
   /// The next file to read; nil when there will be none.
   func next() -> String? {

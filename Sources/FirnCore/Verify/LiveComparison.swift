@@ -46,8 +46,9 @@ package struct LiveComparison {
     defer { work.remove() }
     let transaction = try ExportTransaction.begin(on: connection, lockWait: .seconds(30), progress: progress)
     defer { try? transaction.end() }
-    let dump = DumpTool(
-      tools: tools, access: try ToolAccess(as: connection, folder: work.path), database: connection.database, jobs: jobs,
+    let dump = try DumpTool(
+      tools: tools, access: ToolAccess(as: connection, folder: work.path), database: connection.database,
+      encoding: connection.serverEncoding(), jobs: jobs,
       snapshot: transaction.snapshot, lockWait: .seconds(30), excludedTableData: [])
     progress.begin("comparing", expected: manifest.bytes)
     let folder = work.path.appending("dump")

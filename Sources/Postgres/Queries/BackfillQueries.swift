@@ -2,12 +2,18 @@ internal import Platform
 
 /// A table whose rows are changed in batches, by its primary key.
 package struct BackfillTable: Sendable, Equatable {
-  /// Quoted.
+  /// Quoted, with its schema.
   package let name: String
+  /// Quoted, alone.
+  package let bareName: String
   /// Quoted, with the type of each.
   package let key: [(column: String, type: String)]
   /// Rows by the server's own count.
   package let estimatedRows: Int64
+  /// Its object identifier, and that of its database: another of the same name is another.
+  package let identity: String
+  /// Whether tables inherit from it, whose rows have keys of their own.
+  package let hasHeirs: Bool
 
   package static func == (left: Self, right: Self) -> Bool {
     left.name == right.name && left.key.map(\.column) == right.key.map(\.column) && left.key.map(\.type) == right.key.map(\.type)
@@ -17,6 +23,8 @@ package struct BackfillTable: Sendable, Equatable {
 /// One batch, in a transaction that is open until it is committed.
 package struct BackfillBatch: Sendable {
   /// Rows that were looked at: none where the end is reached.
+  package let seen: Int64
+  /// Those that were changed: others may have been faster.
   package let rows: Int64
   /// The key of the last of them, a value a column.
   package let lastKey: [String]
@@ -24,6 +32,8 @@ package struct BackfillBatch: Sendable {
   package let transaction: String
   /// Whether any row has another key now: it would be met again.
   package let movesKeys: Bool
+  /// Whether any that was changed still meets the condition.
+  package let stillMeets: Bool
 }
 
 package enum TransactionState: String, Sendable { case committed, aborted, inProgress = "in progress" }
@@ -37,7 +47,10 @@ extension Connection {
       found = try withOwnSearchPath {
         try rows(
           """
-          SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), greatest(c.reltuples, 0)::int8, c.oid
+          SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), greatest(c.reltuples, 0)::int8, c.oid,
+            (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()),
+            c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid),
+            pg_catalog.quote_ident(c.relname)
           FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
           WHERE c.oid = pg_catalog.to_regclass($1) AND c.relkind IN ('r', 'p')
           """, [name])
@@ -51,7 +64,9 @@ extension Connection {
       WHERE i.indrelid = $1::oid AND i.indisprimary AND k.place <= i.indnkeyatts AND a.attrelid = i.indrelid AND a.attnum = k.number
       ORDER BY k.place
       """, [oid])
-    return BackfillTable(name: row[0] ?? "", key: key.map { ($0[0] ?? "", $0[1] ?? "") }, estimatedRows: Int64(row[1] ?? "") ?? 0)
+    return BackfillTable(
+      name: row[0] ?? "", bareName: row[5] ?? "", key: key.map { ($0[0] ?? "", $0[1] ?? "") }, estimatedRows: Int64(row[1] ?? "") ?? 0,
+      identity: "\(row[3] ?? "").\(oid)", hasHeirs: row[4] == "t")
   }
 
   /// Rows that a condition picks.
@@ -68,22 +83,34 @@ extension Connection {
     _ table: BackfillTable, set assignments: String, where condition: String?, after key: [String]?, size: Int, lockTimeout: Duration
   ) throws -> BackfillBatch {
     let columns = table.key.map(\.column).joined(separator: ", ")
+    // Names of our own: those of the table mean the table in what the user wrote.
+    let names = table.key.indices.map { "firn_key_\($0 + 1)" }
+    let named = zip(table.key, names).map { "\($0.column) AS \($1)" }.joined(separator: ", ")
+    func join(_ other: String) -> String {
+      zip(table.key, names).map { "\(table.name).\($0.column) = \(other).\($1)" }.joined(separator: " AND ")
+    }
     let filter = Self.filter(table, where: condition, after: key)
-    let join = table.key.map { "firn_target.\($0.column) = firn_batch.\($0.column)" }.joined(separator: " AND ")
+    let again = condition.map { " AND (\($0))" } ?? ""
+    let last = names.map { ", (SELECT \($0)::text FROM firn_span ORDER BY \(names.map { "firn_span.\($0) DESC" }.joined(separator: ", ")) LIMIT 1)" }
     let parameters: [String?] = key ?? []
     do {
       try execute("BEGIN; SET LOCAL lock_timeout = \(lockTimeout.milliseconds); SET LOCAL search_path TO DEFAULT")
+      // How far it goes is said by what was there when it began: a row that another moves meanwhile takes no others with it.
       // All rows of the batch are locked in the order of the key before any is changed: two that do so can't lock each other out.
       let changed = try rows(
         """
-        WITH firn_batch AS MATERIALIZED (SELECT \(columns) FROM \(table.name)\(filter) ORDER BY \(columns) LIMIT \(size) FOR NO KEY UPDATE),
-          firn_changed AS (UPDATE \(table.name) firn_target SET \(assignments) FROM firn_batch WHERE \(join) RETURNING \(join) AS keeps)
-        SELECT (SELECT count(*) FROM firn_batch), (SELECT bool_and(keeps) FROM firn_changed),
-          pg_catalog.pg_current_xact_id()::text\(table.key.map { ", (SELECT \($0.column)::text FROM firn_batch ORDER BY \(descending(table)) LIMIT 1)" }.joined())
+        WITH firn_span AS MATERIALIZED (SELECT \(named) FROM \(table.name)\(filter) ORDER BY \(columns) LIMIT \(size)),
+          firn_batch AS MATERIALIZED (SELECT \(names.map { "firn_span.\($0)" }.joined(separator: ", ")) FROM firn_span JOIN \(table.name) ON \(join("firn_span"))\(again)
+            ORDER BY \(columns) FOR NO KEY UPDATE OF \(table.bareName)),
+          firn_changed AS (UPDATE \(table.name) SET \(assignments) FROM firn_batch WHERE \(join("firn_batch"))
+            RETURNING \(join("firn_batch")) AS firn_keeps, \(condition.map { "(\($0))" } ?? "true") AS firn_meets)
+        SELECT (SELECT count(*) FROM firn_span), (SELECT count(*) FROM firn_changed), (SELECT bool_and(firn_keeps) FROM firn_changed),
+          (SELECT bool_or(firn_meets) FROM firn_changed), pg_catalog.pg_current_xact_id()::text\(last.joined())
         """, parameters)
-      guard let row = changed.first, row.count == 3 + table.key.count else { throw PostgresError.connectionLost(reason: "no answer") }
+      guard let row = changed.first, row.count == 5 + table.key.count else { throw PostgresError.connectionLost(reason: "no answer") }
       return BackfillBatch(
-        rows: Int64(row[0] ?? "") ?? 0, lastKey: row.dropFirst(3).map { $0 ?? "" }, transaction: row[2] ?? "", movesKeys: row[1] == "f")
+        seen: Int64(row[0] ?? "") ?? 0, rows: Int64(row[1] ?? "") ?? 0, lastKey: row.dropFirst(5).map { $0 ?? "" }, transaction: row[4] ?? "",
+        movesKeys: row[2] == "f", stillMeets: row[3] == "t")
     } catch {
       try? execute("ROLLBACK")
       throw error
@@ -96,16 +123,6 @@ extension Connection {
     let conditions = [start, condition.map { "(\($0))" }].compactMap(\.self)
     return conditions.isEmpty ? "" : " WHERE " + conditions.joined(separator: " AND ")
   }
-
-  /// Whether any row is left: a batch may be empty because others changed just its rows.
-  package func hasRows(_ table: BackfillTable, where condition: String?, after key: [String]?) throws -> Bool {
-    try withOwnSearchPath {
-      try value("SELECT EXISTS (SELECT FROM \(table.name)\(Self.filter(table, where: condition, after: key)))", key ?? []) == "t"
-    }
-  }
-
-  /// Qualified: a bare name would mean the column that is selected, which is text.
-  private func descending(_ table: BackfillTable) -> String { table.key.map { "firn_batch.\($0.column) DESC" }.joined(separator: ", ") }
 
   package func commitBatch() throws { try execute("COMMIT") }
   package func rollBackBatch() throws { try execute("ROLLBACK") }

@@ -87,6 +87,16 @@ extension Connection {
     ).map { .init(role: $0[0], name: $0[1] ?? "", value: $0[2] ?? "") }
   }
 
+  /// Settings that hold for all roles in all databases (`ALTER ROLE ALL SET`).
+  package func settingsOfAllRoles() throws -> [(name: String, value: String)] {
+    try rows(
+      """
+      SELECT pg_catalog.split_part(c, '=', 1), pg_catalog.substr(c, pg_catalog.strpos(c, '=') + 1)
+      FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c WHERE s.setdatabase = 0 AND s.setrole = 0 ORDER BY 1
+      """
+    ).map { ($0[0] ?? "", $0[1] ?? "") }
+  }
+
   package func extensions() throws -> [ExtensionFacts] {
     try rows(
       """

@@ -23,6 +23,13 @@ package struct LeftOut: Sendable {
   package var extensionTables: [String] = []
   package var extensionSequences: [String] = []
   package var unloggedTables: [String] = []
+  /// Of servers and roles whose options this role is not shown.
+  package var hiddenMappings: [String] = []
+  /// Of extensions, which this role may not read.
+  package var hiddenTables: [String] = []
+  /// Made by users where only the system's are looked for.
+  package var catalogObjects: [String] = []
+  package var securityLabels: [String] = []
 }
 
 extension Connection {
@@ -158,6 +165,34 @@ extension Connection {
         JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
       WHERE c.relkind = 'r' AND NOT c.oid = ANY (coalesce(e.extconfig, '{}')) AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
       """)
+    if try !isSuperuser() {
+      left.hiddenMappings = try names(
+        "SELECT srvname || ' for ' || usename FROM pg_catalog.pg_user_mappings WHERE umoptions IS NULL ORDER BY 1")
+      left.hiddenTables = try names(
+        """
+        SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c
+          JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'
+          JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+        WHERE c.relkind = 'r' AND NOT c.oid = ANY (coalesce(e.extconfig, '{}')) AND NOT pg_catalog.has_table_privilege(c.oid, 'SELECT')
+        """)
+    }
+    left.catalogObjects = try names(
+      """
+      SELECT o.name FROM (
+        SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass AS kind, oid, oid::pg_catalog.regprocedure::text AS name FROM pg_catalog.pg_proc
+        WHERE pronamespace = 'pg_catalog'::pg_catalog.regnamespace
+        UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, oid, oid::pg_catalog.regclass::text FROM pg_catalog.pg_class
+        WHERE relnamespace = 'pg_catalog'::pg_catalog.regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+        UNION ALL SELECT 'pg_catalog.pg_operator'::pg_catalog.regclass, oid, oid::pg_catalog.regoperator::text FROM pg_catalog.pg_operator
+        WHERE oprnamespace = 'pg_catalog'::pg_catalog.regnamespace) o
+      WHERE o.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = o.kind AND d.objid = o.oid AND d.deptype IN ('e', 'i'))
+      ORDER BY 1
+      """)
+    left.securityLabels = try names(
+      """
+      SELECT provider FROM pg_catalog.pg_shseclabel WHERE classoid = 'pg_catalog.pg_database'::pg_catalog.regclass
+        AND objoid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+      """)
     left.extensionTables = try members.filter { try value("SELECT EXISTS (SELECT FROM \($0))") == "t" }
     left.extensionSequences = try names(
       """
@@ -182,7 +217,7 @@ extension Connection {
   }
 }
 
-/// Something that pg_dump would fail at as this role.
+/// Things that pg_dump would fail at as this role.
 package struct DumpBarrier: Sendable {
   package enum Kind: String, Sendable {
     case table, sequence
@@ -192,17 +227,21 @@ package struct DumpBarrier: Sendable {
   }
 
   package let kind: Kind
-  package let name: String
+  package let count: Int
+  /// The first of them.
+  package let example: String
 }
 
 extension Connection {
   /// All that pg_dump would fail at as this role for want of rights.
   package func dumpBarriers() throws -> [DumpBarrier] {
     let owned = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
+    // Of a partitioned table itself no row is read.
     let hidden = try rows(
       """
-      SELECT 'rowSecurity', c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-      WHERE c.relkind IN ('r', 'p') AND \(owned) AND c.relrowsecurity AND pg_catalog.row_security_active(c.oid)
+      SELECT kind, pg_catalog.count(*), pg_catalog.min(name) FROM (
+      SELECT 'rowSecurity' AS kind, c.oid::pg_catalog.regclass::text AS name FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE c.relkind = 'r' AND \(owned) AND c.relrowsecurity AND pg_catalog.row_security_active(c.oid)
       UNION ALL
       SELECT 'sequence', c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND \(owned)
@@ -214,12 +253,14 @@ extension Connection {
       WHERE NOT pg_catalog.current_setting('lo_compat_privileges')::bool AND NOT pg_catalog.pg_has_role(m.lomowner, 'USAGE')
         AND NOT EXISTS (SELECT FROM pg_catalog.aclexplode(m.lomacl) a
           WHERE a.privilege_type = 'SELECT' AND (a.grantee = 0 OR pg_catalog.pg_has_role(a.grantee, 'USAGE')))
-      ORDER BY 1, 2
+      ) found GROUP BY kind ORDER BY kind DESC
       """)
-    return try unreadableTables().map { DumpBarrier(kind: .table, name: $0) }
+    let tables = try unreadableTables()
+    let barred = tables.first.map { [DumpBarrier(kind: .table, count: tables.count, example: $0)] } ?? []
+    return barred
       + hidden.compactMap { row in
-        guard let kind = row[0].flatMap(DumpBarrier.Kind.init), let name = row[1] else { return nil }
-        return DumpBarrier(kind: kind, name: name)
+        guard let kind = row[0].flatMap(DumpBarrier.Kind.init), let count = row[1].flatMap(Int.init), let name = row[2] else { return nil }
+        return DumpBarrier(kind: kind, count: count, example: name)
       }
   }
 

@@ -74,7 +74,8 @@ extension Connection {
         wait_event_type || ': ' || wait_event, pg_catalog.array_to_string(pg_catalog.pg_blocking_pids(pid), ','),
         pg_catalog.split_part(pg_catalog.btrim(query, E' \\t\\n\\r'), E'\\n', 1)
       FROM pg_catalog.pg_stat_activity
-      WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid() AND backend_type = 'client backend'
+      WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()
+        AND (backend_type = 'client backend' OR backend_type IS NULL AND usesysid IS NOT NULL)
       ORDER BY xact_start NULLS LAST, pid
       """
     ).map { row in
@@ -85,13 +86,18 @@ extension Connection {
     }
   }
 
-  /// Locks on relations of this database that were asked for and not got, in words.
+  /// Whether this role is shown what others' sessions and replicas do; else that is null.
+  package func seesOthersSessions() throws -> Bool { try value("SELECT pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')") == "t" }
+
+  /// Locks in this database that were asked for and not got, in words.
   package func awaitedLocks() throws -> [String] {
     try rows(
       """
-      SELECT l.pid, l.mode, coalesce(l.relation::pg_catalog.regclass::text, l.locktype) FROM pg_catalog.pg_locks l
+      SELECT l.pid, l.mode, coalesce(l.relation::pg_catalog.regclass::text, l.locktype)
+      FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
       WHERE NOT l.granted AND l.pid <> pg_catalog.pg_backend_pid()
-        AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+        AND (l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+          OR l.database IS NULL AND a.datname = pg_catalog.current_database())
       ORDER BY 1
       """
     ).map { "process \($0[0] ?? "") waits for \($0[1] ?? "") on \($0[2] ?? "")" }
@@ -243,8 +249,8 @@ extension Connection {
   package func endSession(_ process: Int32) throws -> Bool { try value("SELECT pg_catalog.pg_terminate_backend($1)", ["\(process)"]) == "t" }
 
   /// Ends the sessions of one application in this database, and waits as long as this for their end.
-  /// - Returns: how many there were.
-  @discardableResult package func endSessions(ofApplication name: String, patience: Duration) throws -> Int {
+  /// - Returns: how many there were, and how many are left.
+  @discardableResult package func endSessions(ofApplication name: String, patience: Duration) throws -> (found: Int, left: Int) {
     let first = try tellToEnd(ofApplication: name)
     let deadline = ContinuousClock.now + patience
     var left = first
@@ -252,7 +258,7 @@ extension Connection {
       Thread.sleep(forTimeInterval: 0.1)
       left = try tellToEnd(ofApplication: name)
     }
-    return first
+    return (first, left)
   }
 
   private func tellToEnd(ofApplication name: String) throws -> Int {

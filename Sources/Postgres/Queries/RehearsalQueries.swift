@@ -43,6 +43,8 @@ package struct SchemaSurvey: Sendable {
   package var constraints: [UInt32: Constraint] = [:]
   /// How many transactions wrote since the server was made.
   package var transactions: Int64 = 0
+  /// By the server's clock, as SQL has it.
+  package var takenAt = ""
 }
 
 /// A lock that a session holds on a table.
@@ -118,8 +120,21 @@ extension Connection {
     for row in try rows("SELECT oid, conrelid, conname, contype, convalidated FROM pg_catalog.pg_constraint WHERE conrelid <> 0") {
       survey.constraints[oid(row[0])] = .init(table: oid(row[1]), name: row[2] ?? "", kind: row[3] ?? "", isValidated: row[4] == "t")
     }
+    survey.takenAt = try value("SELECT pg_catalog.clock_timestamp()") ?? ""
     survey.transactions = number(try value("SELECT pg_catalog.pg_current_xact_id()::text::int8"))
     return survey
+  }
+
+  /// The most rows of a table that one transaction wrote since then, of those that are there.
+  /// - Parameter table: quoted.
+  package func largestChange(of table: String, since time: String) throws -> Int64 {
+    // What subtransactions wrote has the time of the whole.
+    try value(
+      """
+      SELECT coalesce(max(rows), 0) FROM (SELECT count(*) AS rows FROM ONLY \(table)
+        WHERE pg_catalog.pg_xact_commit_timestamp(xmin) > $1::pg_catalog.timestamptz GROUP BY pg_catalog.pg_xact_commit_timestamp(xmin)) written
+      """, [time]
+    ).flatMap { Int64($0) } ?? 0
   }
 
   /// Locks that keep others from reading or writing a table, held by the sessions of one application.

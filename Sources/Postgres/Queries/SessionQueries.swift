@@ -33,6 +33,12 @@ extension Connection {
     return try value("SELECT system_identifier FROM pg_catalog.pg_control_system()")
   }
 
+  /// How the database writes characters, as `UTF8`.
+  package func serverEncoding() throws -> String { try value("SHOW server_encoding") ?? "" }
+
+  /// What tells this server from others: its system identifier, or where it is.
+  package func clusterName() throws -> String { try systemIdentifier() ?? target }
+
   package func isInRecovery() throws -> Bool { try value("SELECT pg_catalog.pg_is_in_recovery()") == "t" }
 
   package func versionText() throws -> String { try value("SHOW server_version") ?? "" }
