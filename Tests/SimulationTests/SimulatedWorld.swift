@@ -151,6 +151,8 @@ final class SimulatedWorld: @unchecked Sendable {
       guard process.isAlive else { throw ProcessDied() }
     }
     process.showLife()
+    // The power may have failed meanwhile.
+    guard process.isAlive else { throw ProcessDied() }
   }
 
   func standStill(_ process: SimulatedProcess) throws {
