@@ -109,9 +109,7 @@ import Testing
     // The row moves beyond all others while the first batch waits for it.
     try holder.execute("BEGIN; UPDATE public.documents SET id = 100000 WHERE id = 50")
     let run = try place.work.start("firn-migrate", arguments)
-    while try place.work.sql("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'") == "0", run.exitCode() == nil {
-      Thread.sleep(forTimeInterval: 0.01)
-    }
+    try waitUntilItWaits(run, place)
     try holder.execute("COMMIT")
     #expect(run.wait() == 0)
     #expect(try place.work.sql("SELECT count(*) FROM documents WHERE old_field = 'new'") == "400")
@@ -119,15 +117,18 @@ import Testing
     try place.work.sql("UPDATE documents SET old_field = 'x'")
     try holder.execute("BEGIN; UPDATE public.documents SET title = 'held' WHERE id = 399")
     let second = try place.work.start("firn-migrate", arguments)
-    while try place.work.sql("SELECT count(*) FROM documents WHERE old_field = 'new'") != "300", second.exitCode() == nil {
-      Thread.sleep(forTimeInterval: 0.01)
-    }
+    try waitUntilItWaits(second, place)
     try place.work.sql("INSERT INTO documents VALUES (0, 'late', 'x', 1)")
     try holder.execute("COMMIT")
     #expect(second.wait() == 3)
     #expect(String(decoding: second.standardOutput, as: UTF8.self).contains("\"rowsLate\":1"))
     #expect(try place.work.run("firn-migrate", arguments).status == 0)
     #expect(try place.work.sql("SELECT count(*) FROM documents WHERE old_field = 'new'") == "401")
+  }
+
+  private func waitUntilItWaits(_ run: ChildProcess, _ place: MigrationPlace) throws {
+    let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT granted AND datname = current_database()"
+    while try place.work.sql(waiting) == "0", run.exitCode() == nil { Thread.sleep(forTimeInterval: 0.01) }
   }
 
   @Test func `goes on only where it was, and says so`() throws {
