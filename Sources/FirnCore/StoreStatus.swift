@@ -117,14 +117,15 @@ package struct StoreStatus: Sendable {
     }
 
     /// In itself, or in one with which it shares what is damaged. A list that can't be read is damage, too.
-    func findDamage(in place: SnapshotPlace) -> Bool {
-      verdicts[place]?.ok == false || (try? catalog.shares(findings, place)) ?? true
+    func findDamage(in place: SnapshotPlace) throws -> Bool {
+      if verdicts[place]?.ok == false { return true }
+      do { return try catalog.shares(findings, place) } catch where StoreStatus.isOfOneSnapshot(error) { return true }
     }
 
-    func newestProof(of places: [SnapshotPlace]) -> CheckRecord? {
+    func newestProof(of places: [SnapshotPlace]) throws -> CheckRecord? {
       let proven = places.filter { verdicts[$0]?.ok == true }
       let newestFirst = proven.sorted { (verdicts[$0]?.checkedAt ?? .distantPast) > (verdicts[$1]?.checkedAt ?? .distantPast) }
-      return newestFirst.first { !findDamage(in: $0) }.flatMap { verdicts[$0] }
+      return try newestFirst.first { try !findDamage(in: $0) }.flatMap { verdicts[$0] }
     }
 
     /// What the last drill's assertions found wrong: no later snapshot says that it is mended, a later drill does.
@@ -164,7 +165,7 @@ package struct StoreStatus: Sendable {
       do {
         manifest = try repository.readableManifest(of: place)
         summary = try manifest.map(Manifest.Summary.init) ?? catalog.summary(of: place)
-      } catch  where Self.isOfOneSnapshot(error) {
+      } catch where Self.isOfOneSnapshot(error) {
         problems.append("\(place.id) cannot be read")
         continue
       }
@@ -172,13 +173,13 @@ package struct StoreStatus: Sendable {
       readable.append(place)
       if newest == nil {
         newest = Self.newest(place, summary, manifest)
-        newestIsDamaged = checks.findDamage(in: place)
+        newestIsDamaged = try checks.findDamage(in: place)
         if newestIsDamaged { problems.append("the newest snapshot was found damaged") }
       }
       if newestComplete == nil, summary.complete { newestComplete = place.id.startDate }
       if restoreSeconds == nil, let check = checks.verdicts[place], check.ok { restoreSeconds = check.restoreSeconds }
     }
-    let proof = checks.newestProof(of: readable)
+    let proof = try checks.newestProof(of: readable)
     let older = readable.filter { checks.verdicts[$0]?.ok == false && $0.id != newest?.id }
     if let last = older.first {
       problems.append(

@@ -213,7 +213,8 @@ package struct Backfill {
       guard let note = try? JSONDecoder().decode(Note.self, from: Data(bytes)), note.cluster == cluster, note.identity == table.identity else {
         continue
       }
-      if request.startsOver {
+      // One that has changed nothing is in nobody's way.
+      if request.startsOver || note.doneKey == nil && note.transaction == nil {
         try Folder.removeFile(other)
         continue
       }
