@@ -119,7 +119,7 @@ package struct StoreStatus: Sendable {
     /// In itself, or in one with which it shares what is damaged. A list that can't be read is damage, too.
     func findDamage(in place: SnapshotPlace) throws -> Bool {
       if verdicts[place]?.ok == false { return true }
-      do { return try catalog.shares(findings, place) } catch where StoreStatus.isOfOneSnapshot(error) { return true }
+      do { return try catalog.shares(findings, place) } catch let error where StoreStatus.isOfOneSnapshot(error) { return true }
     }
 
     func newestProof(of places: [SnapshotPlace]) throws -> CheckRecord? {
@@ -165,7 +165,7 @@ package struct StoreStatus: Sendable {
       do {
         manifest = try repository.readableManifest(of: place)
         summary = try manifest.map(Manifest.Summary.init) ?? catalog.summary(of: place)
-      } catch where Self.isOfOneSnapshot(error) {
+      } catch let error where Self.isOfOneSnapshot(error) {
         problems.append("\(place.id) cannot be read")
         continue
       }

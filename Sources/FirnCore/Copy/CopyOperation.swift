@@ -72,7 +72,7 @@ package struct CopyOperation: Sendable {
       for place in (missed + places).sorted(by: { $0.id < $1.id }) {
         try Interruption.check()
         let done: SnapshotCopy.Outcome
-        do { done = try copy.run(place) { [progress] in progress.advance(by: $0) } } catch  where Self.isOfOneSnapshot(error) {
+        do { done = try copy.run(place) { [progress] in progress.advance(by: $0) } } catch let error where Self.isOfOneSnapshot(error) {
           // One that is damaged keeps no other from being copied.
           outcome.failure = outcome.failure ?? error
           progress.tell("\(place.database) \(place.id) is damaged, and not copied")
