@@ -20,6 +20,18 @@ package struct FailureReport: Sendable {
     self.isUnattended = isUnattended
   }
 
+  /// What leaves the machine: details of what a server or a tool says may be rows.
+  package var messageWithoutRows: String {
+    let lines = message.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+    return lines.compactMap { line -> String? in
+      let text = line.drop { $0 == " " }
+      if text.hasPrefix("DETAIL:") { return nil }
+      // As "CONTEXT:  COPY people, line 7, column note: "…"".
+      guard text.hasPrefix("CONTEXT:"), let quote = line.utf8.firstRange(of: ": \"".utf8) else { return line }
+      return String(line.utf8[..<quote.lowerBound])
+    }.joined(separator: "\n")
+  }
+
   package init(_ error: any Error) {
     switch error {
     case let error as ConfigurationError: self.init(.configuration, error.message, hint: error.hint)
@@ -292,8 +304,7 @@ package struct FailureReport: Sendable {
         .postgres, "a table stayed locked: \(message)" + holders.map { "\n  \($0)" }.joined(),
         hint: "wait for that session, or wait longer with --lock-wait")
     case .toolFailed(let tool, let code, let messages):
-      // As the system and the server's storage manager say it (md.c, mdextend).
-      let isFull = messages.contains { $0.contains("No space left on device") || $0.contains("could not extend file") }
+      let isFull = PostgresError.tellsOfFullDisk(messages)
       self.init(
         .postgres,
         "\(tool) failed" + (code > 128 ? ": it was ended by signal \(code - 128)" : "")
@@ -308,7 +319,8 @@ package struct FailureReport: Sendable {
 
   private static func either(_ names: [String]) -> String { names.joined(separator: " or ") }
 
-  private static func some(_ names: [String]) -> String {
+  /// The first of several names.
+  package static func some(_ names: [String]) -> String {
     names.prefix(8).joined(separator: ", ") + (names.count > 8 ? " and \(names.count - 8) more" : "")
   }
 

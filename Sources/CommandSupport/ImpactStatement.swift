@@ -88,6 +88,7 @@ package struct ImpactStatement {
   private func proof(_ now: Date) -> String {
     guard let last = lastCheck else { return "never verified; its rows are counted before the names change" }
     let age = Quantity.age(of: last.checkedAt, now: now)
+    if last.failedDrill != nil { return "COULD NOT BE RESTORED in a drill \(age)" }
     let drill = last.restoreSeconds.map { ", restored in \(Quantity.span($0))" } ?? ""
     return last.ok ? "found intact \(age) (\(last.level.rawValue))\(drill)" : "FOUND DAMAGED \(age) (\(last.level.rawValue))"
   }

@@ -132,7 +132,7 @@ struct Notifier {
     let elapsed = ContinuousClock.now - clock
     context.record.note { report in
       report.elapsed = elapsed
-      report.error = failure?.message ?? report.error
+      report.error = failure?.messageWithoutRows ?? report.error
       report.hint = failure?.hint ?? report.hint
       if case .known(let databases) = states { report.states = databases.map(RunReport.DatabaseState.init) }
     }

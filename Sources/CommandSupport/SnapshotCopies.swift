@@ -42,8 +42,8 @@ package struct SnapshotCopies {
 
     /// How a command ends that was to make these, and nothing else.
     package var status: ExitStatus {
-      // Of a single one that failed the reason says more.
-      if outcomes.count == 1, let failure = outcomes[0].failure { return FailureReport(failure).status }
+      // Where none was made the reason says more.
+      if let failure = outcomes.first?.failure, outcomes.allSatisfy({ $0.failure != nil }) { return FailureReport(failure).status }
       return areAllMade ? .done : .doneWithWarnings
     }
 

@@ -128,14 +128,15 @@ package struct StoreStatus: Sendable {
       return try newestFirst.first { try !findDamage(in: $0) }.flatMap { verdicts[$0] }
     }
 
-    /// What the last drill's assertions found wrong: no later snapshot says that it is mended, a later drill does.
+    /// What the last drill or its assertions found wrong: no later snapshot says that it is mended, a later drill does.
     /// - Parameter places: the newest first.
-    func unmetAssertions(_ places: [SnapshotPlace]) -> [String] {
+    func problemsOfDrills(_ places: [SnapshotPlace]) -> [String] {
       for place in places {
         let (keys, verdict) = (keys[place] ?? [], verdicts[place])
-        // Of a single one the verdict is all there is to know.
-        let drill = keys.count > 1 ? catalog.lastCheck(of: keys, atLeast: .drill) : verdict.flatMap { $0.level == .drill ? $0 : nil }
-        if let drill { return drill.unmetAssertions ?? [] }
+        // Of a single one the verdict, where there is one, is all there is to know.
+        let drill = keys.count > 1 || verdict == nil ? catalog.lastDrill(of: keys) : verdict.flatMap { $0.level == .drill ? $0 : nil }
+        guard let drill else { continue }
+        return drill.failedDrill.map { ["the last drill, of \(place.id), failed: \($0)"] } ?? drill.unmetAssertions ?? []
       }
       return []
     }
@@ -186,7 +187,7 @@ package struct StoreStatus: Sendable {
         "\(older.count) older snapshot\(older.count == 1 ? " was" : "s were") found damaged\(older.count == 1 ? ":" : ", the last of them") \(last.id)"
       )
     }
-    problems += checks.unmetAssertions(places)
+    problems += checks.problemsOfDrills(places)
     // Nobody backs it up here: restores were made into it.
     guard let newest else {
       return problems.isEmpty

@@ -44,7 +44,10 @@ struct Show: FirnCommand {
     lines += manifest.incompleteReasons.map { "           \($0)" }
     lines.append(
       "proof      "
-        + (checks.last.map { "\($0.ok ? "intact" : "DAMAGED") by \($0.level.rawValue), \(Quantity.age(of: $0.checkedAt, now: now))" }
+        + (checks.last.map { check in
+          let words = check.failedDrill != nil ? "COULD NOT BE RESTORED in a drill" : "\(check.ok ? "intact" : "DAMAGED") by \(check.level.rawValue)"
+          return "\(words), \(Quantity.age(of: check.checkedAt, now: now))"
+        }
           ?? "never verified"))
     lines.append("")
     let tables = manifest.tables.sorted { $0.bytes > $1.bytes }

@@ -17,25 +17,27 @@ struct Drills {
     let outcomes = try context.withProgress { progress in
       try DrillOperation(repository: repository, request: request, progress: progress).run(on: places)
     }
-    let isSound = outcomes.allSatisfy { $0.problems.isEmpty }
+    let obstacle = outcomes.lazy.compactMap(\.obstacle).first
+    if let obstacle, outcomes.count == 1 { throw obstacle }
+    let isSound = outcomes.allSatisfy { $0.problems.isEmpty && $0.failure == nil }
     let unrecorded = outcomes.lazy.compactMap(\.unrecorded).first
     if let unrecorded { context.warn("the result could not be written to the store: it will not count as a proof (\(unrecorded))") }
-    let sound: ExitStatus = unrecorded == nil ? .done : .doneWithWarnings
-    try context.result(Report(outcomes, seconds: (ContinuousClock.now - start).inSeconds))
-    if command.common.json { return isSound ? sound : .verificationFailed }
-    for outcome in outcomes {
-      let name = "\(outcome.place.database) \(outcome.place.id)"
-      if outcome.problems.isEmpty {
-        let schema = outcome.schemaCompared ? " and the schema" : ""
-        context.output("\(name)  restored in \(Quantity.span(outcome.restoreSeconds)); \(Quantity.tables(outcome.tablesCompared))\(schema) as dumped")
-      } else {
-        context.output("\(name)  \(outcome.differences.isEmpty ? "restored as it was dumped, and not as it should be" : "DIFFERS")")
-        for difference in outcome.problems { context.output("  \(difference)") }
-      }
-      for note in outcome.notes { context.tell("  note: \(note)") }
-      if outcome.assertionsMet > 0 { context.tell("  \(outcome.assertionsMet) of \(request.assertions.count) assertions hold") }
+    for outcome in outcomes where !outcome.notRestored.isEmpty {
+      context.warn("\(outcome.place.id): not restored here, and only read: \(FailureReport.some(outcome.notRestored))")
     }
-    if outcomes.allSatisfy(\.differences.isEmpty), !isSound {
+    let sound: ExitStatus = unrecorded == nil && outcomes.allSatisfy(\.notRestored.isEmpty) ? .done : .doneWithWarnings
+    try context.result(Report(outcomes, seconds: (ContinuousClock.now - start).inSeconds))
+    if !command.common.json {
+      for outcome in outcomes { tell(outcome, assertions: request.assertions.count) }
+    }
+    // What was found is worse than what could not be found out.
+    if isSound, let obstacle { throw obstacle }
+    if command.common.json { return isSound ? sound : .verificationFailed }
+    if outcomes.contains(where: { $0.failure != nil }) {
+      context.fail(
+        "a snapshot could not be restored",
+        hint: "its bytes may be what was dumped (firn-verify --read): what pg_restore says is the reason, as a constraint that its rows break")
+    } else if outcomes.allSatisfy(\.differences.isEmpty), !isSound {
       context.fail(
         "an assertion does not hold in what was restored",
         hint: "the snapshot is what was dumped: look at the database it was taken of, or at assertions in firn.yaml")
@@ -45,6 +47,23 @@ struct Drills {
         hint: "firn-verify --read tells whether the store is damaged; keep an earlier snapshot until this is explained")
     }
     return isSound ? sound : .verificationFailed
+  }
+
+  private func tell(_ outcome: DrillOutcome, assertions: Int) {
+    let name = "\(outcome.place.database) \(outcome.place.id)"
+    if let obstacle = outcome.obstacle {
+      context.output("\(name)  not drilled: \(FailureReport(obstacle).message)")
+    } else if let failure = outcome.failure {
+      context.output("\(name)  COULD NOT BE RESTORED\n    \(failure)")
+    } else if outcome.problems.isEmpty {
+      let schema = outcome.schemaCompared ? " and the schema" : ""
+      context.output("\(name)  restored in \(Quantity.span(outcome.restoreSeconds)); \(Quantity.tables(outcome.tablesCompared))\(schema) as dumped")
+    } else {
+      context.output("\(name)  \(outcome.differences.isEmpty ? "restored as it was dumped, and not as it should be" : "DIFFERS")")
+      for difference in outcome.problems { context.output("  \(difference)") }
+    }
+    for note in outcome.notes { context.tell("  note: \(note)") }
+    if outcome.assertionsMet > 0 { context.tell("  \(outcome.assertionsMet) of \(assertions) assertions hold") }
   }
 
   private func request() throws -> DrillRequest {
@@ -85,8 +104,10 @@ struct Drills {
         outcome.schemaCompared ? !outcome.differences.contains("the schema differs") : nil
       }
       snapshots = outcomes.map { outcome in
-        Snapshot(
-          id: outcome.place.id.description, ok: outcome.problems.isEmpty, problems: outcome.problems.map { Problem(reason: $0) },
+        let obstacle = outcome.obstacle.map { "not drilled: \(FailureReport($0).message)" }
+        let problems = outcome.problems + [outcome.failure.map { "pg_restore: \($0)" }, obstacle].compactMap(\.self)
+        return Snapshot(
+          id: outcome.place.id.description, ok: problems.isEmpty, problems: problems.map { Problem(reason: $0) },
           notes: outcome.notes, restoreSeconds: outcome.restoreSeconds, tablesCompared: outcome.tablesCompared, schemaEqual: schema(outcome),
           assertionsMet: outcome.assertionsMet)
       }

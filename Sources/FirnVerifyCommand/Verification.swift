@@ -11,15 +11,16 @@ struct Verification {
 
   func run(on places: [SnapshotPlace], in repository: Repository) throws -> ExitStatus {
     let extent = try extent()
+    // Before hours of reading.
+    let donors = try (command.repair ? command.donors : []).map { location -> any Store in
+      let store = try context.store(at: location)
+      // Of the same data or not: it must be a store.
+      _ = try Repository(opening: store)
+      return store
+    }
     var outcome = try verify(places, in: repository, extent)
     var repairs: [RepairOperation.Outcome] = []
     if command.repair {
-      let donors = try command.donors.map { location -> any Store in
-        let store = try context.store(at: location)
-        // Of the same data or not: it must be a store.
-        _ = try Repository(opening: store)
-        return store
-      }
       // What was hidden behind damage shows when that is mended.
       while !outcome.isSound {
         let damaged = outcome.snapshots.filter { !$0.problems.isEmpty }
@@ -29,8 +30,9 @@ struct Verification {
         let repair = try context.withProgress { progress in
           try RepairOperation(repository: repository, donors: donors, progress: progress).run(on: damaged.map(\.place), damaged: Set(objects))
         }
+        let known = Set(repairs.flatMap(\.mended).map(\.key))
         repairs.append(repair)
-        if repair.mended.isEmpty { break }
+        if known.isSuperset(of: repair.mended.map(\.key)) { break }
         // A share of the objects would be others this time.
         outcome = try verify(places, in: repository, extent == .quick ? .quick : .read)
       }

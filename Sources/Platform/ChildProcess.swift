@@ -124,6 +124,17 @@ package struct ProgramResult: Sendable {
   package let errors: [String]
 
   package static func run(_ program: FilePath, _ arguments: [String], environment: [String: String]) throws -> ProgramResult {
+    try run(program, arguments, environment: environment, until: nil)!
+  }
+
+  /// - Returns: nil where it had not ended by then, and was ended.
+  package static func run(_ program: FilePath, _ arguments: [String], environment: [String: String], within time: Duration) throws -> ProgramResult? {
+    try run(program, arguments, environment: environment, until: .now + time)
+  }
+
+  private static func run(
+    _ program: FilePath, _ arguments: [String], environment: [String: String], until deadline: ContinuousClock.Instant?
+  ) throws -> ProgramResult? {
     let lines = Monitor<[String]>([])
     let child = try ChildProcess(program, arguments: arguments, environment: environment, output: .kept) { line in
       lines.update { $0.append(line) }
@@ -131,6 +142,10 @@ package struct ProgramResult: Sendable {
     while child.exitCode() == nil {
       if Interruption.signal != nil { child.terminate() }
       try Interruption.check()
+      if let deadline, ContinuousClock.now > deadline {
+        child.terminate()
+        return nil
+      }
       Thread.sleep(forTimeInterval: 0.002)
     }
     let code = child.wait()

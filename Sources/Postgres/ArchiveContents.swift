@@ -14,6 +14,7 @@ package struct ArchiveContents: Sendable {
 
     package var isTableData: Bool { text.hasPrefix("TABLE DATA ") }
     package var isEventTrigger: Bool { text.hasPrefix("EVENT TRIGGER ") || text.hasPrefix("COMMENT - EVENT TRIGGER ") }
+    package var isMaterializedView: Bool { text.hasPrefix("MATERIALIZED VIEW DATA ") }
     package var isSubscription: Bool { text.hasPrefix("SUBSCRIPTION ") }
     /// The file of its rows.
     package var file: String { "\(dumpID).dat" }

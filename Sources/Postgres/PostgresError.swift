@@ -19,4 +19,9 @@ package enum PostgresError: Error, Equatable {
 extension PostgresError {
   /// Whether a statement waited for a lock as long as it may.
   package var isLockTimeout: Bool { if case .statementFailed(_, "55P03") = self { true } else { false } }
+
+  /// Whether a tool or the server tells of a full disk, as the system and the storage manager say it (md.c, mdextend).
+  package static func tellsOfFullDisk(_ messages: [String]) -> Bool {
+    messages.contains { $0.contains("No space left on device") || $0.contains("could not extend file") }
+  }
 }

@@ -11,6 +11,8 @@ package struct RestoreTool: Sendable {
   package var jobs: Int
   /// Settings for its sessions.
   package var settings: [(name: String, value: String)]
+  /// Whether what the text of values depends on is as the database and the role have it, rather than as it was for the dump.
+  package var usesOwnSettings = false
   /// More options, such as `--no-privileges`.
   package var flags: [String] = []
 
@@ -23,10 +25,10 @@ package struct RestoreTool: Sendable {
   }
 
   /// Starts restoring the archive in `folder`. Never with `--create` or `--clean`.
-  /// - Parameter list: a file with the entries to restore, in the form of `pg_restore --list`; nil for all.
+  /// - Parameter list: a file with the entries to restore, in the form of `pg_restore --list`; nil for all. An empty one is for none.
   package func start(of folder: FilePath, list: FilePath?, messages: ToolMessages) throws -> ChildProcess {
     let own = settings.map { "-c \($0.name)=\($0.value.replacingASCII("\\", with: "\\\\").replacingASCII(" ", with: "\\ "))" }
-    let options = ([ValueText.options] + own).joined(separator: " ")
+    let options = ((usesOwnSettings ? [] : [ValueText.options]) + own).joined(separator: " ")
     var arguments = [
       "--dbname", access.connectionString(database: database, applicationName: "firn pg_restore", options: options),
       "--format=directory", "--jobs=\(jobs)", "--exit-on-error", "--no-password", "--no-subscriptions",

@@ -256,6 +256,12 @@ package struct Catalog: Sendable {
     lastCheck(of: try checkKeys(of: place), atLeast: level)
   }
 
+  /// The newest drill, whether it could be made or not.
+  /// - Parameter checks: the keys of a snapshot's checks, in order.
+  package func lastDrill(of checks: [StoreKey]) -> CheckRecord? {
+    checks.reversed().lazy.compactMap { check($0) }.first { $0.level == .drill || $0.failedDrill != nil }
+  }
+
   /// - Parameter checks: the keys of a snapshot's checks, in order.
   package func lastCheck(of checks: [StoreKey], atLeast level: CheckRecord.Level) -> CheckRecord? {
     checks.reversed().lazy.compactMap { check($0) }.first { $0.level >= level }

@@ -35,6 +35,8 @@ package struct CheckRecord: Codable, Sendable {
   package var checksums: String?
   /// What a drill's assertions found wrong in a copy that is what was dumped.
   package var unmetAssertions: [String]?
+  /// Why pg_restore could not restore it in a drill: its bytes may be what they were.
+  package var failedDrill: String?
   /// The version of pg_restore.
   package var tool: String?
 

@@ -84,6 +84,8 @@ package final class FrameCache: Sendable {
       throw RepositoryError.damagedObject(name: object.name.digest.description, reason: "it is cut off")
     } catch StoreError.notAFile {
       throw RepositoryError.damagedObject(name: object.name.digest.description, reason: "it is no ordinary file")
+    } catch StoreError.unreadable(_, let reason) {
+      throw RepositoryError.damagedObject(name: object.name.digest.description, reason: "it can't be read: \(reason)")
     }
   }
 }

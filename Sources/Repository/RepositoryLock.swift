@@ -77,7 +77,8 @@ package final class RepositoryLock: Sendable {
         throw error
       }
       guard let holder else { break }
-      try store.delete([key])
+      // Who may not delete leaves it: it is of a process that ended soon.
+      do { try store.delete([key]) } catch StoreError.readOnly {} catch StoreError.locked {}
       guard try owner.waits(deadline) else { throw RepositoryError.locked(holder: holder) }
     }
     foundDeadHolders = dead > 0
@@ -143,19 +144,25 @@ package final class RepositoryLock: Sendable {
   package static func takeAway(_ holder: Holder, in store: any Store) throws { try store.setAside(holder.key, as: broken(holder.key)) }
 
   /// Gives the lock back. Further calls do nothing.
-  package func release() {
+  /// - Returns: why its file is still there; nil where it is not.
+  @discardableResult package func release() -> (any Error)? {
     let end = endRefreshing.withLock { end in
       defer { end = nil }
       return end
     }
-    guard let end else { return }
+    guard let end else { return nil }
     end()
+    var failure: (any Error)?
     for _ in 0..<3 {
-      do { try store.delete([key]) } catch { continue }
-      break
+      do {
+        try store.delete([key])
+        failure = nil
+        break
+      } catch { failure = error }
     }
     // Where a full disk has taken it.
     if mode == .exclusive, (try? store.size(of: RepositoryFormat.key)) != nil { try? Self.makeReserve(in: store) }
+    return failure
   }
 
   /// Who holds a lock that excludes one of `mode`, in words. Locks of dead processes are cleared away.
@@ -165,12 +172,22 @@ package final class RepositoryLock: Sendable {
     let entries = try store.list(root)
     // By the store's clock: ours was just written.
     let now = entries.first { $0.key == own }?.modified ?? owner.now().timeIntervalSince1970
-    // Where nothing can be written nobody deletes.
-    func clear(_ body: () throws -> Void) throws {
-      do { try body() } catch { if isWritten { throw error } }
+    // Where nothing can be written nobody deletes. Where nothing can be deleted dead locks stay, and are in nobody's way.
+    /// - Returns: whether it was done.
+    func clear(_ body: () throws -> Void) throws -> Bool {
+      do {
+        try body()
+        return true
+      } catch let error as StoreError {
+        switch error {
+        case .readOnly where mode == .shared, .locked where mode == .shared: return false
+        case _ where isWritten: throw error
+        default: return false
+        }
+      }
     }
     /// Takes a lock from who may come back.
-    func breakLock(_ key: StoreKey) throws {
+    func breakLock(_ key: StoreKey) throws -> Bool {
       try clear {
         do { try store.setAside(key, as: broken(key)) } catch StoreError.full {
           // The disk has no room for a mark.
@@ -180,7 +197,7 @@ package final class RepositoryLock: Sendable {
     }
     for entry in entries where entry.key != own {
       if entry.key.hasPrefix(broken) {
-        if now - entry.modified > longestAbsence { try clear { try store.delete([entry.key]) } }
+        if now - entry.modified > longestAbsence { _ = try clear { try store.delete([entry.key]) } }
         continue
       }
       let bytes: [UInt8]
@@ -191,7 +208,7 @@ package final class RepositoryLock: Sendable {
       guard let record = try? JSON.decoder.decode(Record.self, from: Data(bytes)) else {
         // Whose it is can't be told: it counts until it is old.
         if now - entry.modified > expiry {
-          try breakLock(entry.key)
+          _ = try breakLock(entry.key)
           continue
         }
         return "an unreadable lock, \(entry.key)"
@@ -199,13 +216,11 @@ package final class RepositoryLock: Sendable {
       switch isAlive(record, owner) {
       case true?: break
       case false?:
-        try clear { try store.delete([entry.key]) }
-        dead += 1
+        if try clear({ try store.delete([entry.key]) }) { dead += 1 }
         continue
       case nil:
         guard now - entry.modified > expiry else { break }
-        try breakLock(entry.key)
-        dead += 1
+        if try breakLock(entry.key) { dead += 1 }
         continue
       }
       if mode == .exclusive || record.mode == .exclusive {
@@ -244,7 +259,8 @@ package final class RepositoryLock: Sendable {
 
   /// Whether the process that a record names is there; nil for one of another machine, or of another container of this.
   private static func isAlive(_ record: Record, _ owner: LockOwner) -> Bool? {
-    guard record.machine == owner.machine else { return nil }
+    // Cloned machines have one id.
+    guard record.machine == owner.machine, record.host == owner.host else { return nil }
     guard record.boot == owner.boot else { return false }
     return record.space == owner.space ? owner.startTime(record.process) == record.processStart : nil
   }

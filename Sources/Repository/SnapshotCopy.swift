@@ -1,5 +1,6 @@
-internal import Digests
+package import Digests
 internal import Platform
+package import SystemPackage
 
 /// Copies snapshots to another store: what that lacks, and the list of checksums last. One that is cut off goes on where it was.
 /// Wants the shared lock of both stores.
@@ -12,9 +13,16 @@ package struct SnapshotCopy {
   private let source: any Store
   private let target: any Store
   private let lock: RepositoryLock
+  private let scratch: FilePath?
 
-  /// - Parameter lock: the target's.
-  package init(from source: any Store, to target: any Store, holding lock: RepositoryLock) {
+  /// Files of a snapshot that are larger are copied by way of one in passing, in bytes.
+  private static let largest = 64 << 20
+
+  /// - Parameters:
+  ///   - lock: the target's.
+  ///   - scratch: a folder for a large file in passing; nil where none will be.
+  package init(from source: any Store, to target: any Store, holding lock: RepositoryLock, scratch: FilePath? = nil) {
+    self.scratch = scratch
     self.source = source
     self.target = target
     self.lock = lock
@@ -23,12 +31,12 @@ package struct SnapshotCopy {
   /// Every byte is compared with its checksum on the way.
   /// - Parameter each: is told of the bytes of each file that was written.
   /// - Returns: what was copied; nothing where the target has the snapshot.
-  /// - Throws: `RepositoryError.damagedObject`, `.malformed` for what is damaged in the source, `Interruption`.
+  /// - Throws: `SourceDamaged`, what reading and writing the stores throws, `Interruption`.
   package func run(_ place: SnapshotPlace, each: @escaping @Sendable (Int) -> Void = { _ in }) throws -> Outcome {
     let there = Catalog(store: target)
     // A list that can't be read is replaced.
     if (try? there.checksums(of: place)) != nil { return Outcome() }
-    let list = try Catalog(store: source).checksums(of: place)
+    let list = try Self.ofSource { try Catalog(store: source).checksums(of: place) }
     // Where writes may be lost, only what a list names is known to be durable: what a copy left that was cut off may not be. Nor is
     // it safe from a collector that stood still, and comes back.
     let trusted =
@@ -38,15 +46,23 @@ package struct SnapshotCopy {
     let done = Monitor((outcome: Outcome(), reused: [ObjectName: Int64]()))
     let threads = max(source.requestsAtOnce, target.requestsAtOnce)
     try forEachInParallel(list.objects.reversed(), thread: "copy", threads: threads) { [source, target] object in
-      guard let size = try source.size(of: object.key) else { throw RepositoryError.damagedObject(name: "\(object.digest)", reason: "it is missing") }
+      let size = try Self.ofSource { () throws -> Int64 in
+        guard let size = try source.size(of: object.key) else {
+          throw RepositoryError.damagedObject(name: "\(object.digest)", reason: "it is missing")
+        }
+        return size
+      }
       let isThere = try found.map { $0[object] == size } ?? (trusted?.contains(object) ?? true && target.size(of: object.key) == size)
       if isThere {
         done.update { $0.reused[object] = size }
         return
       }
-      let bytes = try source.read(object.key, limit: Int(size))
-      guard SHA256Digest(of: bytes) == object.digest else {
-        throw RepositoryError.damagedObject(name: "\(object.digest)", reason: "its bytes are not what its name says")
+      let bytes = try Self.ofSource { () throws -> [UInt8] in
+        let bytes = try source.read(object.key, limit: Int(size))
+        guard SHA256Digest(of: bytes) == object.digest else {
+          throw RepositoryError.damagedObject(name: "\(object.digest)", reason: "its bytes are not what its name says")
+        }
+        return bytes
       }
       try target.write(bytes, to: object.key, durability: .deferred)
       done.update {
@@ -59,18 +75,58 @@ package struct SnapshotCopy {
     let reused = done.current.reused
     try there.begin(place, holding: lock)
     let own = Monitor<Int64>(0)
-    try forEachInParallel(list.files.keys.sorted(), thread: "copy", threads: threads) { [source, target] key in
-      let bytes = try source.read(key, limit: 1 << 31)
-      guard list.files[key] == SHA256Digest(of: bytes) else {
-        throw RepositoryError.malformed(key: key, reason: "its bytes are not what its checksum says")
-      }
-      try target.write(bytes, to: key, durability: .deferred)
-      own.update { $0 += Int64(bytes.count) }
-      each(bytes.count)
+    try forEachInParallel(list.files.sorted { $0.key < $1.key }, thread: "copy", threads: threads) { key, digest in
+      let count = try copyFile(key, digest)
+      own.update { $0 += count }
+      each(Int(count))
     }
     outcome.bytes += own.current
     try there.commit(list, of: place, reused: reused, holding: lock)
     return outcome
+  }
+
+  /// One of a snapshot's own files.
+  /// - Returns: its bytes.
+  private func copyFile(_ key: StoreKey, _ wanted: SHA256Digest) throws -> Int64 {
+    func require(_ digest: SHA256Digest) throws {
+      guard digest == wanted else { throw RepositoryError.malformed(key: key, reason: "its bytes are not what its checksum says") }
+    }
+    let size = try Self.ofSource { () throws -> Int64 in
+      guard let size = try source.size(of: key) else { throw StoreError.missing(key) }
+      return size
+    }
+    guard size > Self.largest, let scratch else {
+      let bytes = try Self.ofSource { () throws -> [UInt8] in
+        let bytes = try source.read(key, limit: 1 << 31)
+        try require(SHA256Digest(of: bytes))
+        return bytes
+      }
+      try target.write(bytes, to: key, durability: .deferred)
+      return Int64(bytes.count)
+    }
+    let path = scratch.appending("\(wanted)")
+    defer { try? Folder.removeFile(path) }
+    let file = try File(path, .create)
+    var hasher = SHA256Hasher()
+    var place: Int64 = 0
+    while place < size {
+      let piece = try Self.ofSource { try source.read(key, from: place, count: Int(min(size - place, 8 << 20))) }
+      hasher.update(piece.span)
+      try file.write(piece.span)
+      place += Int64(piece.count)
+    }
+    try Self.ofSource { try require(hasher.finalize()) }
+    try target.write(contentsOf: path, to: key)
+    return size
+  }
+
+  /// Tells damage of the source from what fails at the target.
+  private static func ofSource<Result>(_ body: () throws -> Result) throws -> Result {
+    do { return try body() } catch let error as RepositoryError where error.isDamage {
+      throw SourceDamaged(cause: error)
+    } catch let error as StoreError where error.isOfOneFile {
+      throw SourceDamaged(cause: error)
+    }
   }
 
   private struct TooMany: Error {}
@@ -90,5 +146,25 @@ package struct SnapshotCopy {
       }
     } catch is TooMany { return nil }
     return sizes
+  }
+}
+
+/// A snapshot is damaged where it was to be copied from.
+package struct SourceDamaged: Error {
+  package let cause: any Error
+}
+
+extension SHA256Digest {
+  /// Of a file in a store, read in pieces.
+  package init(of key: StoreKey, in store: any Store) throws {
+    guard let size = try store.size(of: key) else { throw StoreError.missing(key) }
+    var hasher = SHA256Hasher()
+    var place: Int64 = 0
+    while place < size {
+      let piece = try store.read(key, from: place, count: Int(min(size - place, 8 << 20)))
+      hasher.update(piece.span)
+      place += Int64(piece.count)
+    }
+    self = hasher.finalize()
   }
 }

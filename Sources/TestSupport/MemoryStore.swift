@@ -18,6 +18,7 @@ package final class MemoryStore: Store {
     var operations = 0
     var failure: (at: Int, error: StoreError)?
     var refusal: (error: StoreError, room: StoreKey?)?
+    var keeps: StoreError?
     /// Seconds since 1970.
     var clock = Date().timeIntervalSince1970
   }
@@ -37,6 +38,9 @@ package final class MemoryStore: Store {
   package func refuseWrites(with error: StoreError?, untilDeleted room: StoreKey? = nil) {
     state.update { $0.refusal = error.map { ($0, room) } }
   }
+
+  /// Lets deletions fail, and nothing else.
+  package func refuseDeletions(with error: StoreError) { state.update { $0.keeps = error } }
 
   package func mend() { state.update { $0.failure = nil } }
 
@@ -132,6 +136,7 @@ package final class MemoryStore: Store {
 
   package func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool {
     try change { state in
+      if let error = state.keeps { throw error }
       guard let file = state.files.removeValue(forKey: key) else { return false }
       state.files[aside] = File(bytes: file.bytes, durable: file.bytes, modified: file.modified)
       return true
@@ -141,6 +146,7 @@ package final class MemoryStore: Store {
   package func size(of key: StoreKey) throws -> Int64? { try step { $0.files[key].map { Int64($0.bytes.count) } } }
   package func delete(_ keys: [StoreKey]) throws {
     try change { state in
+      if let error = state.keeps { throw error }
       for key in keys { state.files[key] = nil }
     }
   }

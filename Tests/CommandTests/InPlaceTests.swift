@@ -48,6 +48,27 @@ import Testing
     #expect(try place.noteCount() == "100")
   }
 
+  @Test func `drops nothing for a snapshot that this server can't make, and stops no application for it`() throws {
+    var place = try Workplace.withNotes()
+    let library = place.folder.path("gone.so")
+    try Folder.permitPassing(through: place.folder.path)
+    let found = try ProgramResult.run(place.server.binaries.appending("pg_config"), ["--pkglibdir"], environment: [:])
+    let folder = FilePath(String(decoding: found.output, as: UTF8.self).trimmingCharacters(in: .newlines))
+    try Folder.write(try Folder.contents(of: folder.appending("hstore.so"), limit: 1 << 24), to: library)
+    try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: library.string)
+    try place.sql("CREATE FUNCTION version_of(int) RETURNS int LANGUAGE c AS '\(library)', 'hstore_version_diag'")
+    let id = try place.takeSnapshot()
+    try Folder.removeFile(library)
+    let log = place.folder.path("log").string
+    try place.configure(maintenance: "  stop: ['echo stop >> \(log)']\n  start: ['echo start >> \(log)']\n")
+    let refused = try place.restore(place.database, id, "--in-place", "--confirm", "destroy \(place.database)")
+    #expect(refused.status == 8 && refused.errors.contains("gone.so"), "\(refused)")
+    #expect(try place.noteCount() == "5000")
+    #expect(!Folder.exists(FilePath(log)))
+    #expect(try place.listedSnapshots().count == 1)
+    #expect(try !place.server.databaseNames().contains { $0.hasPrefix("firn_unfinished_") })
+  }
+
   @Test func `destroys the old one only for stronger words, and tells the way back where that fails`() throws {
     let place = try Workplace.withNotes()
     let id = try place.takeSnapshot()
@@ -83,8 +104,10 @@ import Testing
     var stopping = place
     let log = place.folder.path("log").string
     try stopping.configure(maintenance: "  stop: ['echo stop >> \(log)']\n  start: ['echo start >> \(log)']\n")
-    let failed = try stopping.restore(place.database, id, "--in-place", "--confirm", "destroy \(place.database)", "--set", "work_mem=none")
+    try stopping.beforeRestoring(run: "echo 'pg_restore: error: no' >&2; exit 1")
+    let failed = try stopping.restore(place.database, id, "--in-place", "--confirm", "destroy \(place.database)")
     #expect(failed.status == 8, "\(failed)")
+    stopping.environment["FIRN_PG_BIN"] = place.server.binaries.string
     let last = try #require(place.listedSnapshots().last)
     #expect(failed.errors.contains("firn-restore \(place.database) \(last)") && failed.errors.contains("stays stopped"), "\(failed)")
     #expect(try !place.server.databaseNames().contains(place.database))

@@ -37,9 +37,9 @@ extension Workplace {
     return "PGPASSFILE='\(folder.path("pgpass"))' '\(server.binaries.appending("psql"))' -h 127.0.0.1 -p \(server.port) -U postgres -Xqc"
   }
 
-  /// Has a shell run `script` before each pg_restore that restores something.
+  /// Has a shell run `script` before each pg_restore that restores something, trials aside.
   mutating func beforeRestoring(run script: String) throws {
-    let wrapper = "case \"$*\" in *--list* | *--file* | *--version*) ;; *) \(script) ;; esac; exec \"$real\" \"$@\""
+    let wrapper = "case \"$*\" in *--list* | *--file* | *--version* | *--section*) ;; *) \(script) ;; esac; exec \"$real\" \"$@\""
     environment["FIRN_PG_BIN"] = try tools(with: wrapper, inPlaceOf: "pg_restore").string
   }
 }

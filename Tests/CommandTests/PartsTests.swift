@@ -212,6 +212,48 @@ import Testing
     try server.sql("DROP PUBLICATION everything; DROP EVENT TRIGGER noting", in: place.database)
   }
 
+  @Test func `goes into empty tables as it was dumped: no trigger runs for it, and foreign keys are met`() throws {
+    let place = try workplace()
+    let id = try place.takeSnapshot()
+    let role = "mere_\(place.database)"
+    try place.sql(
+      """
+      TRUNCATE app.people, app.letters; CREATE ROLE \(role) LOGIN PASSWORD 'x'; ALTER SCHEMA app OWNER TO \(role);
+      ALTER TABLE app.people OWNER TO \(role); ALTER TABLE app.letters OWNER TO \(role); GRANT USAGE ON SCHEMA public TO \(role);
+      CREATE FUNCTION app.stamp() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN NEW.body := 'stamped'; RETURN NEW; END$$;
+      CREATE TRIGGER stamping BEFORE INSERT ON app.letters FOR EACH ROW EXECUTE FUNCTION app.stamp();
+      """)
+    var theirs = place
+    theirs.environment["DATABASE_URL"] = place.server.url(place.database, user: role, password: "x")
+    let both = ["--data-only", "--table", "app.letters", "--table", "app.people"]
+    let refused = try theirs.run("firn-restore", [place.database, id] + both)
+    #expect(refused.status == 6 && refused.errors.contains("trigger stamping of app.letters"), "\(refused)")
+    try place.sql("ALTER TABLE app.letters DISABLE TRIGGER stamping")
+    let filled = try theirs.run("firn-restore", [place.database, id] + both)
+    #expect(filled.status == 0, "\(filled)")
+    let sums = "SELECT count(*), count(*) FILTER (WHERE body = 'stamped') FROM app.letters"
+    #expect(try place.sql(sums) == "5000|0")
+    // A superuser's rows meet no trigger, but for those that always run.
+    try place.sql("TRUNCATE app.people, app.letters; ALTER TABLE app.letters ENABLE TRIGGER stamping")
+    #expect(try place.run("firn-restore", [place.database, id] + both).status == 0)
+    #expect(try place.sql(sums) == "5000|0")
+    try place.sql("TRUNCATE app.people, app.letters; ALTER TABLE app.letters ENABLE ALWAYS TRIGGER stamping")
+    let always = try place.run("firn-restore", [place.database, id] + both)
+    #expect(always.status == 6 && always.errors.contains("trigger stamping of app.letters"), "\(always)")
+  }
+
+  @Test func `makes no tables in a database whose subscribers would stop at them`() throws {
+    let server = try TestServer(binaries: try TestServer.binaries(at: 0), settings: ["wal_level=logical"])
+    let place = try workplace(server)
+    let id = try place.takeSnapshot()
+    try place.sql("CREATE PUBLICATION everything FOR ALL TABLES")
+    #expect(try place.restore(place.database, id, "--table", "app.people").status == 0)
+    try place.sql("SELECT pg_create_logical_replication_slot('follower', 'pgoutput')")
+    let refused = try place.restore(place.database, id, "--table", "app.people")
+    #expect(refused.status == 6 && refused.errors.contains("publication everything"), "\(refused)")
+    try place.sql("SELECT pg_drop_replication_slot('follower')")
+  }
+
   @Test func `never adds to rows, never leaves keys that point to nothing, and sets no sequence back`() throws {
     let place = try workplace(nil, "CREATE TABLE app.letters_old (id serial); INSERT INTO app.letters_old DEFAULT VALUES")
     let id = try place.takeSnapshot()

@@ -21,12 +21,12 @@ import Testing
 
   /// A lock file as another process would have written it.
   private func record(
-    _ store: MemoryStore, mode: String = "exclusive", machine: String = Host.machineID, space: String = Host.processSpace,
+    _ store: MemoryStore, mode: String = "exclusive", host: String = Host.name, machine: String = Host.machineID, space: String = Host.processSpace,
     process: Int32 = Host.processID,
     start: UInt64? = Host.startTime(of: Host.processID), boot: String = Host.bootID
   ) throws {
     let json: [String: Any] = [
-      "mode": mode, "host": "a host", "machine": machine, "space": space, "process": process, "processStart": start ?? 0, "boot": boot,
+      "mode": mode, "host": host, "machine": machine, "space": space, "process": process, "processStart": start ?? 0, "boot": boot,
       "purpose": "another",
       "createdAt": "2026-01-01T00:00:00Z", "refreshedAt": "2026-01-01T00:00:00Z",
     ]
@@ -52,6 +52,10 @@ import Testing
     try record(store, machine: "elsewhere")
     store.wait(600)
     #expect(throws: RepositoryError.self) { try RepositoryLock(.shared, on: store, purpose: "mine") }
+    // A clone of this machine, which has another name.
+    let cloned = MemoryStore()
+    try record(cloned, host: "clone", boot: "another boot")
+    #expect(throws: RepositoryError.self) { try RepositoryLock(.shared, on: cloned, purpose: "mine") }
     store.wait(3000)
     let lock = try RepositoryLock(.shared, on: store, purpose: "mine")
     #expect(lock.foundDeadHolders)
@@ -116,6 +120,18 @@ import Testing
     try record(store, process: 4_000_000)
     store.refuseWrites(with: .readOnly(location: "memory", reason: "read-only"))
     try RepositoryLock(.shared, on: store, purpose: "restore").release()
+    #expect(throws: StoreError.self) { try RepositoryLock(.exclusive, on: store, purpose: "prune") }
+  }
+
+  @Test func `of the dead keep nobody from a store where nothing can be deleted, and who tries is told`() throws {
+    let store = MemoryStore()
+    try record(store, process: 4_000_000)
+    store.refuseDeletions(with: .readOnly(location: "memory", reason: "may not delete"))
+    for _ in 0..<2 {
+      let lock = try RepositoryLock(.shared, on: store, purpose: "restore")
+      #expect(!lock.foundDeadHolders)
+      #expect(lock.release() is StoreError)
+    }
     #expect(throws: StoreError.self) { try RepositoryLock(.exclusive, on: store, purpose: "prune") }
   }
 

@@ -105,6 +105,28 @@ import Transfer
     guard case .readOnly = failure({ try store("forbidden").delete(["a", "b"]) }) else { Issue.record("not read-only"); return }
   }
 
+  @Test func `that fails after it said that all is well is asked again; it is told twice what it is sent`() throws {
+    #expect(try store("hesitant").setAside("a", as: "b"))
+    try store("hesitant").delete(["a", "b"])
+    try store("careful").write([1, 2, 3], to: "x", durability: .immediate)
+    #expect(try store("careful").create([1, 2, 3], at: "y"))
+  }
+
+  @Test func `whose command for a key never ends is given up`() throws {
+    let location = try S3Location("s3://anything/firn?endpoint=http://127.0.0.1:1", environment: [:])
+    let source = S3CredentialSource(for: location, command: "sleep 600", environment: ["PATH": "/usr/bin:/bin"], patience: .milliseconds(300))
+    guard case .refused(_, let reason, _) = failure({ _ = try source.current() }) else { Issue.record("not refused"); return }
+    #expect(reason.contains("did not end"))
+  }
+
+  @Test func `whose location holds a key shows none of it`() throws {
+    guard case .badLocation(let shown, _) = failure({ _ = try S3Location("s3://AKIA:SECRET@host/bucket", environment: [:]) }) else {
+      Issue.record("taken")
+      return
+    }
+    #expect(!shown.contains("SECRET") && shown.contains("@host"))
+  }
+
   @Test func `that lists a part alone, and not how it goes on, is no listing`() throws {
     guard case .unreachable(_, let reason) = failure({ _ = try store("partial").list("") }) else { Issue.record("believed"); return }
     #expect(reason.contains("part of a listing"))

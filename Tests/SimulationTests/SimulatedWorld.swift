@@ -165,6 +165,12 @@ final class SimulatedWorld: @unchecked Sendable {
     note("stood still")
   }
 
+  /// Lets go of what belongs to it, which holds it: a million worlds are more than memory holds.
+  func end() {
+    living = []
+    disks = []
+  }
+
   func cutPower() {
     note("power cut")
     boots += 1

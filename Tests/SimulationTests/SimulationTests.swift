@@ -26,6 +26,7 @@ private struct Simulation {
     }
     violations = world.violations
     trace = world.trace
+    world.end()
   }
 }
 

@@ -64,7 +64,9 @@ package struct CopyOperation: Sendable {
       let lock = try maintenance.sharedLock(purpose: purpose)
       defer { lock.release() }
       try lock.requireWritten()
-      let copy = SnapshotCopy(from: source.store, to: target, holding: lock)
+      let work = try WorkFolder.forRun(in: WorkFolder.defaultRoot)
+      defer { work.remove() }
+      let copy = SnapshotCopy(from: source.store, to: target, holding: lock, scratch: work.path)
       let missed = catchingUp ? try missed(beside: places, in: repository.catalog) : []
       outcome.wanted += missed.count
       outcome.missed = missed.count
@@ -72,9 +74,9 @@ package struct CopyOperation: Sendable {
       for place in (missed + places).sorted(by: { $0.id < $1.id }) {
         try Interruption.check()
         let done: SnapshotCopy.Outcome
-        do { done = try copy.run(place) { [progress] in progress.advance(by: $0) } } catch let error where Self.isOfOneSnapshot(error) {
+        do { done = try copy.run(place) { [progress] in progress.advance(by: $0) } } catch let error as SourceDamaged {
           // One that is damaged keeps no other from being copied.
-          outcome.failure = outcome.failure ?? error
+          outcome.failure = outcome.failure ?? error.cause
           progress.tell("\(place.database) \(place.id) is damaged, and not copied")
           continue
         }
@@ -88,10 +90,6 @@ package struct CopyOperation: Sendable {
       outcome.failure = outcome.failure ?? error
     }
     return outcome
-  }
-
-  private static func isOfOneSnapshot(_ error: any Error) -> Bool {
-    (error as? RepositoryError)?.isDamage ?? (error as? StoreError)?.isOfOneFile ?? false
   }
 
   /// - Throws: `FirnError.sameStore`, `.differentlyEncrypted`.

@@ -59,10 +59,19 @@ package struct StoreExamination {
   private func writing(_ store: any Store) throws -> [Finding] {
     do {
       let lock = try StoreMaintenance(store: store).sharedLock(purpose: "firn doctor")
-      defer { lock.release() }
+      var isReleased = false
+      defer { if !isReleased { lock.release() } }
       try lock.requireWritten()
       let newest = try store.list("locks/").map(\.modified).max() ?? 0
       let skew = abs(Date().timeIntervalSince1970 - newest)
+      isReleased = true
+      if let failure = lock.release() {
+        return [
+          Finding(
+            "\(role)-writing", .warn, "can be written to, and nothing deleted: \(words(failure))",
+            hint: "snapshots and restores work; to prune, the right to delete is needed, from a machine of its own at best")
+        ]
+      }
       return [
         Finding("\(role)-writing", .pass, "can be written to"), ClockFinding.of("\(role)-clock", skew: skew, of: "the store's clock"),
       ]

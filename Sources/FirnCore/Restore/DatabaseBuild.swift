@@ -39,13 +39,22 @@ struct DatabaseBuild {
     return try fillOnce(database)
   }
 
-  private func fillOnce(_ database: UnfinishedDatabase) throws -> [String] {
+  private func fillOnce(_ database: UnfinishedDatabase) throws -> [String] { try filling(database) { try $0.run() } }
+
+  private func filling<Result>(_ database: UnfinishedDatabase, _ body: (DatabaseFilling) throws -> Result) throws -> Result {
     let folder = try WorkFolder(in: work.path, prefix: "filling-")
     defer { folder.remove() }
-    return try DatabaseFilling(
-      settings: settings(database), selection: selection, reader: source.reader, tools: tools, work: folder, jobs: jobs,
-      sessionSettings: sessionSettings, progress: progress
-    ).run()
+    return try body(
+      DatabaseFilling(
+        settings: settings(database), selection: selection, reader: source.reader, tools: tools, work: folder, jobs: jobs,
+        sessionSettings: sessionSettings, progress: progress, applySettings: { try database.applySettings(on: server) }))
+  }
+
+  /// Makes it, and in it everything but rows, indexes and constraints.
+  /// - Throws: what would keep it from being made.
+  func rehearse(_ database: UnfinishedDatabase) throws {
+    try make(database)
+    try filling(database) { try $0.makeSchema() }
   }
 
   func proof(of database: UnfinishedDatabase) -> RestoreProof {

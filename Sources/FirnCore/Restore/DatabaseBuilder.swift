@@ -31,23 +31,37 @@ struct DatabaseBuilder {
   /// The statements for what an archive doesn't apply: settings, comment, privileges, limit.
   func finishingStatements(name: String) -> [String] {
     let database = Connection.identifier(name)
-    var statements: [String] = []
-    for setting in properties.settings {
-      let subject = setting.role.map { "ALTER ROLE \(Connection.identifier($0)) IN DATABASE \(database)" } ?? "ALTER DATABASE \(database)"
-      statements.append("\(subject) SET \(Self.assignment(setting.name, setting.value))")
-    }
-    // Also where there is none: a database that is being built has one that says so.
-    statements.append(Connection.commentStatement(name, properties.comment))
-    if let grants = properties.grants {
-      statements.append("REVOKE ALL ON DATABASE \(database) FROM PUBLIC")
-      statements.append("REVOKE ALL ON DATABASE \(database) FROM \(Connection.identifier(properties.owner))")
-      for grant in grants {
-        let grantee = grant.grantee.map(Connection.identifier) ?? "PUBLIC"
-        statements.append("GRANT \(grant.privilege) ON DATABASE \(database) TO \(grantee)\(grant.grantable ? " WITH GRANT OPTION" : "")")
-      }
-    }
+    // The comment also where there is none: a database that is being built has one that says so.
+    var statements = settingStatements(name: name) + [Connection.commentStatement(name, properties.comment)] + grantStatements(name: name)
     if properties.connectionLimit >= 0 { statements.append("ALTER DATABASE \(database) CONNECTION LIMIT \(properties.connectionLimit)") }
     return statements
+  }
+
+  /// The settings of the database, and of roles in it.
+  func settingStatements(name: String) -> [String] {
+    let database = Connection.identifier(name)
+    return properties.settings.map { setting in
+      let subject = setting.role.map { "ALTER ROLE \(Connection.identifier($0)) IN DATABASE \(database)" } ?? "ALTER DATABASE \(database)"
+      return "\(subject) SET \(Self.assignment(setting.name, setting.value))"
+    }
+  }
+
+  private func grantStatements(name: String) -> [String] {
+    guard let grants = properties.grants else { return [] }
+    let database = Connection.identifier(name)
+    return ["REVOKE ALL ON DATABASE \(database) FROM PUBLIC", "REVOKE ALL ON DATABASE \(database) FROM \(Connection.identifier(properties.owner))"]
+      + grants.map { grant in
+        let grantee = grant.grantee.map(Connection.identifier) ?? "PUBLIC"
+        return "GRANT \(grant.privilege) ON DATABASE \(database) TO \(grantee)\(grant.grantable ? " WITH GRANT OPTION" : "")"
+      }
+  }
+
+  /// The privileges on a database that is still empty, so that those who were kept out of the original don't get into this one while it
+  /// is filled. None where they might keep out the role that fills it.
+  func earlyGrantStatements(name: String) throws -> [String] {
+    let letsOwnerIn = properties.grants?.contains { $0.privilege == "CONNECT" && ($0.grantee == nil || $0.grantee == properties.owner) } ?? true
+    guard try server.isSuperuser() || server.user == properties.owner && letsOwnerIn else { return [] }
+    return grantStatements(name: name)
   }
 
   /// As after SQL's SET.

@@ -15,6 +15,8 @@ struct DatabaseFilling {
   let jobs: Int
   let sessionSettings: [(name: String, value: String)]
   let progress: WorkProgress
+  /// Gives the database the settings it is to have.
+  let applySettings: () throws -> Void
 
   private var manifest: Manifest { selection.manifest }
 
@@ -31,26 +33,56 @@ struct DatabaseFilling {
     let access = try ToolAccess(as: connection, folder: work.path)
     var tool = RestoreTool(
       tools: tools, access: access, database: settings.database ?? "", jobs: jobs,
-      settings: RestoreSettings.usual(jobs: max(2, jobs), sharedBuffers: try connection.sharedBuffers()) + sessionSettings)
+      settings: RestoreSettings.usual(jobs: max(2, jobs), sharedBuffers: try connection.sharedBuffers(), serverMajor: connection.serverMajor)
+        + sessionSettings)
     tool.flags = selection.flags
     progress.tell("session settings: \(tool.settings.map { "\($0.name)=\($0.value)" }.joined(separator: " "))")
     let messages = ToolMessages(tool: "pg_restore")
     let contents = try ArchiveContents(of: feeder.folder, tools: tools)
-    // Event triggers would run for what is still to be done, and may forbid it: they come last.
     let excluded = selection.excluded
-    let hasEventTriggers = contents.entries.contains { $0.isEventTrigger && !excluded.contains($0.dumpID) }
-    let lists = (all: work.path.appending("most.list"), last: work.path.appending("last.list"))
-    let needsList = hasEventTriggers || !excluded.isEmpty
-    if needsList { try contents.writeList(to: lists.all) { !$0.isEventTrigger && !excluded.contains($0.dumpID) } }
-    if hasEventTriggers { try contents.writeList(to: lists.last) { $0.isEventTrigger && !excluded.contains($0.dumpID) } }
-    try load(tool, feeder, connection, failure, messages, list: needsList ? lists.all : nil)
-    if hasEventTriggers {
-      try finish(tool.start(of: feeder.folder, list: lists.last, messages: messages), failure, messages)
+    func list(_ name: String, where isWanted: (ArchiveContents.Entry) -> Bool) throws -> FilePath? {
+      let isWanted = { entry in !excluded.contains(entry.dumpID) && isWanted(entry) }
+      guard contents.entries.contains(where: isWanted) else { return nil }
+      let path = work.path.appending(name)
+      try contents.writeList(to: path, where: isWanted)
+      return path
     }
+    // Materialized views are queries, whose rows may depend on the database's settings. Event triggers would run for what is still
+    // to be done, and may forbid it: they come last.
+    let views = try list("views.list", where: \.isMaterializedView)
+    let triggers = try list("triggers.list", where: \.isEventTrigger)
+    let isPartial = views != nil || triggers != nil || !excluded.isEmpty
+    let most = try isPartial ? list("most.list") { !$0.isMaterializedView && !$0.isEventTrigger } : nil
+    try load(tool, feeder, connection, failure, messages, list: most)
+    if let views {
+      try applySettings()
+      tool.usesOwnSettings = true
+      try finish(tool.start(of: feeder.folder, list: views, messages: messages), failure, messages)
+    }
+    if let triggers { try finish(tool.start(of: feeder.folder, list: triggers, messages: messages), failure, messages) }
     progress.begin("gathering statistics and counting rows")
     let unanalysed = try RestoreCount(settings: settings, manifest: manifest, jobs: jobs).run()
     let subscriptions = contents.entries.filter(\.isSubscription).map { "not restored, as its slot belongs to the live database: \($0.text)" }
     return messages.warnings.map { "pg_restore warns: \($0)" } + subscriptions + unanalysed
+  }
+
+  /// Makes the schema alone, without indexes, constraints and triggers.
+  /// - Throws: `PostgresError.toolFailed`.
+  func makeSchema() throws {
+    let folder = work.path.appending("archive")
+    try Folder.make(folder)
+    try Folder.write(selection.contents, to: folder.appending("toc.dat"))
+    let connection = try Connection(settings, applicationName: "firn-restore")
+    var tool = RestoreTool(
+      tools: tools, access: try ToolAccess(as: connection, folder: work.path), database: settings.database ?? "", jobs: jobs,
+      settings: RestoreSettings.usual(jobs: max(2, jobs), sharedBuffers: try connection.sharedBuffers(), serverMajor: connection.serverMajor)
+        + sessionSettings)
+    tool.flags = selection.flags + ["--section=pre-data"]
+    let list = work.path.appending("schema.list")
+    let excluded = selection.excluded
+    try ArchiveContents(of: folder, tools: tools).writeList(to: list) { !excluded.contains($0.dumpID) }
+    let messages = ToolMessages(tool: "pg_restore")
+    try finish(tool.start(of: folder, list: list, messages: messages), FirstFailure(), messages)
   }
 
   /// Waits for the end of a run of pg_restore.
@@ -101,9 +133,11 @@ struct DatabaseFilling {
 /// which run side by side rather than each in parallel.
 enum RestoreSettings {
   /// - Parameter sharedBuffers: bytes. Sessions that build indexes may together use as much: who set it knows the machine.
-  static func usual(jobs: Int, sharedBuffers: Int64) -> [(name: String, value: String)] {
+  static func usual(jobs: Int, sharedBuffers: Int64, serverMajor: Int) -> [(name: String, value: String)] {
     let memory = min(2048, max(256, (sharedBuffers / Int64(jobs)) >> 20))
-    return [
+    // A session of pg_restore that has nothing to do waits for the others.
+    let newer = [(14, "idle_session_timeout"), (17, "transaction_timeout")].filter { serverMajor >= $0.0 }.map { ($0.1, "0") }
+    return newer + [
       ("default_transaction_read_only", "off"), ("statement_timeout", "0"), ("lock_timeout", "0"),
       ("idle_in_transaction_session_timeout", "0"), ("synchronous_commit", "off"), ("maintenance_work_mem", "\(memory)MB"),
       ("max_parallel_maintenance_workers", "0"),

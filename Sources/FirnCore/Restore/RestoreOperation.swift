@@ -79,6 +79,7 @@ package struct RestoreOperation {
       var result: RestoreResult
       if case .inPlace(let name) = request.target {
         try requireIntact(source)
+        try rehearse(prepared, tools, work)
         let safety = { try self.takeProvenSafetySnapshot(source.manifest, server) }
         result = try DestructiveRestore(name: name, server: server, maintenance: request.maintenance, progress: progress).run(
           requireSameDatabase: { try self.requireSameDatabase(on: server) }, takeSafetySnapshot: safety
@@ -135,6 +136,28 @@ package struct RestoreOperation {
       throw error
     }
   }
+
+  /// Whether this server can make what the snapshot holds is seen while the old database is there and the application at work.
+  private func rehearse(_ prepared: Preparation, _ tools: ServerTools, _ work: WorkFolder) throws {
+    progress.begin("making the schema for a trial")
+    let database = UnfinishedDatabase(for: request.target.name, builder: DatabaseBuilder(server: prepared.server, properties: prepared.properties))
+    let build = DatabaseBuild(
+      server: prepared.server, source: prepared.source, selection: prepared.selection, tools: tools, work: work, jobs: request.jobs,
+      sessionSettings: request.sessionSettings, progress: progress)
+    var madeRoles: [String] = []
+    do {
+      try prepared.server.executeTogether(prepared.findings.roleStatements)
+      madeRoles = prepared.findings.madeRoles
+      try build.rehearse(database)
+    } catch {
+      try discard(database, madeRoles, after: error)
+      throw error
+    }
+    try discard(database, madeRoles, after: Rehearsed())
+  }
+
+  /// What is taken away was made for a trial, which went well.
+  private struct Rehearsed: Error {}
 
   /// What was confirmed was confirmed of one database: another that has its name by now is not touched.
   private func requireSameDatabase(on server: Connection) throws {

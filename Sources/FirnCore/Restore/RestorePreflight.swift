@@ -27,7 +27,8 @@ struct RestorePreflight {
   func check() throws -> Findings {
     var findings = Findings()
     var reasons =
-      try nameReasons() + versionReasons() + extensionReasons(&findings) + placeReasons() + roleReasons(&findings) + diskReasons(&findings)
+      try standbyReasons() + nameReasons() + versionReasons() + extensionReasons(&findings) + placeReasons() + roleReasons(&findings)
+      + diskReasons(&findings)
     let leftOut = properties.leftOut + selection.leftOut
     findings.warnings += leftOut.map { "left out: \($0)" }
     if !manifest.complete { findings.warnings += manifest.incompleteReasons.map { "the snapshot is incomplete: \($0)" } }
@@ -43,6 +44,10 @@ struct RestorePreflight {
     }
     guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
     return findings
+  }
+
+  private func standbyReasons() throws -> [String] {
+    try server.isInRecovery() ? ["the server is a standby, where nothing can be made: restore on its primary"] : []
   }
 
   private func nameReasons() throws -> [String] {

@@ -63,6 +63,8 @@ struct RestoreSource {
         try reader.read(file) { progress.advance(by: $0.count) }
       } catch is RepositoryError {
         damaged.update { _ = $0.insert(file.name) }
+      } catch let error as StoreError where error.isOfOneFile {
+        damaged.update { _ = $0.insert(file.name) }
       }
     }
     return damaged.current

@@ -52,7 +52,11 @@ struct RestoringRole {
 
   /// Why it can't make an object of an archive; nil where it can.
   func obstacle(to entry: ArchiveDirectory.Entry) -> String? {
-    if entry.kind == "EXTENSION", let availableExtensions, !availableExtensions.contains(entry.tag) { return "it is not installed here" }
+    if entry.kind == "EXTENSION" {
+      if let availableExtensions, !availableExtensions.contains(entry.tag) { return "it is not installed here" }
+      // Its cron.database_name names one database, and a new one has a passing name.
+      if entry.tag == "pg_cron" { return "it can be made in one database only, under the name it is to keep: make it, and its jobs, by hand" }
+    }
     if isSuperuser {
       return keepsToExisting && ["ACL", "DEFAULT ACL"].contains(entry.kind) ? obstacle(toPrivileges: entry) : nil
     }

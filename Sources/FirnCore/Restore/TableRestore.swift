@@ -59,13 +59,15 @@ package struct TableRestore {
       case .newSchema(let time):
         // Another may begin in the same second.
         let name = "firn_restored_\(time.idStamp)_\(UUID().uuidString.prefix(4))".lowercased()
+        try refusePublishing(connection)
         plans = try plansForNew(tables, in: name, of: source)
         try connection.execute("CREATE SCHEMA \(Connection.identifier(name))")
         schema = name
       case .emptyTables:
-        plans = try plansForEmpty(tables, of: source, connection)
         // As for pg_restore --disable-triggers: rows come in no order that foreign keys would like.
-        if try connection.isSuperuser() { try connection.execute("SET LOCAL session_replication_role = replica") }
+        let isReplica = try connection.becomeReplica()
+        try refuseTriggers(of: tables, isReplica: isReplica, connection)
+        plans = try plansForEmpty(isReplica ? tables : referencedFirst(tables, connection), of: source, connection)
       }
       progress.begin("restoring rows", expected: tables.reduce(0) { $0 + $1.bytes })
       try source.namingDamage { for plan in plans { try restore(plan, from: source, connection) } }
@@ -121,6 +123,43 @@ package struct TableRestore {
     ])
   }
 
+  /// Subscribers of all tables would stop at the first row of one that they don't have.
+  private func refusePublishing(_ connection: Connection) throws {
+    let publications = try connection.subscribedPublicationsOfAllTables()
+    guard let first = publications.first else { return }
+    throw FirnError.refused(reasons: [
+      "publication \(first) publishes all tables, new ones too, and its subscribers would stop at these: restore with --as, and copy from there"
+    ])
+  }
+
+  /// A trigger would make other rows of those that come, or write elsewhere.
+  private func refuseTriggers(of tables: [Manifest.Table], isReplica: Bool, _ connection: Connection) throws {
+    let triggers = try connection.triggersOfInserts(into: tables.map(Self.name), isReplica: isReplica)
+    guard !triggers.isEmpty else { return }
+    throw FirnError.refused(
+      reasons: triggers.map { trigger in
+        "trigger \(trigger.name) of \(trigger.table) would run for every row: "
+          + (isReplica
+            ? "disable it until the rows are there" : "disable it until the rows are there, or connect as a superuser, for whom it does not")
+      })
+  }
+
+  private static func name(_ table: Manifest.Table) -> QualifiedName { QualifiedName(schema: table.schema, name: table.name) }
+
+  /// Tables before those whose foreign keys point to them. Of some that point to each other, none is first.
+  private func referencedFirst(_ tables: [Manifest.Table], _ connection: Connection) throws -> [Manifest.Table] {
+    var waiting = try connection.references(among: tables.map(Self.name))
+    var rest = tables
+    var ordered: [Manifest.Table] = []
+    while !rest.isEmpty {
+      let next = rest.firstIndex { table in !waiting.contains { $0.from == Self.name(table) } } ?? 0
+      let table = rest.remove(at: next)
+      waiting.removeAll { $0.to == Self.name(table) }
+      ordered.append(table)
+    }
+    return ordered
+  }
+
   private func refuseFilled(_ tables: [Manifest.Table], _ connection: Connection) throws {
     let reasons = try tables.compactMap { table in
       Self.reason(for: table, try connection.state(schema: table.schema, name: table.name))
@@ -139,7 +178,7 @@ package struct TableRestore {
   /// Foreign keys were not looked at while rows came in no order; sequences go on behind what came, and never back.
   private func finish(_ tables: [Manifest.Table], _ source: RestoreSource, _ connection: Connection) throws {
     progress.begin("checking foreign keys")
-    let names = tables.map { QualifiedName(schema: $0.schema, name: $0.name) }
+    let names = tables.map(Self.name)
     let reasons = try connection.danglingReferences(of: names)
     guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
     let owned = try connection.ownedSequences(of: names)

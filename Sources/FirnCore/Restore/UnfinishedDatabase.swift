@@ -31,16 +31,19 @@ struct UnfinishedDatabase {
     self.finalName = finalName
     self.builder = builder
     // It tells whose it is before the comment does.
-    let run = "\(Self.tag(Host.name))_\(Self.tag(Host.bootID))_\(Host.processID)_\(Host.startTime(of: Host.processID) ?? 0)"
+    let run = "\(Self.place)_\(Self.tag(Host.bootID))_\(Host.processID)_\(Host.startTime(of: Host.processID) ?? 0)"
     name = "\(Self.prefix)\(run)_\(UInt16.random(in: 0 ... .max))"
   }
 
   private static func tag(_ text: String) -> String { String("\(SHA256Digest(of: Array(text.utf8)))".prefix(8)) }
 
+  /// Within which process ids mean something: names of hosts are not their own.
+  private static var place: String { tag("\(Host.name) \(Host.machineID) \(Host.processSpace)") }
+
   /// Whether a database that has no comment yet is of a run on this machine that ended.
   private static func isOfDeadRun(_ name: String) -> Bool {
     let parts = name.dropFirst(prefix.count).split(separator: "_")
-    guard parts.count == 5, parts[0] == tag(Host.name), let process = Int32(parts[2]), let start = UInt64(parts[3]) else { return false }
+    guard parts.count == 5, parts[0] == place, let process = Int32(parts[2]), let start = UInt64(parts[3]) else { return false }
     return parts[1] != tag(Host.bootID) || Host.startTime(of: process) != start
   }
 
@@ -53,16 +56,17 @@ struct UnfinishedDatabase {
   func make(on server: Connection, snapshot: SnapshotID, inPlace: InPlace? = nil) throws {
     do {
       try server.execute(builder.createStatement(name: name))
-      let owner = Owner(
-        host: Host.name, process: Host.processID, start: Host.startTime(of: Host.processID) ?? 0, boot: Host.bootID, target: finalName,
-        snapshot: snapshot.description, inPlace: inPlace)
+      let owner = Owner(target: finalName, snapshot: snapshot, inPlace: inPlace)
       let mark = "restore of \(snapshot) by firn, not finished: \(String(decoding: try JSONEncoder().encode(owner), as: UTF8.self))"
-      try server.execute(Connection.commentStatement(name, mark))
+      try server.executeTogether([Connection.commentStatement(name, mark)] + builder.earlyGrantStatements(name: name))
     } catch PostgresError.statementFailed(let message, let state) where !state.hasPrefix("57") {
       throw FirnError.refused(reasons: ["the server cannot make the database: \(message)"])
     }
     try refuseRivals(server)
   }
+
+  /// Gives it the settings it is to have.
+  func applySettings(on server: Connection) throws { try server.executeTogether(builder.settingStatements(name: name)) }
 
   /// Gives it the last of its properties and its own name, in one step.
   func finish(on server: Connection) throws {
@@ -89,10 +93,11 @@ struct UnfinishedDatabase {
       guard owner != nil || isOfDeadRun(database.name) else {
         return RestoreRest("database \(database.name) looks like the rest of a restore, and doesn't tell whose: drop it if no restore is running")
       }
-      if let owner, owner.host != Host.name {
-        return RestoreRest("database \(database.name) is of a restore on \(owner.host): drop it if none is running there")
+      let isAlive = owner.map(\.isAlive) ?? false
+      if isAlive == nil, let owner {
+        return RestoreRest("database \(database.name) is of a restore on \(owner.place): drop it if none is running there")
       }
-      if owner?.isAlive == true { return nil }
+      if isAlive == true { return nil }
       do {
         try server.dropDatabase(database.name)
         let dropped = "dropped \(database.name), which a restore that was killed had left"
@@ -107,8 +112,8 @@ struct UnfinishedDatabase {
   /// Two that build for the same name see each other, however they come: each has made its own before it looks.
   private func refuseRivals(_ server: Connection) throws {
     for database in try server.databases(namedWith: Self.prefix) where database.name != name {
-      guard let owner = Owner(comment: database.comment), owner.target == finalName, owner.host != Host.name || owner.isAlive else { continue }
-      throw RepositoryError.locked(holder: "another restore of \(finalName), process \(owner.process) on \(owner.host)")
+      guard let owner = Owner(comment: database.comment), owner.target == finalName, owner.isAlive != false else { continue }
+      throw RepositoryError.locked(holder: "another restore of \(finalName), process \(owner.process) on \(owner.place)")
     }
   }
 
@@ -120,6 +125,8 @@ struct UnfinishedDatabase {
 
   private struct Owner: Codable {
     let host: String
+    let machine: String
+    let space: String
     let process: Int32
     let start: UInt64
     let boot: String
@@ -128,7 +135,16 @@ struct UnfinishedDatabase {
     let snapshot: String?
     let inPlace: InPlace?
 
-    var isAlive: Bool { boot == Host.bootID && Host.startTime(of: process) == start }
+    /// Whether its process lives; nil for one of another machine, or of another container of this.
+    var isAlive: Bool? {
+      // Cloned machines have one id, and others one name.
+      guard machine == Host.machineID, host == Host.name else { return nil }
+      guard boot == Host.bootID else { return false }
+      return space == Host.processSpace ? Host.startTime(of: process) == start : nil
+    }
+
+    /// Where it is at work, in words.
+    var place: String { host == Host.name ? "another machine or container called \(host)" : host }
 
     init?(comment: String?) {
       guard let comment, let brace = comment.firstIndex(of: "{"),
@@ -144,13 +160,16 @@ struct UnfinishedDatabase {
       return "\(target) IS GONE: it was dropped to be replaced in place. To go on: firn-restore \(target) \(snapshot)\(before)"
     }
 
-    init(host: String, process: Int32, start: UInt64, boot: String, target: String, snapshot: String, inPlace: InPlace?) {
-      self.host = host
-      self.process = process
-      self.start = start
-      self.boot = boot
+    /// This process.
+    init(target: String, snapshot: SnapshotID, inPlace: InPlace?) {
+      host = Host.name
+      machine = Host.machineID
+      space = Host.processSpace
+      process = Host.processID
+      start = Host.startTime(of: process) ?? 0
+      boot = Host.bootID
       self.target = target
-      self.snapshot = snapshot
+      self.snapshot = snapshot.description
       self.inPlace = inPlace
     }
   }

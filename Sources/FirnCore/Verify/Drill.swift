@@ -42,6 +42,12 @@ package struct DrillOutcome: Sendable {
   /// Assertions that the restored database, sound as it may be, doesn't meet.
   package var unmetAssertions: [String] = []
   package var problems: [String] { differences + unmetAssertions }
+  /// Tables and large objects that could not be restored here: what is stored of them was read.
+  package var notRestored: [String] = []
+  /// What pg_restore said where it could not restore the snapshot.
+  package var failure: String?
+  /// What kept the drill from being made.
+  package var obstacle: (any Error)?
   /// What could not be compared.
   package var notes: [String] = []
   package var assertionsMet = 0
@@ -142,10 +148,31 @@ package struct Drill {
       try inspect(build, database, restored.properties, &outcome)
     } catch {
       try? drop(database, server)
-      throw error
+      throw Self.failure(error, server) ?? error
     }
     try drop(database, server)
+    try readRest(source, selection, &outcome)
     return outcome
+  }
+
+  /// pg_restore could not restore the snapshot, on a server that is well.
+  struct Failure: Error { let message: String }
+
+  private static func failure(_ error: any Error, _ server: Connection) -> Failure? {
+    guard case PostgresError.toolFailed("pg_restore", exitCode: 1, let messages) = error, !PostgresError.tellsOfFullDisk(messages),
+      (try? server.isSuperuser()) != nil
+    else { return nil }
+    return Failure(message: messages.prefix(12).joined(separator: "\n    "))
+  }
+
+  /// What is left out of a restore, as an extension is not installed here, is read at least, or it would pass for proven.
+  private func readRest(_ source: RestoreSource, _ selection: RestoreSelection, _ outcome: inout DrillOutcome) throws {
+    let rest = source.files.filter { selection.files[$0.key] == nil }
+    guard !rest.isEmpty else { return }
+    progress.begin("reading what was not restored", expected: rest.values.reduce(0) { $0 + $1.bytes })
+    for file in rest.values { try source.reader.read(file) { progress.advance(by: $0.count) } }
+    outcome.notRestored = source.manifest.tables.filter { rest[$0.file] != nil }.map(\.displayName)
+    if rest.keys.contains(where: { $0.hasPrefix("blob") }) { outcome.notRestored.append("large objects") }
   }
 
   private func drop(_ database: UnfinishedDatabase, _ server: Connection) throws {

@@ -16,7 +16,7 @@ package struct DrillOperation {
     self.now = now
   }
 
-  /// - Throws: what keeps a drill from being made at all. What it finds is in its outcome.
+  /// - Throws: `RepositoryError.locked`, and what interrupts it. What a drill finds, and what keeps one from being made, is in its outcome.
   package func run(on places: [SnapshotPlace]) throws -> [DrillOutcome] {
     let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-verify --drill")
     defer { lock.release() }
@@ -34,10 +34,20 @@ package struct DrillOperation {
         outcome.differences = ["\(key): \(reason)"]
       } catch FirnError.restoredCopyDiffers(let differences) {
         outcome.differences = differences
+      } catch let failed as Drill.Failure {
+        outcome.failure = failed.message
+      } catch let error where !(error is Interruption) {
+        // The next may be another matter.
+        outcome.obstacle = error
+        return outcome
       }
+      // What was only read is proven as a reading proves it. Where nothing could be restored, nothing is.
+      let level: CheckRecord.Level = outcome.failure != nil ? .quick : outcome.notRestored.isEmpty ? .drill : .read
       var record = CheckRecord(
-        level: .drill, ok: outcome.differences.isEmpty, damagedObjects: damaged, checkedAt: now(), seconds: (ContinuousClock.now - start).inSeconds,
+        level: level, ok: outcome.differences.isEmpty, damagedObjects: damaged, checkedAt: now(), seconds: (ContinuousClock.now - start).inSeconds,
         host: Host.name, firn: Firn.version)
+      // Its words may hold rows.
+      record.failedDrill = outcome.failure.map { repository.format.isSealed ? "pg_restore could not restore it" : $0 }
       record.restoreSeconds = outcome.restoreSeconds > 0 ? outcome.restoreSeconds : nil
       record.tool = outcome.tool
       // The snapshot is what was dumped: what it was expected to hold is another matter.

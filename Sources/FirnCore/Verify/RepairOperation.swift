@@ -38,6 +38,7 @@ package struct RepairOperation {
   package func run(on places: [SnapshotPlace], damaged: Set<ObjectName>) throws -> Outcome {
     let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-verify --repair")
     defer { lock.release() }
+    try lock.requireWritten()
     progress.begin("mending")
     var outcome = Outcome(quarantine: quarantine)
     for place in places { try mend(place, &outcome, lock) }
@@ -57,7 +58,7 @@ package struct RepairOperation {
     }.first
     guard let list = isOwnSound ? own : donor?.list ?? own else { return outcome.unmended.append(place.checksums) }
     for key in list.files.keys.sorted() {
-      guard let wanted = list.files[key], digest(of: key, in: repository.store) != wanted else { continue }
+      guard let wanted = list.files[key], try ownDigest(of: key) != wanted else { continue }
       try bring(key, wanted: wanted, &outcome, lock)
     }
     for object in list.objects where (try? repository.store.size(of: object.key)) ?? nil == nil {
@@ -74,19 +75,28 @@ package struct RepairOperation {
   }
 
   private func digest(of key: StoreKey, in store: any Store) -> SHA256Digest? {
-    (try? store.read(key, limit: ChecksumFile.sizeLimit)).map { SHA256Digest(of: $0) }
+    try? SHA256Digest(of: key, in: store)
+  }
+
+  /// Nil for what is damaged. That it can't be had now is no damage.
+  private func ownDigest(of key: StoreKey) throws -> SHA256Digest? {
+    do { return try SHA256Digest(of: key, in: repository.store) } catch let error as StoreError where error.isOfOneFile { return nil }
   }
 
   private func bring(_ key: StoreKey, wanted: SHA256Digest, _ outcome: inout Outcome, _ lock: RepositoryLock) throws {
     try Interruption.check()
-    guard !outcome.mended.contains(where: { $0.key == key }), digest(of: key, in: repository.store) != wanted else { return }
+    guard !outcome.mended.contains(where: { $0.key == key }), try ownDigest(of: key) != wanted else { return }
     progress.show(item: key)
     for donor in donors {
       guard let bytes = try? donor.read(key, limit: 1 << 31), SHA256Digest(of: bytes) == wanted else { continue }
       // What was pruned meanwhile must not come back in part.
       try lock.check()
-      try repository.store.setAside(key, as: quarantine + key)
-      try repository.store.write(bytes, to: key, durability: .immediate)
+      let wasThere = try repository.store.setAside(key, as: quarantine + key)
+      do { try repository.store.write(bytes, to: key, durability: .immediate) } catch {
+        // Some of what is damaged may still be of use.
+        if wasThere { _ = try? repository.store.setAside(quarantine + key, as: key) }
+        throw error
+      }
       return outcome.mended.append(Mended(key: key, from: donor.location))
     }
     outcome.unmended.append(key)

@@ -49,24 +49,12 @@ final class SnapshotCheck {
         continue
       }
       do {
-        if try digest(of: key) != expected { problems.append(.init(reason: "\(key) was changed")) }
+        if try SHA256Digest(of: key, in: repository.store) != expected { problems.append(.init(reason: "\(key) was changed")) }
       } catch let error as StoreError {
         problems.append(Self.problem(error))
       }
     }
     return problems
-  }
-
-  private func digest(of key: StoreKey) throws -> SHA256Digest {
-    guard let size = try repository.store.size(of: key) else { throw StoreError.missing(key) }
-    var hasher = SHA256Hasher()
-    var place: Int64 = 0
-    while place < size {
-      let piece = try repository.store.read(key, from: place, count: Int(min(size - place, 1 << 23)))
-      hasher.update(piece.span)
-      place += Int64(piece.count)
-    }
-    return hasher.finalize()
   }
 
   /// Every object that the list names: what can be told of a snapshot that can't be opened here.

@@ -106,6 +106,57 @@ extension Connection {
     return "ROW(n.nspname, c.relname) IN (\(names.joined(separator: ", ")))"
   }
 
+  /// Has ordinary triggers and foreign keys left alone until the transaction ends. Superusers may, and whom they let (from version 15 on,
+  /// or by a provider's own rules).
+  /// - Returns: whether it is so.
+  package func becomeReplica() throws -> Bool {
+    try execute("SAVEPOINT replica")
+    do { try execute("SET LOCAL session_replication_role = replica") } catch PostgresError.statementFailed(_, state: "42501") {
+      try execute("ROLLBACK TO SAVEPOINT replica")
+      return false
+    }
+    return true
+  }
+
+  /// Triggers that run for rows that come into these tables, foreign keys' aside.
+  package func triggersOfInserts(into tables: [QualifiedName], isReplica: Bool) throws -> [(name: String, table: String)] {
+    guard !tables.isEmpty else { return [] }
+    // Bit 2 of tgtype is INSERT (pg_trigger.h).
+    return try rows(
+      """
+      SELECT t.tgname, t.tgrelid::pg_catalog.regclass::text FROM pg_catalog.pg_trigger t
+      WHERE NOT t.tgisinternal AND t.tgtype & 4 <> 0 AND t.tgenabled IN (\(isReplica ? "'A', 'R'" : "'A', 'O'"))
+        AND t.tgrelid IN (SELECT relid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace,
+          LATERAL (SELECT c.oid UNION SELECT a.relid FROM pg_catalog.pg_partition_ancestors(c.oid) a) up (relid) WHERE \(Self.isOne(of: tables)))
+      ORDER BY 2, 1
+      """
+    ).map { ($0[0] ?? "", $0[1] ?? "") }
+  }
+
+  /// Which of these tables have foreign keys to which others of them.
+  package func references(among tables: [QualifiedName]) throws -> [(from: QualifiedName, to: QualifiedName)] {
+    guard !tables.isEmpty else { return [] }
+    return try rows(
+      """
+      SELECT n.nspname, c.relname, tn.nspname, t.relname FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_class t ON t.oid = k.confrelid
+        JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace
+      WHERE k.contype = 'f' AND k.conrelid <> k.confrelid AND \(Self.isOne(of: tables))
+      """
+    ).map { (QualifiedName(schema: $0[0] ?? "", name: $0[1] ?? ""), QualifiedName(schema: $0[2] ?? "", name: $0[3] ?? "")) }
+      .filter { tables.contains($0.1) }
+  }
+
+  /// Publications of all tables, where anybody follows this database.
+  package func subscribedPublicationsOfAllTables() throws -> [String] {
+    try rows(
+      """
+      SELECT pubname FROM pg_catalog.pg_publication WHERE puballtables AND pubinsert AND EXISTS (SELECT FROM pg_catalog.pg_replication_slots
+        WHERE slot_type = 'logical' AND database = pg_catalog.current_database()) ORDER BY 1
+      """
+    ).compactMap { $0[0] }
+  }
+
   /// Foreign keys of or to these tables whose rows point to nothing, in words.
   package func danglingReferences(of tables: [QualifiedName]) throws -> [String] {
     guard !tables.isEmpty else { return [] }

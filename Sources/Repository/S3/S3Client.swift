@@ -65,10 +65,16 @@ final class S3Client: Sendable {
 
   /// Answers that tell of a moment, though their status doesn't.
   private static func isPassing(_ response: TransferResponse) -> Bool {
-    guard response.status == 400 || response.status == 409 else { return false }
-    let code = S3Document(response.body)?.first("Code") ?? ""
-    return ["RequestTimeout", "IncompleteBody", "BadDigest", "OperationAborted", "XAmzContentSHA256Mismatch"].contains(code)
+    // A copy that failed after it began is a success with an error in it.
+    let isSuccess = response.status == 200 && response.body.count < 1 << 14 && response.body.first == UInt8(ascii: "<")
+    guard isSuccess || response.status == 400 || response.status == 409, let document = S3Document(response.body) else { return false }
+    return (!isSuccess || document.name == "Error") && passingCodes.contains(document.first("Code") ?? "")
   }
+
+  static let passingCodes: Set = [
+    "RequestTimeout", "IncompleteBody", "BadDigest", "OperationAborted", "XAmzContentSHA256Mismatch", "InternalError", "SlowDown",
+    "ServiceUnavailable",
+  ]
 
   private func send(_ request: Request, _ used: Used) throws -> TransferResponse {
     let (key, region) = (used.key, used.region)

@@ -4,7 +4,7 @@ internal import SystemPackage
 internal import Transfer
 
 /// A key for a server that speaks S3. Its secrets are never part of a text.
-struct S3Credentials: Sendable, Equatable {
+package struct S3Credentials: Sendable, Equatable {
   let keyID: String
   let secret: String
   let token: String?
@@ -13,16 +13,20 @@ struct S3Credentials: Sendable, Equatable {
 }
 
 /// Finds keys where AWS's own tools look: a command, the environment, the file of profiles, the machine's metadata.
-final class S3CredentialSource: Sendable {
+package final class S3CredentialSource: Sendable {
   private let location: String
   private let profile: String?
   private let hasOwnProfile: Bool
   private let command: String?
   private let environment: [String: String]
+  private let patience: Duration
   private let known = Monitor<S3Credentials?>(nil)
 
-  /// - Parameter command: prints a key as JSON, as AWS's `credential_process` does.
-  init(for location: S3Location, command: String?, environment: [String: String]) {
+  /// - Parameters:
+  ///   - command: prints a key as JSON, as AWS's `credential_process` does.
+  ///   - patience: how long it may take.
+  package init(for location: S3Location, command: String?, environment: [String: String], patience: Duration = .seconds(60)) {
+    self.patience = patience
     self.location = location.text
     hasOwnProfile = location.profile != nil
     profile = location.profile ?? environment["AWS_PROFILE"]
@@ -32,7 +36,7 @@ final class S3CredentialSource: Sendable {
 
   /// The key to sign with now.
   /// - Throws: `StoreError.refused` where none is found.
-  func current() throws -> S3Credentials {
+  package func current() throws -> S3Credentials {
     // One thread looks, and the others wait for what it finds.
     try known.update { known in
       if let found = known, found.expires.map({ $0.timeIntervalSinceNow > 300 }) ?? true { return found }
@@ -83,7 +87,10 @@ final class S3CredentialSource: Sendable {
   }
 
   private func fromCommand(_ command: String) throws -> S3Credentials {
-    let result = try ProgramResult.run("/bin/sh", ["-c", command], environment: environment)
+    // Requests wait for it, and a dump holds its locks meanwhile.
+    guard let result = try ProgramResult.run("/bin/sh", ["-c", command], environment: environment, within: patience) else {
+      throw refused("credentials-command did not end within \(patience.components.seconds) s")
+    }
     guard result.exitCode == 0 else { throw refused("credentials-command failed with exit code \(result.exitCode)") }
     guard let answer = try? JSONDecoder().decode(Answer.self, from: Data(result.output)) else {
       throw refused("credentials-command printed no JSON object with AccessKeyId and SecretAccessKey")

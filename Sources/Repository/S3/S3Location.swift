@@ -32,7 +32,11 @@ package struct S3Location: Sendable, Equatable {
   /// - Parameter environment: AWS's variables, for what the location leaves open.
   /// - Throws: `StoreError.badLocation`.
   package init(_ text: String, environment: [String: String]) throws {
-    func bad(_ reason: String) -> StoreError { .badLocation(location: text.prefix { $0 != "?" } + "", reason: reason) }
+    // Others write keys before the bucket: what is no location of ours may hold one.
+    func bad(_ reason: String) -> StoreError {
+      let shown = text.prefix { $0 != "?" }
+      return .badLocation(location: shown.lastIndex(of: "@").map { "s3://…\(shown[$0...])" } ?? String(shown), reason: reason)
+    }
     guard text.hasPrefix("s3://") else { throw bad("it does not begin with s3://") }
     let parts = text.dropFirst(5).split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
     let path = parts[0].split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)

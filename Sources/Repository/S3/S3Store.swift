@@ -118,17 +118,18 @@ package final class S3Store: Store {
     try put(.file(path, count: count), sha256.finalize(), md5.finalize(), to: key)
   }
 
-  private func request(toPut body: TransferRequest.Body, _ digest: SHA256Digest, at key: StoreKey) -> S3Client.Request {
+  /// With both digests: AWS wants the older one where a bucket locks what comes.
+  private func request(toPut body: TransferRequest.Body, _ digest: SHA256Digest, _ md5: [UInt8], at key: StoreKey) -> S3Client.Request {
     var request = S3Client.Request("PUT", key)
     request.body = body
     request.digest = digest
-    request.headers = [("Content-Type", "application/octet-stream")]
+    request.headers = [("Content-MD5", Data(md5).base64EncodedString()), ("Content-Type", "application/octet-stream")]
     if let storageClass { request.headers.append(("x-amz-storage-class", storageClass)) }
     return request
   }
 
   private func put(_ body: TransferRequest.Body, _ digest: SHA256Digest, _ md5: [UInt8], to key: StoreKey) throws {
-    let response = try answer(to: request(toPut: body, digest, at: key))
+    let response = try answer(to: request(toPut: body, digest, md5, at: key))
     // What the server has is what was sent; where it encrypts, its tag is of something else.
     guard let tag = response.headers["etag"]?.trimmingCharacters(in: ["\""]), tag.count == 32, !tag.contains("-"),
       response.headers["x-amz-server-side-encryption"] == nil || response.headers["x-amz-server-side-encryption"] == "AES256"
@@ -142,7 +143,9 @@ package final class S3Store: Store {
   package func create(_ bytes: [UInt8], at key: StoreKey) throws -> Bool {
     // Not every server knows the condition.
     if try size(of: key) != nil { return false }
-    var request = request(toPut: .bytes(bytes), SHA256Digest(of: bytes), at: key)
+    var md5 = MD5Hasher()
+    md5.update(bytes.span)
+    var request = request(toPut: .bytes(bytes), SHA256Digest(of: bytes), md5.finalize(), at: key)
     request.headers.append(("If-None-Match", "*"))
     // 409: another is writing it.
     for _ in 0..<20 {
@@ -180,7 +183,8 @@ package final class S3Store: Store {
     }
   }
 
-  private func deleteTogether(_ keys: [StoreKey]) throws {
+  /// - Parameter patience: how often it is asked again for what the server was too busy to delete.
+  private func deleteTogether(_ keys: [StoreKey], patience: Int = 5) throws {
     let objects = keys.map { "<Object><Key>\(URLText.escaped(prefix + $0))</Key></Object>" }.joined()
     let body = Array("<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\(objects)<Quiet>true</Quiet></Delete>".utf8)
     var md5 = MD5Hasher()
@@ -202,6 +206,11 @@ package final class S3Store: Store {
     guard let document = S3Document(response.body), document.name == "DeleteResult" else { throw client.failure(response, request) }
     let errors = document.all("Error").filter { $0.first("Code") != "NoSuchKey" }
     guard let error = errors.first else { return }
+    let busy = errors.filter { S3Client.passingCodes.contains($0.first("Code") ?? "") }.compactMap { $0.first("Key") }
+    if busy.count == errors.count, patience > 0, busy.allSatisfy({ $0.hasPrefix(prefix) }) {
+      try Interruption.sleep(until: .now + .milliseconds(Int.random(in: 200...1000)))
+      return try deleteTogether(busy.map { String($0.dropFirst(prefix.count)) }, patience: patience - 1)
+    }
     let reason = error.first("Message") ?? error.first("Code") ?? "the server keeps them"
     let locked = errors.filter(Self.tellsOfALock)
     let denied = errors.filter { $0.first("Code") == "AccessDenied" || Self.tellsOfALock($0) }

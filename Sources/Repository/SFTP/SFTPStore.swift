@@ -187,6 +187,14 @@ package final class SFTPStore: Store {
       $0.body = body
       $0.commandsAfter = ["rename \(place.quoted(passing)) \(place.quoted(key))"]
     }
+    // libcurl does not look at what comes of closing a file, where a full disk may be told. What is written once can be looked at.
+    guard key.hasPrefix(ObjectName.root) || key.hasPrefix(SnapshotPlace.root) else { return }
+    let size = try fileSize(key)
+    guard size == body.count else {
+      try? client.command(["*rm \(place.quoted(key))"])
+      throw StoreError.unreachable(
+        location: location, reason: "\(location) has \(size ?? 0) bytes of \(key) and was sent \(body.count): its disk may be full")
+    }
   }
 
   /// Removes what has a name of ours, if it is there.
@@ -327,6 +335,7 @@ package final class SFTPStore: Store {
       // Else it would come back.
       (Self.isReplaced(key) ? ["*rm \(place.quoted(Self.former(key)))"] : []) + ["rm \(place.quoted(key))"]
     }
+    defer { removeFolders(above: keys) }
     for start in stride(from: 0, to: keys.count, by: 100) {
       // What a run gives back when it was told to end is one batch.
       if start > 0 { try Interruption.check() }
@@ -340,6 +349,18 @@ package final class SFTPStore: Store {
         }
       }
     }
+  }
+
+  /// Folders of snapshots that hold nothing any more: each would be listed for ever. One that holds something stays.
+  private func removeFolders(above keys: [StoreKey]) {
+    let folders = Set(
+      keys.filter { $0.hasPrefix(SnapshotPlace.root) }.flatMap { key in
+        let parts = key.split(separator: "/")
+        // Those of one snapshot: its databases' and sources' stay.
+        return parts.indices.dropFirst(4).map { parts[..<$0].joined(separator: "/") }
+      })
+    let commands = folders.sorted { $0.utf8.count > $1.utf8.count }.map { "*rmdir \(place.quoted($0))" }
+    for start in stride(from: 0, to: commands.count, by: 100) { try? client.command(Array(commands[start..<min(start + 100, commands.count)])) }
   }
 
   package func flush() throws {}

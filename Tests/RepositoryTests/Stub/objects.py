@@ -1,5 +1,7 @@
 """A server on loopback that answers as S3 does when something is wrong: each bucket has a trouble of its own. `objects.py PORT`"""
 
+import base64
+import hashlib
 import http.server
 import json
 import re
@@ -63,6 +65,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return found.group(1) if found else ""
 
     # The troubles.
+
+    def bucket_hesitant(self):
+        """An error after the answer began, at first; then it is done."""
+        first = self.times() % 2 == 0
+        if self.command == "POST":
+            busy = "<Error><Key>firn/b</Key><Code>SlowDown</Code></Error>" if first else ""
+            return self.answer(200, f"<DeleteResult>{busy}</DeleteResult>".encode())
+        self.answer(200, error("InternalError") if first else b"<CopyObjectResult><ETag>x</ETag></CopyObjectResult>")
+
+    def bucket_careful(self):
+        """Takes what comes with a checksum, as AWS does where it locks."""
+        if self.command == "HEAD":
+            return self.answer(404)
+        wanted = base64.b64encode(hashlib.md5(self.body).digest()).decode()
+        if self.headers.get("Content-MD5") != wanted:
+            return self.answer(400, error("InvalidRequest", "Content-MD5 is required"))
+        self.answer(200, headers=[("ETag", f'"{hashlib.md5(self.body).hexdigest()}"')])
 
     def bucket_elsewhere(self):
         if self.region == "eu-north-1":
