@@ -30,7 +30,8 @@ extension RetentionPolicy {
   /// Decides on the snapshots of one database; their order doesn't matter.
   ///
   /// Incomplete or damaged snapshots don't count towards what is kept, and stay while fewer than the last so many complete ones are
-  /// newer; so do those made before a restore, unless the policy has rules for their kind. Always kept are the newest snapshot, the
+  /// newer. Where no complete one is newer for two weeks, as for a role that is not shown everything, the rules choose among incomplete
+  /// ones by themselves. Those made before a restore count for nothing, unless the policy has rules for their kind. Always kept are the newest snapshot, the
   /// newest complete one, the newest verified one, those under hold, those younger than the minimum age, those made before a restore for
   /// two weeks, and the newest complete ones up to the minimum count.
   ///
@@ -96,7 +97,8 @@ extension RetentionPolicy {
     }
     for snapshot in sorted {
       if let hold = snapshot.hold, hold.until.map({ now < $0 }) ?? true { add(snapshot.id, "on hold: \(hold.reason)") }
-      let least = max(minimumAge, rules(for: snapshot).minimumAge)
+      let ofTags = tags.filter { snapshot.carries($0.key) }.map(\.value.minimumAge).max() ?? 0
+      let least = max(minimumAge, rules(for: snapshot).minimumAge, ofTags)
       if least > 0, now - snapshot.startedAt < least { add(snapshot.id, "younger than \(Self.words(least))") }
       // It may be all there is of a database that was dropped.
       if snapshot.standing == .safety, kinds[snapshot.kind] == nil, now - snapshot.startedAt < Self.safetyAge {
@@ -120,6 +122,10 @@ extension RetentionPolicy {
   private func reasons<ID>(_ sorted: [RetainedSnapshot<ID>], now: Int64, calendar: RetentionCalendar) -> [ID: [String]] {
     var reasons: [ID: [String]] = [:]
     var general = RuleCounter(rules, name: "", now: now)
+    var incomplete = RuleCounter(rules, name: "incomplete, none complete is newer: ", now: now)
+    var incompleteByKind = kinds.reduce(into: [:]) {
+      $0[$1.key] = RuleCounter($1.value, name: "incomplete, none complete is newer: \($1.key) ", now: now)
+    }
     var byKind = kinds.reduce(into: [:]) { $0[$1.key] = RuleCounter($1.value, name: "\($1.key) ", now: now) }
     var byTag = tags.sorted { $0.key < $1.key }.map { (tag: $0.key, counter: RuleCounter($0.value, name: "\($0.key) ", now: now)) }
     var complete = 0
@@ -130,7 +136,12 @@ extension RetentionPolicy {
         for index in byTag.indices where snapshot.carries(byTag[index].tag) {
           found += byTag[index].counter.reasons(snapshot.startedAt, calendar)
         }
-      } else if complete < max(1, rules.last) {
+      } else if snapshot.standing == .incomplete, complete == 0, rules(for: snapshot).keepsAnything {
+        found +=
+          incompleteByKind[snapshot.kind]?.reasons(snapshot.startedAt, calendar) ?? incomplete.reasons(snapshot.startedAt, calendar)
+        // Soon a complete one may tell which of them is of use.
+        if now - snapshot.startedAt < Self.safetyAge { found.append("incomplete, and none complete is newer") }
+      } else if snapshot.standing != .safety, complete < max(1, rules.last) {
         found.append("\(snapshot.standing.words), newer than the last \(max(1, rules.last)) complete ones")
       }
       if snapshot.standing == .sound { complete += 1 }

@@ -39,7 +39,8 @@ package struct PolicyFile: Sendable {
       case "minimum-age": policy.minimumAge = try reader.seconds()
       case "size-goal":
         policy.sizeGoal = try reader.size()
-        if policy.sizeGoal == 0 { throw reader.wrong("a size above zero, such as 500GiB") }
+        // A number alone would be bytes, and is meant otherwise.
+        if try policy.sizeGoal == 0 || reader.text().allSatisfy(\.isNumber) { throw reader.wrong("a size with its unit, such as 500GiB") }
       case "time-zone": timeZone = try reader.timeZone()
       default: break
       }

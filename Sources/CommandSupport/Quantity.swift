@@ -15,10 +15,11 @@ package enum Quantity {
     return overflow ? nil : product
   }
 
-  /// From `250ms`, `30s`, `5min`, `26h`, `7d`; a number without a unit is none but 0: days are meant as often as seconds.
+  /// From `250ms`, `30s`, `5min`, `26h`, `7d`; a number without a unit is none but 0: days are meant as often as seconds. Nor is `6m`, by
+  /// which some mean months.
   package static func duration(_ text: String) -> Duration? {
     let digits = text.prefix { $0.isNumber }
-    let units: [String: Int64] = ["ms": 1, "s": 1000, "min": 60_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000]
+    let units: [String: Int64] = ["ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000]
     guard let number = Int64(digits), number < 1 << 40,
       let factor = text == "0" ? 0 : units[text.dropFirst(digits.count).trimmingCharacters(in: .whitespaces)]
     else { return nil }

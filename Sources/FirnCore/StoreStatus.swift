@@ -112,7 +112,7 @@ package struct StoreStatus: Sendable {
     init(of places: [SnapshotPlace], _ catalog: Catalog, _ now: Date) throws {
       self.catalog = catalog
       keys = try places.reduce(into: [:]) { $0[$1] = try catalog.checkKeys(of: $1) }
-      verdicts = keys.compactMapValues { catalog.verdict(of: $0, now: now) }
+      verdicts = try keys.compactMapValues { try catalog.verdict(of: $0, now: now) }
       findings = DamageFindings(verdicts)
     }
 
@@ -130,11 +130,11 @@ package struct StoreStatus: Sendable {
 
     /// What the last drill or its assertions found wrong: no later snapshot says that it is mended, a later drill does.
     /// - Parameter places: the newest first.
-    func problemsOfDrills(_ places: [SnapshotPlace]) -> [String] {
+    func problemsOfDrills(_ places: [SnapshotPlace]) throws -> [String] {
       for place in places {
         let (keys, verdict) = (keys[place] ?? [], verdicts[place])
         // Of a single one the verdict, where there is one, is all there is to know.
-        let drill = keys.count > 1 || verdict == nil ? catalog.lastDrill(of: keys) : verdict.flatMap { $0.level == .drill ? $0 : nil }
+        let drill = keys.count > 1 || verdict == nil ? try catalog.lastDrill(of: keys) : verdict.flatMap { $0.level == .drill ? $0 : nil }
         guard let drill else { continue }
         return drill.failedDrill.map { ["the last drill, of \(place.id), failed: \($0)"] } ?? drill.unmetAssertions ?? []
       }
@@ -187,7 +187,7 @@ package struct StoreStatus: Sendable {
         "\(older.count) older snapshot\(older.count == 1 ? " was" : "s were") found damaged\(older.count == 1 ? ":" : ", the last of them") \(last.id)"
       )
     }
-    problems += checks.problemsOfDrills(places)
+    problems += try checks.problemsOfDrills(places)
     // Nobody backs it up here: restores were made into it.
     guard let newest else {
       return problems.isEmpty

@@ -9,10 +9,15 @@ import Repository
 struct Hold: FirnCommand {
   static let configuration = CommandSupport.configuration(
     "hold", abstract: "Keep a snapshot from every pruning, until a day or for ever.",
-    discussion: "firn prune shows the reason. --release takes the hold away, after the snapshot's id was typed.")
+    discussion: """
+      firn prune shows the reason. --release takes the hold away, after the snapshot's id was typed. Each store has its own holds: one that \
+      a snapshot has goes along when it is copied, as by firn copy, and stays there until it is released there.
+      """)
   @Argument(help: "The database, or SOURCE/DATABASE.") var database: String
   @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND or before:TIME.") var snapshot: String
-  @Option(help: ArgumentHelp("Until when, as 2027-01-31 or 2027-01-31T12:00 (UTC). Else for ever.", valueName: "time")) var until: String?
+  @Option(
+    help: ArgumentHelp("Until when: 2027-01-31, that day included wherever it is, or 2027-01-31T12:00 (UTC). Else for ever.", valueName: "time"))
+  var until: String?
   @Option(help: ArgumentHelp("Why, for those who come after.", valueName: "text")) var why: String?
   @Flag(help: "Take the hold away.") var release = false
   @OptionGroup var confirmation: ConfirmationOption
@@ -46,7 +51,8 @@ struct Hold: FirnCommand {
     if let until {
       guard let date = SnapshotSelector.time(until) else { throw RepositoryError.invalidSelector(until) }
       guard date > Date() else { throw UsageError("\(until) is past", hint: "name a time to come, or leave --until out") }
-      end = date
+      // A day ends last twelve hours after it does by UTC.
+      end = until.contains { ":T".contains($0) } ? date : date.addingTimeInterval(36 * 3600)
     }
     // One that holds longer is not weakened without a word.
     if let standing = try repository.catalog.hold(of: place), standing.holds(at: Date()), let end, standing.until.map({ $0 > end }) ?? true {
@@ -62,6 +68,10 @@ struct Hold: FirnCommand {
       throw RepositoryError.noSuchSnapshot(selector: place.id.description, database: place.database)
     }
     if common.json { try context.output(json: hold) }
+    let copies = context.configuration.copies.count
+    if copies > 0 {
+      context.tell("in the copies it is held once firn copy was there: firn copy \(place.id) --to …")
+    }
     context.tell("\(place.database) \(place.id) stays \(end.map { "until \(Quantity.time($0))" } ?? "for ever")")
     return .done
   }

@@ -18,11 +18,15 @@ struct List: FirnCommand {
     let places = try database.map { try context.places(of: $0, in: catalog) } ?? catalog.snapshots()
     var entries: [Entry] = []
     var unreadable: [SnapshotPlace] = []
+    let verdicts = try places.reduce(into: [:]) { $0[$1] = try catalog.verdict(of: $1) }
+    let findings = DamageFindings(verdicts)
     for place in places {
       do {
-        let check = try catalog.verdict(of: place)
+        let check = verdicts[place]
         let manifest = try repository.readableManifest(of: place)
-        entries.append(try manifest.map { Entry($0, check: check) } ?? Entry(place, catalog.summary(of: place), check: check))
+        var entry = try manifest.map { Entry($0, check: check) } ?? Entry(place, catalog.summary(of: place), check: check)
+        if try catalog.shares(findings, place) { entry.sharesDamage() }
+        entries.append(entry)
       } catch let error as RepositoryError where error.isDamage {
         unreadable.append(place)
       }
@@ -76,9 +80,9 @@ struct List: FirnCommand {
     let bytes: Nullable<Int64>
     let storedBytes: Int64
     let complete: Bool
-    let verifiedAt: Nullable<Date>
-    /// Whether the last verification that read it found it damaged.
-    let damaged: Bool
+    private(set) var verifiedAt: Nullable<Date>
+    /// Whether the last verification that read it found it damaged, or one with which it shares what is damaged.
+    private(set) var damaged: Bool
 
     init(_ manifest: Manifest, check: CheckRecord?) {
       self.init(manifest.place, .init(of: manifest), check: check, startedAt: manifest.startedAt, bytes: manifest.bytes)
@@ -95,6 +99,11 @@ struct List: FirnCommand {
       complete = summary.complete
       verifiedAt = Nullable(check.flatMap { $0.ok ? $0.checkedAt : nil })
       damaged = check?.ok == false
+    }
+
+    mutating func sharesDamage() {
+      damaged = true
+      verifiedAt = Nullable(nil)
     }
   }
 }

@@ -27,8 +27,11 @@ struct Show: FirnCommand {
       try context.output(json: manifest)
       return .done
     }
-    let checks = try catalog.checks(of: place)
     let now = Date()
+    // A finding stands until everything was read again; and a drill that failed until one goes well.
+    let keys = try catalog.checkKeys(of: place)
+    let failed = try catalog.lastDrill(of: keys).flatMap { $0.failedDrill == nil ? nil : $0 }
+    let check = try failed ?? catalog.verdict(of: keys, now: now) ?? catalog.lastCheck(of: keys, atLeast: .quick)
     let took = manifest.finishedAt.timeIntervalSince(manifest.startedAt)
     var lines = [
       "snapshot   \(manifest.id)", "database   \(manifest.database) of source \(manifest.source)",
@@ -44,7 +47,7 @@ struct Show: FirnCommand {
     lines += manifest.incompleteReasons.map { "           \($0)" }
     lines.append(
       "proof      "
-        + (checks.last.map { check in
+        + (check.map { check in
           let words = check.failedDrill != nil ? "COULD NOT BE RESTORED in a drill" : "\(check.ok ? "intact" : "DAMAGED") by \(check.level.rawValue)"
           return "\(words), \(Quantity.age(of: check.checkedAt, now: now))"
         }

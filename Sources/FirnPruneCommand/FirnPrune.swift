@@ -56,7 +56,13 @@ struct FirnPrune: FirnCommand {
     let repository = try context.repository()
     if gcOnly { return try collect(repository, context) }
     let (policy, name, calendar) = try options.resolve(context)
-    let places = try database.map { try context.places(of: $0, in: repository.catalog) }
+    let places = try database.map { name in
+      let catalog = repository.catalog
+      let restored = try catalog.snapshotsOfRestoresAlone(named: name)
+      do { return try context.places(of: name, in: catalog) + restored } catch RepositoryError.noSuchDatabase where !restored.isEmpty {
+        return restored
+      }
+    }.map { Array(Set($0)) }
     var planned: [SnapshotPlace] = []
     let outcome: PruneOperation.Outcome
     do {
@@ -73,7 +79,8 @@ struct FirnPrune: FirnCommand {
     }
     if explain != nil || simulate != nil { return .done }
     try context.result(PruneReport(outcome))
-    if common.json { return .done }
+    let status: ExitStatus = outcome.collected.map { $0.locked > 0 } ?? false ? .doneWithWarnings : .done
+    if common.json { return status }
     if let collected = outcome.collected {
       let count = outcome.plan.removed.count
       context.tell("removed \(count) snapshot\(count == 1 ? "" : "s"), freed \(Quantity.size(outcome.plan.freedBytes))")
@@ -81,7 +88,7 @@ struct FirnPrune: FirnCommand {
     } else {
       context.tell("nothing was removed: this was the plan. Add --apply to carry it out")
     }
-    return .done
+    return status
   }
 
   private func state(afterRemoving planned: [SnapshotPlace], from catalog: Catalog) -> String? {
@@ -133,13 +140,17 @@ struct FirnPrune: FirnCommand {
         .collect(apply: apply)
     }
     try context.result(CollectionReport(freedBytes: outcome.bytes, objects: outcome.objects, applied: apply))
+    if outcome.isInDoubt {
+      context.warn("there are objects of more than two days, and no snapshot: these may be out of sight, so nothing is deleted")
+      return .doneWithWarnings
+    }
     if !common.json {
       let what = "\(outcome.objects) object\(outcome.objects == 1 ? "" : "s") that no snapshot names"
       let size = Quantity.size(outcome.bytes)
       context.tell(apply ? "deleted \(what), freed \(size)" : "\(what), \(size) to free. Nothing was deleted: add --apply for that")
       tellYoung(outcome, context)
     }
-    return .done
+    return outcome.locked > 0 ? .doneWithWarnings : .done
   }
 
   private func tellYoung(_ outcome: GarbageCollector.Outcome, _ context: CommandContext) {

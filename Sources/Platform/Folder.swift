@@ -67,7 +67,13 @@ package enum Folder {
     guard let stream = unsafe path.withPlatformString({ unsafe opendir($0) }) else { throw SystemError("list", path.string) }
     defer { unsafe closedir(stream) }
     var names: [String] = []
-    while let entry = unsafe readdir(stream) {
+    // An error, too, is told by nil (readdir(3)).
+    while true {
+      errno = 0
+      guard let entry = unsafe readdir(stream) else {
+        if errno != 0 { throw SystemError("list", path.string) }
+        break
+      }
       let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
         unsafe $0.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) }
       }

@@ -17,9 +17,12 @@ package enum Host {
     return String(decoding: bytes, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
   }
 
+  /// What a machine has in place of an id, as small containers do.
+  package static var machineIDWithoutOne: String { "named \(name)" }
+
   /// What tells this machine from others that may have its name.
   package static var machineID: String {
-    guard let bytes = try? Folder.contents(of: "/etc/machine-id"), bytes.count >= 32 else { return "named \(name)" }
+    guard let bytes = try? Folder.contents(of: "/etc/machine-id"), bytes.count >= 32 else { return machineIDWithoutOne }
     return String(decoding: bytes, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
   }
 

@@ -125,19 +125,26 @@ package struct Catalog: Sendable {
   }
 
   /// What pruning has to know of a snapshot: of its list of checksums as a rule only the end is read.
-  /// - Returns: nil where its manifest is not the one the list names, can't be read, or is of a newer format than this program knows.
+  /// - Returns: nil where its manifest is not the one the list names, or can't be read.
+  /// - Throws: `RepositoryError.newerFormat`.
   package func summary(of listed: ListedSnapshot) throws -> Manifest.Summary? {
     do {
       guard let end = try listEnd(of: listed) else { return nil }
       let bytes = try store.read(contents.files(of: listed.place).manifest, limit: Manifest.sizeLimit)
       guard SHA256Digest(of: bytes) == end.manifest else { return nil }
-      let summary = contents.areSealed ? end.summary : try? JSON.decoder.decode(Manifest.Summary.self, from: Data(bytes))
-      return summary.flatMap { $0.formatVersion <= RepositoryFormat.newestVersion ? $0 : nil }
+      if contents.areSealed { return end.summary }
+      // It is what the list names: newer is not damaged.
+      if let version = try? JSON.decoder.decode(Version.self, from: Data(bytes)).formatVersion, version > RepositoryFormat.newestVersion {
+        throw RepositoryError.newerFormat(location: listed.place.prefix, version: version)
+      }
+      return try? JSON.decoder.decode(Manifest.Summary.self, from: Data(bytes))
     } catch let error as StoreError {
       if error.isOfOneFile { return nil }
       throw error
     }
   }
+
+  private struct Version: Decodable { let formatVersion: Int }
 
   /// What the end of a list of checksums says of the manifest.
   private func listEnd(of listed: ListedSnapshot) throws -> (manifest: SHA256Digest, summary: Manifest.Summary?)? {
@@ -173,18 +180,18 @@ package struct Catalog: Sendable {
   /// The check that counts: the newest that found damage or read everything; of one second, that which found damage. So a finding
   /// stands until everything was read again. One without damage that is dated later than now proves nothing.
   package func verdict(of place: SnapshotPlace, now: Date = Date()) throws -> CheckRecord? {
-    verdict(of: try checkKeys(of: place), now: now)
+    try verdict(of: checkKeys(of: place), now: now)
   }
 
   /// The keys of a snapshot's checks, in order.
   package func checkKeys(of place: SnapshotPlace) throws -> [StoreKey] { try store.list(place.checks).map(\.key) }
 
   /// - Parameter checks: the keys of a snapshot's checks, in order.
-  package func verdict(of checks: [StoreKey], now: Date) -> CheckRecord? {
+  package func verdict(of checks: [StoreKey], now: Date) throws -> CheckRecord? {
     var proof: CheckRecord?
     // Named for their times: as a rule the last is the one.
     for key in checks.reversed() {
-      guard let check = check(key) else { continue }
+      guard let check = try check(key) else { continue }
       if let proof, proof.level > .scrub, check.checkedAt < proof.checkedAt { break }
       // Who can't read what is stored can't say that a finding of one who could is mended.
       if !check.ok, proof.map({ check.checkedAt >= $0.checkedAt || check.level > .scrub }) ?? true { return check }
@@ -214,11 +221,13 @@ package struct Catalog: Sendable {
 
   /// The results of the verifications of a snapshot, oldest first. One that can't be read is passed over: it proves nothing.
   package func checks(of place: SnapshotPlace) throws -> [CheckRecord] {
-    try store.list(place.checks).compactMap { check($0.key) }
+    try store.list(place.checks).compactMap { try check($0.key) }
   }
 
-  private func check(_ key: StoreKey) -> CheckRecord? {
-    guard let bytes = try? store.read(key, limit: CheckRecord.sizeLimit) else { return nil }
+  /// - Throws: what keeps the store from being read at all: what it found must not be forgotten for that.
+  private func check(_ key: StoreKey) throws -> CheckRecord? {
+    let bytes: [UInt8]
+    do { bytes = try store.read(key, limit: CheckRecord.sizeLimit) } catch let error as StoreError where error.isOfOneFile { return nil }
     return try? JSON.decoder.decode(CheckRecord.self, from: Data(bytes))
   }
 
@@ -253,18 +262,31 @@ package struct Catalog: Sendable {
 
   /// The newest result of at least that level; nil where there is none that can be read.
   package func lastCheck(of place: SnapshotPlace, atLeast level: CheckRecord.Level = .quick) throws -> CheckRecord? {
-    lastCheck(of: try checkKeys(of: place), atLeast: level)
+    try lastCheck(of: checkKeys(of: place), atLeast: level)
   }
 
   /// The newest drill, whether it could be made or not.
   /// - Parameter checks: the keys of a snapshot's checks, in order.
-  package func lastDrill(of checks: [StoreKey]) -> CheckRecord? {
-    checks.reversed().lazy.compactMap { check($0) }.first { $0.level == .drill || $0.failedDrill != nil }
+  package func lastDrill(of checks: [StoreKey]) throws -> CheckRecord? {
+    try last(of: checks) { $0.level == .drill || $0.failedDrill != nil }
   }
 
   /// - Parameter checks: the keys of a snapshot's checks, in order.
-  package func lastCheck(of checks: [StoreKey], atLeast level: CheckRecord.Level) -> CheckRecord? {
-    checks.reversed().lazy.compactMap { check($0) }.first { $0.level >= level }
+  package func lastCheck(of checks: [StoreKey], atLeast level: CheckRecord.Level) throws -> CheckRecord? {
+    try last(of: checks) { $0.level >= level }
+  }
+
+  private func last(of checks: [StoreKey], where isWanted: (CheckRecord) -> Bool) throws -> CheckRecord? {
+    for key in checks.reversed() {
+      if let check = try check(key), isWanted(check) { return check }
+    }
+    return nil
+  }
+
+  /// Snapshots that restores made of databases of a name where nobody backs these up: pruning is all they wait for.
+  package func snapshotsOfRestoresAlone(named database: String) throws -> [SnapshotPlace] {
+    let all = try snapshots().filter { $0.database.isSame(as: database) }
+    return Dictionary(grouping: all, by: \.source.keyComponent).values.filter { $0.allSatisfy(isSafetySnapshot) }.flatMap(\.self)
   }
 }
 

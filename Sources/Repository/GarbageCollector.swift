@@ -13,6 +13,8 @@ package struct GarbageCollector: Sendable {
     package var young = 0
     /// Files that the store would not delete, by a lock of its own.
     package var locked = 0
+    /// Whether there are old objects and no snapshot: these may be out of sight, so nothing is garbage for certain.
+    package var isInDoubt = false
   }
 
   private let store: any Store
@@ -165,7 +167,9 @@ package struct GarbageCollector: Sendable {
 
   /// What a collection would delete, counted.
   package func garbage(grace: TimeInterval) throws -> Outcome {
-    let garbage = try garbage(survey(), grace: grace, released: ObjectTable())
+    let survey = try survey()
+    let garbage = try garbage(survey, grace: grace, released: ObjectTable())
+    if survey.committed.isEmpty, garbage.hasOld { return Outcome(isInDoubt: true) }
     return Outcome(objects: garbage.objects.count, bytes: garbage.bytes, young: garbage.young)
   }
 
@@ -202,7 +206,7 @@ package struct GarbageCollector: Sendable {
     try stopCommits()
     let survey = try survey()
     let garbage = try garbage(survey, grace: grace, released: released)
-    if survey.committed.isEmpty, garbage.hasOld { return Outcome() }
+    if survey.committed.isEmpty, garbage.hasOld { return Outcome(isInDoubt: true) }
     try clear(survey.leftovers)
     var outcome = Outcome(young: garbage.young)
     begin(garbage.bytes)

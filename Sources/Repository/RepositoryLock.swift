@@ -261,7 +261,8 @@ package final class RepositoryLock: Sendable {
   private static func isAlive(_ record: Record, _ owner: LockOwner) -> Bool? {
     // Cloned machines have one id.
     guard record.machine == owner.machine, record.host == owner.host else { return nil }
-    guard record.boot == owner.boot else { return false }
+    // Of a machine without an id only the name is known, which another may have.
+    guard record.boot == owner.boot else { return record.machine == Host.machineIDWithoutOne ? nil : false }
     return record.space == owner.space ? owner.startTime(record.process) == record.processStart : nil
   }
 }

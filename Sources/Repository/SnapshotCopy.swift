@@ -35,7 +35,10 @@ package struct SnapshotCopy {
   package func run(_ place: SnapshotPlace, each: @escaping @Sendable (Int) -> Void = { _ in }) throws -> Outcome {
     let there = Catalog(store: target)
     // A list that can't be read is replaced.
-    if (try? there.checksums(of: place)) != nil { return Outcome() }
+    if (try? there.checksums(of: place)) != nil {
+      try copyHold(of: place)
+      return Outcome()
+    }
     let list = try Self.ofSource { try Catalog(store: source).checksums(of: place) }
     // Where writes may be lost, only what a list names is known to be durable: what a copy left that was cut off may not be. Nor is
     // it safe from a collector that stood still, and comes back.
@@ -82,7 +85,15 @@ package struct SnapshotCopy {
     }
     outcome.bytes += own.current
     try there.commit(list, of: place, reused: reused, holding: lock)
+    try copyHold(of: place)
     return outcome
+  }
+
+  /// What is to be kept here is to be kept there. One that is there already stays what it is.
+  private func copyHold(of place: SnapshotPlace) throws {
+    let bytes: [UInt8]
+    do { bytes = try source.read(place.hold, limit: SnapshotHold.sizeLimit) } catch let error as StoreError where error.isOfOneFile { return }
+    if try target.size(of: place.hold) == nil { try target.write(bytes, to: place.hold, durability: .immediate) }
   }
 
   /// One of a snapshot's own files.

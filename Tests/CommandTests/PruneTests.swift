@@ -151,6 +151,10 @@ import Testing
     #expect(try place.firn("hold", place.database, ids[0], "--until", "2099-01-31", "--why", "case 7").status == 0)
     let plan = try place.prune("--keep-last", "1")
     #expect(plan.output.contains("2 to keep, 1 to remove") && plan.output.contains("on hold: case 7"), "\(plan)")
+    // It goes along to copies, which have their own pruning.
+    let copy = place.folder.path("copy").string
+    #expect(try place.firn("copy", "--to", copy).status == 0)
+    #expect(try place.prune("--store", copy, "--keep-last", "1").output.contains("on hold: case 7"))
     // It can't be weakened by the way.
     #expect(try place.firn("hold", place.database, ids[0], "--until", "2098-01-31", "--why", "oops").status == 5)
     #expect(try place.prune("--keep-last", "1").output.contains("on hold: case 7"))
@@ -222,6 +226,19 @@ import Testing
     let result = try place.prune("--gc-only", "--apply")
     #expect(result.status == 0 && result.errors.contains("deleted 1 object") && result.errors.contains("1 more"), "\(result)")
     #expect(!Folder.exists(stray("a")) && Folder.exists(stray("b")))
+    // Where no snapshot is in sight, old objects may belong to some: the plan and what comes of it say the same.
+    var empty = place
+    empty.environment["FIRN_STORE"] = place.folder.path("empty").string
+    #expect(try empty.firn("init").status == 0)
+    let old = place.folder.path("empty/objects/cc/\(String(repeating: "c", count: 64)).zst")
+    try? Folder.make(old.removingLastComponent())
+    try Folder.write([1], to: old)
+    try FileManager.default.setAttributes([.modificationDate: Date(timeIntervalSinceNow: -3 * 86400)], ofItemAtPath: old.string)
+    for arguments in [["--gc-only"], ["--gc-only", "--apply"]] {
+      let doubted = try empty.run("firn-prune", arguments)
+      #expect(doubted.status == 3 && doubted.errors.contains("out of sight"), "\(doubted)")
+    }
+    #expect(Folder.exists(old))
     #expect(try place.verify(place.database, "all", "--read").status == 0)
   }
 

@@ -66,7 +66,7 @@ import Testing
     #expect(try snapshots.files(of: manifests[0]) == ["a.dat": Array("some rows 1".utf8)])
   }
 
-  @Test func `tells pruning nothing of a manifest that is newer than this program, or not the one its list names`() throws {
+  @Test func `tells pruning nothing of a manifest that is not the one its list names, and stops it at a newer one`() throws {
     let snapshots = try snapshots()
     let (catalog, store) = (snapshots.repository.catalog, snapshots.repository.store)
     let manifest = try snapshots.take(["a.dat": [1]], night: 1)
@@ -85,10 +85,25 @@ import Testing
       try store.write(ChecksumFile(objects: list.objects, files: files).bytes, to: manifest.place.checksums, durability: .immediate)
       return try catalog.listing().first
     }
-    #expect(try catalog.summary(of: try #require(try rewriteList(naming: SHA256Digest(of: newer)))) == nil)
+    let told = try #require(try rewriteList(naming: SHA256Digest(of: newer)))
+    #expect(throws: RepositoryError.newerFormat(location: manifest.place.prefix, version: version + 1)) { try catalog.summary(of: told) }
     try store.write(bytes, to: manifest.place.manifest, durability: .immediate)
     #expect(try catalog.summary(of: try #require(try rewriteList(naming: SHA256Digest(of: newer)))) == nil)
     #expect(try catalog.summary(of: try #require(try rewriteList(naming: SHA256Digest(of: bytes))))?.kind == "nightly")
+  }
+
+  @Test func `forgets no finding because it can't be read just now`() throws {
+    let store = MemoryStore()
+    let snapshots = try SyntheticSnapshots(in: store)
+    let catalog = snapshots.repository.catalog
+    let place = try snapshots.take(["a.dat": [1]], night: 1).place
+    try catalog.record(
+      CheckRecord(level: .read, ok: false, damagedObjects: nil, checkedAt: Date(), seconds: 1, host: "h", firn: "test"), of: place)
+    #expect(try catalog.verdict(of: place)?.ok == false)
+    let denied = StoreError.unreachable(location: "memory", reason: "denied")
+    store.fail(at: store.operations + 2, with: denied)
+    #expect(throws: denied) { try catalog.verdict(of: place) }
+    store.mend()
   }
 
   @Test func `has a finding stand until all was read again, and believes no check of the future`() throws {
@@ -263,8 +278,10 @@ import Testing
     #expect(try chosen("latest:pre-restore") == safety.id)
     #expect(try SnapshotSelector("latest").choose(from: [safety.place], in: catalog).id == safety.id)
     // Nor does a source that was only restored to make the name ambiguous.
-    try snapshots.take(["a.dat": [3]], night: 3, source: "staging", kind: Manifest.safetyKind)
+    let restored = try snapshots.take(["a.dat": [3]], night: 3, source: "staging", kind: Manifest.safetyKind)
     #expect(try catalog.database(named: "app") == places)
+    // But for pruning.
+    #expect(try catalog.snapshotsOfRestoresAlone(named: "app") == [restored.place])
   }
 
   @Test func `collects nothing while something may hide snapshots from it`() throws {

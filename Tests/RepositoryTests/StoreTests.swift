@@ -78,6 +78,16 @@ import Testing
     }
   }
 
+  @Test func `in a folder tells no part of what lies among snapshots for all of it`() throws {
+    let folder = try TemporaryFolder()
+    let store = LocalStore(root: folder.path)
+    try store.write([1], to: "snapshots/s/d/x", durability: .immediate)
+    _ = try ProgramResult.run(
+      "/bin/sh", ["-c", "printf 'x' > \"$FOLDER/snapshots/s/$(printf '\\377')\""], environment: ["FOLDER": folder.path.string])
+    #expect(throws: StoreError.self) { try store.list("snapshots/") }
+    #expect(throws: StoreError.self) { try GarbageCollector(store: store).collect() }
+  }
+
   @Test func `in a folder clears away what cut-off writes left, and nothing else`() throws {
     let folder = try TemporaryFolder()
     let store = LocalStore(root: folder.path)

@@ -87,6 +87,10 @@ import Testing
     #expect(kept(RetentionPolicy(.init(daily: 2)), nights) == [0, 1, 2, 3])
     #expect(kept(RetentionPolicy(.init(last: 1)), [night(0, complete: false), night(1), night(2)]) == [2])
     #expect(kept(RetentionPolicy(.init(last: 1)), [night(0, complete: false), night(1, complete: false)]) == [0, 1])
+    // Where none is complete for weeks, as for a role that is not shown everything, the rules choose among the others.
+    let lacking = (0..<60).map { night($0, complete: false) }
+    #expect(kept(RetentionPolicy(.init(last: 1, monthly: 3)), lacking) == [30] + Array(46...59))
+    #expect(kept(RetentionPolicy(.init(last: 1, monthly: 3)), [night(-1)] + lacking) == [-1, 30] + Array(46...59))
     // One that keeps nothing keeps what is guarded.
     #expect(!RetentionPolicy().keepsAnything && kept(RetentionPolicy(), [night(0), night(1, verified: true), night(2)]) == [1, 2])
   }
@@ -96,6 +100,7 @@ import Testing
     #expect(kept(RetentionPolicy(.init(last: 2), kinds: ["pre-migration": .init(last: 1)]), mixed) == [6, 8, 9])
     #expect(kept(RetentionPolicy(.init(last: 1), tags: ["release": .init(last: 2)]), mixed) == [0, 5, 9])
     #expect(kept(RetentionPolicy(.init(last: 1), tags: ["release=v0": .init(last: 2)]), mixed) == [0, 9])
+    #expect(kept(RetentionPolicy(.init(last: 1), tags: ["release": .init(minimumAge: 8 * 86400)]), mixed) == [5, 9])
     // "Keep ten, at least thirty days."
     let policy = RetentionPolicy(.init(last: 1), kinds: ["pre-migration": .init(last: 1, minimumAge: 5 * 86400)])
     #expect(kept(policy, mixed, now: Self.start + 10 * 86400) == [7, 8, 9])
@@ -103,6 +108,8 @@ import Testing
     let safety = (0..<4).map { RetainedSnapshot(id: $0, startedAt: Self.start + Int64($0) * 86400, standing: .safety, kind: "pre-restore") }
     #expect(kept(RetentionPolicy(.init(last: 1), kinds: ["pre-restore": .init(last: 2)]), safety + [night(9)]) == [2, 3, 9])
     #expect(kept(RetentionPolicy(.init(last: 1)), safety + [night(9)], now: .max / 2) == [9])
+    // Also where nobody backs the database up.
+    #expect(kept(RetentionPolicy(.init(last: 1)), safety, now: .max / 2) == [3])
     // Where there are none it stays for two weeks: it may be all there is of a database.
     let late = Self.start + RetentionPolicy.safetyAge + 2 * 86400
     #expect(kept(RetentionPolicy(.init(last: 1)), safety + [night(9)], now: late) == [3, 9])
@@ -166,7 +173,7 @@ import Testing
           standing: [.sound, .sound, .sound, .incomplete, .damaged, .safety].randomElement(using: &random)!, isVerified: .random(using: &random),
           kind: ["nightly", "nightly", "pre-migration", "pre-restore"].randomElement(using: &random)!,
           tags: count(3) == 0 ? ["release": "v1"] : [:],
-          hold: count(9) == 0 ? .init(until: begin + Int64.random(in: 0..<span, using: &random), reason: "h") : nil)
+          hold: count(9) == 0 ? .init(until: count(2) == 0 ? nil : begin + Int64.random(in: 0..<2 * span, using: &random), reason: "h") : nil)
       }
       func rules() -> RetentionRules {
         RetentionRules(
@@ -182,7 +189,8 @@ import Testing
       var holds = Set(kept(policy, snapshots.shuffled(using: &random), now: now, calendar: calendar)) == first
       holds = holds && Set(kept(policy, snapshots.filter { first.contains($0.id) }, now: now, calendar: calendar)) == first
       var more = policy
-      switch count(7) {
+      switch count(8) {
+      case 7: more.tags = more.tags.mapValues { rules in with(rules) { $0.minimumAge += 50_000 } }
       case 0: more.rules.last += 1
       case 1: more.rules.daily += 1
       case 2: more.rules.weekly += 1
@@ -198,7 +206,10 @@ import Testing
       }
       var guarded = newest { _ in true }.prefix(1) + newest { $0.standing == .sound }.prefix(policy.minimumCount)
       guarded += (newest { $0.isVerified && $0.standing == .sound } + newest(\.isVerified)).prefix(1)
-      guarded += newest { $0.hold?.until.map { now < $0 } ?? false } + newest { now - $0.startedAt < policy.minimumAge }
+      guarded += newest { $0.hold.map { $0.until.map { now < $0 } ?? true } ?? false } + newest { now - $0.startedAt < policy.minimumAge }
+      guarded += newest { now - $0.startedAt < (policy.kinds[$0.kind] ?? policy.rules).minimumAge }
+      guarded += newest { $0.tags["release"] != nil && now - $0.startedAt < policy.tags["release"]?.minimumAge ?? 0 }
+      guarded += newest { $0.standing == .safety && policy.kinds[$0.kind] == nil && now - $0.startedAt < 14 * 86400 }
       holds = holds && first.isSuperset(of: guarded)
       if !holds { return #expect(holds, "seed \(seed)") }
     }

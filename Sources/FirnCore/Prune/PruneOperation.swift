@@ -138,7 +138,7 @@ package struct PruneOperation: Sendable {
   private func states(of listed: [ListedSnapshot]) throws -> [SnapshotPlace: RetainedSnapshot<SnapshotID>] {
     let found = Monitor<(states: [SnapshotPlace: RetainedSnapshot<SnapshotID>], verdicts: [SnapshotPlace: CheckRecord])>(([:], [:]))
     try forEachInParallel(listed, thread: "snapshots", threads: threads) { [self] listed in
-      let verdict = repository.catalog.verdict(of: listed.checks, now: now)
+      let verdict = try repository.catalog.verdict(of: listed.checks, now: now)
       let state = try state(of: listed, verdict)
       found.update {
         $0.states[listed.place] = state

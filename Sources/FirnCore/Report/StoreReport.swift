@@ -104,7 +104,7 @@ package struct StoreReport: Sendable, Encodable {
         unreadable += 1
         continue
       }
-      let verdict = repository.catalog.verdict(of: listed.checks, now: now)
+      let verdict = try repository.catalog.verdict(of: listed.checks, now: now)
       snapshots.append(Snapshot(listed, summary, manifest, verdict))
       let checks = listed.checks.isEmpty ? [] : (try? repository.catalog.checks(of: listed.place)) ?? []
       drills += checks.compactMap { check in check.ok ? check.restoreSeconds.map { Drill(at: check.checkedAt, seconds: $0) } : nil }

@@ -49,10 +49,13 @@ struct DatabaseBuilder {
   private func grantStatements(name: String) -> [String] {
     guard let grants = properties.grants else { return [] }
     let database = Connection.identifier(name)
-    return ["REVOKE ALL ON DATABASE \(database) FROM PUBLIC", "REVOKE ALL ON DATABASE \(database) FROM \(Connection.identifier(properties.owner))"]
+    func quoted(_ grantee: String?) -> String { grantee.map(Connection.identifier) ?? "PUBLIC" }
+    // Of all, so that they come in the same order when they are granted once more.
+    var grantees: [String?] = [nil, properties.owner]
+    for grant in grants where !grantees.contains(grant.grantee) { grantees.append(grant.grantee) }
+    return grantees.map { "REVOKE ALL ON DATABASE \(database) FROM \(quoted($0))" }
       + grants.map { grant in
-        let grantee = grant.grantee.map(Connection.identifier) ?? "PUBLIC"
-        return "GRANT \(grant.privilege) ON DATABASE \(database) TO \(grantee)\(grant.grantable ? " WITH GRANT OPTION" : "")"
+        "GRANT \(grant.privilege) ON DATABASE \(database) TO \(quoted(grant.grantee))\(grant.grantable ? " WITH GRANT OPTION" : "")"
       }
   }
 

@@ -139,7 +139,7 @@ struct UnfinishedDatabase {
     var isAlive: Bool? {
       // Cloned machines have one id, and others one name.
       guard machine == Host.machineID, host == Host.name else { return nil }
-      guard boot == Host.bootID else { return false }
+      guard boot == Host.bootID else { return machine == Host.machineIDWithoutOne ? nil : false }
       return space == Host.processSpace ? Host.startTime(of: process) == start : nil
     }
 

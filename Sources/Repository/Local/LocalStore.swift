@@ -207,6 +207,11 @@ package final class LocalStore: Store {
       }
       // What vanishes under a listing was deleted by another, or has a new name now.
       if hasVanished && attempt < 5 { continue }
+      // What hides here may be a snapshot.
+      if hasVanished && prefix.hasPrefix(SnapshotPlace.root) {
+        throw StoreError.unreachable(
+          location: location, reason: "\(folder) keeps changing, or holds a name that is no text: what lies there can't be told")
+      }
       return hasFolders ? contents.sorted { $0.name < $1.name } : contents
     }
     return []

@@ -34,7 +34,11 @@ import Testing
   }
 
   @Test func `that says what can't be meant is refused`() throws {
-    for text in ["size-goal: 0", "keep: {last: -1}", "keep: {dayly: 7}", "keep: 7", "minimum-count: 0", "keep: {within: 0.5}", "kinds: nightly"] {
+    for text in [
+      "size-goal: 0", "size-goal: 500", "keep: {within: 6m}", "keep: {last: -1}", "keep: {dayly: 7}", "keep: 7", "minimum-count: 0",
+      "keep: {within: 0.5}",
+      "kinds: nightly",
+    ] {
       #expect(throws: ConfigurationError.self, "\(text)") { try PolicyFile(parsing: text, name: "policy.yaml") }
     }
   }
