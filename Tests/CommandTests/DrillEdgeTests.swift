@@ -29,6 +29,12 @@ import Testing
     let drill = try place.verify(place.database, "latest", "--drill", "--server", other)
     #expect(drill.status == 3 && drill.errors.contains("only read: public.tagged"), "\(drill)")
     #expect(try place.firn("show", place.database, "latest").output.contains("intact by read"))
+    // Also where nothing can be restored at all.
+    let bare = try Workplace(on: TestServer.system.get())
+    try bare.sql("CREATE EXTENSION hstore")
+    _ = try bare.takeSnapshot()
+    let nothing = try bare.verify(bare.database, "latest", "--drill", "--server", other, "--pg-bin", TestServer.binaries(at: 1).string)
+    #expect(nothing.status == 0 && nothing.errors.contains("not compared: extension hstore"), "\(nothing)")
     try flipByte(in: place)
     let found = try place.verify(place.database, "latest", "--drill", "--server", other)
     #expect(found.status == 4 && found.output.contains("public.tagged: damaged"), "\(found)")

@@ -40,18 +40,20 @@ struct DatabaseFilling {
     let messages = ToolMessages(tool: "pg_restore")
     let contents = try ArchiveContents(of: feeder.folder, tools: tools)
     let excluded = selection.excluded
-    func list(_ name: String, where isWanted: (ArchiveContents.Entry) -> Bool) throws -> FilePath? {
-      let isWanted = { entry in !excluded.contains(entry.dumpID) && isWanted(entry) }
-      guard contents.entries.contains(where: isWanted) else { return nil }
+    func list(_ name: String, where isWanted: (ArchiveContents.Entry) -> Bool) throws -> FilePath {
       let path = work.path.appending(name)
-      try contents.writeList(to: path, where: isWanted)
+      try contents.writeList(to: path) { !excluded.contains($0.dumpID) && isWanted($0) }
       return path
+    }
+    func has(_ isWanted: (ArchiveContents.Entry) -> Bool) -> Bool {
+      contents.entries.contains { !excluded.contains($0.dumpID) && isWanted($0) }
     }
     // Materialized views are queries, whose rows may depend on the database's settings. Event triggers would run for what is still
     // to be done, and may forbid it: they come last.
-    let views = try list("views.list", where: \.isMaterializedView)
-    let triggers = try list("triggers.list", where: \.isEventTrigger)
+    let views = try has(\.isMaterializedView) ? list("views.list", where: \.isMaterializedView) : nil
+    let triggers = try has(\.isEventTrigger) ? list("triggers.list", where: \.isEventTrigger) : nil
     let isPartial = views != nil || triggers != nil || !excluded.isEmpty
+    // Also where nothing is left: without a list everything would be restored.
     let most = try isPartial ? list("most.list") { !$0.isMaterializedView && !$0.isEventTrigger } : nil
     try load(tool, feeder, connection, failure, messages, list: most)
     if let views {

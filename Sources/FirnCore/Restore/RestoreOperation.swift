@@ -153,7 +153,7 @@ package struct RestoreOperation {
       try discard(database, madeRoles, after: error)
       throw error
     }
-    try discard(database, madeRoles, after: Rehearsed())
+    do { try discard(database, madeRoles, after: Rehearsed()) } catch let left as LeftBehind { throw left.reason }
   }
 
   /// What is taken away was made for a trial, which went well.
