@@ -66,7 +66,11 @@ import Testing
     #expect(try place.noteCount() == "5000")
     #expect(!Folder.exists(FilePath(log)))
     #expect(try place.listedSnapshots().count == 1)
-    #expect(try !place.server.databaseNames().contains { $0.hasPrefix("firn_unfinished_") })
+    let rest = """
+      SELECT count(*) FROM pg_database
+      WHERE datname ~ '^firn_unfinished_' AND shobj_description(oid, 'pg_database') LIKE '%"target":"\(place.database)"%'
+      """
+    #expect(try place.server.sql(rest) == "0")
   }
 
   @Test func `destroys the old one only for stronger words, and tells the way back where that fails`() throws {

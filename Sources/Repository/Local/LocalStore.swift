@@ -194,11 +194,12 @@ package final class LocalStore: Store {
     let folder = prefix.isEmpty ? root : path(String(prefix.dropLast()))
     guard let status = try Folder.status(of: folder), status.kind == .folder else { return [] }
     for attempt in 1... {
-      var (hasFolders, hasVanished) = (false, false)
+      var hasFolders = false
+      var vanished: [String] = []
       let contents = try Folder.names(in: folder).compactMap { name -> (name: String, status: FileStatus)? in
         guard !name.hasPrefix(Self.temporaryPrefix) else { return nil }
         guard let status = try Folder.status(of: folder.appending(name)) else {
-          hasVanished = true
+          vanished.append(name)
           return nil
         }
         guard status.kind == .folder else { return (name, status) }
@@ -206,11 +207,12 @@ package final class LocalStore: Store {
         return (name + "/", status)
       }
       // What vanishes under a listing was deleted by another, or has a new name now.
-      if hasVanished && attempt < 5 { continue }
-      // What hides here may be a snapshot.
-      if hasVanished && prefix.hasPrefix(SnapshotPlace.root) {
-        throw StoreError.unreachable(
-          location: location, reason: "\(folder) keeps changing, or holds a name that is no text: what lies there can't be told")
+      if !vanished.isEmpty && attempt < 5 { continue }
+      // What is named and can't be found has a name that is no text. It may be a snapshot.
+      if !vanished.isEmpty, prefix.hasPrefix(SnapshotPlace.root), Folder.exists(folder),
+        let name = try Set(Folder.names(in: folder)).intersection(vanished).first
+      {
+        throw StoreError.unreachable(location: location, reason: "\(folder) holds a name that is no text, \(name): what lies there can't be told")
       }
       return hasFolders ? contents.sorted { $0.name < $1.name } : contents
     }
