@@ -31,9 +31,9 @@ extension RetentionPolicy {
   ///
   /// Incomplete or damaged snapshots don't count towards what is kept, and stay while fewer than the last so many complete ones are
   /// newer. Where no complete one is newer for two weeks, as for a role that is not shown everything, the rules choose among incomplete
-  /// ones by themselves. Those made before a restore count for nothing, unless the policy has rules for their kind. Always kept are the newest snapshot, the
-  /// newest complete one, the newest verified one, those under hold, those younger than the minimum age, those made before a restore for
-  /// two weeks, and the newest complete ones up to the minimum count.
+  /// ones by themselves. Those made before a restore count for nothing, unless the policy has rules for their kind. Always kept are the
+  /// newest snapshot, the newest complete one, the newest verified one, those under hold, those younger than the minimum age, those made
+  /// before a restore for two weeks, and the newest complete ones up to the minimum count.
   ///
   /// - Parameters:
   ///   - now: seconds since 1970.
@@ -121,26 +121,27 @@ extension RetentionPolicy {
   /// What the rules keep, and why.
   private func reasons<ID>(_ sorted: [RetainedSnapshot<ID>], now: Int64, calendar: RetentionCalendar) -> [ID: [String]] {
     var reasons: [ID: [String]] = [:]
-    var general = RuleCounter(rules, name: "", now: now)
-    var incomplete = RuleCounter(rules, name: "incomplete, none complete is newer: ", now: now)
-    var incompleteByKind = kinds.reduce(into: [:]) {
-      $0[$1.key] = RuleCounter($1.value, name: "incomplete, none complete is newer: \($1.key) ", now: now)
+    func counters(_ prefix: String) -> KindCounters {
+      KindCounters(
+        general: RuleCounter(rules, name: prefix, now: now),
+        byKind: kinds.reduce(into: [:]) { $0[$1.key] = RuleCounter($1.value, name: "\(prefix)\($1.key) ", now: now) })
     }
-    var byKind = kinds.reduce(into: [:]) { $0[$1.key] = RuleCounter($1.value, name: "\($1.key) ", now: now) }
+    let lacking = "incomplete, and none complete is newer"
+    var ofAll = counters("")
+    var ofIncomplete = counters("\(lacking): ")
     var byTag = tags.sorted { $0.key < $1.key }.map { (tag: $0.key, counter: RuleCounter($0.value, name: "\($0.key) ", now: now)) }
     var complete = 0
     for snapshot in sorted {
       var found: [String] = []
       if counts(snapshot) {
-        found += byKind[snapshot.kind]?.reasons(snapshot.startedAt, calendar) ?? general.reasons(snapshot.startedAt, calendar)
+        found += ofAll.reasons(snapshot.kind, snapshot.startedAt, calendar)
         for index in byTag.indices where snapshot.carries(byTag[index].tag) {
           found += byTag[index].counter.reasons(snapshot.startedAt, calendar)
         }
       } else if snapshot.standing == .incomplete, complete == 0, rules(for: snapshot).keepsAnything {
-        found +=
-          incompleteByKind[snapshot.kind]?.reasons(snapshot.startedAt, calendar) ?? incomplete.reasons(snapshot.startedAt, calendar)
+        found += ofIncomplete.reasons(snapshot.kind, snapshot.startedAt, calendar)
         // Soon a complete one may tell which of them is of use.
-        if now - snapshot.startedAt < Self.safetyAge { found.append("incomplete, and none complete is newer") }
+        if now - snapshot.startedAt < Self.safetyAge { found.append(lacking) }
       } else if snapshot.standing != .safety, complete < max(1, rules.last) {
         found.append("\(snapshot.standing.words), newer than the last \(max(1, rules.last)) complete ones")
       }

@@ -35,6 +35,16 @@ struct RuleCounter {
   }
 }
 
+/// The rules of each kind, and those of all that have none of their own.
+struct KindCounters {
+  var general: RuleCounter
+  var byKind: [String: RuleCounter]
+
+  mutating func reasons(_ kind: String, _ moment: Int64, _ calendar: RetentionCalendar) -> [String] {
+    byKind[kind]?.reasons(moment, calendar) ?? general.reasons(moment, calendar)
+  }
+}
+
 /// Keeps the first it is shown of each period, until it has kept as many as it may.
 private struct Bucket {
   let name: String

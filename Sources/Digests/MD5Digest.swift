@@ -11,6 +11,13 @@ package struct MD5Hasher {
     unsafe bytes.withUnsafeBytes { unsafe hasher.update(bufferPointer: $0) }
   }
 
+  /// The digest of some bytes.
+  package static func digest(of bytes: [UInt8]) -> [UInt8] {
+    var hasher = Self()
+    hasher.update(bytes.span)
+    return hasher.finalize()
+  }
+
   /// 16 bytes.
   package func finalize() -> [UInt8] { Array(hasher.finalize()) }
 }

@@ -56,13 +56,7 @@ struct FirnPrune: FirnCommand {
     let repository = try context.repository()
     if gcOnly { return try collect(repository, context) }
     let (policy, name, calendar) = try options.resolve(context)
-    let places = try database.map { name in
-      let catalog = repository.catalog
-      let restored = try catalog.snapshotsOfRestoresAlone(named: name)
-      do { return try context.places(of: name, in: catalog) + restored } catch RepositoryError.noSuchDatabase where !restored.isEmpty {
-        return restored
-      }
-    }.map { Array(Set($0)) }
+    let places = try database.map { try self.places(of: $0, in: repository.catalog, context) }
     var planned: [SnapshotPlace] = []
     let outcome: PruneOperation.Outcome
     do {
@@ -89,6 +83,12 @@ struct FirnPrune: FirnCommand {
       context.tell("nothing was removed: this was the plan. Add --apply to carry it out")
     }
     return status
+  }
+
+  /// The snapshots of a database, and those that restores made of one of that name which nobody backs up.
+  private func places(of name: String, in catalog: Catalog, _ context: CommandContext) throws -> [SnapshotPlace] {
+    let own = try context.places(of: name, in: catalog)
+    return try own + catalog.snapshotsOfRestoresAlone(named: name).filter { !own.contains($0) }
   }
 
   private func state(afterRemoving planned: [SnapshotPlace], from catalog: Catalog) -> String? {

@@ -42,6 +42,15 @@ package struct LockOwner: Sendable {
     self.repeats = repeats
   }
 
+  /// Whether a process is there; nil for one of another machine, or of another container of this.
+  package func tellsAlive(host: String, machine: String, boot: String, space: String, process: Int32, start: UInt64) -> Bool? {
+    // Cloned machines have one id, and others one name.
+    guard machine == self.machine, host == self.host else { return nil }
+    // Of a machine without an id only the name is known, which another may have.
+    guard boot == self.boot else { return machine == Host.machineIDWithoutOne ? nil : false }
+    return space == self.space ? startTime(process) == start : nil
+  }
+
   private static let refreshInterval: Duration = .seconds(300)
 
   /// This process.

@@ -187,6 +187,7 @@ package final class RepositoryLock: Sendable {
       }
     }
     /// Takes a lock from who may come back.
+    /// - Returns: whether it finds out.
     func breakLock(_ key: StoreKey) throws -> Bool {
       try clear {
         do { try store.setAside(key, as: broken(key)) } catch StoreError.full {
@@ -259,10 +260,7 @@ package final class RepositoryLock: Sendable {
 
   /// Whether the process that a record names is there; nil for one of another machine, or of another container of this.
   private static func isAlive(_ record: Record, _ owner: LockOwner) -> Bool? {
-    // Cloned machines have one id.
-    guard record.machine == owner.machine, record.host == owner.host else { return nil }
-    // Of a machine without an id only the name is known, which another may have.
-    guard record.boot == owner.boot else { return record.machine == Host.machineIDWithoutOne ? nil : false }
-    return record.space == owner.space ? owner.startTime(record.process) == record.processStart : nil
+    owner.tellsAlive(
+      host: record.host, machine: record.machine, boot: record.boot, space: record.space, process: record.process, start: record.processStart)
   }
 }

@@ -13,16 +13,19 @@ package struct SnapshotCopy {
   private let source: any Store
   private let target: any Store
   private let lock: RepositoryLock
-  private let scratch: FilePath?
+  private let withScratch: Scratch?
+
+  /// Makes a folder for files in passing, and takes it away again.
+  package typealias Scratch = @Sendable (_ body: (FilePath) throws -> Void) throws -> Void
 
   /// Files of a snapshot that are larger are copied by way of one in passing, in bytes.
   private static let largest = 64 << 20
 
   /// - Parameters:
   ///   - lock: the target's.
-  ///   - scratch: a folder for a large file in passing; nil where none will be.
-  package init(from source: any Store, to target: any Store, holding lock: RepositoryLock, scratch: FilePath? = nil) {
-    self.scratch = scratch
+  ///   - withScratch: for large files; nil where there will be none.
+  package init(from source: any Store, to target: any Store, holding lock: RepositoryLock, withScratch: Scratch? = nil) {
+    self.withScratch = withScratch
     self.source = source
     self.target = target
     self.lock = lock
@@ -102,11 +105,8 @@ package struct SnapshotCopy {
     func require(_ digest: SHA256Digest) throws {
       guard digest == wanted else { throw RepositoryError.malformed(key: key, reason: "its bytes are not what its checksum says") }
     }
-    let size = try Self.ofSource { () throws -> Int64 in
-      guard let size = try source.size(of: key) else { throw StoreError.missing(key) }
-      return size
-    }
-    guard size > Self.largest, let scratch else {
+    let size = try Self.ofSource { try source.size(of: key) } ?? 0
+    guard size > Self.largest, let withScratch else {
       let bytes = try Self.ofSource { () throws -> [UInt8] in
         let bytes = try source.read(key, limit: 1 << 31)
         try require(SHA256Digest(of: bytes))
@@ -115,19 +115,20 @@ package struct SnapshotCopy {
       try target.write(bytes, to: key, durability: .deferred)
       return Int64(bytes.count)
     }
-    let path = scratch.appending("\(wanted)")
-    defer { try? Folder.removeFile(path) }
-    let file = try File(path, .create)
-    var hasher = SHA256Hasher()
-    var place: Int64 = 0
-    while place < size {
-      let piece = try Self.ofSource { try source.read(key, from: place, count: Int(min(size - place, 8 << 20))) }
-      hasher.update(piece.span)
-      try file.write(piece.span)
-      place += Int64(piece.count)
+    try withScratch { folder in
+      let path = folder.appending("\(wanted)")
+      let file = try File(path, .create)
+      var hasher = SHA256Hasher()
+      // What the own disk refuses is no damage of the source.
+      try Self.ofSource {
+        try source.readPieces(of: key) { piece in
+          hasher.update(piece.span)
+          try file.write(piece.span)
+        }
+        try require(hasher.finalize())
+      }
+      try target.write(contentsOf: path, to: key)
     }
-    try Self.ofSource { try require(hasher.finalize()) }
-    try target.write(contentsOf: path, to: key)
     return size
   }
 
@@ -168,14 +169,8 @@ package struct SourceDamaged: Error {
 extension SHA256Digest {
   /// Of a file in a store, read in pieces.
   package init(of key: StoreKey, in store: any Store) throws {
-    guard let size = try store.size(of: key) else { throw StoreError.missing(key) }
     var hasher = SHA256Hasher()
-    var place: Int64 = 0
-    while place < size {
-      let piece = try store.read(key, from: place, count: Int(min(size - place, 8 << 20)))
-      hasher.update(piece.span)
-      place += Int64(piece.count)
-    }
+    try store.readPieces(of: key) { hasher.update($0.span) }
     self = hasher.finalize()
   }
 }

@@ -87,6 +87,14 @@ extension Store {
     return entries
   }
 
+  /// Hands out all of a file in pieces.
+  /// - Returns: its length.
+  @discardableResult func readPieces(of key: StoreKey, _ body: ([UInt8]) throws -> Void) throws -> Int64 {
+    guard let size = try size(of: key) else { throw StoreError.missing(key) }
+    for start in stride(from: 0, to: size, by: 8 << 20) { try body(try read(key, from: start, count: Int(min(size - start, 8 << 20)))) }
+    return size
+  }
+
   package func clearDeadWrites(under prefix: String) {}
   package func refresh(_ key: StoreKey, with bytes: [UInt8]) throws { try write(bytes, to: key, durability: .deferred) }
   package var requestsAtOnce: Int { 1 }

@@ -97,6 +97,15 @@ package struct Workplace: Sendable {
     return tools
   }
 
+  /// Changes a bit in the middle of the store's largest object; done twice, it is as it was.
+  package func flipBitOfLargestObject() throws {
+    let objects = try filesByPath(under: store).filter { $0.key.hasPrefix("objects/") && $0.value.kind == .file }
+    guard let largest = objects.max(by: { $0.value.size < $1.value.size })?.key else { throw Unavailable("the store has no object") }
+    var bytes = try Folder.contents(of: store.appending(largest))
+    bytes[bytes.count / 2] ^= 1
+    try Folder.write(bytes, to: store.appending(largest))
+  }
+
   /// What is left of runs in the folder for passing files.
   package func leftovers() throws -> [String] { try Folder.names(in: spool) }
 }

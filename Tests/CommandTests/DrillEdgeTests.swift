@@ -7,14 +7,6 @@ import Testing
 
 /// What keeps a drill from being a proof, and that it never passes for one.
 @Suite struct `A drill is no proof` {
-  private func flipByte(in place: Workplace) throws {
-    let objects = try filesByPath(under: place.store).filter { $0.key.hasPrefix("objects/") && $0.value.kind == .file }
-    let largest = place.store.appending(try #require(objects.max { $0.value.size < $1.value.size }).key)
-    var bytes = try Folder.contents(of: largest)
-    bytes[bytes.count / 2] ^= 1
-    try Folder.write(bytes, to: largest)
-  }
-
   @Test func `of tables that could not be restored: these are read, and damage to them is found`() throws {
     var place = try Workplace(on: TestServer.system.get())
     try place.sql(
@@ -35,7 +27,7 @@ import Testing
     _ = try bare.takeSnapshot()
     let nothing = try bare.verify(bare.database, "latest", "--drill", "--server", other, "--pg-bin", TestServer.binaries(at: 1).string)
     #expect(nothing.status == 0 && nothing.errors.contains("not compared: extension hstore"), "\(nothing)")
-    try flipByte(in: place)
+    try place.flipBitOfLargestObject()
     let found = try place.verify(place.database, "latest", "--drill", "--server", other)
     #expect(found.status == 4 && found.output.contains("public.tagged: damaged"), "\(found)")
     #expect(try place.firn("list").output.contains("FOUND DAMAGED"))

@@ -129,11 +129,7 @@ import Testing
 
   @Test func `of a damaged snapshot names what is damaged`() throws {
     let place = try workplace()
-    let objects = try filesByPath(under: place.store).filter { $0.key.hasPrefix("objects/") && $0.value.kind == .file }
-    let largest = place.store.appending(try #require(objects.max { $0.value.size < $1.value.size }).key)
-    var bytes = try Folder.contents(of: largest)
-    bytes[bytes.count / 2] ^= 1
-    try Folder.write(bytes, to: largest)
+    try place.flipBitOfLargestObject()
     let damaged = try place.verify(place.database, "latest", "--drill")
     #expect(damaged.status == 4 && damaged.output.contains("public.notes: damaged"), "\(damaged)")
     #expect(try place.firn("list").output.contains("FOUND DAMAGED"))

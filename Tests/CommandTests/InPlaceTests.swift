@@ -93,16 +93,11 @@ import Testing
     #expect(try place.noteCount(in: "\(place.database)_copy") == "100")
 
     // Damage is found before anything is dropped, also where the last snapshot would share it.
-    let objects = try filesByPath(under: place.store).filter { $0.key.hasPrefix("objects/") && $0.value.kind == .file }
-    let largest = place.store.appending(try #require(objects.max { $0.value.size < $1.value.size }).key)
-    let intact = try Folder.contents(of: largest)
-    var bytes = intact
-    bytes[bytes.count / 2] ^= 1
-    try Folder.write(bytes, to: largest)
+    try place.flipBitOfLargestObject()
     let damaged = try place.restore(place.database, id, "--in-place", "--confirm", "destroy \(place.database)")
     #expect(damaged.status == 4 && damaged.errors.contains("public.wide"), "\(damaged)")
     #expect(try place.noteCount() == "5000")
-    try Folder.write(intact, to: largest)
+    try place.flipBitOfLargestObject()
 
     // What fails after it tells the way back, and leaves the application stopped: it would find nothing.
     var stopping = place

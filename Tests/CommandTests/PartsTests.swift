@@ -116,11 +116,7 @@ import Testing
   @Test func `without what is damaged is restored when that is wanted, and damage is told by table`() throws {
     let place = try workplace(nil, "CREATE TABLE large AS SELECT g id, md5(g::text) || md5((g * 3)::text) x FROM generate_series(1, 200000) g")
     _ = try place.takeSnapshot()
-    let objects = try filesByPath(under: place.store).filter { $0.key.hasPrefix("objects/") && $0.value.kind == .file }
-    let largest = place.store.appending(try #require(objects.max { $0.value.size < $1.value.size }).key)
-    var bytes = try Folder.contents(of: largest)
-    bytes[bytes.count / 2] ^= 1
-    try Folder.write(bytes, to: largest)
+    try place.flipBitOfLargestObject()
     let copy = "\(place.database)_copy"
     let failed = try place.restore(place.database, "latest", "--as", copy)
     #expect(failed.status == 4 && failed.errors.contains("public.large") && failed.errors.contains("--only-intact"), "\(failed)")

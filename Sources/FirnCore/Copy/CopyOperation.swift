@@ -64,9 +64,11 @@ package struct CopyOperation: Sendable {
       let lock = try maintenance.sharedLock(purpose: purpose)
       defer { lock.release() }
       try lock.requireWritten()
-      let work = try WorkFolder.forRun(in: WorkFolder.defaultRoot)
-      defer { work.remove() }
-      let copy = SnapshotCopy(from: source.store, to: target, holding: lock, scratch: work.path)
+      let copy = SnapshotCopy(from: source.store, to: target, holding: lock) { body in
+        let work = try WorkFolder.forRun(in: WorkFolder.defaultRoot)
+        defer { work.remove() }
+        try body(work.path)
+      }
       let missed = catchingUp ? try missed(beside: places, in: repository.catalog) : []
       outcome.wanted += missed.count
       outcome.missed = missed.count

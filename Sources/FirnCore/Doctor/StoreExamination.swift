@@ -59,12 +59,10 @@ package struct StoreExamination {
   private func writing(_ store: any Store) throws -> [Finding] {
     do {
       let lock = try StoreMaintenance(store: store).sharedLock(purpose: "firn doctor")
-      var isReleased = false
-      defer { if !isReleased { lock.release() } }
+      defer { lock.release() }
       try lock.requireWritten()
       let newest = try store.list("locks/").map(\.modified).max() ?? 0
       let skew = abs(Date().timeIntervalSince1970 - newest)
-      isReleased = true
       if let failure = lock.release() {
         return [
           Finding(

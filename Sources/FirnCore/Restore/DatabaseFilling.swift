@@ -30,12 +30,7 @@ struct DatabaseFilling {
     let feeder = try ArchiveFeeder(
       folder: work.path.appending("archive"), reader: reader, files: selection.files, progress: progress, failure: failure)
     try Folder.write(selection.contents, to: feeder.folder.appending("toc.dat"))
-    let access = try ToolAccess(as: connection, folder: work.path)
-    var tool = RestoreTool(
-      tools: tools, access: access, database: settings.database ?? "", jobs: jobs,
-      settings: RestoreSettings.usual(jobs: max(2, jobs), sharedBuffers: try connection.sharedBuffers(), serverMajor: connection.serverMajor)
-        + sessionSettings)
-    tool.flags = selection.flags
+    var tool = try tool(as: connection)
     progress.tell("session settings: \(tool.settings.map { "\($0.name)=\($0.value)" }.joined(separator: " "))")
     let messages = ToolMessages(tool: "pg_restore")
     let contents = try ArchiveContents(of: feeder.folder, tools: tools)
@@ -75,16 +70,22 @@ struct DatabaseFilling {
     try Folder.make(folder)
     try Folder.write(selection.contents, to: folder.appending("toc.dat"))
     let connection = try Connection(settings, applicationName: "firn-restore")
-    var tool = RestoreTool(
-      tools: tools, access: try ToolAccess(as: connection, folder: work.path), database: settings.database ?? "", jobs: jobs,
-      settings: RestoreSettings.usual(jobs: max(2, jobs), sharedBuffers: try connection.sharedBuffers(), serverMajor: connection.serverMajor)
-        + sessionSettings)
-    tool.flags = selection.flags + ["--section=pre-data"]
+    var tool = try tool(as: connection)
+    tool.flags.append("--section=pre-data")
     let list = work.path.appending("schema.list")
     let excluded = selection.excluded
     try ArchiveContents(of: folder, tools: tools).writeList(to: list) { !excluded.contains($0.dumpID) }
     let messages = ToolMessages(tool: "pg_restore")
     try finish(tool.start(of: folder, list: list, messages: messages), FirstFailure(), messages)
+  }
+
+  private func tool(as connection: Connection) throws -> RestoreTool {
+    var tool = RestoreTool(
+      tools: tools, access: try ToolAccess(as: connection, folder: work.path), database: settings.database ?? "", jobs: jobs,
+      settings: RestoreSettings.usual(jobs: max(2, jobs), sharedBuffers: try connection.sharedBuffers(), serverMajor: connection.serverMajor)
+        + sessionSettings)
+    tool.flags = selection.flags
+    return tool
   }
 
   /// Waits for the end of a run of pg_restore.

@@ -153,11 +153,8 @@ package struct RestoreOperation {
       try discard(database, madeRoles, after: error)
       throw error
     }
-    do { try discard(database, madeRoles, after: Rehearsed()) } catch let left as LeftBehind { throw left.reason }
+    try takeAway(database, madeRoles)
   }
-
-  /// What is taken away was made for a trial, which went well.
-  private struct Rehearsed: Error {}
 
   /// What was confirmed was confirmed of one database: another that has its name by now is not touched.
   private func requireSameDatabase(on server: Connection) throws {
@@ -250,18 +247,21 @@ package struct RestoreOperation {
   }
 
   /// Drops the new database and the roles made for it. An interruption must not keep them from being dropped.
+  private func takeAway(_ database: UnfinishedDatabase, _ roles: [String]) throws {
+    progress.begin("dropping the unfinished database")
+    try Interruption.putOff {
+      // The connection of before may be what failed.
+      let server = try ServerConnection.open(request.settings, except: replaced)
+      try server.dropDatabase(database.name)
+      try server.executeTogether(roles.map { "DROP ROLE IF EXISTS \(Connection.identifier($0))" })
+    }
+  }
+
+  /// - Throws: `LeftBehind`.
   private func discard(_ database: UnfinishedDatabase, _ roles: [String], after cause: any Error) throws {
     // Its name leads to it by now: it is no rest of anything.
     if cause is any AfterExchange || cause is NotNamed { return }
-    progress.begin("dropping the unfinished database")
-    do {
-      try Interruption.putOff {
-        // The connection of before may be what failed.
-        let server = try ServerConnection.open(request.settings, except: replaced)
-        try server.dropDatabase(database.name)
-        try server.executeTogether(roles.map { "DROP ROLE IF EXISTS \(Connection.identifier($0))" })
-      }
-    } catch {
+    do { try takeAway(database, roles) } catch {
       throw LeftBehind(database: database.name, roles: roles, reason: error, cause: cause)
     }
   }

@@ -137,10 +137,7 @@ struct UnfinishedDatabase {
 
     /// Whether its process lives; nil for one of another machine, or of another container of this.
     var isAlive: Bool? {
-      // Cloned machines have one id, and others one name.
-      guard machine == Host.machineID, host == Host.name else { return nil }
-      guard boot == Host.bootID else { return machine == Host.machineIDWithoutOne ? nil : false }
-      return space == Host.processSpace ? Host.startTime(of: process) == start : nil
+      LockOwner.current.tellsAlive(host: host, machine: machine, boot: boot, space: space, process: process, start: start)
     }
 
     /// Where it is at work, in words.

@@ -101,10 +101,8 @@ package final class S3Store: Store {
   // MARK: Writing
 
   package func write(_ bytes: [UInt8], to key: StoreKey, durability: Durability) throws {
-    var md5 = MD5Hasher()
-    md5.update(bytes.span)
     // An object's name is its digest: the server refuses it where it isn't.
-    try put(.bytes(bytes), ObjectName(key: key)?.digest ?? SHA256Digest(of: bytes), md5.finalize(), to: key)
+    try put(.bytes(bytes), ObjectName(key: key)?.digest ?? SHA256Digest(of: bytes), MD5Hasher.digest(of: bytes), to: key)
   }
 
   package func write(contentsOf path: FilePath, to key: StoreKey) throws {
@@ -143,9 +141,7 @@ package final class S3Store: Store {
   package func create(_ bytes: [UInt8], at key: StoreKey) throws -> Bool {
     // Not every server knows the condition.
     if try size(of: key) != nil { return false }
-    var md5 = MD5Hasher()
-    md5.update(bytes.span)
-    var request = request(toPut: .bytes(bytes), SHA256Digest(of: bytes), md5.finalize(), at: key)
+    var request = request(toPut: .bytes(bytes), SHA256Digest(of: bytes), MD5Hasher.digest(of: bytes), at: key)
     request.headers.append(("If-None-Match", "*"))
     // 409: another is writing it.
     for _ in 0..<20 {
@@ -187,11 +183,9 @@ package final class S3Store: Store {
   private func deleteTogether(_ keys: [StoreKey], patience: Int = 5) throws {
     let objects = keys.map { "<Object><Key>\(URLText.escaped(prefix + $0))</Key></Object>" }.joined()
     let body = Array("<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\(objects)<Quiet>true</Quiet></Delete>".utf8)
-    var md5 = MD5Hasher()
-    md5.update(body.span)
     var request = S3Client.Request("POST", nil)
     request.query = [("delete", "")]
-    request.headers = [("Content-MD5", Data(md5.finalize()).base64EncodedString()), ("Content-Type", "application/xml")]
+    request.headers = [("Content-MD5", Data(MD5Hasher.digest(of: body)).base64EncodedString()), ("Content-Type", "application/xml")]
     request.body = .bytes(body)
     request.digest = SHA256Digest(of: body)
     let response = try answer(to: request, allowing: [405, 501])
