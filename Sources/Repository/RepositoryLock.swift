@@ -187,14 +187,16 @@ package final class RepositoryLock: Sendable {
       }
     }
     /// Takes a lock from who may come back.
-    /// - Returns: whether it finds out.
+    /// - Returns: whether it finds out. Where nothing can be written nobody goes on deleting.
     func breakLock(_ key: StoreKey) throws -> Bool {
-      try clear {
+      let isBroken = try clear {
         do { try store.setAside(key, as: broken(key)) } catch StoreError.full {
           // The disk has no room for a mark.
           try store.delete([key])
         }
       }
+      // The mark may be there, and only the lock beside it have stayed.
+      return try isBroken || !isWritten || store.size(of: broken(key)) != nil
     }
     for entry in entries where entry.key != own {
       if entry.key.hasPrefix(broken) {
@@ -208,10 +210,7 @@ package final class RepositoryLock: Sendable {
       }
       guard let record = try? JSON.decoder.decode(Record.self, from: Data(bytes)) else {
         // Whose it is can't be told: it counts until it is old.
-        if now - entry.modified > expiry {
-          _ = try breakLock(entry.key)
-          continue
-        }
+        if now - entry.modified > expiry, try breakLock(entry.key) { continue }
         return "an unreadable lock, \(entry.key)"
       }
       switch isAlive(record, owner) {
@@ -220,8 +219,9 @@ package final class RepositoryLock: Sendable {
         if try clear({ try store.delete([entry.key]) }) { dead += 1 }
         continue
       case nil:
-        guard now - entry.modified > expiry else { break }
-        if try breakLock(entry.key) { dead += 1 }
+        // One that can't be told that it is broken may come back, and go on.
+        guard now - entry.modified > expiry, try breakLock(entry.key) else { break }
+        dead += 1
         continue
       }
       if mode == .exclusive || record.mode == .exclusive {

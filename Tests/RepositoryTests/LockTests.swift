@@ -133,6 +133,15 @@ import Testing
       #expect(lock.release() is StoreError)
     }
     #expect(throws: StoreError.self) { try RepositoryLock(.exclusive, on: store, purpose: "prune") }
+    // Who prunes elsewhere and stands still can't be told that its lock is broken: it counts.
+    let pruned = MemoryStore()
+    try record(pruned, machine: "elsewhere")
+    pruned.refuseDeletions(with: .readOnly(location: "memory", reason: "may not delete"))
+    pruned.wait(3600)
+    #expect(throws: RepositoryError.self) { try RepositoryLock(.shared, on: pruned, purpose: "mine") }
+    // As after a copy whose original could not be deleted.
+    try pruned.write([1], to: "locks/broken/exclusive-x.json", durability: .immediate)
+    try RepositoryLock(.shared, on: pruned, purpose: "mine").release()
   }
 
   @Test func `that can't be read count until they are old`() throws {
