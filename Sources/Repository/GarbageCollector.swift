@@ -79,7 +79,6 @@ package struct GarbageCollector: Sendable {
     var manifests: Set<StoreKey> = []
     /// Marks of snapshots that are not listed: removed, or unfinished.
     var marks: [StoreKey] = []
-    var removalMarks: Set<StoreKey> = []
     /// Marks beside snapshots that are listed.
     var idleMarks: [StoreKey] = []
 
@@ -92,7 +91,6 @@ package struct GarbageCollector: Sendable {
         case (true, false):
           marks.append(file.key)
           manifests.formUnion(folder.place.possibleFiles.map(\.manifest))
-          if part == .removed { removalMarks.insert(file.key) }
         case (false, true): break
         case (false, false): files.append(file.key)
         }
@@ -102,7 +100,7 @@ package struct GarbageCollector: Sendable {
 
   /// Deletes files of snapshots that are not listed. Their marks go last: what they stand beside was removed, and not lost.
   private func clear(_ leftovers: Leftovers) throws {
-    // Who comes back after its lock was broken may still write a manifest before it looks.
+    // Who comes back after its lock was broken may still write a manifest before it looks, even a mark of its own while we are here.
     let mayComeBack = try RepositoryLock.wereBroken(in: store)
     try stillAlone()
     // After a power cut some of what was deleted may be there again: also what another began to clear, so the manifest in any case.
@@ -110,11 +108,8 @@ package struct GarbageCollector: Sendable {
     let keepers = Set(kept.compactMap { SnapshotPlace(key: $0) })
     try store.flush()
     try stillAlone()
-    let idle = leftovers.marks.filter { mark in
-      if mayComeBack && leftovers.removalMarks.contains(mark) { return false }
-      // A manifest without a mark beside it would pass for a snapshot that lost its list.
-      return keepers.isEmpty || SnapshotPlace(key: mark).map { !keepers.contains($0) } ?? true
-    }
+    // A manifest without a mark beside it would pass for a snapshot that lost its list.
+    let idle = mayComeBack ? [] : leftovers.marks.filter { mark in SnapshotPlace(key: mark).map { !keepers.contains($0) } ?? true }
     try keepingLocked { try store.delete(idle + leftovers.idleMarks) }
   }
 

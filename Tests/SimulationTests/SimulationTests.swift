@@ -31,18 +31,22 @@ private struct Simulation {
 }
 
 @Suite struct `In simulated worlds` {
-  /// scripts/soak sets it.
-  private var seeds: UInt64 { ProcessInfo.processInfo.environment["FIRN_SIMULATION_SEEDS"].flatMap(UInt64.init) ?? 20_000 }
+  /// scripts/soak sets them.
+  private var first: UInt64 { Self.setting("FIRN_SIMULATION_FIRST") ?? 0 }
+  private var seeds: UInt64 { Self.setting("FIRN_SIMULATION_SEEDS") ?? 20_000 }
+
+  private static func setting(_ name: String) -> UInt64? { ProcessInfo.processInfo.environment[name].flatMap(UInt64.init) }
 
   @Test func `every listed snapshot can be restored, whatever happens beside each other, and nothing is left over`() {
-    let next = Atomic<UInt64>(0)
+    let next = Atomic<UInt64>(first)
+    let end = first + seeds
     let failed = Monitor<[(seed: UInt64, violations: [String])]>([])
     // A world's threads hand over to each other: several worlds fill the moments in between.
     let threads = (0..<4 * ProcessInfo.processInfo.activeProcessorCount).map { _ in
-      WorkerThread(name: "simulation") { [seeds] in
+      WorkerThread(name: "simulation") {
         while failed.current.count < 5 {
           let seed = next.wrappingAdd(1, ordering: .relaxed).oldValue
-          guard seed < seeds else { return }
+          guard seed < end else { return }
           let violations = Simulation(seed: seed).violations
           if !violations.isEmpty { failed.update { $0.append((seed, violations)) } }
         }
