@@ -11,6 +11,9 @@ package struct ConfirmationOption: ParsableArguments {
 
 /// A typed word before anything is risked.
 package enum Confirmation {
+  /// Whether somebody can be asked.
+  package static var canAsk: Bool { Terminal.inputIsTerminal && Terminal.errorIsTerminal }
+
   /// Returns where the phrase was given, on the command line or by hand. A wrong word is not asked for again.
   /// - Parameter given: what `--confirm` says.
   /// - Throws: `FirnError.notConfirmed`.
@@ -19,7 +22,7 @@ package enum Confirmation {
       guard given == phrase else { throw FirnError.notConfirmed(phrase: phrase, given: given) }
       return
     }
-    guard Terminal.inputIsTerminal && Terminal.errorIsTerminal else { throw FirnError.notConfirmed(phrase: phrase, given: nil) }
+    guard canAsk else { throw FirnError.notConfirmed(phrase: phrase, given: nil) }
     Terminal.writeError(Terminal.printable("Type \(phrase) to go on: "))
     let typed = try Terminal.readLine()
     guard typed == phrase else { throw FirnError.notConfirmed(phrase: phrase, given: typed ?? "") }

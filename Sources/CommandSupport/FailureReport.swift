@@ -72,6 +72,12 @@ package struct FailureReport: Sendable {
         "\(failed.database) was exchanged, the application is not well (\(failed.healthCheck) keeps failing), and the exchange could not be taken back: "
           + cause.message + Self.lines(failed.startFailures),
         hint: "the database of before is \(failed.keptAs), whole; to have it back: firn-restore \(failed.database) --undo")
+    case let failed as TrialFailed:
+      let cause = FailureReport(failed.cause)
+      self.init(
+        cause.status,
+        "\(cause.message)\n  this was a trial, before anything was stopped or dropped: \(failed.database) is as it was, and still in use",
+        hint: cause.hint ?? "mend that and run this again; or restore it beside the old one, with --as, to look")
     case let destroyed as DatabaseDestroyed:
       let cause = FailureReport(destroyed.cause)
       let database = destroyed.database
@@ -170,6 +176,10 @@ package struct FailureReport: Sendable {
     case .noDatabaseNamed: self.init(.usage, "no database is named", hint: "give its name, or --database-url")
     case .clockInDoubt(let reason, let phrase):
       self.init(.refused, "\(reason); nothing was removed", hint: "look at the clocks; if this one is right, say --confirm '\(phrase)'")
+    case .prunedInPart(let left, let reasons, let phrase):
+      self.init(
+        .notConfirmed, "\((reasons + ["nobody is here to confirm"]).joined(separator: "; ")): nothing of \(Self.some(left)) was removed",
+        hint: "look at the plan: firn-prune of each; if it is right, say --confirm '\(phrase)'", isUnattended: true)
     case .planChanged:
       self.init(.refused, "another run changed what the plan was made of: nothing was removed", hint: "look at the plan once more")
     case .onHold(let database, let id, let reason):

@@ -25,6 +25,8 @@ package enum FirnError: Error, Equatable {
   case notConfirmedFurther(phrase: String, given: String, dropped: [String])
   /// Pruning by a clock that may be wrong would take the wrong snapshots; the phrase says that it is right.
   case clockInDoubt(reason: String, phrase: String)
+  /// Of these databases no snapshot was removed, for want of the phrase; what goes without words of the others is gone.
+  case prunedInPart(left: [String], reasons: [String], phrase: String)
   /// More would be removed than was shown.
   case planChanged
   /// A snapshot that was to be removed must be kept, by an order that came after the plan or that no listing shows.

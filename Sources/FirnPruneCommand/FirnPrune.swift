@@ -58,14 +58,17 @@ struct FirnPrune: FirnCommand {
     let (policy, name, calendar) = try options.resolve(context)
     let places = try database.map { try self.places(of: $0, in: repository.catalog, context) }
     var planned: [SnapshotPlace] = []
+    var left: FirnError?
     let outcome: PruneOperation.Outcome
     do {
       outcome = try context.withProgress { progress in
         let operation = PruneOperation(
           repository: repository, policy: policy, calendar: calendar, progress: progress, deletions: DeletionPace(perSecond: maxRate))
         return try operation.run(on: places, apply: apply) { plan in
-          try approve(plan, name, context)
-          planned = plan.removed
+          let approved = try approve(plan, name, context)
+          planned = approved.plan.removed
+          left = approved.left
+          return approved.plan
         }
       }
     } catch let interruption as Interruption {
@@ -73,16 +76,17 @@ struct FirnPrune: FirnCommand {
     }
     if explain != nil || simulate != nil { return .done }
     try context.result(PruneReport(outcome))
-    let status: ExitStatus = outcome.collected.map { $0.locked > 0 } ?? false ? .doneWithWarnings : .done
-    if common.json { return status }
-    if let collected = outcome.collected {
-      let count = outcome.plan.removed.count
-      context.tell("removed \(count) snapshot\(count == 1 ? "" : "s"), freed \(Quantity.size(outcome.plan.freedBytes))")
-      tellYoung(collected, context)
-    } else {
-      context.tell("nothing was removed: this was the plan. Add --apply to carry it out")
+    if !common.json {
+      if let collected = outcome.collected {
+        let count = outcome.plan.removed.count
+        context.tell("removed \(count) snapshot\(count == 1 ? "" : "s"), freed \(Quantity.size(outcome.plan.freedBytes))")
+        tellYoung(collected, context)
+      } else {
+        context.tell("nothing was removed: this was the plan. Add --apply to carry it out")
+      }
     }
-    return status
+    if let left { throw left }
+    return outcome.collected.map { $0.locked > 0 } ?? false ? .doneWithWarnings : .done
   }
 
   /// The snapshots of a database, and those that restores made of one of that name which nobody backs up.
@@ -100,19 +104,26 @@ struct FirnPrune: FirnCommand {
       : "\(gone) of \(planned.count) snapshots were removed as planned; what only they needed goes with the next run"
   }
 
-  /// Shows the plan, and asks where it should not be carried out by mistake.
-  private func approve(_ plan: PrunePlan, _ name: String, _ context: CommandContext) throws {
-    if let explain { return try PlanReport(plan, name).explain(explain, context) }
-    if let simulate { return try show(simulation: simulate, plan, name, context) }
+  /// Shows the plan, and asks where it should not be carried out by mistake. Where nobody can be asked, databases that want no words are
+  /// not kept waiting for those that do.
+  /// - Returns: what may be carried out, and what to say then of that which may not.
+  private func approve(_ plan: PrunePlan, _ name: String, _ context: CommandContext) throws -> (plan: PrunePlan, left: FirnError?) {
+    if let explain { try PlanReport(plan, name).explain(explain, context) }
+    if let simulate { try show(simulation: simulate, plan, name, context) }
+    guard explain == nil, simulate == nil else { return (plan, nil) }
     if !common.json { try PlanReport(plan, name).show(context) }
     let doubts = plan.inDoubt.map(PlanReport.words)
     guard apply, let phrase = plan.phrase else {
       for doubt in doubts { context.warn(doubt) }
-      return
+      return (plan, nil)
+    }
+    if confirmation.confirm == nil, !Confirmation.canAsk, let (part, left) = try plan.withoutWords() {
+      return (part, .prunedInPart(left: left.map(\.database), reasons: doubts, phrase: phrase))
     }
     if !doubts.isEmpty, confirmation.confirm != phrase { throw FirnError.clockInDoubt(reason: doubts.joined(separator: "; "), phrase: phrase) }
     if common.json || common.quiet { context.explain("\(plan.removed.count) of \(plan.entries.count) snapshots would go") }
     try Confirmation.require(phrase, given: confirmation.confirm)
+    return (plan, nil)
   }
 
   private func show(simulation length: String, _ plan: PrunePlan, _ name: String, _ context: CommandContext) throws {

@@ -116,6 +116,7 @@ struct SimulatedCommands {
     _ = try operation.run(on: try repository.catalog.snapshots(), apply: true) { plan in
       if plan.phrase != nil, world.chance(0.5) { throw NotConfirmed() }
       shown = plan.removed
+      return plan
     }
   }
 

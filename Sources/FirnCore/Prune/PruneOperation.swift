@@ -35,17 +35,19 @@ package struct PruneOperation: Sendable {
     self.deletions = deletions
   }
 
-  /// Plans, lets the plan be looked at, and where that doesn't throw carries it out.
+  /// Plans, lets the plan be looked at, and where that doesn't throw carries out what it returns of it.
   /// - Parameters:
   ///   - places: the snapshots to decide on, nil for all. Others are left alone.
   ///   - apply: whether it may be carried out: no other run may be at work then.
+  ///   - approve: returns the plan, or a part of it.
   /// - Throws: `FirnError.planChanged` where another run changed what was decided by, `.onHold`.
-  package func run(on places: [SnapshotPlace]?, apply: Bool, approve: (PrunePlan) throws -> Void) throws -> Outcome {
+  package func run(on places: [SnapshotPlace]?, apply: Bool, approve: (PrunePlan) throws -> PrunePlan) throws -> Outcome {
     let shown = try withLock(.shared) { _ in try plan(for: places) }
     // Nobody is kept waiting by a question.
-    try approve(shown)
-    guard apply else { return Outcome(plan: shown, collected: nil) }
-    return try withLock(.exclusive) { try carryOut(shown, places, $0) }
+    let approved = try approve(shown)
+    guard apply else { return Outcome(plan: approved, collected: nil) }
+    let chosen = approved.databases.count == shown.databases.count ? places : approved.entries.map(\.place)
+    return try withLock(.exclusive) { try carryOut(approved, chosen, $0) }
   }
 
   private func withLock<Result>(_ mode: RepositoryLock.Mode, _ body: (RepositoryLock) throws -> Result) throws -> Result {
@@ -54,9 +56,9 @@ package struct PruneOperation: Sendable {
     return try body(lock)
   }
 
-  private func carryOut(_ shown: PrunePlan, _ places: [SnapshotPlace]?, _ lock: RepositoryLock) throws -> Outcome {
+  private func carryOut(_ approved: PrunePlan, _ places: [SnapshotPlace]?, _ lock: RepositoryLock) throws -> Outcome {
     let plan = try plan(for: places)
-    guard Set(plan.removed).isSubset(of: shown.removed) else { throw FirnError.planChanged }
+    guard Set(plan.removed).isSubset(of: approved.removed) else { throw FirnError.planChanged }
     // An order that no listing shows, as a folder of its name.
     for place in plan.removed {
       guard let hold = try repository.catalog.hold(of: place), hold.holds(at: now) else { continue }

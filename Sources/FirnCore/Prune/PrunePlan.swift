@@ -17,6 +17,7 @@ package struct PrunePlan: Sendable {
     package let entries: [Entry]
     package let doubt: ClockDoubt?
     package var removed: [SnapshotPlace] { entries.filter { !$0.decision.isKept }.map(\.place) }
+    fileprivate var isInDoubt: Bool { doubt != nil && !removed.isEmpty }
     /// Whether so much goes that a typed word is asked for.
     package var isDrastic: Bool {
       func isSound(_ entry: Entry) -> Bool { entry.snapshot.standing == .sound }
@@ -25,12 +26,12 @@ package struct PrunePlan: Sendable {
     }
   }
 
-  package let databases: [Database]
+  package private(set) var databases: [Database]
   package let policy: RetentionPolicy
   package let calendar: RetentionCalendar
   package let now: Date
   /// What goes with all that is removed, as sharing has it.
-  package let freedBytes: Int64
+  package private(set) var freedBytes: Int64
   private let sharing: ObjectSharing
   private let lookUp: @Sendable (SnapshotPlace) throws -> ObjectSharing
 
@@ -69,8 +70,11 @@ package struct PrunePlan: Sendable {
     return words.isEmpty ? nil : words.joined(separator: ", ")
   }
 
+  /// Databases that would lose so much that it has to be said.
+  private var drastic: [Database] { databases.filter { policy.keepsAnything ? $0.isDrastic : !$0.removed.isEmpty } }
+
   private var removalWords: String? {
-    let drastic = policy.keepsAnything ? databases.filter(\.isDrastic) : databases.filter { !$0.removed.isEmpty }
+    let drastic = drastic
     guard !drastic.isEmpty else { return nil }
     let count = drastic.reduce(0) { $0 + $1.removed.count }
     let names = drastic.map { Set(drastic.map(\.database)).count == drastic.count ? $0.database : "\($0.source)/\($0.database)" }
@@ -78,5 +82,20 @@ package struct PrunePlan: Sendable {
   }
 
   /// Databases that would lose snapshots by a clock that can't be trusted.
-  package var inDoubt: [Database] { databases.filter { $0.doubt != nil && !$0.removed.isEmpty } }
+  package var inDoubt: [Database] { databases.filter(\.isInDoubt) }
+
+  /// What of it wants no words, and what does. Where snapshots are of the future the clock is wrong now, for all that can be told: then
+  /// everything wants them.
+  /// - Returns: nil where nothing would go without words.
+  package func withoutWords() throws -> (plan: PrunePlan, left: [Database])? {
+    let isAhead = databases.contains { if case .newestIsAhead? = $0.doubt { true } else { false } }
+    let drastic = Set(drastic.flatMap(\.removed))
+    func wantsWords(_ database: Database) -> Bool { database.isInDoubt || database.removed.contains(where: drastic.contains) }
+    let rest = databases.filter { !wantsWords($0) }
+    guard !isAhead, rest.contains(where: { !$0.removed.isEmpty }) else { return nil }
+    var plan = self
+    plan.databases = rest
+    plan.freedBytes = try sharing.freed(removing: plan.removed)
+    return (plan, databases.filter(wantsWords))
+  }
 }

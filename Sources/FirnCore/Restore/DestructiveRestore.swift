@@ -17,6 +17,12 @@ package struct DatabaseDestroyed: Error {
   package let applicationIsStopped: Bool
 }
 
+/// What the snapshot holds could not be made for a trial, before anything was stopped or dropped.
+package struct TrialFailed: Error {
+  package let database: String
+  package let cause: any Error
+}
+
 /// The new database is whole; only its name is not its own.
 struct NotNamed: Error {
   let built: String

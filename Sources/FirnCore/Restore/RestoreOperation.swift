@@ -151,7 +151,7 @@ package struct RestoreOperation {
       try build.rehearse(database)
     } catch {
       try discard(database, madeRoles, after: error)
-      throw error
+      throw error is Interruption ? error : TrialFailed(database: request.target.name, cause: error)
     }
     try takeAway(database, madeRoles)
   }
