@@ -87,8 +87,9 @@ package struct SnapshotCopy {
       each(Int(count))
     }
     outcome.bytes += own.current
-    try there.commit(list, of: place, reused: reused, holding: lock)
+    // Before it is listed: else it could be pruned there meanwhile.
     try copyHold(of: place)
+    try there.commit(list, of: place, reused: reused, holding: lock)
     return outcome
   }
 

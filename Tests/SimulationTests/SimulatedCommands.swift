@@ -146,9 +146,12 @@ struct SimulatedCommands {
     do {
       let copy = SnapshotCopy(from: source, to: target, holding: lock)
       for place in try Catalog(store: source).snapshots().suffix(2) {
-        _ = try copy.run(place)
-        // Taken again from the other store, it would be a new one there.
-        other.database.released.remove(place)
+        // Taken again from the other store, it would be a new one there. It may be pruned as soon as it is there.
+        let wasReleased = other.database.released.remove(place) != nil
+        do { _ = try copy.run(place) } catch {
+          if wasReleased, other.disk.files[place.checksums] == nil { other.database.released.insert(place) }
+          throw error
+        }
         other.database.acknowledged.insert(place)
       }
     } catch {
