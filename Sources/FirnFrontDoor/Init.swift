@@ -53,6 +53,9 @@ struct Init: FirnCommand {
           "have firn.yaml of this machine say so, too, lest somebody changes the store:\n  recipients: [\(format.recipients.joined(separator: ", "))]"
         )
       }
+      if count == 0, !(store is LocalStore) {
+        context.warn("whoever may read \(store.location) reads the database in it: with --recipient what is stored is encrypted")
+      }
       if count == 1 { context.warn("if that one identity is lost, so are the backups: a second recipient, its identity in a safe, is wise") }
     }
     return .done

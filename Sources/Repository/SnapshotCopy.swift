@@ -14,17 +14,19 @@ package struct SnapshotCopy {
   private let target: any Store
   private let lock: RepositoryLock
   private let withScratch: Scratch?
+  private let largest: Int
 
   /// Makes a folder for files in passing, and takes it away again.
   package typealias Scratch = @Sendable (_ body: (FilePath) throws -> Void) throws -> Void
 
-  /// Files of a snapshot that are larger are copied by way of one in passing, in bytes.
-  private static let largest = 64 << 20
-
   /// - Parameters:
   ///   - lock: the target's.
-  ///   - withScratch: for large files; nil where there will be none.
-  package init(from source: any Store, to target: any Store, holding lock: RepositoryLock, withScratch: Scratch? = nil) {
+  ///   - largest: files of a snapshot that have more bytes are copied by way of one in passing.
+  ///   - withScratch: for these; nil where there will be none.
+  package init(
+    from source: any Store, to target: any Store, holding lock: RepositoryLock, largest: Int = 64 << 20, withScratch: Scratch? = nil
+  ) {
+    self.largest = largest
     self.withScratch = withScratch
     self.source = source
     self.target = target
@@ -107,7 +109,7 @@ package struct SnapshotCopy {
       guard digest == wanted else { throw RepositoryError.malformed(key: key, reason: "its bytes are not what its checksum says") }
     }
     let size = try Self.ofSource { try source.size(of: key) } ?? 0
-    guard size > Self.largest, let withScratch else {
+    guard size > largest, let withScratch else {
       let bytes = try Self.ofSource { () throws -> [UInt8] in
         let bytes = try source.read(key, limit: 1 << 31)
         try require(SHA256Digest(of: bytes))

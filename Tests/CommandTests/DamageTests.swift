@@ -177,6 +177,28 @@ import Testing
     #expect(try subject.store.list("quarantine/").isEmpty)
   }
 
+  @Test func `stays where it was when what is to take its place can't be written`() throws {
+    let (store, donor) = (MemoryStore(), MemoryStore())
+    let synthetic = try SyntheticSnapshots(in: store)
+    let repository = synthetic.repository
+    try synthetic.take(["1.dat": Array("1\tone\n\\.\n\n\n".utf8)], night: 0)
+    for entry in try store.list("") { try donor.write(try store.read(entry.key, limit: 1 << 24), to: entry.key, durability: .immediate) }
+    let places = try repository.catalog.snapshots()
+    let object = try #require(try repository.catalog.checksums(of: places[0]).objects.first)
+    store.damage(object.key) { $0[0] ^= 1 }
+    let damaged = try store.read(object.key, limit: 1 << 24)
+    let now = Date()
+    let aside = "quarantine/\(SnapshotID.stamp(now))/\(object.key)"
+    let repair = RepairOperation(repository: repository, donors: [donor], progress: WorkProgress(), now: now)
+    store.refuseWrites(with: .full(location: "memory"), untilDeleted: aside)
+    #expect(throws: StoreError.full(location: "memory")) { try repair.run(on: places, damaged: [object]) }
+    #expect(try store.size(of: aside) == nil && store.read(object.key, limit: 1 << 24) == damaged)
+    store.refuseWrites(with: nil)
+    #expect(try repair.run(on: places, damaged: [object]).mended.map(\.key) == [object.key])
+    #expect(try store.read(object.key, limit: 1 << 24) == donor.read(object.key, limit: 1 << 24))
+    #expect(try store.read(aside, limit: 1 << 24) == damaged)
+  }
+
   @Test func `keeps a snapshot off the list whose repair lacks something`() throws {
     let subject = try Subject(seed: 21)
     let place = subject.places[0]

@@ -1,0 +1,70 @@
+import Foundation
+import Platform
+import Repository
+import TestSupport
+import Testing
+
+@Suite struct `Copies of snapshots` {
+  private let store = MemoryStore()
+  private let place: SnapshotPlace
+
+  init() throws {
+    try SyntheticSnapshots(in: store).take(["a.dat": (0..<300_000).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) }], night: 1)
+    place = try #require(Catalog(store: store).snapshots().first)
+  }
+
+  private func makeTarget() throws -> MemoryStore {
+    let target = MemoryStore()
+    try target.write(try store.read("firn.json", limit: 1 << 20), to: "firn.json", durability: .immediate)
+    return target
+  }
+
+  @Test func `go by way of a file where they are large, as whole as others`() throws {
+    let folder = try TemporaryFolder()
+    let used = Monitor(0)
+    let target = try makeTarget()
+    func copy() throws -> SnapshotCopy.Outcome {
+      let lock = try RepositoryLock(.shared, on: target, purpose: "a copy")
+      defer { lock.release() }
+      return try SnapshotCopy(from: store, to: target, holding: lock, largest: 0) { body in
+        let path = folder.path("scratch-\(UUID())")
+        try Folder.make(path)
+        used.update { $0 += 1 }
+        try body(path)
+      }.run(place)
+    }
+    // What is damaged on the way into the file is not taken for whole.
+    let manifest = try #require(store.list(place.prefix).map(\.key).first { $0.hasSuffix("manifest.json") })
+    store.damage(manifest) { $0[0] ^= 1 }
+    #expect(throws: SourceDamaged.self) { try copy() }
+    #expect(try Catalog(store: target).snapshots().isEmpty)
+    store.damage(manifest) { $0[0] ^= 1 }
+    used.update { $0 = 0 }
+    #expect(try copy().objects > 0)
+    #expect(try used.current == store.list(place.prefix).count { $0.size > 0 && $0.key != place.checksums })
+    for entry in try store.list(place.prefix) + store.list("objects/") {
+      #expect(try target.read(entry.key, limit: 1 << 24) == store.read(entry.key, limit: 1 << 24), "\(entry.key)")
+    }
+  }
+
+  @Test func `are on hold as soon as they are listed, wherever they are cut off`() throws {
+    try Catalog(store: store).place(SnapshotHold(until: nil, reason: "an audit", placedAt: Date(), host: "here"), on: place)
+    var wasCutOff = false
+    for operation in 1...500 {
+      let target = try makeTarget()
+      let lock = try RepositoryLock(.shared, on: target, purpose: "a copy")
+      target.fail(at: target.operations + operation, with: .unreachable(location: "memory", reason: "a test"))
+      let outcome = Result { try SnapshotCopy(from: store, to: target, holding: lock).run(place) }
+      target.mend()
+      lock.release()
+      let isListed = try Catalog(store: target).snapshots().contains(place)
+      #expect(try !isListed || target.size(of: place.hold) != nil, "cut off at operation \(operation)")
+      if case .success = outcome {
+        #expect(isListed && wasCutOff)
+        return
+      }
+      wasCutOff = true
+    }
+    Issue.record("no copy ended")
+  }
+}
