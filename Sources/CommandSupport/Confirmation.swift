@@ -23,8 +23,7 @@ package enum Confirmation {
       return
     }
     guard canAsk else { throw FirnError.notConfirmed(phrase: phrase, given: nil) }
-    Terminal.writeError(Terminal.printable("Type \(phrase) to go on: "))
-    let typed = try Terminal.readLine()
+    let typed = try Terminal.ask("Type \(phrase) to go on: ") { () throws(Interruption) in try Terminal.readLine() }
     guard typed == phrase else { throw FirnError.notConfirmed(phrase: phrase, given: typed ?? "") }
   }
 }

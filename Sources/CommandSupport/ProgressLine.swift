@@ -11,13 +11,15 @@ package final class ProgressLine: Sendable {
   package init(_ progress: WorkProgress, isShown: Bool) {
     guard isShown && Terminal.errorIsTerminal else { return }
     // At once, and whole: what others print comes below.
-    progress.onSharing { Terminal.writeError("\r\u{1B}[K\(Terminal.printable($0))\n") }
+    progress.onSharing { Terminal.writeError("\(Terminal.printable($0))\n") }
     let worker = WorkerThread(name: "progress") { [isEnded] in
       while !isEnded.wait(atMost: .milliseconds(200), until: { $0 }) {
-        let state = progress.current
-        if !state.sharesTerminal { Terminal.writeError("\r" + Self.line(state, columns: Terminal.columns) + "\u{1B}[K") }
+        Terminal.drawLine {
+          let state = progress.current
+          return state.sharesTerminal ? nil : Self.line(state, columns: Terminal.columns)
+        }
       }
-      Terminal.writeError("\r\u{1B}[K")
+      Terminal.clearLine()
     }
     thread.update { $0 = worker }
   }

@@ -1,5 +1,6 @@
 internal import CLinux
 internal import Glibc
+internal import Synchronization
 
 /// The terminal, where there is one.
 package enum Terminal {
@@ -9,8 +10,53 @@ package enum Terminal {
   package static var columns: Int { max(40, Int(firn_terminal_columns(2))) }
 
   /// Writes to standard error at once. That a terminal is gone is no failure.
-  package static func writeError(_ text: String) { write(text, to: 2) }
-  package static func writeOutput(_ text: String) { write(text, to: 1) }
+  package static func writeError(_ text: String) {
+    lastLine.withLock { line in
+      clear(&line)
+      write(text, to: 2)
+    }
+  }
+
+  package static func writeOutput(_ text: String) {
+    lastLine.withLock { line in
+      if outputIsTerminal { clear(&line) }
+      write(text, to: 1)
+    }
+  }
+
+  /// A line of standard error that is drawn again and again.
+  private struct LastLine {
+    var isDrawn = false
+    /// Whether somebody is asked something there.
+    var isTaken = false
+  }
+
+  private static let lastLine = Mutex(LastLine())
+
+  private static func clear(_ line: inout LastLine) {
+    if line.isDrawn { write("\r\u{1B}[K", to: 2) }
+    line.isDrawn = false
+  }
+
+  /// Draws the last line anew, unless somebody is asked something there. What is written then comes in its place.
+  /// - Parameter text: nil to leave it as it is.
+  package static func drawLine(_ text: () -> String?) {
+    lastLine.withLock { line in
+      guard !line.isTaken, let text = text() else { return }
+      write("\r\(text)\u{1B}[K", to: 2)
+      line.isDrawn = true
+    }
+  }
+
+  package static func clearLine() { lastLine.withLock { clear(&$0) } }
+
+  /// Asks, and waits for the answer: no line is drawn over it.
+  package static func ask<Answer>(_ question: String, _ answer: () throws(Interruption) -> Answer) throws(Interruption) -> Answer {
+    lastLine.withLock { $0.isTaken = true }
+    defer { lastLine.withLock { $0.isTaken = false } }
+    writeError(printable(question))
+    return try answer()
+  }
 
   /// A line from standard input without its end; nil where there is none.
   /// - Throws: `Interruption` as soon as a signal arrives.
@@ -33,7 +79,10 @@ package enum Terminal {
   /// A line that is not shown while it is typed; nil where there is none.
   /// - Throws: `Interruption` as soon as a signal arrives.
   package static func readSecret(_ prompt: String) throws(Interruption) -> String? {
-    writeError(printable(prompt))
+    try ask(prompt) { () throws(Interruption) in try readSecret() }
+  }
+
+  private static func readSecret() throws(Interruption) -> String? {
     var before = termios()
     guard unsafe tcgetattr(0, &before) == 0 else { return try readLine() }
     var silent = before

@@ -197,6 +197,19 @@ import Testing
     #expect(try place.listedSnapshots() == ids)
   }
 
+  @Test func `leaves its question on the terminal until it is answered`() throws {
+    let place = try workplace(nights: 3)
+    let command = "'\(FirnProgram.path("firn-prune"))' --keep-last 1 --apply"
+    // Longer than the progress is still.
+    let result = try Workplace.run(
+      "/bin/sh", ["-c", "{ sleep 1.5; echo sure; sleep 0.5; } | script -qec \"$1\" /dev/null", "sh", command], environment: place.environment)
+    let question = "Type remove 2 snapshots of \(place.database) to go on: "
+    let asked = try #require(result.output.utf8.firstRange(of: question.utf8), "\(result)")
+    let after = String(result.output[asked.upperBound...])
+    #expect(after.hasPrefix("sure\r\n") && after.contains("\"sure\" is not \"remove 2 snapshots of \(place.database)\""), "\(result)")
+    #expect(try place.listedSnapshots().count == 3)
+  }
+
   @Test func `prunes the others where one database wants words that nobody is there to type`() throws {
     let place = try workplace(nights: 3)
     // This one's backups stopped long ago.
