@@ -1,5 +1,6 @@
 internal import Compression
 package import Digests
+internal import Synchronization
 
 /// Where a chunk's bytes are.
 package struct ChunkLocation: Hashable, Sendable {
@@ -67,6 +68,7 @@ package struct SegmentPart: Sendable {
   package var chunks: [ChunkRecord] = []
   /// The file's length and digest, where its end lies in this segment.
   package var end: FileEnd?
+  var bytes: Int64 { chunks.reduce(0) { $0 + Int64($1.location.length) } }
 
   package struct FileEnd: Sendable, Equatable {
     package let bytes: Int64
@@ -102,6 +104,7 @@ package struct ChunkTable: Sendable {
 
   /// As it is before it is encrypted.
   private let length: StoredContents.Length
+  private let blocks = SegmentBlocks()
 
   /// Reads the head.
   /// - Parameter objectsAreSealed: whether the objects it tells of are encrypted.
@@ -142,7 +145,7 @@ package struct ChunkTable: Sendable {
   package func parts(ofSegment number: Int, _ contents: StoredContents) throws -> [SegmentPart] {
     let segment = segments[number]
     let start = headBytes + segment.offset
-    let stored = try contents.read(key, start..<(start + Int64(segment.storedBytes)), of: length)
+    let stored = try storedTogether(number, contents) ?? contents.read(key, start..<(start + Int64(segment.storedBytes)), of: length)[...]
     let text: [UInt8]
     do {
       text = try ZstdDecompressor().decompress(stored.span, plainLength: segment.plainBytes)
@@ -150,6 +153,28 @@ package struct ChunkTable: Sendable {
       throw RepositoryError.malformed(key: key, reason: error.reason)
     }
     return try parts(inSegment: text)
+  }
+
+  /// The stored bytes of a segment, read with those beside it where a store takes its time to answer.
+  /// - Returns: nil where it is to be read by itself.
+  private func storedTogether(_ number: Int, _ contents: StoredContents) throws -> ArraySlice<UInt8>? {
+    guard contents.store.requestsAtOnce > 1 else { return nil }
+    let segment = segments[number]
+    let id = segment.offset / SegmentBlocks.size
+    if let block = blocks.block(id) { return block.bytes(of: segment) }
+    var (first, last) = (number, number)
+    while first > 0, segments[first - 1].offset / SegmentBlocks.size == id { first -= 1 }
+    while last + 1 < segments.count, segments[last + 1].offset / SegmentBlocks.size == id { last += 1 }
+    let start = segments[first].offset
+    let end = segments[last].offset + Int64(segments[last].storedBytes)
+    // Damage to one is no damage to those beside it.
+    let bytes: [UInt8]
+    do { bytes = try contents.read(key, (headBytes + start)..<(headBytes + end), of: length) } catch let error as StoreError where error.isOfOneFile {
+      return nil
+    } catch is RepositoryError { return nil }
+    let block = SegmentBlocks.Block(id: id, start: start, bytes: bytes)
+    blocks.keep(block)
+    return block.bytes(of: segment)
   }
 
   /// What a segment of that text tells.
@@ -202,6 +227,44 @@ package struct ChunkTable: Sendable {
   static func isFileName(_ name: String) -> Bool {
     !name.isEmpty && name.utf8.count < 100 && !name.hasPrefix(".")
       && name.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x7A).contains($0) || $0 == 0x5F || $0 == 0x2E }
+  }
+}
+
+/// Stored bytes of segments that lie beside each other, the last ones kept.
+private final class SegmentBlocks: Sendable {
+  struct Block: Sendable {
+    let id: Int64
+    /// Counted as a segment's offset.
+    let start: Int64
+    let bytes: [UInt8]
+
+    func bytes(of segment: ChunkTable.Segment) -> ArraySlice<UInt8> {
+      let place = Int(segment.offset - start)
+      return bytes[place..<(place + segment.storedBytes)]
+    }
+  }
+
+  /// Segments whose offset is the same multiple of this, in bytes, come together.
+  static let size: Int64 = 2 << 20
+  private static let capacity = 4
+  /// The last used one last.
+  private let kept = Mutex<[Block]>([])
+
+  func block(_ id: Int64) -> Block? {
+    kept.withLock { kept in
+      guard let place = kept.firstIndex(where: { $0.id == id }) else { return nil }
+      let block = kept.remove(at: place)
+      kept.append(block)
+      return block
+    }
+  }
+
+  func keep(_ block: Block) {
+    kept.withLock { kept in
+      kept.removeAll { $0.id == block.id }
+      kept.append(block)
+      if kept.count > Self.capacity { kept.removeFirst() }
+    }
   }
 }
 

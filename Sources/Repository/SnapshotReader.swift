@@ -37,8 +37,7 @@ package struct SnapshotReader: Sendable {
     var found: [String: Found] = [:]
     for number in table.segments.indices {
       for part in try table.parts(ofSegment: number, contents) {
-        let length = part.chunks.reduce(0) { $0 + Int64($1.location.length) }
-        found[part.file, default: Found()].parts.append((part.offset, length, Int32(number)))
+        found[part.file, default: Found()].parts.append((part.offset, part.bytes, Int32(number)))
         if let end = part.end { found[part.file]?.end = end }
       }
     }
@@ -63,13 +62,12 @@ package struct SnapshotReader: Sendable {
   package func read(_ file: FileEntry, _ body: (Span<UInt8>) throws -> Void) throws {
     var hasher = SHA256Hasher()
     var done: Int64 = 0
-    for segment in file.segments {
-      let parts = try table.parts(ofSegment: Int(segment), contents).filter { $0.file == file.name && $0.offset >= done }
-      guard let part = parts.min(by: { $0.offset < $1.offset }), part.offset == done || part.chunks.isEmpty else {
-        throw RepositoryError.malformed(key: table.key, reason: "a part of \(file.name) is missing")
-      }
-      let ahead = cache.ahead(of: part.chunks.lazy.map(\.location))
+    var next = try file.segments.first.map { try open(file, $0, at: 0) }
+    for number in file.segments.indices {
+      guard let (part, ahead) = next else { break }
       defer { ahead?.end() }
+      // What comes after it is under way while it is read.
+      next = try number + 1 < file.segments.count ? open(file, file.segments[number + 1], at: done + part.bytes) : nil
       var index = 0
       while index < part.chunks.count {
         // Chunks that follow each other in a frame are one piece.
@@ -92,6 +90,15 @@ package struct SnapshotReader: Sendable {
     guard done == file.bytes, hasher.finalize() == file.digest else {
       throw RepositoryError.malformed(key: table.key, reason: "the bytes of \(file.name) differ from those that were dumped")
     }
+  }
+
+  /// A part of a file, of which frames begin to be fetched.
+  private func open(_ file: FileEntry, _ segment: Int32, at offset: Int64) throws -> (part: SegmentPart, ahead: FramesAhead?) {
+    let parts = try table.parts(ofSegment: Int(segment), contents).filter { $0.file == file.name && $0.offset >= offset }
+    guard let part = parts.min(by: { $0.offset < $1.offset }), part.offset == offset || part.chunks.isEmpty else {
+      throw RepositoryError.malformed(key: table.key, reason: "a part of \(file.name) is missing")
+    }
+    return (part, cache.ahead(of: part.chunks.lazy.map(\.location)))
   }
 
   /// The objects that hold any byte of the file.
