@@ -164,7 +164,10 @@ class Bench:
         secret = self.path("restic-secret")
         with open(os.open(secret, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
             file.write("for a benchmark only\n")
-        self.environment = dict(os.environ, RESTIC_PASSWORD_FILE=secret, RESTIC_CACHE_DIR=self.path("restic-cache"), TMPDIR=self.spool)
+        # Firn remembers where stores were: those of another run had the same names.
+        self.environment = dict(
+            os.environ, RESTIC_PASSWORD_FILE=secret, RESTIC_CACHE_DIR=self.path("restic-cache"), TMPDIR=self.spool,
+            XDG_STATE_HOME=self.path("state"))
         for name in ["DATABASE_URL", "FIRN_STORE"]:
             self.environment.pop(name, None)
 

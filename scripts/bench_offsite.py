@@ -137,7 +137,9 @@ class OffSite:
 
     def firn(self, *arguments):
         done = subprocess.run(
-            [f"{os.environ['FIRN_BUILD']}/firn", *arguments], check=True, capture_output=True, text=True, env=self.bench.environment)
+            [f"{os.environ['FIRN_BUILD']}/firn", *arguments], capture_output=True, text=True, env=self.bench.environment)
+        if done.returncode:
+            raise SystemExit(done.stderr)
         return done.stdout.strip()
 
     def run(self):
