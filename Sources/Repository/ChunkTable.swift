@@ -245,8 +245,9 @@ private final class SegmentBlocks: Sendable {
   }
 
   /// Segments whose offset is the same multiple of this, in bytes, come together.
-  static let size: Int64 = 2 << 20
-  private static let capacity = 4
+  static let size: Int64 = 1 << 20
+  /// As many as files are read at once, and more.
+  private static let capacity = 16
   /// The last used one last.
   private let kept = Mutex<[Block]>([])
 
