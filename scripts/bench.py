@@ -167,7 +167,7 @@ class Bench:
         # Firn remembers where stores were: those of another run had the same names.
         self.environment = dict(
             os.environ, RESTIC_PASSWORD_FILE=secret, RESTIC_CACHE_DIR=self.path("restic-cache"), TMPDIR=self.spool,
-            XDG_STATE_HOME=self.path("state"))
+            XDG_STATE_HOME=self.path("state"), XDG_CACHE_HOME=self.path("cache"))
         for name in ["DATABASE_URL", "FIRN_STORE"]:
             self.environment.pop(name, None)
 
