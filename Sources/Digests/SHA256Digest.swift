@@ -54,6 +54,12 @@ package struct SHA256Digest: Hashable, Comparable, Sendable, CustomStringConvert
     return String(decoding: text, as: UTF8.self)
   }
 
+  /// As HTTP's headers have it.
+  package var base64: String {
+    let bytes = lanes.flatMap { lane in (0..<8).map { UInt8(truncatingIfNeeded: lane >> (56 - 8 * $0)) } }
+    return Data(bytes).base64EncodedString()
+  }
+
   package static func == (left: Self, right: Self) -> Bool { left.words == right.words }
   package static func < (left: Self, right: Self) -> Bool { left.words < right.words }
   package func hash(into hasher: inout Hasher) { hasher.combine(words.0) }

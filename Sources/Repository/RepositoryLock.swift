@@ -122,7 +122,10 @@ package final class RepositoryLock: Sendable {
 
   /// - Throws: `RepositoryError.lockLost` where it is no longer there: somebody took this process for dead.
   package func check() throws {
-    if try store.size(of: key) == nil || store.size(of: Self.broken(key)) != nil { throw RepositoryError.lockLost }
+    try forEachInParallel([true, false], thread: "lock", threads: store.requestsAtOnce) { [store, key] asksForMark in
+      let isThere = try store.size(of: asksForMark ? Self.broken(key) : key) != nil
+      if isThere == asksForMark { throw RepositoryError.lockLost }
+    }
   }
 
   /// Whether locks were broken whose holders may come back.

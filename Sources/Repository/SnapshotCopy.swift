@@ -39,8 +39,18 @@ package struct SnapshotCopy {
   /// - Throws: `SourceDamaged`, what reading and writing the stores throws, `Interruption`.
   package func run(_ place: SnapshotPlace, each: @escaping @Sendable (Int) -> Void = { _ in }) throws -> Outcome {
     let there = Catalog(store: target)
-    // A list that can't be read is replaced.
-    if (try? there.checksums(of: place)) != nil {
+    let answers = Monitor((isThere: false, wereBroken: false))
+    try forEachInParallel([true, false], thread: "copy", threads: target.requestsAtOnce) { [target] asksForLocks in
+      if asksForLocks {
+        let wereBroken = try RepositoryLock.wereBroken(in: target)
+        answers.update { $0.wereBroken = wereBroken }
+      } else {
+        // A list that can't be read is replaced.
+        let isThere = (try? there.checksums(of: place)) != nil
+        answers.update { $0.isThere = isThere }
+      }
+    }
+    if answers.current.isThere {
       try copyHold(of: place)
       return Outcome()
     }
@@ -48,12 +58,14 @@ package struct SnapshotCopy {
     // Where writes may be lost, only what a list names is known to be durable: what a copy left that was cut off may not be. Nor is
     // it safe from a collector that stood still, and comes back.
     let trusted =
-      try target.keepsWrites && !RepositoryLock.wereBroken(in: target)
+      target.keepsWrites && !answers.current.wereBroken
       ? nil : Set(try there.snapshots(source: place.source, database: place.database).flatMap { (try? there.objects(of: $0)) ?? [] })
     let found = trusted == nil ? try sizesThere(of: list.objects) : nil
     let done = Monitor((outcome: Outcome(), reused: [ObjectName: Int64]()))
     let threads = max(source.requestsAtOnce, target.requestsAtOnce)
-    try forEachInParallel(list.objects.reversed(), thread: "copy", threads: threads) { [source, target] object in
+    // The commit begins beside the last of them.
+    try forEachInParallel([nil] + list.objects.reversed(), thread: "copy", threads: threads) { [source, target, lock] object in
+      guard let object else { return try there.begin(place, holding: lock) }
       let size = try Self.ofSource { () throws -> Int64 in
         guard let size = try source.size(of: object.key) else {
           throw RepositoryError.damagedObject(name: "\(object.digest)", reason: "it is missing")
@@ -81,7 +93,6 @@ package struct SnapshotCopy {
     }
     var outcome = done.current.outcome
     let reused = done.current.reused
-    try there.begin(place, holding: lock)
     let own = Monitor<Int64>(0)
     try forEachInParallel(list.files.sorted { $0.key < $1.key }, thread: "copy", threads: threads) { key, digest in
       let count = try copyFile(key, digest)

@@ -9,6 +9,8 @@ package final class S3Store: Store {
   private let client: S3Client
   private let prefix: String
   private let storageClass: String?
+  /// Whether the server checks what it is sent by the older digest alone.
+  private let knowsMD5Alone = Monitor(false)
 
   /// - Parameters:
   ///   - credentialsCommand: prints a key, instead of those that environment, profile or machine have.
@@ -102,54 +104,109 @@ package final class S3Store: Store {
 
   package func write(_ bytes: [UInt8], to key: StoreKey, durability: Durability) throws {
     // An object's name is its digest: the server refuses it where it isn't.
-    try put(.bytes(bytes), ObjectName(key: key)?.digest ?? SHA256Digest(of: bytes), MD5Hasher.digest(of: bytes), to: key)
+    try put(Upload(bytes, ObjectName(key: key)?.digest), to: key)
   }
 
-  package func write(contentsOf path: FilePath, to key: StoreKey) throws {
-    let file = try File(path, .read)
-    var (sha256, md5, count) = (SHA256Hasher(), MD5Hasher(), Int64(0))
-    while case let piece = try file.read(count: 1 << 20, from: count), !piece.isEmpty {
-      sha256.update(piece.span)
-      md5.update(piece.span)
-      count += Int64(piece.count)
+  package func write(contentsOf path: FilePath, to key: StoreKey) throws { try put(Upload(path), to: key) }
+
+  private func put(_ upload: Upload, to key: StoreKey) throws { _ = try send(upload, to: key) }
+
+  /// What is to be stored, and what proves that it came to be.
+  private struct Upload {
+    let body: TransferRequest.Body
+    let digest: SHA256Digest
+    let md5: () throws -> [UInt8]
+
+    init(_ bytes: [UInt8], _ digest: SHA256Digest? = nil) {
+      body = .bytes(bytes)
+      self.digest = digest ?? SHA256Digest(of: bytes)
+      md5 = { MD5Hasher.digest(of: bytes) }
     }
-    try put(.file(path, count: count), sha256.finalize(), md5.finalize(), to: key)
+
+    init(_ path: FilePath) throws {
+      func eachPiece(_ body: (Span<UInt8>) -> Void) throws -> Int64 {
+        let file = try File(path, .read)
+        var count: Int64 = 0
+        while case let piece = try file.read(count: 1 << 20, from: count), !piece.isEmpty {
+          body(piece.span)
+          count += Int64(piece.count)
+        }
+        return count
+      }
+      var sha256 = SHA256Hasher()
+      let count = try eachPiece { sha256.update($0) }
+      body = .file(path, count: count)
+      digest = sha256.finalize()
+      md5 = {
+        var md5 = MD5Hasher()
+        _ = try eachPiece { md5.update($0) }
+        return md5.finalize()
+      }
+    }
   }
 
-  /// With both digests: AWS wants the older one where a bucket locks what comes.
-  private func request(toPut body: TransferRequest.Body, _ digest: SHA256Digest, _ md5: [UInt8], at key: StoreKey) -> S3Client.Request {
+  /// Has something stored, and makes sure that what the server has is what was sent.
+  /// - Returns: the answer: a success, or one of `statuses`.
+  private func send(
+    _ upload: Upload, to key: StoreKey, headers: [(name: String, value: String)] = [], allowing statuses: Set<Int> = []
+  ) throws -> TransferResponse {
     var request = S3Client.Request("PUT", key)
-    request.body = body
-    request.digest = digest
-    request.headers = [("Content-MD5", Data(md5).base64EncodedString()), ("Content-Type", "application/octet-stream")]
+    request.body = upload.body
+    request.digest = upload.digest
+    request.headers = [("Content-Type", "application/octet-stream")] + headers
     if let storageClass { request.headers.append(("x-amz-storage-class", storageClass)) }
-    return request
+    if !knowsMD5Alone.current {
+      var checked = request
+      checked.headers.append((Self.checksumHeader, upload.digest.base64))
+      let response = try client.answer(to: checked)
+      // Servers that do not know it pass over it, or refuse it.
+      guard [400, 501].contains(response.status) else { return try accepted(response, upload, checked, key, allowing: statuses) }
+    }
+    request.headers.append(("Content-MD5", Data(try upload.md5()).base64EncodedString()))
+    return try accepted(client.answer(to: request), upload, request, key, allowing: statuses)
   }
 
-  private func put(_ body: TransferRequest.Body, _ digest: SHA256Digest, _ md5: [UInt8], to key: StoreKey) throws {
-    let response = try answer(to: request(toPut: body, digest, md5, at: key))
-    // What the server has is what was sent; where it encrypts, its tag is of something else.
-    guard let tag = response.headers["etag"]?.trimmingCharacters(in: ["\""]), tag.count == 32, !tag.contains("-"),
-      response.headers["x-amz-server-side-encryption"] == nil || response.headers["x-amz-server-side-encryption"] == "AES256"
-    else { return }
-    guard tag.lowercased() == Hexadecimal.text(of: md5) else {
+  /// A success, once it is sure that what the server has is what was sent; or one of `statuses`.
+  private func accepted(
+    _ response: TransferResponse, _ upload: Upload, _ request: S3Client.Request, _ key: StoreKey, allowing statuses: Set<Int>
+  ) throws -> TransferResponse {
+    guard (200..<300).contains(response.status) else {
+      guard statuses.contains(response.status) else { throw client.failure(response, request) }
+      return response
+    }
+    func require(_ isSame: Bool) throws {
+      guard !isSame else { return }
       try? delete([key])
       throw StoreError.unreachable(location: location, reason: "\(location) stored other bytes of \(key) than were sent")
     }
+    if let checksum = response.headers[Self.checksumHeader] {
+      try require(checksum == upload.digest.base64)
+      return response
+    }
+    knowsMD5Alone.update { $0 = true }
+    // Where the server encrypts, its tag is of something else.
+    guard let tag = response.headers["etag"]?.trimmingCharacters(in: ["\""]), tag.count == 32, !tag.contains("-"),
+      response.headers["x-amz-server-side-encryption"] == nil || response.headers["x-amz-server-side-encryption"] == "AES256"
+    else { return response }
+    try require(tag.lowercased() == Hexadecimal.text(of: try upload.md5()))
+    return response
   }
+
+  /// Servers that know it store only what has that digest, and say so; AWS wants this or MD5 where a bucket locks what comes.
+  private static let checksumHeader = "x-amz-checksum-sha256"
 
   package func create(_ bytes: [UInt8], at key: StoreKey) throws -> Bool {
     // Not every server knows the condition.
     if try size(of: key) != nil { return false }
-    var request = request(toPut: .bytes(bytes), SHA256Digest(of: bytes), MD5Hasher.digest(of: bytes), at: key)
-    request.headers.append(("If-None-Match", "*"))
+    let upload = Upload(bytes)
+    var condition = [(name: "If-None-Match", value: "*")]
     // 409: another is writing it.
     for _ in 0..<20 {
-      let response = try answer(to: request, allowing: [409, 412, 501])
+      let response = try send(upload, to: key, headers: condition, allowing: [409, 412, 501])
       switch response.status {
       // It may be our own, the answer to which was lost: nobody else writes the same.
       case 412: return try response.attempts > 1 && read(key, limit: bytes.count + 1) == bytes
-      case 501: request.headers.removeLast()
+      case 501: condition = []
       case 409: try Interruption.sleep(until: .now + .milliseconds(200))
       default: return true
       }

@@ -78,9 +78,29 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Takes what comes with a checksum, as AWS does where it locks."""
         if self.command == "HEAD":
             return self.answer(404)
+        wanted = base64.b64encode(hashlib.sha256(self.body).digest()).decode()
+        if self.headers.get("x-amz-checksum-sha256") != wanted or "x-amz-checksum-sha256" not in self.headers.get("Authorization"):
+            return self.answer(400, error("InvalidRequest", "a checksum is required"))
+        self.answer(200, headers=[("ETag", '"of something else"'), ("x-amz-checksum-sha256", wanted)])
+
+    def bucket_old(self):
+        """Knows MD5 alone, wants it, and refuses what it does not know."""
+        if self.command == "HEAD":
+            return self.answer(404)
+        if self.command == "GET":
+            return self.answer(200, str(self.times()).encode())
+        self.times()
+        if self.headers.get("x-amz-checksum-sha256"):
+            return self.answer(400, error("InvalidArgument", "Unsupported header 'x-amz-checksum-sha256' received for this API call."))
         wanted = base64.b64encode(hashlib.md5(self.body).digest()).decode()
         if self.headers.get("Content-MD5") != wanted:
             return self.answer(400, error("InvalidRequest", "Content-MD5 is required"))
+        self.answer(200, headers=[("ETag", f'"{hashlib.md5(self.body).hexdigest()}"')])
+
+    def bucket_simple(self):
+        """Passes over what it does not know."""
+        if self.command == "HEAD":
+            return self.answer(404)
         self.answer(200, headers=[("ETag", f'"{hashlib.md5(self.body).hexdigest()}"')])
 
     def bucket_elsewhere(self):
@@ -130,6 +150,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def bucket_liar(self):
         """Says of what it stores that it is something else."""
         self.answer(200, b"", [("ETag", '"0123456789abcdef0123456789abcdef"')])
+
+    def bucket_other_liar(self):
+        self.answer(200, b"", [("x-amz-checksum-sha256", base64.b64encode(hashlib.sha256(b"other").digest()).decode())])
 
     def bucket_locked(self):
         keys = re.findall(rb"<Key>([^<]*)</Key>", self.body)
