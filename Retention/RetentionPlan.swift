@@ -24,6 +24,14 @@ package enum ClockDoubt: Sendable, Equatable {
   case newestIsOld(Int64)
   /// The newest snapshot began so many seconds after the one before it, far longer than the time between snapshots.
   case newestIsFar(Int64)
+
+  /// How far the clock would have jumped ahead, in seconds; nil where it did not.
+  package var jump: Int64? {
+    switch self {
+    case .newestIsAhead: nil
+    case .newestIsOld(let seconds), .newestIsFar(let seconds): seconds
+    }
+  }
 }
 
 extension RetentionPolicy {
@@ -73,14 +81,22 @@ extension RetentionPolicy {
     let starts = snapshots.map(\.startedAt).sorted()
     guard let newest = starts.last else { return nil }
     if newest > now + 600 { return .newestIsAhead(newest - now) }
-    // Ten times what passed from each to the next, as a rule, and no less than a month.
-    let gaps = zip(starts.dropFirst(), starts).map { $0 - $1 }.sorted()
-    let usual = gaps.isEmpty ? 0 : gaps[gaps.count / 2]
     let age = now - newest
-    let longest = max(35 * 86400, 10 * usual)
+    let longest = longestUsualGap(starts)
     if age > longest { return .newestIsOld(age) }
-    guard gaps.count > 1, let before = starts.dropLast().last, newest - before > longest else { return nil }
+    guard starts.count > 2, let before = starts.dropLast().last, newest - before > longest else { return nil }
     return .newestIsFar(newest - before)
+  }
+
+  /// How far the clock may have jumped ahead without these snapshots showing it, in seconds; nil where they are too few to tell.
+  package static func unnoticedJump<ID>(for snapshots: [RetainedSnapshot<ID>]) -> Int64? {
+    snapshots.count < 4 ? nil : longestUsualGap(snapshots.map(\.startedAt).sorted())
+  }
+
+  /// Ten times what passed from each to the next, as a rule, and no less than a month, in seconds. Of two gaps the shorter is the rule.
+  private static func longestUsualGap(_ starts: [Int64]) -> Int64 {
+    let gaps = zip(starts.dropFirst(), starts).map { $0 - $1 }.sorted()
+    return max(35 * 86400, gaps.isEmpty ? 0 : 10 * gaps[(gaps.count - 1) / 2])
   }
 
   /// What stays whatever the rules say. `sorted` is newest first.

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 // Declared by the headers for _GNU_SOURCE only, which the Swift module of the C library is built without.
@@ -60,6 +61,50 @@ static inline int firn_memory_file(void) { return memfd_create("firn", MFD_CLOEX
 static inline int firn_try_lock(int fd) { return flock(fd, LOCK_EX | LOCK_NB); }
 
 static inline int firn_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
+
+static inline int firn_is_ignored(int number) {
+  struct sigaction action;
+  return sigaction(number, NULL, &action) == 0 && !(action.sa_flags & SA_SIGINFO) && action.sa_handler == SIG_IGN;
+}
+
+// Starts a process that ends the group of `leader` when this process has ended without a word, as one does that is killed: what was
+// stopped would stay so. A byte written to `*leash` lets it end. Returns its process id, or -errno.
+static inline pid_t firn_watch_over(pid_t leader, int *leash) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return -errno;
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  pid_t watcher = fork();
+  if (watcher == 0) {
+    setsid();
+    // What is open here would be held open: locks, and pipes whose end others wait for.
+    long last = sysconf(_SC_OPEN_MAX);
+    if (last < 0 || last > 65536) last = 65536;
+    for (int fd = 0; fd < last; fd++) {
+      if (fd != ends[0]) close(fd);
+    }
+    char byte;
+    ssize_t got;
+    while ((got = read(ends[0], &byte, 1)) < 0 && errno == EINTR) {}
+    if (got == 0) {
+      kill(-leader, SIGTERM);
+      kill(-leader, SIGCONT);
+      for (int tenth = 0; tenth < 100 && kill(-leader, 0) == 0; tenth++) nanosleep(&(struct timespec){0, 100000000}, NULL);
+      kill(-leader, SIGKILL);
+    }
+    _exit(0);
+  }
+  int saved = errno;
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  close(ends[0]);
+  if (watcher < 0) {
+    close(ends[1]);
+    return -saved;
+  }
+  *leash = ends[1];
+  return watcher;
+}
 
 // Starts a program as the leader of a process group of its own. With `bound` it gets SIGTERM when the calling
 // *thread* ends (prctl(2), PR_SET_PDEATHSIG), so that no kill of ours leaves it behind. Files it makes have the

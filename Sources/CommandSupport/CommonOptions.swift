@@ -35,23 +35,42 @@ package struct CommonOptions: ParsableArguments {
   package init() {}
 }
 
-/// Options of commands that talk to a server.
-package struct ServerOptions: ParsableArguments {
+/// Which server, and which database.
+package struct ConnectionOptions: ParsableArguments {
   @Option(
     name: .long, help: ArgumentHelp("The server and database. Env DATABASE_URL; else libpq's PG* variables and service file.", valueName: "url"))
   package var databaseURL: String?
 
-  @Option(name: .customLong("pg-bin"), help: ArgumentHelp("Look here for pg_dump and pg_restore first. May be repeated.", valueName: "folder"))
-  package var toolFolders: [String] = []
+  @Flag(name: .long, help: "The server's port differs from the one asked for because it is forwarded, not pooled.")
+  package var throughForwardedPort = false
 
-  @Option(name: .long, help: ArgumentHelp("Keep passing files here. Else $TMPDIR or /var/tmp.", valueName: "folder"))
-  package var spool: String?
+  package init() {}
+}
+
+/// Where PostgreSQL's tools are.
+package struct ToolOptions: ParsableArguments {
+  @Option(name: .customLong("pg-bin"), help: ArgumentHelp("Look here for pg_dump and pg_restore first. May be repeated.", valueName: "folder"))
+  package var folders: [String] = []
+
+  package init() {}
+}
+
+/// Where passing files go.
+package struct SpoolOption: ParsableArguments {
+  @Option(name: .customLong("spool"), help: ArgumentHelp("Keep passing files here. Else $TMPDIR or /var/tmp.", valueName: "folder"))
+  package var folder: String?
+
+  package init() {}
+}
+
+/// Options of commands that have PostgreSQL's tools work on a server.
+package struct ServerOptions: ParsableArguments {
+  @OptionGroup package var connection: ConnectionOptions
+  @OptionGroup package var tools: ToolOptions
+  @OptionGroup package var spool: SpoolOption
 
   @Option(name: .long, help: ArgumentHelp("Tables worked on at once. Default: as many as there are processors, at most 8.", valueName: "n"))
   package var jobs: Int?
-
-  @Flag(name: .long, help: "The server's port differs from the one asked for because it is forwarded, not pooled.")
-  package var throughForwardedPort = false
 
   package init() {}
 
@@ -68,6 +87,8 @@ package struct CommandContext: Sendable {
   package let environment: [String: String]
   /// What others are told of this run.
   package let record = RunRecord()
+  /// What was warned of: once is enough.
+  private let warned = Monitor<Set<String>>([])
 
   /// Whether the configuration could be read. Else it names those who are to be told of that, and nothing more.
   package let isWhole: Bool
@@ -104,6 +125,15 @@ package struct CommandContext: Sendable {
   package var shownStore: String { (try? store())?.location ?? "" }
 
   package func store(at location: String) throws -> any Store {
+    do { return try open(location) } catch StoreError.badLocation(let shown, let reason)
+      where common.store != location && ([configuration.store] + configuration.copies).contains(location)
+    {
+      let report = FailureReport(StoreError.badLocation(location: shown, reason: reason))
+      throw ConfigurationError(message: "\(configuration.file?.string ?? "firn.yaml"): \(report.message)", hint: report.hint)
+    }
+  }
+
+  private func open(_ location: String) throws -> any Store {
     guard !location.isEmpty else { throw UsageError("--store names nothing", hint: "name a folder, or leave --store out") }
     if location.hasPrefix("s3://") {
       return S3Store(
@@ -192,29 +222,52 @@ package struct CommandContext: Sendable {
     return Host.homeFolder?.appending(".cache/firn")
   }
 
-  package func connectionSettings(_ options: ServerOptions, database: String? = nil) throws -> ConnectionSettings {
-    let url = [options.databaseURL, environment["DATABASE_URL"], configuration.databaseURL].compactMap(\.self).first { !$0.isEmpty }
-    var settings = try url.map { try ConnectionSettings($0) } ?? ConnectionSettings()
+  package func connectionSettings(_ options: ConnectionOptions, database: String? = nil) throws -> ConnectionSettings {
+    var settings = try givenSettings(options.databaseURL)
     settings.allowsForwardedPort = options.throughForwardedPort
-    if let database { settings = settings.with(database: database) }
+    if let database { settings = settings.with(database: try Self.name(database)) }
     if !settings.dropped.isEmpty { warn("parameters of the URL that libpq doesn't know were left out: \(settings.dropped.joined(separator: ", "))") }
     return settings
   }
 
+  /// Flags before environment before file; libpq's variables are environment, too.
+  private func givenSettings(_ option: String?) throws -> ConnectionSettings {
+    if let url = [option, environment["DATABASE_URL"]].compactMap(\.self).first(where: { !$0.isEmpty }) { return try ConnectionSettings(url) }
+    guard let url = configuration.databaseURL, !url.isEmpty, !environmentNamesServer else { return ConnectionSettings() }
+    return try ConnectionSettings(url).overlaid(by: environment)
+  }
+
+  /// The URL that leads there, where one alone does.
+  package func givenURL(_ options: ConnectionOptions) -> String? {
+    if let url = [options.databaseURL, environment["DATABASE_URL"]].compactMap(\.self).first(where: { !$0.isEmpty }) { return url }
+    guard let url = configuration.databaseURL, !environmentNamesServer, let settings = try? ConnectionSettings(url),
+      settings.overlaid(by: environment).parameters == settings.parameters
+    else { return nil }
+    return url
+  }
+
+  private var environmentNamesServer: Bool { ["PGHOST", "PGSERVICE", "PGHOSTADDR"].contains { !(environment[$0] ?? "").isEmpty } }
+
+  /// The name of a database, as a user gives it.
+  /// - Throws: `UsageError` where it is a URL, which may hold a password: it is not shown.
+  package static func name(_ given: String) throws -> String {
+    guard given.prefixMatch(of: /(?i)(postgres(ql)?|postgis):\/\//) != nil else { return given }
+    throw UsageError("a database's name is wanted, not a URL", hint: "give the URL with --database-url, or as DATABASE_URL, where fewer see it")
+  }
+
   /// The database that the connection settings name; nil where libpq would take one of its own.
-  package func databaseOfURL(_ options: ServerOptions) -> String? {
-    let url = [options.databaseURL, environment["DATABASE_URL"], configuration.databaseURL].compactMap(\.self).first { !$0.isEmpty }
-    return (url.flatMap { try? ConnectionSettings($0) }?.database ?? environment["PGDATABASE"]).flatMap { $0.isEmpty ? nil : $0 }
+  package func databaseOfURL(_ options: ConnectionOptions) -> String? {
+    ((try? givenSettings(options.databaseURL))?.database ?? environment["PGDATABASE"]).flatMap { $0.isEmpty ? nil : $0 }
   }
 
   /// Whether nobody names a database, nor a service, which may.
-  package func namesNoDatabase(_ options: ServerOptions) throws -> Bool {
+  package func namesNoDatabase(_ options: ConnectionOptions) throws -> Bool {
     guard databaseOfURL(options) == nil, (environment["PGSERVICE"] ?? "").isEmpty else { return false }
     return try connectionSettings(options).parameters["service"] == nil
   }
 
   /// Whether libpq would take the maintenance database because nobody named any, and the user is called as that.
-  package func meansMaintenanceDatabase(_ options: ServerOptions) throws -> Bool {
+  package func meansMaintenanceDatabase(_ options: ConnectionOptions) throws -> Bool {
     guard try namesNoDatabase(options) else { return false }
     let settings = try connectionSettings(options)
     return (settings.parameters["user"] ?? environment["PGUSER"] ?? Host.userName) == "postgres"
@@ -222,13 +275,11 @@ package struct CommandContext: Sendable {
 
   /// The server that environment or file names; nil where they name none.
   package func namedServer() throws -> ConnectionSettings? {
-    if let url = [environment["DATABASE_URL"], configuration.databaseURL].compactMap(\.self).first(where: { !$0.isEmpty }) {
-      return try ConnectionSettings(url)
-    }
-    return ["PGHOST", "PGSERVICE", "PGHOSTADDR"].contains { environment[$0] != nil } ? ConnectionSettings() : nil
+    let isNamed = environmentNamesServer || [environment["DATABASE_URL"], configuration.databaseURL].contains { !($0 ?? "").isEmpty }
+    return isNamed ? try givenSettings(nil) : nil
   }
 
-  package func toolFolders(_ options: ServerOptions) -> [FilePath] { toolFolders(options.toolFolders) }
+  package func toolFolders(_ options: ToolOptions) -> [FilePath] { toolFolders(options.folders) }
 
   /// Folders with PostgreSQL's programs.
   /// - Parameter named: on the command line.
@@ -242,7 +293,7 @@ package struct CommandContext: Sendable {
   /// The snapshots of a database that a user names; of several sources that have one of that name those of the configured one.
   /// - Throws: `RepositoryError.noSuchDatabase`, `.ambiguousDatabase`.
   package func places(of database: String, in catalog: Catalog) throws -> [SnapshotPlace] {
-    try catalog.database(named: database, preferring: configuration.source)
+    try catalog.database(named: Self.name(database), preferring: configuration.source)
   }
 
   /// A snapshot as the configuration has it; what it is for is the caller's to say.
@@ -250,15 +301,15 @@ package struct CommandContext: Sendable {
     var request = SnapshotRequest(settings: settings)
     request.source = configuration.source
     request.jobs = jobs(options)
-    request.toolFolders = toolFolders(options)
-    request.spoolRoot = spoolRoot(options)
+    request.toolFolders = toolFolders(options.tools)
+    request.spoolRoot = spoolRoot(options.spool)
     request.cacheRoot = cacheRoot
     if let wait = configuration.lockWait { request.lockWait = wait }
     if let cap = configuration.spoolCap { request.spoolCap = cap }
     return request
   }
 
-  package func spoolRoot(_ options: ServerOptions) -> FilePath { spoolRoot(options.spool) }
+  package func spoolRoot(_ options: SpoolOption) -> FilePath { spoolRoot(options.folder) }
   package func spoolRoot(_ named: String?) -> FilePath { (named ?? configuration.spool).map { Host.path($0) } ?? WorkFolder.defaultRoot }
 
   /// The progress of an operation, and the line that shows it while `body` runs.
@@ -283,8 +334,10 @@ package struct CommandContext: Sendable {
   }
 
   package func warn(_ text: String) {
+    let isNew = warned.update { $0.insert(text).inserted }
+    guard isNew else { return }
     record.note { $0.warnings.append(text) }
-    if !common.json { MessageLog.write(.warning, text, command: command) }
+    MessageLog.write(.warning, text, command: command)
   }
 
   /// That the command fails, though no error was thrown.

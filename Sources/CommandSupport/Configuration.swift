@@ -118,12 +118,12 @@ package struct Configuration: Sendable, Equatable {
     for (key, value) in try YAMLValue.root(of: text, name: name) ?? [] {
       let reader = try YAMLValue.entry(key, value, name, Self.keys)
       switch reader.key {
-      case "store": store = try reader.text()
-      case "database-url": databaseURL = try reader.text()
+      case "store": store = try reader.location()
+      case "database-url": databaseURL = try reader.databaseURL()
       case "source": source = try reader.text()
       case "jobs": jobs = try reader.number(in: 1...64)
       case "spool": spool = try reader.text()
-      case "spool-cap": spoolCap = try reader.size()
+      case "spool-cap": spoolCap = try reader.size(atLeast: 1 << 20)
       case "lock-wait": lockWait = try reader.duration()
       case "pg-bin": toolFolders = try reader.list()
       case "exclude-table-data": excludedTableData = try reader.list()
@@ -138,9 +138,9 @@ package struct Configuration: Sendable, Equatable {
       case "anomaly": anomaly = try reader.share()
       case "policy": policy = try reader.text()
       case "time-zone": timeZone = try reader.timeZone()
-      case "copies": copies = try reader.list()
+      case "copies": copies = try reader.items().map { try $0.location() }
       case "identity": identity = try reader.text()
-      case "recipients": recipients = try reader.list().map { text in try Self.recipient(text, name) }
+      case "recipients": recipients = try reader.items().map(Self.recipient)
       case "credentials-command": credentialsCommand = try reader.text()
       default: try notifications.read(reader)
       }
@@ -148,11 +148,12 @@ package struct Configuration: Sendable, Equatable {
   }
 
   /// As it stands in a repository.
-  private static func recipient(_ text: String, _ name: String) throws -> String {
+  private static func recipient(_ value: YAMLValue) throws -> String {
+    let text = try value.text()
     do { return try AgeRecipient(text).description } catch {
       // It may be an identity, which is secret.
       let shown = text.hasPrefix("age1") || text.hasPrefix("ssh-") ? text : "one of recipients"
-      throw ConfigurationError(message: "\(name): \(shown) is no age recipient", hint: "it begins with age1, or is a line ssh-ed25519 …")
+      throw ConfigurationError(message: "\(value.place): \(shown) is no age recipient", hint: "it begins with age1, or is a line ssh-ed25519 …")
     }
   }
 
@@ -173,13 +174,13 @@ package struct Configuration: Sendable, Equatable {
 
   private static func assertions(_ value: YAMLValue) throws -> [DrillRequest.Assertion] {
     guard case .sequence(let sequence) = value.node else {
-      throw ConfigurationError(message: "\(value.name): assertions is not a list", hint: "each has \(assertionKeys.joined(separator: ", "))")
+      throw ConfigurationError(message: "\(value.place): assertions is not a list", hint: "each has \(assertionKeys.joined(separator: ", "))")
     }
     return try sequence.map { item in
       let entries = try YAMLValue(key: "an assertion", node: item, name: value.name).entries(assertionKeys)
       let values = try entries.reduce(into: [:]) { $0[$1.key] = try $1.text() }
       guard let sql = values["sql"], let expected = values["expect"] else {
-        throw ConfigurationError(message: "\(value.name): an assertion lacks \(values["sql"] == nil ? "sql" : "expect")", hint: nil)
+        throw ConfigurationError(message: "\(YAMLValue(key: "", node: item, name: value.name).place): an assertion lacks \(values["sql"] == nil ? "sql" : "expect")", hint: nil)
       }
       return DrillRequest.Assertion(name: values["name"] ?? sql, sql: sql, expected: expected)
     }

@@ -110,6 +110,8 @@ package struct FailureReport: Sendable {
       self.init(
         .refused, "\(refused.name) \(refused.reason)", hint: "nothing was done; mend it, or take it out of firn.yaml")
     case let error as RepositoryError: self.init(error)
+    case AgeError.notARecipient(let text) where text.uppercased().contains("SECRET") || text.contains("PRIVATE"):
+      self.init(.usage, "that is an identity, which is secret, and no recipient", hint: "give the line that begins with age1: firn key new and age-keygen -y print it")
     case AgeError.notARecipient(let text):
       self.init(
         .usage, "\(text) is no age recipient", hint: "it begins with age1, as firn key new prints it, or is a line ssh-ed25519 … of a public key")
@@ -163,7 +165,9 @@ package struct FailureReport: Sendable {
         .notFound, "\(location) holds no repository any more: this machine knew one there",
         hint: "look whether it is mounted, and the right one; to begin a new one there: firn copy --init --to '\(location)'")
     case .noKeptDatabase(let name):
-      self.init(.notFound, "no database is kept for \(name)", hint: "firn list shows those that are kept")
+      self.init(
+        .notFound, "no database is kept for \(name) on this server",
+        hint: "firn list shows those of the server that DATABASE_URL or firn.yaml names; comments of databases tell as well: psql -l+")
     case .notConfirmed(let phrase, let given):
       self.init(
         .notConfirmed, given.map { "\"\($0)\" is not \"\(phrase)\": nothing was touched" } ?? "nobody is here to confirm: nothing was touched",
@@ -176,10 +180,10 @@ package struct FailureReport: Sendable {
     case .noDatabaseNamed: self.init(.usage, "no database is named", hint: "give its name, or --database-url")
     case .clockInDoubt(let reason, let phrase):
       self.init(.refused, "\(reason); nothing was removed", hint: "look at the clocks; if this one is right, say --confirm '\(phrase)'")
-    case .prunedInPart(let left, let reasons, let phrase):
+    case .prunedInPart(let left, let reasons, let phrase, let database):
       self.init(
         .notConfirmed, "\((reasons + ["nobody is here to confirm"]).joined(separator: "; ")): nothing of \(Self.some(left)) was removed",
-        hint: "look at the plan: firn-prune of each; if it is right, say --confirm '\(phrase)'", isUnattended: true)
+        hint: "look at the plan; if it is right: firn-prune\(database.map { " '\($0)'" } ?? "") --apply --confirm '\(phrase)'", isUnattended: true)
     case .planChanged:
       self.init(.refused, "another run changed what the plan was made of: nothing was removed", hint: "look at the plan once more")
     case .onHold(let database, let id, let reason):
@@ -213,7 +217,7 @@ package struct FailureReport: Sendable {
   private init(_ error: RepositoryError) {
     switch error {
     case .noRepository(let location):
-      self.init(.notFound, "there is no repository in \(location)", hint: "make one with: firn init --store \(location)")
+      self.init(.notFound, "there is no repository in \(location)", hint: "look whether it is named rightly, and mounted; a new, empty one is made with firn init")
     case .alreadyExists(let location): self.init(.refused, "\(location) holds a repository already", hint: "nothing needs to be done")
     case .newerFormat(let location, let version):
       self.init(.store, "\(location) is of format \(version), newer than this program knows", hint: "use a newer Firn")
@@ -313,6 +317,10 @@ package struct FailureReport: Sendable {
       self.init(
         .postgres, "a table stayed locked: \(message)" + holders.map { "\n  \($0)" }.joined(),
         hint: "wait for that session, or wait longer with --lock-wait")
+    case .secretForTools(let parameter):
+      self.init(
+        .refused, "pg_dump and pg_restore can't be given \(parameter) where nobody sees it",
+        hint: "give the key without a passphrase, in a file of mode 0600 (openssl pkey -in KEY -out OPENED), or log in with a password")
     case .toolFailed(let tool, let code, let messages):
       let isFull = PostgresError.tellsOfFullDisk(messages)
       self.init(
@@ -335,6 +343,17 @@ package struct FailureReport: Sendable {
   }
 
   private static func lines(_ failures: [String]) -> String { failures.map { "\n  \($0)" }.joined() }
+
+  /// For programs, on standard output, unless they have read a result there.
+  package func showAsJSON() {
+    struct Failed: Encodable {
+      let error: String
+      let hint: String?
+      let exitCode: Int32
+    }
+    guard !Terminal.hasOutput, let json = try? JSON.bytes(Failed(error: message, hint: hint, exitCode: status.rawValue)) else { return }
+    Terminal.writeOutput(String(decoding: json, as: UTF8.self))
+  }
 
   /// Tells it on standard error.
   package func show(command: String) {

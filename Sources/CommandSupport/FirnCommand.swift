@@ -48,7 +48,13 @@ extension FirnCommand {
       let cutOff = (error as? Interruption).map { CutOff(interruption: $0, state: stateAfterInterruption) } ?? error as? CutOff
       let report = FailureReport(cutOff ?? error)
       report.show(command: shown)
+      if common.json { report.showAsJSON() }
       (status, failure, interruption) = (report.status, report, cutOff?.interruption)
+    }
+    if status == .done || status == .doneWithWarnings, let lost = Terminal.outputFailure {
+      let report = FailureReport(lost)
+      report.show(command: shown)
+      (status, failure) = (report.status, report)
     }
     if let notifier { status = notifier.end(status, failure) }
     if let interruption { Host.endBySignal(interruption.signal) }
@@ -94,17 +100,25 @@ package enum Program {
       let message = command.message(for: error)
       let lines = text.split(separator: "\n").map(String.init)
       let usage = lines.first { $0.hasPrefix("Usage: ") }.map { $0.dropFirst(7) } ?? "\(name) --help"
+      // Of a subcommand that one's.
+      let words = usage.split(separator: " ").prefix { $0.first?.isLetter ?? false && $0 != "--help" }
+      let helper = words.isEmpty ? name : words.joined(separator: " ")
       let what = message.hasSuffix(".") ? message.dropLast() : message[...]
       Terminal.writeError(
-        Terminal.printable("\(name): error: \(String(what).lowercasedFirst)\nhint: usage: \(usage); \(name) --help tells more\n"))
+        Terminal.printable("\(name): error: \(String(what).lowercasedFirst)\nhint: usage: \(usage); \(helper) --help tells more\n"))
+      if CommandLine.arguments.contains("--json") {
+        FailureReport(UsageError(String(what).lowercasedFirst, hint: "\(helper) --help tells more")).showAsJSON()
+      }
       Foundation.exit(ExitStatus.usage.rawValue)
     }
   }
 }
 
 /// Wraps a command's own explanation: the exit codes follow in every help.
-package func configuration(_ name: String, abstract: String, discussion: String = "") -> CommandConfiguration {
+package func configuration(
+  _ name: String, abstract: String, discussion: String = "", subcommands: [any ParsableCommand.Type] = []
+) -> CommandConfiguration {
   CommandConfiguration(
     commandName: name, abstract: abstract, discussion: (discussion.isEmpty ? "" : discussion + "\n\n") + ExitStatus.table,
-    version: FirnVersion.text)
+    version: FirnVersion.text, subcommands: subcommands)
 }

@@ -11,6 +11,10 @@ package struct IdentityFile {
   /// - Parameter warn: is told where others can read the file.
   /// - Throws: `ConfigurationError`, `Interruption`.
   package func identities(warn: (String) -> Void) throws -> [AgeIdentity] {
+    guard !path.string.uppercased().contains("AGE-SECRET-KEY") else {
+      throw ConfigurationError(
+        message: "an identity was given where a file with one is wanted", hint: "write it to a file of mode 0600, and name that: others see what is given so")
+    }
     let bytes: [UInt8]
     do { bytes = try Folder.contents(of: path, limit: 1 << 20) } catch {
       throw ConfigurationError(message: "the identity file can't be read: \(error)", hint: "name one with --identity, or FIRN_IDENTITY")

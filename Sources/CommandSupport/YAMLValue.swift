@@ -1,5 +1,6 @@
 internal import Foundation
 internal import Platform
+internal import Postgres
 internal import Retention
 internal import SystemPackage
 internal import Yams
@@ -18,9 +19,12 @@ struct YAMLValue {
     guard let status = try? Folder.status(of: file, followingLinks: true), status.kind == .file else {
       throw ConfigurationError(message: "\(file) is no file", hint: nil)
     }
-    do { return String(decoding: try Folder.contents(of: file, limit: 1 << 20), as: UTF8.self) } catch {
-      throw ConfigurationError(message: "\(error)", hint: nil)
+    let bytes: [UInt8]
+    do { bytes = try Folder.contents(of: file, limit: 1 << 20) } catch { throw ConfigurationError(message: "\(error)", hint: nil) }
+    guard let text = String(validating: bytes, as: UTF8.self) else {
+      throw ConfigurationError(message: "\(file) is not in UTF-8", hint: "convert it: iconv -t UTF-8")
     }
+    return text
   }
 
   /// The mapping that a text is.
@@ -33,7 +37,7 @@ struct YAMLValue {
     }
     let root: Node?
     do { root = try Yams.compose(yaml: text) } catch let error as YamlError {
-      throw ConfigurationError(message: "\(name)\(place(of: error))", hint: "look at that line, and at the one before it")
+      throw ConfigurationError(message: "\(name)\(place(of: error, in: text))", hint: "look at that line, and at the one before it")
     }
     guard let root else { return nil }
     guard case .mapping(let mapping) = root else {
@@ -43,13 +47,22 @@ struct YAMLValue {
   }
 
   /// What is wrong, and where: not what stands there, which may be a password.
-  private static func place(of error: YamlError) -> String {
+  private static func place(of error: YamlError, in text: String) -> String {
     switch error {
     case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _), .composer(_, let problem, let mark, _):
       " line \(mark.line): it is not YAML: \(problem)"
-    case .duplicatedKeysInMapping(let keys, _): ": these keys stand there twice: \(keys.sorted().joined(separator: ", "))"
+    case .duplicatedKeysInMapping(let keys, _):
+      ": these keys stand there twice: "
+        + keys.sorted().map { "\($0) (lines \(lines(of: $0, in: text).map(String.init).joined(separator: ", ")))" }.joined(separator: ", ")
     default: ": it is not YAML"
     }
+  }
+
+  /// Where a key stands, counted from 1.
+  private static func lines(of key: String, in text: String) -> [Int] {
+    text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated().filter { _, line in
+      line.drop { $0 == " " || $0 == "-" || $0 == "\"" || $0 == "'" }.hasPrefix(key) && line.contains(":")
+    }.map { $0.offset + 1 }
   }
 
   /// As much of a mapping as can be read: where the text is no YAML, each key at the left margin with what stands below it may be.
@@ -64,13 +77,35 @@ struct YAMLValue {
   }
 
   func wrong(_ wanted: String) -> ConfigurationError {
-    ConfigurationError(message: "\(name)\(line(of: node)): \(key) is not \(wanted)", hint: nil)
+    ConfigurationError(message: "\(place): \(key) is not \(wanted)", hint: nil)
   }
+
+  /// The file and the line.
+  var place: String { "\(name)\(line(of: node))" }
 
   private func line(of node: Node) -> String { node.mark.map { " line \($0.line)" } ?? "" }
 
   func text() throws -> String {
-    guard let text = node.string, !text.isEmpty else { throw wrong("a text") }
+    // What stands for nothing is no text of two or four letters.
+    guard node.null == nil, let text = node.string, !text.isEmpty else { throw wrong("a text") }
+    return text
+  }
+
+  /// Of a store, as far as that can be told by its look.
+  func location() throws -> String {
+    let text = try text()
+    guard !text.contains("://") || text.hasPrefix("s3://") || text.hasPrefix("sftp://") else {
+      throw wrong("a folder, s3://BUCKET/PREFIX or sftp://USER@HOST/PATH")
+    }
+    return text
+  }
+
+  func databaseURL() throws -> String {
+    let text = try text()
+    do { _ = try ConnectionSettings(text) } catch let error as PostgresError {
+      let report = FailureReport(error)
+      throw ConfigurationError(message: "\(place): \(report.message)", hint: report.hint)
+    }
     return text
   }
 
@@ -81,8 +116,10 @@ struct YAMLValue {
     return number
   }
 
-  func size() throws -> Int64 {
-    guard let size = node.string.flatMap(Quantity.bytes) else { throw wrong("a size such as 512MiB") }
+  func size(atLeast least: Int64 = 0) throws -> Int64 {
+    guard let size = node.string.flatMap(Quantity.bytes), size >= least else {
+      throw wrong("a size such as 512MiB" + (least > 0 ? ", of \(least) bytes at least" : ""))
+    }
     return size
   }
 
@@ -97,7 +134,7 @@ struct YAMLValue {
   /// The name of one that the system knows.
   func timeZone() throws -> String {
     let name = try text()
-    _ = try RetentionCalendar(zone: name)
+    do { _ = try RetentionCalendar(zone: name) } catch { throw wrong("a time zone that this system knows, such as Europe/Berlin") }
     return name
   }
 
@@ -108,13 +145,13 @@ struct YAMLValue {
     return number / 100
   }
 
-  func list() throws -> [String] {
-    if let text = node.string { return [text] }
+  func list() throws -> [String] { try items().map { try $0.text() } }
+
+  /// Those of a list, or the only one.
+  func items() throws -> [YAMLValue] {
+    if node.null == nil, node.string != nil { return [self] }
     guard case .sequence(let sequence) = node else { throw wrong("a list") }
-    return try sequence.map { item in
-      guard let text = item.string else { throw wrong("a list of texts") }
-      return text
-    }
+    return sequence.map { YAMLValue(key: "one of \(key)", node: $0, name: name) }
   }
 
   /// Keys and values, each to be read for itself.

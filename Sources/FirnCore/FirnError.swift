@@ -26,7 +26,7 @@ package enum FirnError: Error, Equatable {
   /// Pruning by a clock that may be wrong would take the wrong snapshots; the phrase says that it is right.
   case clockInDoubt(reason: String, phrase: String)
   /// Of these databases no snapshot was removed, for want of the phrase; what goes without words of the others is gone.
-  case prunedInPart(left: [String], reasons: [String], phrase: String)
+  case prunedInPart(left: [String], reasons: [String], phrase: String, of: String?)
   /// More would be removed than was shown.
   case planChanged
   /// A snapshot that was to be removed must be kept, by an order that came after the plan or that no listing shows.

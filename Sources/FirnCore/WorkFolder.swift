@@ -2,20 +2,31 @@ internal import Foundation
 internal import Platform
 package import SystemPackage
 
-/// A private folder for what a run needs in passing. Its name tells whose it is, so that the next run can clear away
-/// what a killed one left.
+/// A private folder for what a run needs in passing. Its name tells whose it is, and a lock in it that this one lives, so that the next
+/// run can clear away what a killed one left.
 package final class WorkFolder: Sendable {
   package let path: FilePath
+  private let lock: FileLock
 
   package static let usualPrefix = "firn-run-"
+  private static let lockName = ".lock"
+  /// Seconds in which a folder that was just made may not have its lock yet.
+  private static let youth: Double = 60
 
   /// Makes the folder, and removes those of dead runs of this user beside it.
   package init(in root: FilePath, prefix: String = WorkFolder.usualPrefix) throws {
     try Folder.make(root)
     Self.removeLeftovers(in: root, prefix)
-    let name = "\(prefix)\(Host.processID)-\(Host.startTime(of: Host.processID) ?? 0)-\(Host.bootID.prefix(8))-\(UInt16.random(in: 0 ... .max))"
-    path = root.appending(name)
-    try Folder.make(path)
+    // In a folder that all may write to, others could make it first, did they know its name.
+    let secret = String(UInt64.random(in: 0 ... .max), radix: 36) + String(UInt64.random(in: 0 ... .max), radix: 36)
+    let name = "\(prefix)\(Host.processID)-\(Host.startTime(of: Host.processID) ?? 0)-\(Host.bootID.prefix(8))-\(secret)"
+    let path = root.appending(name)
+    try Folder.makeNew(path)
+    self.path = path
+    do { lock = try FileLock(making: path.appending(Self.lockName)) } catch {
+      try? Folder.removeTree(path)
+      throw error
+    }
   }
 
   /// The folder of a run.
@@ -41,11 +52,19 @@ package final class WorkFolder: Sendable {
         let status = try? Folder.status(of: root.appending(name)), status.kind == .folder, status.owner == Host.userID
       else { continue }
       let isAlive = parts[2] == Host.bootID.prefix(8) && Host.startTime(of: process) == start
+      guard !isAlive, isFree(root.appending(name), status) else { continue }
       // What it started may take a moment to end, and write meanwhile.
-      for _ in 0..<50 where !isAlive {
+      for _ in 0..<50 {
         if (try? Folder.removeTree(root.appending(name))) != nil { break }
         Thread.sleep(forTimeInterval: 0.1)
       }
     }
+  }
+
+  /// Whether nobody holds its lock: processes of other containers, and of other machines, are none of ours.
+  private static func isFree(_ folder: FilePath, _ status: FileStatus) -> Bool {
+    let file = folder.appending(lockName)
+    guard Folder.exists(file) else { return Date().timeIntervalSince1970 - status.modified > youth }
+    return (try? FileLock(taking: file)) != nil
   }
 }

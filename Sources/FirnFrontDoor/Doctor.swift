@@ -11,7 +11,9 @@ struct Doctor: FirnCommand {
   static let configuration = CommandSupport.configuration(
     "doctor", abstract: "Look whether configuration, server, stores, tools and timers are as they should be, and say what to mend.",
     discussion: "Exit code 6 where something says stop: a snapshot or a restore would fail. 3 where something is worth a look.")
-  @OptionGroup var server: ServerOptions
+  @OptionGroup var server: ConnectionOptions
+  @OptionGroup var tools: ToolOptions
+  @OptionGroup var spool: SpoolOption
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
@@ -39,7 +41,7 @@ struct Doctor: FirnCommand {
       let settings = try context.connectionSettings(server)
       findings += try ServerExamination(
         settings: settings, anyDatabase: context.namesNoDatabase(server), backedUp: { databases(of: $0, context) },
-        toolFolders: context.toolFolders(server)
+        toolFolders: context.toolFolders(tools)
       ) { FailureReport($0).message }.run()
     } catch {
       try Interruption.check()
@@ -59,7 +61,7 @@ struct Doctor: FirnCommand {
     progress.begin("looking at this machine")
     let isEncrypted = !(original?.recipients ?? file.recipients).isEmpty
     findings += try HostExamination(
-      spool: context.spoolRoot(server), spoolCap: file.spoolCap ?? SnapshotRequest.usualSpoolCap, isEncrypted: isEncrypted,
+      spool: context.spoolRoot(spool), spoolCap: file.spoolCap ?? SnapshotRequest.usualSpoolCap, isEncrypted: isEncrypted,
       metrics: file.notifications.metrics.map { FilePath($0) }, mailer: file.notifications.mail.map { FilePath($0.program) }
     ).run()
     findings.append(told(file.notifications))

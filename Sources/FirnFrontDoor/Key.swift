@@ -9,8 +9,8 @@ import SystemPackage
 
 /// Keys of encrypted repositories.
 struct Key: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "key", abstract: "Make keys for encrypted repositories, and tell to whom one is encrypted.",
+  static let configuration = CommandSupport.configuration(
+    "key", abstract: "Make keys for encrypted repositories, and tell to whom one is encrypted.",
     subcommands: [KeyNew.self, KeyAdd.self, KeyList.self, KeyTrust.self])
 }
 

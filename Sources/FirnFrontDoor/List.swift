@@ -59,9 +59,10 @@ struct List: FirnCommand {
   private func show(_ entries: [Entry], _ context: CommandContext) {
     guard !entries.isEmpty else { return context.tell("no snapshot yet: make one with firn-snapshot") }
     let now = Date()
+    let names = DatabaseNames(entries.map { ($0.source, $0.database) })
     let rows = entries.map { entry in
       [
-        entry.database, entry.id, entry.kind, Quantity.age(of: entry.startedAt, now: now), entry.bytes.value.map(Quantity.size) ?? "encrypted",
+        names.name(source: entry.source, database: entry.database), entry.id, entry.kind, Quantity.age(of: entry.startedAt, now: now), entry.bytes.value.map(Quantity.size) ?? "encrypted",
         Quantity.size(entry.storedBytes), entry.complete ? "complete" : "INCOMPLETE",
         entry.damaged ? "FOUND DAMAGED" : entry.verifiedAt.value.map { "verified \(Quantity.age(of: $0, now: now))" } ?? "not verified",
       ]

@@ -20,6 +20,7 @@ struct Report: FirnCommand {
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
+    if output != nil && common.json { throw ValidationError("--output takes a page, --json prints an object: say one of them") }
     if !(1...3660).contains(days) { throw ValidationError("--days takes a number from 1 to 3660") }
   }
 

@@ -26,9 +26,10 @@ struct Status: FirnCommand {
   }
 
   private func show(_ status: StoreStatus, _ context: CommandContext, _ now: Date) {
+    let names = DatabaseNames(status.databases.map { ($0.source, $0.database) })
     let rows = status.databases.map { database in
       [
-        database.database, database.newest.map { Quantity.age(of: $0.startedAt, now: now) } ?? "none",
+        names.name(source: database.source, database: database.database), database.newest.map { Quantity.age(of: $0.startedAt, now: now) } ?? "none",
         database.proof.map { "\(Quantity.age(of: $0.checkedAt, now: now)) (\($0.level.rawValue))" } ?? "never",
         database.restoreSeconds.map(Quantity.span) ?? "not measured", database.problems.isEmpty ? "ok" : "LOOK",
       ]

@@ -25,7 +25,7 @@ struct BackfillCommand: MigrateCommand {
   @Option(help: ArgumentHelp("Batches become smaller where the server works longer on one.", valueName: "duration")) var maxBatchTime = "3ms"
   @Option(help: ArgumentHelp("Wait while a replica is further behind.", valueName: "duration")) var maxReplicaDelay = "5s"
   @Flag(help: "Begin at the first row although a run was cut off.") var startOver = false
-  @OptionGroup var server: ServerOptions
+  @OptionGroup var server: ConnectionOptions
   @OptionGroup var common: CommonOptions
 
   func validate() throws {

@@ -42,7 +42,7 @@ struct CheckOptions: ParsableArguments {
     help: ArgumentHelp("How long a transaction may be open without a warning; one of ten times that stops. Default: 30s.", valueName: "duration"))
   var maxTransaction: String?
 
-  func request(_ context: CommandContext, _ settings: ConnectionSettings, _ server: ServerOptions) throws -> MigrationCheck.Request {
+  func request(_ context: CommandContext, _ settings: ConnectionSettings, _ tools: ToolOptions) throws -> MigrationCheck.Request {
     let file = context.configuration
     var request = MigrationCheck.Request(settings: settings)
     request.source = file.source
@@ -51,7 +51,7 @@ struct CheckOptions: ParsableArguments {
     if let given = try maxTransaction.map({ try duration($0, "--max-transaction") }) ?? file.migration.longestTransaction {
       request.limits.transaction = given
     }
-    request.toolFolders = context.toolFolders(server)
+    request.toolFolders = context.toolFolders(tools)
     if let named = migrations ?? file.migration.migrations {
       request.migrations = FilePath(named)
     } else if (try? Folder.status(of: "db/migrate", followingLinks: true))?.kind == .folder {
@@ -87,12 +87,13 @@ struct Check: MigrateCommand {
     "check", abstract: "Look whether a database is ready to be migrated. Changes nothing.",
     discussion: "Exit code 6 where something says stop, 3 where something is worth a look.")
   @OptionGroup var check: CheckOptions
-  @OptionGroup var server: ServerOptions
+  @OptionGroup var server: ConnectionOptions
+  @OptionGroup var tools: ToolOptions
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let settings = try context.connectionSettings(server)
-    let request = try check.request(context, settings, server)
+    let request = try check.request(context, settings, tools)
     let survey = try context.withProgress { progress in
       progress.begin("looking at the database")
       return try MigrationCheck(repository: Result { try context.repository() }, request: request, words: .forPeople).run()
@@ -123,7 +124,7 @@ struct Recover: MigrateCommand {
   static let configuration = CommandSupport.configuration(
     "recover", abstract: "Start the application again after a migration that was killed, and tell how it left the database.",
     discussion: "The next run does this by itself. Good for ExecStopPost= of a unit that migrates.")
-  @OptionGroup var server: ServerOptions
+  @OptionGroup var server: ConnectionOptions
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
@@ -141,7 +142,7 @@ struct Guard: MigrateCommand {
   static let configuration = CommandConfiguration(commandName: "guard", abstract: "Waits beside a run.", shouldDisplay: false)
   @Argument var process: Int32
   @Argument var startTime: UInt64
-  @OptionGroup var server: ServerOptions
+  @OptionGroup var server: ConnectionOptions
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {

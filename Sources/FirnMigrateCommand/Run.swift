@@ -41,10 +41,10 @@ struct Run: MigrateCommand {
   }
 
   var job: RunReport.Job? { .migrate }
-  func subject(_ context: CommandContext) -> String? { context.databaseOfURL(server) }
+  func subject(_ context: CommandContext) -> String? { context.databaseOfURL(server.connection) }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
-    let settings = try context.connectionSettings(server)
+    let settings = try context.connectionSettings(server.connection)
     // Before anything else: somebody's application may be waiting for it.
     let found = try context.withProgress { progress in MigrationRun.recover(progress, words: { FailureReport($0).message }) { settings } }
     for line in found { context.warn(line) }
@@ -85,9 +85,8 @@ struct Run: MigrateCommand {
     let file = context.configuration
     var request = MigrationRun.Request(command: command, settings: settings)
     // The one that is checked and snapshotted, or none: another would be migrated without a snapshot.
-    let named = [server.databaseURL, context.environment["DATABASE_URL"], file.databaseURL].compactMap(\.self).first { !$0.isEmpty }
-    request.databaseURL = named.flatMap { $0.contains("://") ? $0 : nil }
-    request.check = try check.request(context, settings, server)
+    request.databaseURL = context.givenURL(server.connection).flatMap { $0.contains("://") ? $0 : nil }
+    request.check = try check.request(context, settings, server.tools)
     request.check.takesSnapshot = true
     request.maintenance = file.maintenance
     request.rollback = rollback ?? file.migration.rollback
@@ -115,7 +114,7 @@ struct Run: MigrateCommand {
     if let config = common.config { arguments += ["--config", config] }
     // A URL may hold a secret: it goes by the environment.
     var environment = context.environment
-    if let url = server.databaseURL { environment["DATABASE_URL"] = url }
+    if let url = server.connection.databaseURL { environment["DATABASE_URL"] = url }
     do {
       // Installed, all programs are one file, which goes by the name it is called by.
       let own = FilePath(Bundle.main.executablePath ?? CommandLine.arguments[0]).removingLastComponent().appending("firn-migrate")
@@ -132,8 +131,8 @@ struct Run: MigrateCommand {
         var request = RestoreRequest(settings: migration.settings, place: place, target: .replacing(database))
         request.jobs = context.jobs(server)
         request.allowsIncomplete = migration.allowsIncomplete
-        request.toolFolders = context.toolFolders(server)
-        request.workRoot = context.spoolRoot(server)
+        request.toolFolders = context.toolFolders(server.tools)
+        request.workRoot = context.spoolRoot(server.spool)
         let operation = RestoreOperation(repository: repository, request: request, progress: progress)
         let plan = try operation.plan()
         ImpactStatement(plan, lastCheck: try repository.catalog.lastCheck(of: place), request: request).show(context)

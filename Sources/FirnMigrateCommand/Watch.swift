@@ -15,7 +15,7 @@ struct Watch: MigrateCommand {
   @Flag(help: "Show one moment.") var once = false
   @Option(help: ArgumentHelp("End the session of this server process.", valueName: "pid")) var end: Int32?
   @OptionGroup var confirmation: ConfirmationOption
-  @OptionGroup var server: ServerOptions
+  @OptionGroup var server: ConnectionOptions
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {

@@ -58,7 +58,7 @@ struct FirnPrune: FirnCommand {
     let (policy, name, calendar) = try options.resolve(context)
     let places = try database.map { try self.places(of: $0, in: repository.catalog, context) }
     var planned: [SnapshotPlace] = []
-    var left: FirnError?
+    var left: Waiting?
     let outcome: PruneOperation.Outcome
     do {
       outcome = try context.withProgress { progress in
@@ -75,7 +75,7 @@ struct FirnPrune: FirnCommand {
       throw CutOff(interruption: interruption, state: state(afterRemoving: planned, from: repository.catalog))
     }
     if explain != nil || simulate != nil { return .done }
-    try context.result(PruneReport(outcome))
+    try context.result(PruneReport(outcome, waiting: left?.databases ?? []))
     if !common.json {
       if let collected = outcome.collected {
         let count = outcome.plan.removed.count
@@ -85,7 +85,7 @@ struct FirnPrune: FirnCommand {
         context.tell("nothing was removed: this was the plan. Add --apply to carry it out")
       }
     }
-    if let left { throw left }
+    if let left { throw left.error }
     return outcome.collected.map { $0.locked > 0 } ?? false ? .doneWithWarnings : .done
   }
 
@@ -104,21 +104,28 @@ struct FirnPrune: FirnCommand {
       : "\(gone) of \(planned.count) snapshots were removed as planned; what only they needed goes with the next run"
   }
 
+  /// Databases of which nothing goes until words are typed.
+  private struct Waiting {
+    let databases: [PrunePlan.Database]
+    let error: FirnError
+  }
+
   /// Shows the plan, and asks where it should not be carried out by mistake. Where nobody can be asked, databases that want no words are
   /// not kept waiting for those that do.
   /// - Returns: what may be carried out, and what to say then of that which may not.
-  private func approve(_ plan: PrunePlan, _ name: String, _ context: CommandContext) throws -> (plan: PrunePlan, left: FirnError?) {
+  private func approve(_ plan: PrunePlan, _ name: String, _ context: CommandContext) throws -> (plan: PrunePlan, left: Waiting?) {
     if let explain { try PlanReport(plan, name).explain(explain, context) }
     if let simulate { try show(simulation: simulate, plan, name, context) }
     guard explain == nil, simulate == nil else { return (plan, nil) }
     if !common.json { try PlanReport(plan, name).show(context) }
-    let doubts = plan.inDoubt.map(PlanReport.words)
+    let doubts = plan.inDoubt.map { PlanReport.words(for: $0, in: plan) }
     guard apply, let phrase = plan.phrase else {
       for doubt in doubts { context.warn(doubt) }
       return (plan, nil)
     }
     if confirmation.confirm == nil, !Confirmation.canAsk, let (part, left) = try plan.withoutWords() {
-      return (part, .prunedInPart(left: left.map(\.database), reasons: doubts, phrase: phrase))
+      if common.json || common.quiet { context.explain("\(part.removed.count) of \(plan.entries.count) snapshots go") }
+      return (part, Waiting(databases: left, error: .prunedInPart(left: left.map(plan.name), reasons: doubts, phrase: phrase, of: database)))
     }
     if !doubts.isEmpty, confirmation.confirm != phrase { throw FirnError.clockInDoubt(reason: doubts.joined(separator: "; "), phrase: phrase) }
     if common.json || common.quiet { context.explain("\(plan.removed.count) of \(plan.entries.count) snapshots would go") }
@@ -192,9 +199,14 @@ private struct PruneReport: Encodable {
   let freedBytes: Int64
   let applied: Bool
 
-  init(_ outcome: PruneOperation.Outcome) {
+  /// - Parameter waiting: databases of which nothing went.
+  init(_ outcome: PruneOperation.Outcome, waiting: [PrunePlan.Database]) {
     let entries = outcome.plan.entries
-    keep = entries.filter(\.decision.isKept).map { Kept(id: $0.place.id.description, reasons: $0.decision.keepReasons) }
+    keep =
+      entries.filter(\.decision.isKept).map { Kept(id: $0.place.id.description, reasons: $0.decision.keepReasons) }
+      + waiting.flatMap(\.entries).map {
+        Kept(id: $0.place.id.description, reasons: $0.decision.isKept ? $0.decision.keepReasons : ["waits for words: \($0.decision.removeReason)"])
+      }
     remove = entries.filter { !$0.decision.isKept }.map { Removed(id: $0.place.id.description, reason: $0.decision.removeReason) }
     freedBytes = outcome.plan.freedBytes
     applied = outcome.applied

@@ -18,7 +18,7 @@ struct PlanReport {
     for database in plan.databases {
       let removed = database.removed.count
       context.output(
-        "\(database.database): \(database.entries.count - removed) to keep, \(removed) to remove (\(policy), days of \(plan.calendar.name))")
+        "\(plan.name(of: database)): \(database.entries.count - removed) to keep, \(removed) to remove (\(policy), days of \(plan.calendar.name))")
       let rows = try database.entries.map { entry in
         [
           entry.decision.isKept ? "keep" : "REMOVE", entry.place.id.description,
@@ -51,14 +51,15 @@ struct PlanReport {
     context.output("\(Quantity.size(try plan.ownBytes(of: entry))) of the store are its alone")
   }
 
-  static func words(for database: PrunePlan.Database) -> String {
-    switch database.doubt {
+  static func words(for database: PrunePlan.Database, in plan: PrunePlan) -> String {
+    let name = plan.name(of: database)
+    return switch database.doubt {
     case .newestIsAhead(let seconds):
-      "the newest snapshot of \(database.database) began \(Quantity.span(Double(seconds))) after now: a clock is or was wrong"
+      "the newest snapshot of \(name) began \(Quantity.span(Double(seconds))) after now: a clock is or was wrong"
     case .newestIsOld(let seconds):
-      "the newest snapshot of \(database.database) is \(Quantity.span(Double(seconds))) old: the clock jumped ahead, or backups have stopped"
+      "the newest snapshot of \(name) is \(Quantity.span(Double(seconds))) old: the clock jumped ahead, or backups have stopped"
     case .newestIsFar(let seconds):
-      "the newest snapshot of \(database.database) began \(Quantity.span(Double(seconds))) after the one before: a clock may have jumped ahead"
+      "the newest snapshot of \(name) began \(Quantity.span(Double(seconds))) after the one before: a clock may have jumped ahead"
     case nil: ""
     }
   }

@@ -71,7 +71,7 @@ struct FirnRestore: FirnCommand {
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     // Before anything else: somebody's application may be waiting for it.
-    let started = try context.withProgress { StoppedApplication.startAgain($0) { try context.connectionSettings(server) } }
+    let started = try context.withProgress { StoppedApplication.startAgain($0) { try context.connectionSettings(server.connection) } }
     for line in started { context.warn(line) }
     if recover { return try tidyUp(context, isDone: !started.isEmpty) }
     if undo { return try KeptDatabases(command: self, context: context).undo() }
@@ -124,7 +124,7 @@ struct FirnRestore: FirnCommand {
   }
 
   private func tidyUp(_ context: CommandContext, isDone: Bool) throws -> ExitStatus {
-    let settings = try context.connectionSettings(server)
+    let settings = try context.connectionSettings(server.connection)
     let found = try RestoreOperation.tidyUp(settings)
     if common.json { try context.output(json: ["found": found.map(\.text)]) }
     for rest in found { if rest.databaseIsGone { context.warn(rest.text) } else { context.tell(rest.text) } }
@@ -134,7 +134,7 @@ struct FirnRestore: FirnCommand {
   }
 
   private func request(_ context: CommandContext, _ place: SnapshotPlace) throws -> RestoreRequest {
-    let settings = try context.connectionSettings(server)
+    let settings = try context.connectionSettings(server.connection)
     var request = RestoreRequest(settings: settings, place: place, target: try target(settings, place))
     request.scope = try parts.scope()
     request.jobs = context.jobs(server)
@@ -147,8 +147,8 @@ struct FirnRestore: FirnCommand {
       guard parts.count == 2 else { throw UsageError("--set takes NAME=VALUE, not \(setting)") }
       return (String(parts[0]), String(parts[1]))
     }
-    request.toolFolders = context.toolFolders(server)
-    request.workRoot = context.spoolRoot(server)
+    request.toolFolders = context.toolFolders(server.tools)
+    request.workRoot = context.spoolRoot(server.spool)
     if request.target.isExisting, !noSafetySnapshot {
       var safety = context.snapshotRequest(settings.with(database: request.target.name), server)
       safety.kind = Manifest.safetyKind

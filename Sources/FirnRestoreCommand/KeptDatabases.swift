@@ -11,7 +11,7 @@ struct KeptDatabases {
   let context: CommandContext
 
   private func operation(_ progress: WorkProgress) throws -> KeptDatabaseOperation {
-    let settings = try context.connectionSettings(command.server)
+    let settings = try context.connectionSettings(command.server.connection)
     return KeptDatabaseOperation(settings: settings, database: try nameOnServer(settings), progress: progress)
   }
 
@@ -107,7 +107,11 @@ struct KeptDatabases {
     "dropped \(dropped.count) of \(kept.count) kept database\(kept.count == 1 ? "" : "s")"
   }
 
+  /// The JSON of an undo: of a restore, as far as it has any of that.
   private struct UndoReport: Encodable {
+    let id = Nullable<String>(nil)
+    let tables = Nullable<Int>(nil)
+    let rows = Nullable<Int64>(nil)
     let database: String
     let restoredAs: String
     /// What it was called meanwhile.

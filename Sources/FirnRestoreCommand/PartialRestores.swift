@@ -14,7 +14,7 @@ struct PartialRestores {
     let start = ContinuousClock.now
     let scope = try command.parts.scope()
     let database = command.newName ?? place.database
-    let settings = try context.connectionSettings(command.server, database: database)
+    let settings = try context.connectionSettings(command.server.connection, database: database)
     let destination = command.parts.dataOnly ? TableRestore.Destination.emptyTables : .newSchema(at: Date())
     let outcome = try context.withProgress { progress in
       try TableRestore(repository: repository, place: place, settings: settings, patterns: scope.tables, progress: progress).run(into: destination)

@@ -32,7 +32,7 @@ struct FirnSnapshot: FirnCommand {
 
   var job: RunReport.Job? { .snapshot }
   var stateAfterInterruption: String? { "no snapshot was made" }
-  func subject(_ context: CommandContext) -> String? { database ?? context.databaseOfURL(server) }
+  func subject(_ context: CommandContext) -> String? { database ?? context.databaseOfURL(server.connection) }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let request = try request(context)
@@ -70,11 +70,11 @@ struct FirnSnapshot: FirnCommand {
 
   private func request(_ context: CommandContext) throws -> SnapshotRequest {
     let file = context.configuration
-    if database == nil, try context.meansMaintenanceDatabase(server) {
+    if database == nil, try context.meansMaintenanceDatabase(server.connection) {
       throw UsageError(
         "no database is named: postgres holds nothing of yours, as a rule", hint: "name one: firn-snapshot DATABASE; or set DATABASE_URL")
     }
-    var request = context.snapshotRequest(try context.connectionSettings(server, database: database), server)
+    var request = context.snapshotRequest(try context.connectionSettings(server.connection, database: database), server)
     if let source { request.source = source }
     guard !kind.isEmpty, kind.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else { throw UsageError("--kind takes one word") }
     request.kind = kind

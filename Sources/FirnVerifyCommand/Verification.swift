@@ -40,7 +40,7 @@ struct Verification {
     try context.result(VerifyReport(outcome, repairs: repairs))
     if !command.common.json { show(outcome, extent, repairs) }
     let closed = outcome.snapshots.count(where: \.isClosed)
-    if let reason = outcome.unrecorded {
+    if let reason = outcome.unrecorded.map({ FailureReport($0).message }) {
       context.warn(
         outcome.isSound
           ? "the result could not be written to the store: these snapshots will not count as verified (\(reason))"
@@ -65,9 +65,13 @@ struct Verification {
   }
 
   private func show(_ outcome: VerifyOperation.Outcome, _ extent: VerifyExtent, _ repairs: [RepairOperation.Outcome]) {
+    let names = DatabaseNames(outcome.snapshots.map(\.place))
     for snapshot in outcome.snapshots {
-      let name = "\(snapshot.place.database) \(snapshot.place.id)"
-      if snapshot.problems.isEmpty {
+      let name = "\(names.name(of: snapshot.place)) \(snapshot.place.id)"
+      if let finding = snapshot.standingFinding {
+        context.output("\(name)  NOT SOUND (\(Self.proof(snapshot.level)))")
+        context.output("  \(finding) (--read)")
+      } else if snapshot.problems.isEmpty {
         context.output("\(name)  intact (\(Self.proof(snapshot.level)))")
       } else {
         context.output("\(name)  DAMAGED")
@@ -83,9 +87,9 @@ struct Verification {
     }
     for key in repairs.last?.unmended ?? [] { context.warn("no other store has \(key) as it was") }
     guard !outcome.isSound else { return }
-    let good = outcome.snapshots.last { $0.problems.isEmpty }
+    let good = outcome.snapshots.last(where: \.isSound)
     context.fail(
-      "damage was found",
+      outcome.snapshots.allSatisfy(\.problems.isEmpty) ? "damage was found before, and this did not look closely enough to say that it is mended" : "damage was found",
       hint: (command.repair ? "name further stores with --from; " : "a copy of the store can mend it: --repair --from STORE; ")
         + (good.map { "\($0.place.id) is intact; " } ?? "") + "leave the damaged files as they are")
   }
@@ -134,8 +138,9 @@ private struct VerifyReport: Encodable {
   init(_ outcome: VerifyOperation.Outcome, repairs: [RepairOperation.Outcome]) {
     snapshots = outcome.snapshots.map { snapshot in
       Snapshot(
-        id: snapshot.place.id.description, level: snapshot.level.rawValue, ok: snapshot.problems.isEmpty,
-        problems: snapshot.problems.map { Problem(table: $0.table, object: $0.object, reason: $0.reason) })
+        id: snapshot.place.id.description, level: snapshot.level.rawValue, ok: snapshot.isSound,
+        problems: snapshot.problems.map { Problem(table: $0.table, object: $0.object, reason: $0.reason) }
+          + (snapshot.standingFinding.map { [Problem(table: nil, object: nil, reason: $0)] } ?? []))
     }
     objectsChecked = outcome.objectsChecked
     bytesChecked = outcome.bytesChecked

@@ -13,6 +13,7 @@ package final class ChildProcess: Sendable {
   private let outputReader: WorkerThread?
   private let readers: [Pipe.End]
   private let output = Monitor<[UInt8]>([])
+  private let watcher: Watcher?
 
   /// What becomes of a program's standard output.
   package enum StandardOutput: Sendable {
@@ -28,10 +29,12 @@ package final class ChildProcess: Sendable {
   ///   - environment: the whole environment of the child.
   ///   - input: what it finds on standard input.
   ///   - makesPrivateFiles: else its files have the modes that the user's umask gives them.
+  ///   - isStopped: whether `stop()` will be called: then it is ended, too, when this process is killed.
   ///   - onErrorLine: each line of its standard error, on a thread of its own.
   package init(
     _ program: FilePath, arguments: [String], environment: [String: String], input: [UInt8] = [],
-    output destination: StandardOutput = .discarded, makesPrivateFiles: Bool = true, onErrorLine: @escaping @Sendable (String) -> Void
+    output destination: StandardOutput = .discarded, makesPrivateFiles: Bool = true, isStopped: Bool = false,
+    onErrorLine: @escaping @Sendable (String) -> Void
   ) throws(SystemError) {
     let null = try File("/dev/null", .readWrite)
     let given = try File(inMemory: input)
@@ -50,6 +53,7 @@ package final class ChildProcess: Sendable {
       }
     }
     guard id > 0 else { throw SystemError("start", program.string, number: -id) }
+    watcher = isStopped ? Watcher(over: id) : nil
     errors.writer.close()
     readers = [errors.reader] + (results.map { [$0.reader] } ?? [])
     errorReader = WorkerThread(name: "stderr") { errors.reader.forEachLine(onErrorLine) }
@@ -88,9 +92,40 @@ package final class ChildProcess: Sendable {
     finished.withLock { known in
       if let known { return known }
       var status: Int32 = 0
-      if unsafe waitpid(id, &status, WNOHANG) == id, firn_exited(status) != 0 { known = firn_exit_code(status) }
+      let found = unsafe waitpid(id, &status, WNOHANG)
+      // Somebody else has waited for it, and nobody knows how it ended.
+      if found < 0, errno == ECHILD { known = 255 }
+      if found == id, firn_exited(status) != 0 { known = firn_exit_code(status) }
+      if known != nil { watcher?.end() }
       return known
     }
+  }
+
+  /// A process that ends a group should this one be killed.
+  private final class Watcher: Sendable {
+    private let state: Mutex<(id: Int32, leash: Int32)?>
+
+    /// Without one all goes on: it is for a case that hardly comes.
+    init(over leader: Int32) {
+      var leash: Int32 = -1
+      let id = unsafe firn_watch_over(leader, &leash)
+      state = Mutex(id > 0 ? (id, leash) : nil)
+    }
+
+    /// Lets it end, its group being gone.
+    func end() {
+      guard let (id, leash) = state.withLock({ state in
+        defer { state = nil }
+        return state
+      }) else { return }
+      var byte: UInt8 = 0
+      _ = unsafe write(leash, &byte, 1)
+      close(leash)
+      var status: Int32 = 0
+      while unsafe waitpid(id, &status, 0) < 0 && errno == EINTR {}
+    }
+
+    deinit { end() }
   }
 
   /// Waits for the end of the program and of what it wrote. Programs that it left in sessions of their own
@@ -168,7 +203,9 @@ package enum ShellCommand {
     }
     guard id > 0 else { throw SystemError("start", "/bin/sh", number: -id) }
     var status: Int32 = 0
-    while unsafe waitpid(id, &status, 0) != id && errno == EINTR {}
+    while unsafe waitpid(id, &status, 0) != id {
+      if errno != EINTR { throw SystemError("wait for", "/bin/sh") }
+    }
     return firn_exit_code(status)
   }
 }

@@ -33,6 +33,11 @@ package enum Folder {
     throw SystemError("make folder", path.string, number: number == EEXIST ? ENOTDIR : number)
   }
 
+  /// Makes a folder that nobody else can have made, mode 0700.
+  package static func makeNew(_ path: FilePath) throws(SystemError) {
+    if unsafe path.withPlatformString({ unsafe mkdir($0, 0o700) }) != 0 { throw SystemError("make folder", path.string) }
+  }
+
   /// What `path` is, or nil where there is nothing.
   package static func status(of path: FilePath, followingLinks: Bool = false) throws(SystemError) -> FileStatus? {
     var status = stat()
@@ -153,12 +158,14 @@ package enum Folder {
     let file = try File(path, .read)
     let size = try file.size()
     guard size <= limit else { throw SystemError("read", path.string, number: EFBIG) }
-    // Files of /proc have no size: read on until nothing comes.
-    var bytes = try file.read(count: Int(size), from: 0)
+    // Files of /proc have no size, nor have pipes: read on until nothing comes.
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(Int(size))
+    var piece = [UInt8](repeating: 0, count: max(4096, Int(min(size, 1 << 20))))
     while true {
-      let more = try file.read(count: 4096, from: Int64(bytes.count))
-      if more.isEmpty { return bytes }
-      bytes += more
+      let got = try file.read(into: &piece, at: 0, count: piece.count)
+      if got == 0 { return bytes }
+      bytes += piece[..<got]
       guard bytes.count <= limit else { throw SystemError("read", path.string, number: EFBIG) }
     }
   }

@@ -44,9 +44,12 @@ package struct Interruption: Error, Equatable {
     _ = Glibc.signal(SIGPIPE, SIG_IGN)
     // Whoever stopped us from the keyboard would not stop what writes for us, which is in a group of its own.
     _ = Glibc.signal(SIGTSTP, SIG_IGN)
+    // Else the end of what we start would be told to nobody.
+    _ = Glibc.signal(SIGCHLD, SIG_DFL)
     var signals = sigset_t()
     unsafe sigemptyset(&signals)
-    for number in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] { unsafe sigaddset(&signals, number) }
+    // Who started us may have wished that we outlive some, as nohup does.
+    for number in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] where firn_is_ignored(number) == 0 { unsafe sigaddset(&signals, number) }
     unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
     let waited = signals
     _ = WorkerThread(name: "signals") {

@@ -7,7 +7,7 @@ package enum Terminal {
   package static var errorIsTerminal: Bool { isatty(2) == 1 }
   package static var outputIsTerminal: Bool { isatty(1) == 1 }
   package static var inputIsTerminal: Bool { isatty(0) == 1 }
-  package static var columns: Int { max(40, Int(firn_terminal_columns(2))) }
+  package static var columns: Int { max(20, Int(firn_terminal_columns(2))) }
 
   /// Writes to standard error at once. That a terminal is gone is no failure.
   package static func writeError(_ text: String) {
@@ -20,15 +20,27 @@ package enum Terminal {
   package static func writeOutput(_ text: String) {
     lastLine.withLock { line in
       if outputIsTerminal { clear(&line) }
-      write(text, to: 1)
+      let number = write(text, to: 1)
+      line.hasOutput = true
+      if number != 0, number != EPIPE, line.outputFailure == nil { line.outputFailure = SystemError("write to", "standard output", number: number) }
     }
   }
+
+  /// Why not all of what was written reached standard output. That whoever reads it has gone away is no failure.
+  package static var outputFailure: SystemError? {
+    lastLine.withLock { $0.outputFailure }
+  }
+
+  /// Whether anything was written to standard output.
+  package static var hasOutput: Bool { lastLine.withLock(\.hasOutput) }
 
   /// A line of standard error that is drawn again and again.
   private struct LastLine {
     var isDrawn = false
     /// Whether somebody is asked something there.
     var isTaken = false
+    var hasOutput = false
+    var outputFailure: SystemError?
   }
 
   private static let lastLine = Mutex(LastLine())
@@ -109,13 +121,15 @@ package enum Terminal {
     scalar.value < 0x20 && scalar != "\n" || (0x7F...0x9F).contains(scalar.value)
   }
 
-  private static func write(_ text: String, to descriptor: Int32) {
+  /// - Returns: 0, or why not all was written.
+  @discardableResult private static func write(_ text: String, to descriptor: Int32) -> Int32 {
     var rest = Array(text.utf8)[...]
     while !rest.isEmpty {
       let written = unsafe rest.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
       if written < 0 && errno == EINTR { continue }
-      if written <= 0 { return }
+      if written <= 0 { return written < 0 ? errno : EIO }
       rest = rest.dropFirst(written)
     }
+    return 0
   }
 }

@@ -16,9 +16,11 @@ internal import Platform
     var parameters = settings.parameters
     parameters["application_name"] = applicationName
     parameters["client_encoding"] = "UTF8"
-    let patience = Double(parameters["connect_timeout"] ?? "") ?? 15
-    unsafe handle = unsafe try Self.open(parameters, patience: patience)
+    let asked = parameters["connect_timeout"] ?? ProcessInfo.processInfo.environment["PGCONNECT_TIMEOUT"] ?? ""
+    unsafe handle = unsafe try Self.open(parameters, patience: Double(asked) ?? 15)
     unsafe PQsetNoticeProcessor(handle, { _, _ in }, nil)
+    // What is set in a session behind a pooler stays set for the application, which gets it next.
+    guard try isAnnouncedProcess() else { return }
     try execute(
       """
       SET search_path = ''; SET default_transaction_read_only = off; SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0;
@@ -39,12 +41,13 @@ internal import Platform
     }
     guard let handle = unsafe connection else { throw PostgresError.cannotConnect(target: "the server", reason: "no memory") }
     let hosts = (parameters["host"] ?? "").split(separator: ",").count
-    let deadline = ContinuousClock.now + .seconds(patience * Double(max(1, hosts)))
+    // As libpq has it, without an end where it is 0 or less.
+    let deadline = patience > 0 ? ContinuousClock.now + .seconds(min(patience, 86400) * Double(max(1, hosts))) : nil
     var awaited = PGRES_POLLING_WRITING
     do {
       while unsafe PQstatus(handle) != CONNECTION_BAD && awaited != PGRES_POLLING_OK && awaited != PGRES_POLLING_FAILED {
         try Interruption.check()
-        guard ContinuousClock.now < deadline else {
+        if let deadline, ContinuousClock.now > deadline {
           throw PostgresError.cannotConnect(target: unsafe target(handle), reason: "no answer within \(Int(patience)) s")
         }
         var descriptor = pollfd(
@@ -111,6 +114,19 @@ internal import Platform
     unsafe String(cString: PQhost(handle)).hasPrefix("/") ? nil : Int(unsafe String(cString: PQport(handle)))
   }
   var password: String { unsafe String(cString: PQpass(handle)) }
+  /// The address that answered, where it is reached over a network.
+  var address: String? {
+    let host = unsafe String(cString: PQhost(handle))
+    let address = unsafe String(cString: PQhostaddr(handle))
+    return host.hasPrefix("/") || address.isEmpty ? nil : address
+  }
+
+  /// For those who will have PostgreSQL's tools follow: these get the password in a file, and no other secret.
+  /// - Throws: `PostgresError.secretForTools`.
+  package func requireToolsCanFollow() throws {
+    let others = settings.parameters.keys.filter { $0.hasPrefix("ssl") && $0.hasSuffix("password") || ["oauth_client_secret", "scram_client_key"].contains($0) }
+    if let name = others.min(), settings.parameters[name] != "" { throw PostgresError.secretForTools(parameter: name) }
+  }
 
   /// The parameters that differ from libpq's own defaults, as they are in force, without secrets and without the database.
   var effectiveParameters: [String: String] {
@@ -125,9 +141,11 @@ internal import Platform
     while let keyword = unsafe option.pointee.keyword {
       let value = unsafe option.pointee.val.map { unsafe String(cString: $0) } ?? ""
       let usual = unsafe option.pointee.compiled.map { unsafe String(cString: $0) }
+      // Libpq marks what is secret so (libpq-fe.h, PQconninfoOption).
+      let isSecret = unsafe option.pointee.dispchar.map { unsafe String(cString: $0) } == "*"
       unsafe option += 1
       let name = unsafe String(cString: keyword)
-      if !left.contains(name) && !value.isEmpty && value != usual { result[name] = value }
+      if !left.contains(name) && !isSecret && !value.isEmpty && value != usual { result[name] = value }
     }
     // Of several hosts the one that answered.
     result["host"] = unsafe String(cString: PQhost(handle))

@@ -43,6 +43,18 @@ package struct ConnectionSettings: Sendable {
     return copy
   }
 
+  /// What libpq's variables say of a server that was written down elsewhere: which database, as whom, behind which port. The password of
+  /// another role is left out.
+  package func overlaid(by environment: [String: String]) -> ConnectionSettings {
+    var copy = self
+    for (variable, keyword) in [("PGPORT", "port"), ("PGUSER", "user"), ("PGDATABASE", "dbname")] {
+      guard let value = environment[variable], !value.isEmpty, value != parameters[keyword] else { continue }
+      copy.parameters[keyword] = value
+      if keyword == "user" { copy.parameters["password"] = nil }
+    }
+    return copy
+  }
+
   private mutating func parseURL(_ text: String) throws {
     guard let schemeEnd = text.range(of: "://") else { return }
     let scheme = text[..<schemeEnd.lowerBound].lowercased()
@@ -118,7 +130,7 @@ package struct ConnectionSettings: Sendable {
       dropped.append("sslmode=no-verify (taken as require)")
     } else if name == "ssl" && value == "true" {
       parameters["sslmode"] = "require"
-    } else if Self.knownKeywords.contains(name), name != "service", name != "passfile" || !value.isEmpty {
+    } else if Self.knownKeywords.contains(name), name != "passfile" || !value.isEmpty {
       parameters[name] = value
     } else {
       dropped.append(name)

@@ -62,6 +62,8 @@ package struct DumpTool: Sendable {
   package var encoding: String
   /// Where not empty, only these tables' rows, named as SQL does.
   package var onlyTables: [String] = []
+  /// To be off in its sessions.
+  package var settingsToTurnOff: [String] = []
 
   /// What its sessions call themselves: no other run's do.
   package let applicationName = "firn pg_dump \(Host.processID)"
@@ -82,14 +84,15 @@ package struct DumpTool: Sendable {
 
   /// Starts the dump into `folder`, which must not exist.
   package func start(into folder: FilePath, messages: ToolMessages) throws -> ChildProcess {
+    let options = ([ValueText.options] + settingsToTurnOff.map { "-c \($0)=off" }).joined(separator: " ")
     var arguments = [
-      "--dbname", access.connectionString(database: database, applicationName: applicationName, options: ValueText.options),
+      "--dbname", access.connectionString(database: database, applicationName: applicationName, options: options),
       "--format=directory", "--jobs=\(jobs)", "--compress=0", "--no-sync", "--no-password",
-      "--encoding=\(encoding)", "--snapshot=\(snapshot)", "--lock-wait-timeout=\(lockWait.milliseconds)", "--file", folder.string,
+      "--encoding=\(encoding)", "--snapshot=\(snapshot)", "--lock-wait-timeout=\(Connection.limit(lockWait))", "--file", folder.string,
     ]
     if !onlyTables.isEmpty { arguments += ["--data-only"] + onlyTables.map { "--table=\($0)" } }
     for pattern in excludedTableData { arguments += ["--exclude-table-data", pattern] }
-    return try ChildProcess(tools.path("pg_dump"), arguments: arguments, environment: ToolAccess.environment) { messages.add($0) }
+    return try ChildProcess(tools.path("pg_dump"), arguments: arguments, environment: ToolAccess.environment, isStopped: true) { messages.add($0) }
   }
 
   /// Roles, memberships and tablespaces as SQL.

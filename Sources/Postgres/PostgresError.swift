@@ -13,6 +13,8 @@ package enum PostgresError: Error, Equatable {
   case unsupportedServer(version: String)
   /// A lock was not had in time. `holders` are the sessions in the way, in words.
   case lockTimeout(message: String, holders: [String])
+  /// A secret that PostgreSQL's tools take on their command line only, where everybody sees it.
+  case secretForTools(parameter: String)
   case toolFailed(tool: String, exitCode: Int32, messages: [String])
 }
 

@@ -59,7 +59,11 @@ package struct ToolAccess: Sendable {
   /// Writes the pass file, mode 0600.
   /// - Parameter folder: a private folder of ours.
   package init(as connection: Connection, folder: FilePath) throws {
-    parameters = connection.effectiveParameters
+    try connection.requireToolsCanFollow()
+    var parameters = connection.effectiveParameters
+    // Where a name stands for several servers, the one that answered.
+    parameters["hostaddr"] = connection.address
+    self.parameters = parameters
     passFile = folder.appending("pgpass")
     let password = connection.password.replacingASCII("\\", with: "\\\\").replacingASCII(":", with: "\\:")
     try Folder.write(password.isEmpty ? [] : Array("*:*:*:*:\(password)\n".utf8), to: passFile)
@@ -78,7 +82,7 @@ package struct ToolAccess: Sendable {
   /// The environment for a tool that takes no connection string.
   package func environment(database: String) -> [String: String] {
     let names = [
-      "host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT", "sslcert": "PGSSLCERT",
+      "host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "user": "PGUSER", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT", "sslcert": "PGSSLCERT",
       "sslkey": "PGSSLKEY", "gssencmode": "PGGSSENCMODE", "channel_binding": "PGCHANNELBINDING", "options": "PGOPTIONS",
     ]
     var environment = Self.environment

@@ -17,6 +17,7 @@ package final class ParentIndex: Sendable {
   /// What became of each of its objects.
   private let adopted: Mutex<[Adoption]>
   private let missing = Mutex<[String]>([])
+  private let isTableDamaged = Mutex(false)
 
   private enum Adoption: Sendable, Equatable {
     case untried
@@ -57,15 +58,24 @@ package final class ParentIndex: Sendable {
       })
   }
 
-  /// Objects of the earlier snapshot that are gone or damaged.
-  package var missingObjects: [String] { missing.withLock { $0 } }
+  /// What an operator should know of the earlier snapshot: objects of it that are gone or damaged, and its table.
+  package var warnings: [String] {
+    missing.withLock { $0 }.map { "object \($0) of the parent was gone or damaged; its bytes are stored again" }
+      + (isTableDamaged.withLock { $0 } ? ["the parent's chunk table can't be read in parts; what these name is stored again"] : [])
+  }
 
   fileprivate func segment(of hook: ChunkDigest) -> Int? { hooks[hook].map(Int.init) }
 
+  /// Nothing where it is damaged.
   fileprivate func load(_ number: Int) throws -> [ChunkDigest: ChunkLocation] {
     var chunks: [ChunkDigest: ChunkLocation] = [:]
-    for part in try table.parts(ofSegment: number, contents) {
-      for chunk in part.chunks { chunks[chunk.digest] = chunk.location }
+    do {
+      for part in try table.parts(ofSegment: number, contents) {
+        for chunk in part.chunks { chunks[chunk.digest] = chunk.location }
+      }
+    } catch let error where (error as? StoreError)?.isOfOneFile ?? (error as? RepositoryError)?.isDamage ?? false {
+      isTableDamaged.withLock { $0 = true }
+      return [:]
     }
     return chunks
   }

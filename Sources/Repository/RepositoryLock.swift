@@ -122,10 +122,18 @@ package final class RepositoryLock: Sendable {
 
   /// - Throws: `RepositoryError.lockLost` where it is no longer there: somebody took this process for dead.
   package func check() throws {
-    try forEachInParallel([true, false], thread: "lock", threads: store.requestsAtOnce) { [store, key] asksForMark in
-      let isThere = try store.size(of: asksForMark ? Self.broken(key) : key) != nil
-      if isThere == asksForMark { throw RepositoryError.lockLost }
+    // Also where somebody has interrupted: who clears up has to know.
+    let mark = Monitor<Result<Bool, any Error>?>(nil)
+    @Sendable func lookForMark() { mark.update { [store, key] in $0 = Result { try store.size(of: Self.broken(key)) != nil } } }
+    if store.requestsAtOnce > 1 {
+      let thread = WorkerThread(name: "lock") { lookForMark() }
+      defer { thread.join() }
+      if try store.size(of: key) == nil { throw RepositoryError.lockLost }
+    } else {
+      if try store.size(of: key) == nil { throw RepositoryError.lockLost }
+      lookForMark()
     }
+    if try mark.current?.get() ?? false { throw RepositoryError.lockLost }
   }
 
   /// Whether locks were broken whose holders may come back.
@@ -224,7 +232,7 @@ package final class RepositoryLock: Sendable {
       case nil:
         // One that can't be told that it is broken may come back, and go on.
         guard now - entry.modified > expiry, try breakLock(entry.key) else { break }
-        dead += 1
+        if isWritten { dead += 1 }
         continue
       }
       if mode == .exclusive || record.mode == .exclusive {

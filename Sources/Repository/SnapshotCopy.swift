@@ -39,19 +39,24 @@ package struct SnapshotCopy {
   /// - Throws: `SourceDamaged`, what reading and writing the stores throws, `Interruption`.
   package func run(_ place: SnapshotPlace, each: @escaping @Sendable (Int) -> Void = { _ in }) throws -> Outcome {
     let there = Catalog(store: target)
-    let answers = Monitor((isThere: false, wereBroken: false))
+    let answers = Monitor((isThere: false, isFree: false, wereBroken: false))
     try forEachInParallel([true, false], thread: "copy", threads: target.requestsAtOnce) { [target] asksForLocks in
       if asksForLocks {
         let wereBroken = try RepositoryLock.wereBroken(in: target)
         answers.update { $0.wereBroken = wereBroken }
       } else {
-        // A list that can't be read is replaced.
-        let isThere = (try? there.checksums(of: place)) != nil
-        answers.update { $0.isThere = isThere }
+        do {
+          _ = try there.checksums(of: place)
+          answers.update { $0.isThere = true }
+        } catch StoreError.missing {
+          answers.update { $0.isFree = true }
+        } catch {
+          // One that can't be read is replaced.
+        }
       }
     }
     if answers.current.isThere {
-      try copyHold(of: place)
+      try copyHold(of: place, replacing: false)
       return Outcome()
     }
     let list = try Self.ofSource { try Catalog(store: source).checksums(of: place) }
@@ -101,16 +106,20 @@ package struct SnapshotCopy {
     }
     outcome.bytes += own.current
     // Before it is listed: else it could be pruned there meanwhile.
-    try copyHold(of: place)
+    try copyHold(of: place, replacing: answers.current.isFree)
     try there.commit(list, of: place, reused: reused, holding: lock)
     return outcome
   }
 
-  /// What is to be kept here is to be kept there. One that is there already stays what it is.
-  private func copyHold(of place: SnapshotPlace) throws {
+  /// What is to be kept here is to be kept there. One that is there already stays what it is, but for what a copy left that was cut off:
+  /// nobody there could change that.
+  private func copyHold(of place: SnapshotPlace, replacing: Bool) throws {
     let bytes: [UInt8]
-    do { bytes = try source.read(place.hold, limit: SnapshotHold.sizeLimit) } catch let error as StoreError where error.isOfOneFile { return }
-    if try target.size(of: place.hold) == nil { try target.write(bytes, to: place.hold, durability: .immediate) }
+    do { bytes = try source.read(place.hold, limit: SnapshotHold.sizeLimit) } catch let error as StoreError where error.isOfOneFile {
+      if replacing, try target.size(of: place.hold) != nil { try target.delete([place.hold]) }
+      return
+    }
+    if try replacing || target.size(of: place.hold) == nil { try target.write(bytes, to: place.hold, durability: .immediate) }
   }
 
   /// One of a snapshot's own files.

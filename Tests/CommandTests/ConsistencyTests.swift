@@ -79,7 +79,7 @@ import Testing
     _ = try export.exportSnapshot()
     #expect(try export.rewrittenRelations() == [])
     try place.sql("TRUNCATE precious; REFRESH MATERIALIZED VIEW seen; INSERT INTO other VALUES (2)")
-    #expect(Set(try export.rewrittenRelations()) == ["public.precious", "public.seen"])
+    #expect(Set(try export.rewrittenRelations()) == ["public.precious"])
     try export.rollback()
   }
 

@@ -46,8 +46,7 @@ package struct PruneOperation: Sendable {
     // Nobody is kept waiting by a question.
     let approved = try approve(shown)
     guard apply else { return Outcome(plan: approved, collected: nil) }
-    let chosen = approved.databases.count == shown.databases.count ? places : approved.entries.map(\.place)
-    return try withLock(.exclusive) { try carryOut(approved, chosen, $0) }
+    return try withLock(.exclusive) { try carryOut(approved, places, $0) }
   }
 
   private func withLock<Result>(_ mode: RepositoryLock.Mode, _ body: (RepositoryLock) throws -> Result) throws -> Result {
@@ -57,7 +56,8 @@ package struct PruneOperation: Sendable {
   }
 
   private func carryOut(_ approved: PrunePlan, _ places: [SnapshotPlace]?, _ lock: RepositoryLock) throws -> Outcome {
-    let plan = try plan(for: places)
+    // Of all that was decided on: what is known of one database bears on others.
+    let plan = try plan(for: places).part(of: approved.databases)
     guard Set(plan.removed).isSubset(of: approved.removed) else { throw FirnError.planChanged }
     // An order that no listing shows, as a folder of its name.
     for place in plan.removed {
@@ -101,7 +101,7 @@ package struct PruneOperation: Sendable {
     let present = try repository.catalog.listing()
     let wanted = places.map(Set.init)
     let chosen = present.filter { wanted?.contains($0.place) ?? true }
-    let states = try states(of: chosen)
+    let states = try states(of: chosen, beside: present)
     // How much what is kept needs can only be told of all of it.
     let sharingOfAll = policy.sizeGoal == nil ? nil : try sharing(present, questioned: Set(chosen.map(\.place)))
     let databases = try decide(on: chosen.map(\.place), states) { kept in try sharingOfAll?.bytes(of: kept) ?? 0 }
@@ -132,16 +132,19 @@ package struct PruneOperation: Sendable {
         return PrunePlan.Entry(place: place, decision: decision, snapshot: snapshot)
       }
       return PrunePlan.Database(
-        source: places[0].source, database: places[0].database, entries: entries, doubt: RetentionPolicy.doubt(at: moment, for: snapshots))
+        source: places[0].source, database: places[0].database, entries: entries,
+        doubt: RetentionPolicy.doubt(at: moment, for: snapshots), unnoticedJump: RetentionPolicy.unnoticedJump(for: snapshots))
     }
   }
 
   /// What is known of each snapshot.
-  private func states(of listed: [ListedSnapshot]) throws -> [SnapshotPlace: RetainedSnapshot<SnapshotID>] {
+  /// - Parameter present: all snapshots: what was found damaged in one is so in others.
+  private func states(of listed: [ListedSnapshot], beside present: [ListedSnapshot]) throws -> [SnapshotPlace: RetainedSnapshot<SnapshotID>] {
     let found = Monitor<(states: [SnapshotPlace: RetainedSnapshot<SnapshotID>], verdicts: [SnapshotPlace: CheckRecord])>(([:], [:]))
-    try forEachInParallel(listed, thread: "snapshots", threads: threads) { [self] listed in
+    let wanted = Set(listed.map(\.place))
+    try forEachInParallel(present, thread: "snapshots", threads: threads) { [self] listed in
       let verdict = try repository.catalog.verdict(of: listed.checks, now: now)
-      let state = try state(of: listed, verdict)
+      let state = wanted.contains(listed.place) ? try state(of: listed, verdict) : nil
       found.update {
         $0.states[listed.place] = state
         $0.verdicts[listed.place] = verdict

@@ -1,4 +1,5 @@
 package import Foundation
+internal import Platform
 package import Repository
 package import Retention
 
@@ -17,7 +18,11 @@ package struct PrunePlan: Sendable {
     package let entries: [Entry]
     package let doubt: ClockDoubt?
     package var removed: [SnapshotPlace] { entries.filter { !$0.decision.isKept }.map(\.place) }
+    /// How far the clock may have jumped without its snapshots showing it, in seconds; nil where they are too few to tell.
+    let unnoticedJump: Int64?
     fileprivate var isInDoubt: Bool { doubt != nil && !removed.isEmpty }
+
+    func isSame(as other: Database) -> Bool { source.isSame(as: other.source) && database.isSame(as: other.database) }
     /// Whether so much goes that a typed word is asked for.
     package var isDrastic: Bool {
       func isSound(_ entry: Entry) -> Bool { entry.snapshot.standing == .sound }
@@ -77,25 +82,39 @@ package struct PrunePlan: Sendable {
     let drastic = drastic
     guard !drastic.isEmpty else { return nil }
     let count = drastic.reduce(0) { $0 + $1.removed.count }
-    let names = drastic.map { Set(drastic.map(\.database)).count == drastic.count ? $0.database : "\($0.source)/\($0.database)" }
-    return "remove \(count) snapshot\(count == 1 ? "" : "s") of \(names.joined(separator: ", "))"
+    return "remove \(count) snapshot\(count == 1 ? "" : "s") of \(drastic.map(name).joined(separator: ", "))"
+  }
+
+  /// What a database is called here: with its source where another has one of its name.
+  package func name(of database: Database) -> String {
+    databases.count { $0.database.isSame(as: database.database) } > 1 ? "\(database.source)/\(database.database)" : database.database
   }
 
   /// Databases that would lose snapshots by a clock that can't be trusted.
   package var inDoubt: [Database] { databases.filter(\.isInDoubt) }
 
   /// What of it wants no words, and what does. Where snapshots are of the future the clock is wrong now, for all that can be told: then
-  /// everything wants them.
+  /// everything wants them. Where some tell of a jump ahead, those want none whose snapshots would show it, too.
   /// - Returns: nil where nothing would go without words.
   package func withoutWords() throws -> (plan: PrunePlan, left: [Database])? {
     let isAhead = databases.contains { if case .newestIsAhead? = $0.doubt { true } else { false } }
     let drastic = Set(drastic.flatMap(\.removed))
-    func wantsWords(_ database: Database) -> Bool { database.isInDoubt || database.removed.contains(where: drastic.contains) }
+    let jump = databases.compactMap(\.doubt?.jump).min()
+    func wantsWords(_ database: Database) -> Bool {
+      if database.removed.isEmpty { return false }
+      if let jump, database.unnoticedJump.map({ $0 >= jump }) ?? true { return true }
+      return database.isInDoubt || database.removed.contains(where: drastic.contains)
+    }
     let rest = databases.filter { !wantsWords($0) }
     guard !isAhead, rest.contains(where: { !$0.removed.isEmpty }) else { return nil }
+    return (try part(of: rest), databases.filter(wantsWords))
+  }
+
+  /// What it says of these databases.
+  func part(of databases: [Database]) throws -> PrunePlan {
     var plan = self
-    plan.databases = rest
-    plan.freedBytes = try sharing.freed(removing: plan.removed)
-    return (plan, databases.filter(wantsWords))
+    plan.databases = self.databases.filter { own in databases.contains { $0.isSame(as: own) } }
+    if plan.databases.count < self.databases.count { plan.freedBytes = try sharing.freed(removing: plan.removed) }
+    return plan
   }
 }

@@ -40,8 +40,10 @@ package struct DumpEngine {
   }
 
   /// - Throws: `PostgresError.toolFailed` where pg_dump failed, else what the store or the system threw first.
-  /// - Parameter watch: asked now and then by this thread; throws where the dump can't go on.
-  package func run(_ dump: DumpTool, watch: @escaping () throws -> Void) throws -> Outcome {
+  /// - Parameters:
+  ///   - watch: asked now and then by this thread; throws where the dump can't go on.
+  ///   - dumped: called by this thread when pg_dump has ended well, while what it wrote may still have to be stored.
+  package func run(_ dump: DumpTool, watch: @escaping () throws -> Void, dumped: () throws -> Void = {}) throws -> Outcome {
     let failure = FirstFailure()
     let packer = ObjectPacker(
       store: repository.store, format: repository.format, registry: registry, threads: processorCount, failure: failure)
@@ -73,6 +75,7 @@ package struct DumpEngine {
 
     let messages = ToolMessages(tool: "pg_dump")
     DumpSupervision(follower: follower, failure: failure, spoolCap: spoolCap, progress: progress, watch: watch).run(dump, messages: messages)
+    if failure.error == nil { failure.capture(dumped) }
     for thread in threads { thread.join() }
     try packer.finish()
     return outcome.update { outcome in

@@ -45,7 +45,7 @@ struct DumpSupervision {
         child.stop()
         isStopped = true
         progress.tell("the spool is full: pg_dump waits")
-      } else if isStopped && unread < spoolCap / 2 {
+      } else if isStopped && unread <= spoolCap / 2 {
         child.resume()
         isStopped = false
       }

@@ -14,6 +14,10 @@ package final class ExportTransaction {
   private enum Unusable: Error { case changed(String) }
 
   private static let attempts = 5
+  /// How long one lock is waited for while others are held. Whoever waits for one of these meanwhile, and is waited for, looks for a
+  /// deadlock after a second, as a rule, and is ended by it: rather we step back, and come again.
+  private static let longestStand: Duration = .milliseconds(300)
+  private static let pause: Duration = .milliseconds(200)
 
   private init(connection: Connection, tables: [UInt32: DumpedTable], snapshot: String) {
     self.connection = connection
@@ -27,16 +31,23 @@ package final class ExportTransaction {
   package static func begin(on connection: Connection, lockWait: Duration, progress: WorkProgress) throws -> ExportTransaction {
     try checkCapacity(of: connection)
     var last = ""
-    for attempt in 1...attempts {
+    var attempt = 1
+    let deadline = ContinuousClock.now + lockWait
+    while attempt <= attempts {
       do {
-        return try tryToBegin(on: connection, lockWait: lockWait)
+        return try tryToBegin(on: connection, lockWait: min(longestStand, max(.zero, deadline - .now)))
       } catch Unusable.changed(let what) {
         try connection.rollback()
         progress.tell("attempt \(attempt): \(what)")
         last = what
-        Thread.sleep(forTimeInterval: 0.2 * Double(attempt))
+        try Interruption.sleep(until: .now + .milliseconds(200 * attempt))
+        attempt += 1
       } catch PostgresError.statementFailed(let message, "55P03") {
         try connection.rollback()
+        guard ContinuousClock.now > deadline else {
+          try Interruption.sleep(until: .now + pause)
+          continue
+        }
         throw PostgresError.lockTimeout(message: message, holders: try connection.sessionsInTheWay())
       } catch PostgresError.statementFailed(let message, "42501") {
         try connection.rollback()
@@ -64,6 +75,8 @@ package final class ExportTransaction {
       throw Unusable.changed("a table went away: \(message)")
     } catch PostgresError.statementFailed(let message, "3F000") {
       throw Unusable.changed("a schema went away: \(message)")
+    } catch PostgresError.statementFailed(let message, "40P01") {
+      throw Unusable.changed(message)
     }
     let snapshot = try connection.exportSnapshot()
     let seen = try connection.tables()

@@ -12,6 +12,8 @@ package struct SnapshotOperation {
   private let request: SnapshotRequest
   private let progress: WorkProgress
   private let notes = Monitor<[String]>([])
+  /// Seconds by which clocks may differ.
+  private static let clockTolerance: TimeInterval = 600
 
   package init(repository: Repository, request: SnapshotRequest, progress: WorkProgress) {
     self.repository = repository
@@ -25,6 +27,7 @@ package struct SnapshotOperation {
     progress.begin("connecting")
     let connection = try Connection(request.settings, applicationName: "firn-snapshot")
     try connection.refusePooler()
+    try connection.requireToolsCanFollow()
     guard (13...18).contains(connection.serverMajor) else {
       throw PostgresError.unsupportedServer(version: try connection.versionText())
     }
@@ -58,6 +61,13 @@ package struct SnapshotOperation {
     let source = try request.source ?? connection.systemIdentifier() ?? connection.target
     var random = SystemRandomNumberGenerator()
     let newest = try repository.catalog.snapshots(source: source, database: connection.database).last?.id
+    if let newest, newest.startDate.timeIntervalSince(startedAt) > Self.clockTolerance {
+      notes.update {
+        $0.append(
+          "\(newest) is dated \(newest.startDate.formatted(.iso8601)), later than now: a clock is or was wrong, and \"latest\" means that one until then"
+        )
+      }
+    }
     let place = SnapshotPlace(
       source: source, database: connection.database, id: SnapshotID(startedAt: startedAt, after: newest, random: &random))
     let cache = repository.format.isSealed ? request.cacheRoot.map { ParentCache(root: $0, of: repository) } : nil

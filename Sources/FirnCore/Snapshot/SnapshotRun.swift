@@ -40,14 +40,22 @@ struct SnapshotRun {
     let engine = DumpEngine(
       repository: repository, parent: index, registry: registry, table: table, spool: spool, spoolCap: request.spoolCap,
       progress: progress)
-    progress.begin("dumping", expected: parent?.manifest.bytes ?? facts.size)
+    progress.begin("dumping", expected: try parent?.manifest.bytes ?? connection.databaseSize())
     let outcome: DumpEngine.Outcome
+    var rewritten: String?
     do {
-      let dump = DumpTool(
+      var dump = DumpTool(
         tools: tools, access: access, database: connection.database, encoding: facts.database.encoding, jobs: request.jobs,
         snapshot: transaction.snapshot,
         lockWait: request.lockWait, excludedTableData: request.excludedTableData)
-      outcome = try engine.run(dump) { try transaction.check(dump: dump.applicationName) }
+      // It is to fail where there is damage.
+      if facts.canTurnOff { dump.settingsToTurnOff = facts.damageHiders }
+      let name = dump.applicationName
+      outcome = try engine.run(dump) { try transaction.check(dump: name) } dumped: {
+        rewritten = try transaction.rewritten()
+        // Nobody is to wait for what is still to be stored.
+        try transaction.end()
+      }
     } catch let stuck as ExportTransaction.Deadlock {
       return .changed("\(stuck.holder); the dump waited behind it")
     } catch let error as PostgresError {
@@ -57,7 +65,7 @@ struct SnapshotRun {
       }
       throw error
     }
-    if let rewritten = try transaction.rewritten() { return .changed("\(rewritten) was rewritten") }
+    if let rewritten { return .changed("\(rewritten) was rewritten") }
     return .done(try commit(outcome, transaction, facts, table: table, registry: registry, index: index, spool: spool, access: access))
   }
 
@@ -70,7 +78,11 @@ struct SnapshotRun {
     var largeObjects: Int64
     var lsn: String?
     var systemIdentifier: String?
-    var size: Int64
+    var isInRecovery: Bool
+    /// Settings that are on, under which damage is not seen.
+    var damageHiders: [String]
+    /// Whether this role may turn these off.
+    var canTurnOff: Bool
   }
 
   /// All that the catalogues say, within the snapshot that is dumped.
@@ -78,7 +90,8 @@ struct SnapshotRun {
     Facts(
       database: try connection.databaseFacts(), extensions: try connection.extensions(), roles: try connection.rolesInUse(),
       tablespaces: try connection.tablespacesInUse(), leftOut: try connection.leftOut(), largeObjects: try connection.largeObjectCount(),
-      lsn: try connection.logPosition(), systemIdentifier: try connection.systemIdentifier(), size: try connection.databaseSize())
+      lsn: try connection.logPosition(), systemIdentifier: try connection.systemIdentifier(), isInRecovery: try connection.isInRecovery(),
+      damageHiders: try connection.settingsThatHideDamage(), canTurnOff: try connection.isSuperuser())
   }
 
   private func parentIndex(_ registry: ObjectRegistry) throws -> ParentIndex? {
@@ -145,10 +158,9 @@ struct SnapshotRun {
     let globals = try writeGlobals(access, to: files.globals, sealing)
     manifest.incompleteReasons = reasons(facts, outcome, missing) + globals.reasons
     manifest.complete = manifest.incompleteReasons.isEmpty
-    let fallen = fallenTables(tables)
-    manifest.anomalies = fallen.isEmpty ? nil : fallen
-    manifest.warnings =
-      fallen + outcome.notes + (index?.missingObjects ?? []).map { "object \($0) of the parent was gone or damaged; its bytes are stored again" }
+    let anomalies = fallenTables(tables) + signsOfAClone(facts)
+    manifest.anomalies = anomalies.isEmpty ? nil : anomalies
+    manifest.warnings = anomalies + outcome.notes + (index?.warnings ?? [])
     if let recorded = facts.database.collationVersion, let actual = facts.database.actualCollationVersion, recorded != actual {
       manifest.warnings.append("the database's collation is of version \(recorded), the server's library of \(actual): its indexes may be wrong")
     }
@@ -215,12 +227,25 @@ struct SnapshotRun {
       }
   }
 
+  /// A log that has gone back is another server's: one made from a copy of this one's files has the same system identifier.
+  private func signsOfAClone(_ facts: Facts) -> [String] {
+    guard let parent = parent?.manifest, request.source == nil, !facts.isInRecovery, parent.systemIdentifier == facts.systemIdentifier,
+      let now = facts.lsn.flatMap(LogPosition.init), let before = parent.lsn.flatMap(LogPosition.init), now < before
+    else { return [] }
+    return [
+      "the server's log is at \(now), it was at \(before) in \(parent.id): this is a copy of the server that was backed up then, or it was "
+        + "taken back to an earlier time; give a copy a name of its own (--source, or source in firn.yaml)"
+    ]
+  }
+
   private func reasons(_ facts: Facts, _ outcome: DumpEngine.Outcome, _ missing: [DumpedTable]) -> [String] {
     func some(_ what: String, _ names: [String]) -> [String] {
       names.isEmpty ? [] : ["\(what): \(names.prefix(10).joined(separator: ", "))\(names.count > 10 ? " and \(names.count - 10) more" : "")"]
     }
     let left = facts.leftOut
-    return some("rows left out on request", missing.map(\.identifier))
+    let unlogged = Set(left.unloggedTables)
+    return some("rows left out on request", missing.map(\.identifier).filter { !unlogged.contains($0) })
+      + some("damaged pages pass for empty ones, by settings of this server", facts.canTurnOff ? [] : facts.damageHiders)
       + some("invalid indexes are not in a dump", left.invalidIndexes)
       + some("rows of foreign tables are not in a dump", left.foreignTables)
       + some("rows of tables that belong to an extension are not in a dump", left.extensionTables)

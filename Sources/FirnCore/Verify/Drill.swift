@@ -54,7 +54,7 @@ package struct DrillOutcome: Sendable {
   /// The pg_restore that was used.
   package var tool: String?
   /// Why its result is not kept beside the snapshot; nil where it is.
-  package var unrecorded: String?
+  package var unrecorded: (any Error)?
 }
 
 /// Restores a snapshot where it is in nobody's way, compares everything with what was dumped, and takes it away again.

@@ -54,7 +54,7 @@ package struct DrillOperation {
       // What was found may be rows, and is written in clear.
       let unmet = repository.format.isSealed ? outcome.unmetAssertions.map { _ in "an assertion does not hold" } : outcome.unmetAssertions
       record.unmetAssertions = unmet.isEmpty ? nil : unmet
-      do { try repository.catalog.record(record, of: place) } catch { outcome.unrecorded = "\(error)" }
+      do { try repository.catalog.record(record, of: place) } catch { outcome.unrecorded = error }
       return outcome
     }
   }

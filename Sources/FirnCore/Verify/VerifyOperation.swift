@@ -36,6 +36,9 @@ package struct VerifyOperation {
     package let level: CheckRecord.Level
     /// Whether the identities at hand do not open it.
     package var isClosed = false
+    /// What an earlier verification found, and this one did not look at closely enough to say that it is mended; in words.
+    package var standingFinding: String?
+    package var isSound: Bool { problems.isEmpty && standingFinding == nil }
   }
 
   package struct Outcome: Sendable {
@@ -46,11 +49,11 @@ package struct VerifyOperation {
     /// Snapshots whose tables an earlier run had read, from the very bytes that were found again.
     package var provenBefore = 0
     /// Why results could not be recorded beside their snapshots: whoever looks later does not know of them.
-    package var unrecorded: String?
+    package var unrecorded: (any Error)?
     /// Where a sample ended.
     var lastSampled: ObjectName?
 
-    package var isSound: Bool { snapshots.allSatisfy(\.problems.isEmpty) }
+    package var isSound: Bool { snapshots.allSatisfy(\.isSound) }
   }
 
   private let repository: Repository
@@ -105,6 +108,7 @@ package struct VerifyOperation {
       if extent == .quick { outcome.objectsChecked += check.objectsChecked }
       outcome.snapshots.append(snapshot)
     }
+    try addStandingFindings(to: &outcome)
     // An identity that opens nothing is the wrong one.
     if let wrongIdentity, outcome.isSound, outcome.snapshots.allSatisfy(\.isClosed) { throw wrongIdentity }
     outcome.elapsed = ContinuousClock.now - clock
@@ -113,10 +117,30 @@ package struct VerifyOperation {
     for snapshot in outcome.snapshots {
       // What is not listed is no snapshot to say anything of.
       if case .failure(StoreError.missing) = checksums[snapshot.place]! { continue }
-      do { try record(snapshot, readable[snapshot.place], outcome.elapsed) } catch { outcome.unrecorded = "\(error)" }
+      do { try record(snapshot, readable[snapshot.place], outcome.elapsed) } catch { outcome.unrecorded = error }
     }
     note(outcome.lastSampled)
     return outcome
+  }
+
+  private func addStandingFindings(to outcome: inout Outcome) throws {
+    // Who reads every byte says what counts from now on.
+    guard level < .scrub else { return }
+    let catalog = repository.catalog
+    let listed = try catalog.listing()
+    let verdicts = try Dictionary(listed.map { ($0.place, try catalog.verdict(of: $0.checks, now: now())) }, uniquingKeysWith: { first, _ in first })
+      .compactMapValues { $0 }
+    let findings = DamageFindings(verdicts)
+    for index in outcome.snapshots.indices where outcome.snapshots[index].problems.isEmpty {
+      let place = outcome.snapshots[index].place
+      if let verdict = verdicts[place], !verdict.ok {
+        outcome.snapshots[index].standingFinding =
+          "it was found damaged on \(verdict.checkedAt.formatted(.iso8601)): that stands until it is read whole"
+      } else if try catalog.shares(findings, place) {
+        outcome.snapshots[index].standingFinding =
+          "it shares an object with one that was found damaged: that stands until it is read whole"
+      }
+    }
   }
 
   /// Whether its tables were read whole by an earlier run, and it consists of the same bytes as then.

@@ -49,7 +49,8 @@ extension Connection {
             JOIN pg_catalog.pg_opclass o ON o.oid = ANY (p.partclass) JOIN pg_catalog.pg_am m ON m.oid = o.opcmethod
             WHERE m.amname = 'hash' AND o.opcname = 'enum_ops' AND o.opcnamespace = 'pg_catalog'::pg_catalog.regnamespace)
         LEFT JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace
-      WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+      WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND (n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+        OR EXISTS (SELECT FROM pg_catalog.pg_extension e WHERE c.oid = ANY (e.extconfig)))
       """)
     return Set(
       found.map { row in
@@ -71,11 +72,14 @@ extension Connection {
   package func beginExport(lockWait: Duration) throws {
     try execute(
       """
-      BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = \(lockWait.milliseconds);
+      BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = \(Self.limit(lockWait));
       SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0
       """)
     if serverVersion >= 170000 { try execute("SET LOCAL transaction_timeout = 0") }
   }
+
+  /// As the server has time limits, in ms: 0 would be none.
+  static func limit(_ duration: Duration) -> Int64 { max(1, duration.milliseconds) }
 
   /// Locks tables against changes of their form until the transaction ends.
   /// - Throws: `PostgresError.statementFailed` with state 55P03 where the wait was too long, 42P01 where one is gone.
@@ -100,12 +104,13 @@ extension Connection {
       """)
   }
 
-  /// Relations whose files were exchanged since this transaction's snapshot: what was read of them may be empty.
+  /// Tables whose files were exchanged since this transaction's snapshot: what was read of them may be empty. Of materialized views
+  /// no row is in a dump, and they may be refreshed while it runs.
   package func rewrittenRelations() throws -> [String] {
     try rows(
       """
       SELECT oid::pg_catalog.regclass::text FROM pg_catalog.pg_class
-      WHERE relkind IN ('r', 'm') AND oid >= 16384 AND relpersistence <> 't'
+      WHERE relkind = 'r' AND oid >= 16384 AND relpersistence <> 't'
         AND relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(oid)
       """
     ).compactMap { $0[0] }
@@ -155,8 +160,12 @@ extension Connection {
       """)
     left.foreignTables = try names("SELECT ftrelid::pg_catalog.regclass::text FROM pg_catalog.pg_foreign_table")
     if try isInRecovery() {
-      left.unloggedTables = try names(
-        "SELECT oid::pg_catalog.regclass::text FROM pg_catalog.pg_class WHERE relkind = 'r' AND relpersistence = 'u'")
+      left.unloggedTables = try rows(
+        """
+        SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind = 'r' AND c.relpersistence = 'u'
+        """
+      ).map { "\(Self.identifier($0[0] ?? "")).\(Self.identifier($0[1] ?? ""))" }
     }
     let members = try names(
       """
@@ -205,6 +214,11 @@ extension Connection {
     return left
   }
 
+  /// Settings under which damaged pages pass for empty ones, or damaged rows for sound ones, and which are on.
+  package func settingsThatHideDamage() throws -> [String] {
+    try ["zero_damaged_pages", "ignore_checksum_failure"].filter { try value("SELECT pg_catalog.current_setting($1)", [$0]) == "on" }
+  }
+
   package func largeObjectCount() throws -> Int64 {
     try value("SELECT count(*) FROM pg_catalog.pg_largeobject_metadata").flatMap { Int64($0) } ?? 0
   }
@@ -212,7 +226,11 @@ extension Connection {
   /// Bytes on disk of the database, the measure of progress.
   package func databaseSize() throws -> Int64 {
     try value(
-      "SELECT coalesce(sum(pg_catalog.pg_table_size(oid)), 0)::int8 FROM pg_catalog.pg_class WHERE relkind = 'r' AND oid >= 16384"
+      // Of temporary ones of others nothing is known: these may be locked.
+      """
+      SELECT coalesce(sum(pg_catalog.pg_table_size(c.oid)), 0)::int8 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+      """
     ).flatMap { Int64($0) } ?? 0
   }
 }

@@ -4,6 +4,11 @@ package import Foundation
 extension Connection {
   /// Refuses a connection that a pooler passes on: its sessions are not ours, and what we set leaks to the application.
   /// - Throws: `PostgresError.behindPooler`.
+  /// Whether we speak to the server's process that was announced when we connected.
+  func isAnnouncedProcess() throws -> Bool {
+    try value("SELECT pg_catalog.pg_backend_pid()").flatMap { Int32($0) } == announcedProcessID
+  }
+
   package func refusePooler() throws {
     for _ in 0..<3 {
       guard let number = try value("SELECT pg_catalog.pg_backend_pid()").flatMap({ Int32($0) }) else { continue }
