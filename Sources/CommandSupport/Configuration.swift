@@ -180,7 +180,9 @@ package struct Configuration: Sendable, Equatable {
       let entries = try YAMLValue(key: "an assertion", node: item, name: value.name).entries(assertionKeys)
       let values = try entries.reduce(into: [:]) { $0[$1.key] = try $1.text() }
       guard let sql = values["sql"], let expected = values["expect"] else {
-        throw ConfigurationError(message: "\(YAMLValue(key: "", node: item, name: value.name).place): an assertion lacks \(values["sql"] == nil ? "sql" : "expect")", hint: nil)
+        throw ConfigurationError(
+          message: "\(YAMLValue(key: "", node: item, name: value.name).place): an assertion lacks \(values["sql"] == nil ? "sql" : "expect")",
+          hint: nil)
       }
       return DrillRequest.Assertion(name: values["name"] ?? sql, sql: sql, expected: expected)
     }

@@ -76,7 +76,7 @@ package struct FailureReport: Sendable {
       let cause = FailureReport(failed.cause)
       self.init(
         cause.status,
-        "\(cause.message)\n  this was a trial, before anything was stopped or dropped: \(failed.database) is as it was, and still in use",
+        "\(cause.message)\n  this was a trial, before anything was stopped or dropped: \(failed.database) is as it was",
         hint: cause.hint ?? "mend that and run this again; or restore it beside the old one, with --as, to look")
     case let destroyed as DatabaseDestroyed:
       let cause = FailureReport(destroyed.cause)
@@ -111,7 +111,9 @@ package struct FailureReport: Sendable {
         .refused, "\(refused.name) \(refused.reason)", hint: "nothing was done; mend it, or take it out of firn.yaml")
     case let error as RepositoryError: self.init(error)
     case AgeError.notARecipient(let text) where text.uppercased().contains("SECRET") || text.contains("PRIVATE"):
-      self.init(.usage, "that is an identity, which is secret, and no recipient", hint: "give the line that begins with age1: firn key new and age-keygen -y print it")
+      self.init(
+        .usage, "that is an identity, which is secret, and no recipient",
+        hint: "give the line that begins with age1: firn key new and age-keygen -y print it")
     case AgeError.notARecipient(let text):
       self.init(
         .usage, "\(text) is no age recipient", hint: "it begins with age1, as firn key new prints it, or is a line ssh-ed25519 … of a public key")
@@ -217,7 +219,9 @@ package struct FailureReport: Sendable {
   private init(_ error: RepositoryError) {
     switch error {
     case .noRepository(let location):
-      self.init(.notFound, "there is no repository in \(location)", hint: "look whether it is named rightly, and mounted; a new, empty one is made with firn init")
+      self.init(
+        .notFound, "there is no repository in \(location)",
+        hint: "look whether it is named rightly, and mounted; a new, empty one is made with firn init")
     case .alreadyExists(let location): self.init(.refused, "\(location) holds a repository already", hint: "nothing needs to be done")
     case .newerFormat(let location, let version):
       self.init(.store, "\(location) is of format \(version), newer than this program knows", hint: "use a newer Firn")

@@ -40,7 +40,7 @@ extension FirnCommand {
         throw error
       }
       notifier = Notifier(job, context)
-      try notifier?.begin(database: subject(context))
+      try notifier?.begin(database: subject(context).map(CommandContext.name))
       status = try execute(context)
     } catch let code as ExitCode {
       throw code

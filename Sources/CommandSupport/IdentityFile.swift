@@ -13,7 +13,8 @@ package struct IdentityFile {
   package func identities(warn: (String) -> Void) throws -> [AgeIdentity] {
     guard !path.string.uppercased().contains("AGE-SECRET-KEY") else {
       throw ConfigurationError(
-        message: "an identity was given where a file with one is wanted", hint: "write it to a file of mode 0600, and name that: others see what is given so")
+        message: "an identity was given where a file with one is wanted",
+        hint: "write it to a file of mode 0600, and name that: others see what is given so")
     }
     let bytes: [UInt8]
     do { bytes = try Folder.contents(of: path, limit: 1 << 20) } catch {

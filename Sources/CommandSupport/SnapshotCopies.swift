@@ -84,13 +84,13 @@ package struct SnapshotCopies {
   ) throws -> Made {
     guard !stores.isEmpty else { return Made([]) }
     let known = context.knownRecipients
-    let seen = mayBeginAnew ? [] : Set(stores.map(\.location).filter { known?.recipients(of: $0) != nil })
+    let seen = mayBeginAnew ? [] : Set(stores.map(\.location).filter { known.recipients(of: $0) != nil })
     let outcomes = try context.withProgress { progress in
       CopyOperation(from: repository, known: seen, progress: progress).run(places, to: stores, catchingUp: catchingUp ? standing : [])
     }
     for outcome in outcomes {
       if outcome.isNew { context.tell("\(outcome.location) was no repository, and is one now") }
-      if let recipients = outcome.recipients { known?.remember(recipients, of: outcome.location) }
+      if let recipients = outcome.recipients { known.remember(recipients, of: outcome.location) }
     }
     return Made(outcomes)
   }

@@ -134,7 +134,9 @@ struct YAMLValue {
   /// The name of one that the system knows.
   func timeZone() throws -> String {
     let name = try text()
-    do { _ = try RetentionCalendar(zone: name) } catch { throw wrong("a time zone that this system knows, such as Europe/Berlin") }
+    do { _ = try RetentionCalendar(zone: name) } catch {
+      throw ConfigurationError(message: "\(place): there is no time zone \(name)", hint: "it is written as Europe/Berlin")
+    }
     return name
   }
 

@@ -1,6 +1,6 @@
 internal import Foundation
 internal import Platform
-internal import SystemPackage
+package import SystemPackage
 
 /// A note of a process about itself, for those who find it afterwards.
 protocol ProcessNote: Codable {
@@ -14,10 +14,10 @@ extension ProcessNote {
   var isOfDeadProcess: Bool { boot != Host.bootID || Host.startTime(of: process) != processStart }
 }
 
-/// Where this machine remembers what is under way, from one run to the next.
-enum StateFolder {
+/// Where this machine remembers what must not be forgotten, from one run to the next.
+package enum StateFolder {
   /// `$XDG_STATE_HOME/firn`, else `~/.local/state/firn`.
-  static var path: FilePath {
+  package static var path: FilePath {
     if let state = ProcessInfo.processInfo.environment["XDG_STATE_HOME"], state.hasPrefix("/") { return FilePath(state).appending("firn") }
     return (Host.homeFolder ?? "/var/tmp").appending(".local/state/firn")
   }

@@ -105,7 +105,7 @@ struct Doctor: FirnCommand {
   private func store(_ role: String, _ location: String, _ context: CommandContext) -> StoreExamination {
     StoreExamination(
       role, open: { try context.store(at: location) }, permit: { try context.repositoryToJudge(in: $0) },
-      isKnown: { context.knownRecipients?.recipients(of: $0) != nil }, words: { FailureReport($0).message })
+      isKnown: { context.knownRecipients.recipients(of: $0) != nil }, words: { FailureReport($0).message })
   }
 
   private func told(_ settings: NotificationSettings) -> Finding {

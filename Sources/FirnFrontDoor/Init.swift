@@ -40,7 +40,7 @@ struct Init: FirnCommand {
     }
     let store = try context.store()
     _ = try Repository(creatingIn: store, format: format)
-    context.knownRecipients?.remember(format.recipients, of: store.location)
+    context.knownRecipients.remember(format.recipients, of: store.location)
     if common.json {
       try context.output(json: Report(store: store.location, repositoryID: format.repositoryID, recipients: format.recipients))
     } else {

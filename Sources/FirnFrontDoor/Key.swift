@@ -80,7 +80,7 @@ struct KeyAdd: FirnCommand {
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let repository = try context.repositoryToFill(in: context.store(), adding: recipient)
     let (recipients, isNew) = try RecipientsOperation(repository).add(recipient)
-    context.knownRecipients?.remember(recipients, of: repository.store.location)
+    context.knownRecipients.remember(recipients, of: repository.store.location)
     if common.json {
       try context.output(json: ["added": isNew])
     } else if isNew {
@@ -131,7 +131,7 @@ struct KeyTrust: FirnCommand {
     context.explain(
       recipients.isEmpty ? "\(store.location) is not encrypted" : "\(store.location) is encrypted to:\n  " + recipients.joined(separator: "\n  "))
     try Confirmation.require("trust", given: confirmation.confirm)
-    context.knownRecipients?.remember(recipients, of: store.location)
+    context.knownRecipients.remember(recipients, of: store.location)
     if common.json { try context.output(json: ["recipients": recipients]) }
     return .done
   }

@@ -62,7 +62,8 @@ struct List: FirnCommand {
     let names = DatabaseNames(entries.map { ($0.source, $0.database) })
     let rows = entries.map { entry in
       [
-        names.name(source: entry.source, database: entry.database), entry.id, entry.kind, Quantity.age(of: entry.startedAt, now: now), entry.bytes.value.map(Quantity.size) ?? "encrypted",
+        names.name(source: entry.source, database: entry.database), entry.id, entry.kind, Quantity.age(of: entry.startedAt, now: now),
+        entry.bytes.value.map(Quantity.size) ?? "encrypted",
         Quantity.size(entry.storedBytes), entry.complete ? "complete" : "INCOMPLETE",
         entry.damaged ? "FOUND DAMAGED" : entry.verifiedAt.value.map { "verified \(Quantity.age(of: $0, now: now))" } ?? "not verified",
       ]

@@ -21,7 +21,9 @@ struct Drills {
     if let obstacle, outcomes.count == 1 { throw obstacle }
     let isSound = outcomes.allSatisfy { $0.problems.isEmpty && $0.failure == nil }
     let unrecorded = outcomes.lazy.compactMap(\.unrecorded).first
-    if let unrecorded { context.warn("the result could not be written to the store: it will not count as a proof (\(FailureReport(unrecorded).message))") }
+    if let unrecorded {
+      context.warn("the result could not be written to the store: it will not count as a proof (\(FailureReport(unrecorded).message))")
+    }
     for outcome in outcomes where !outcome.notRestored.isEmpty {
       context.warn("\(outcome.place.id): not restored here, and only read: \(FailureReport.some(outcome.notRestored))")
     }

@@ -89,7 +89,8 @@ struct Verification {
     guard !outcome.isSound else { return }
     let good = outcome.snapshots.last(where: \.isSound)
     context.fail(
-      outcome.snapshots.allSatisfy(\.problems.isEmpty) ? "damage was found before, and this did not look closely enough to say that it is mended" : "damage was found",
+      outcome.snapshots.allSatisfy(\.problems.isEmpty)
+        ? "damage was found before, and this did not look closely enough to say that it is mended" : "damage was found",
       hint: (command.repair ? "name further stores with --from; " : "a copy of the store can mend it: --repair --from STORE; ")
         + (good.map { "\($0.place.id) is intact; " } ?? "") + "leave the damaged files as they are")
   }

@@ -114,10 +114,12 @@ package final class ChildProcess: Sendable {
 
     /// Lets it end, its group being gone.
     func end() {
-      guard let (id, leash) = state.withLock({ state in
-        defer { state = nil }
-        return state
-      }) else { return }
+      guard
+        let (id, leash) = state.withLock({ state in
+          defer { state = nil }
+          return state
+        })
+      else { return }
       var byte: UInt8 = 0
       _ = unsafe write(leash, &byte, 1)
       close(leash)

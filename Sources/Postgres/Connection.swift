@@ -124,7 +124,9 @@ internal import Platform
   /// For those who will have PostgreSQL's tools follow: these get the password in a file, and no other secret.
   /// - Throws: `PostgresError.secretForTools`.
   package func requireToolsCanFollow() throws {
-    let others = settings.parameters.keys.filter { $0.hasPrefix("ssl") && $0.hasSuffix("password") || ["oauth_client_secret", "scram_client_key"].contains($0) }
+    let others = settings.parameters.keys.filter {
+      $0.hasPrefix("ssl") && $0.hasSuffix("password") || ["oauth_client_secret", "scram_client_key"].contains($0)
+    }
     if let name = others.min(), settings.parameters[name] != "" { throw PostgresError.secretForTools(parameter: name) }
   }
 

@@ -82,7 +82,8 @@ package struct ToolAccess: Sendable {
   /// The environment for a tool that takes no connection string.
   package func environment(database: String) -> [String: String] {
     let names = [
-      "host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "user": "PGUSER", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT", "sslcert": "PGSSLCERT",
+      "host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "user": "PGUSER", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT",
+      "sslcert": "PGSSLCERT",
       "sslkey": "PGSSLKEY", "gssencmode": "PGGSSENCMODE", "channel_binding": "PGCHANNELBINDING", "options": "PGOPTIONS",
     ]
     var environment = Self.environment

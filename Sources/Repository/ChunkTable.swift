@@ -145,7 +145,12 @@ package struct ChunkTable: Sendable {
   package func parts(ofSegment number: Int, _ contents: StoredContents) throws -> [SegmentPart] {
     let segment = segments[number]
     let start = headBytes + segment.offset
-    let stored = try storedTogether(number, contents) ?? contents.read(key, start..<(start + Int64(segment.storedBytes)), of: length)[...]
+    // What one transfer got wrong is not kept for good.
+    if let stored = try storedTogether(number, contents), let text = try? ZstdDecompressor().decompress(stored.span, plainLength: segment.plainBytes)
+    {
+      return try parts(inSegment: text)
+    }
+    let stored = try contents.read(key, start..<(start + Int64(segment.storedBytes)), of: length)
     let text: [UInt8]
     do {
       text = try ZstdDecompressor().decompress(stored.span, plainLength: segment.plainBytes)

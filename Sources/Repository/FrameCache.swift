@@ -40,8 +40,8 @@ package final class FrameCache: Sendable {
   package var objectsRead: Int { state.withLock { $0.objects.count } }
 
   /// Begins to fetch what will be read, where that saves time.
-  func ahead(of locations: some Sequence<ChunkLocation>) -> FramesAhead? {
-    contents.store.requestsAtOnce > 1 ? FramesAhead(locations, table: table, starts: starts, lengths: lengths, contents) : nil
+  func ahead(of locations: some Sequence<ChunkLocation>, isNext: Bool) -> FramesAhead? {
+    contents.store.requestsAtOnce > 1 ? FramesAhead(locations, isNext: isNext, table: table, starts: starts, lengths: lengths, contents) : nil
   }
 
   /// The plain bytes of the frame that holds `location`.

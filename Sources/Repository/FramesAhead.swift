@@ -25,18 +25,24 @@ final class FramesAhead: Sendable {
     var current = 0
     var fetched: [Int: Result<[UInt8], any Error>] = [:]
     var isEnded = false
+    /// Requests that may be ahead of the reader.
+    var window: Int
   }
 
   private let runs: [Run]
   private let runOfFrame: [Frame: Int]
   private let table: ChunkTable
-  private let state = Monitor(State())
+  private let state: Monitor<State>
+  private let widest: Int
   private static let largestRun = 4 << 20
 
   /// Begins to fetch.
-  /// - Parameter locations: of the chunks, in the order in which they will be read.
+  /// - Parameters:
+  ///   - locations: of the chunks, in the order in which they will be read.
+  ///   - isNext: whether something else is read before: then fewer requests are made until `begin()`.
   init(
-    _ locations: some Sequence<ChunkLocation>, table: ChunkTable, starts: [[Int64]], lengths: [StoredContents.Length], _ contents: StoredContents
+    _ locations: some Sequence<ChunkLocation>, isNext: Bool, table: ChunkTable, starts: [[Int64]], lengths: [StoredContents.Length],
+    _ contents: StoredContents
   ) {
     self.table = table
     var runs: [Run] = []
@@ -56,11 +62,13 @@ final class FramesAhead: Sendable {
     let planned = runs
     self.runs = planned
     self.runOfFrame = runOfFrame
-    let window = min(4, max(1, contents.store.requestsAtOnce))
-    for _ in 0..<min(window, planned.count) {
+    let widest = min(4, max(1, contents.store.requestsAtOnce))
+    self.widest = widest
+    state = Monitor(State(window: isNext ? min(2, widest) : widest))
+    for _ in 0..<min(widest, planned.count) {
       _ = WorkerThread(name: "fetch") { [state] in
         while true {
-          let number: Int? = state.wait(until: { $0.isEnded || $0.next >= planned.count || $0.next < $0.current + window }) { state in
+          let number: Int? = state.wait(until: { $0.isEnded || $0.next >= planned.count || $0.next < $0.current + $0.window }) { state in
             guard !state.isEnded, state.next < planned.count else { return nil }
             state.next += 1
             return state.next - 1
@@ -79,6 +87,9 @@ final class FramesAhead: Sendable {
   }
 
   deinit { end() }
+
+  /// From now on these frames are read.
+  func begin() { state.update { $0.window = widest } }
 
   /// Fetches nothing more.
   func end() {

@@ -202,8 +202,9 @@ package final class RepositoryLock: Sendable {
     func breakLock(_ key: StoreKey) throws -> Bool {
       let isBroken = try clear {
         do { try store.setAside(key, as: broken(key)) } catch StoreError.full {
-          // The disk has no room for a mark.
-          try store.delete([key])
+          // Room for a mark may be what was kept for a lock; where that, too, is gone, nobody finds out.
+          if mode == .exclusive { try store.delete([reserve]) }
+          do { try store.setAside(key, as: broken(key)) } catch StoreError.full { try store.delete([key]) }
         }
       }
       // The mark may be there, and only the lock beside it have stayed.

@@ -62,12 +62,13 @@ package struct SnapshotReader: Sendable {
   package func read(_ file: FileEntry, _ body: (Span<UInt8>) throws -> Void) throws {
     var hasher = SHA256Hasher()
     var done: Int64 = 0
-    var next = try file.segments.first.map { try open(file, $0, at: 0) }
+    var next = try file.segments.first.map { try open(file, $0, at: 0, isNext: false) }
     for number in file.segments.indices {
       guard let (part, ahead) = next else { break }
       defer { ahead?.end() }
+      ahead?.begin()
       // What comes after it is under way while it is read.
-      next = try number + 1 < file.segments.count ? open(file, file.segments[number + 1], at: done + part.bytes) : nil
+      next = try number + 1 < file.segments.count ? open(file, file.segments[number + 1], at: done + part.bytes, isNext: true) : nil
       var index = 0
       while index < part.chunks.count {
         // Chunks that follow each other in a frame are one piece.
@@ -93,12 +94,12 @@ package struct SnapshotReader: Sendable {
   }
 
   /// A part of a file, of which frames begin to be fetched.
-  private func open(_ file: FileEntry, _ segment: Int32, at offset: Int64) throws -> (part: SegmentPart, ahead: FramesAhead?) {
+  private func open(_ file: FileEntry, _ segment: Int32, at offset: Int64, isNext: Bool) throws -> (part: SegmentPart, ahead: FramesAhead?) {
     let parts = try table.parts(ofSegment: Int(segment), contents).filter { $0.file == file.name && $0.offset >= offset }
     guard let part = parts.min(by: { $0.offset < $1.offset }), part.offset == offset || part.chunks.isEmpty else {
       throw RepositoryError.malformed(key: table.key, reason: "a part of \(file.name) is missing")
     }
-    return (part, cache.ahead(of: part.chunks.lazy.map(\.location)))
+    return (part, cache.ahead(of: part.chunks.lazy.map(\.location), isNext: isNext))
   }
 
   /// The objects that hold any byte of the file.

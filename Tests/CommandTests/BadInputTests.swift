@@ -81,6 +81,17 @@ import Testing
     place.environment["DATABASE_URL"] = pooler.url(place.database)
     try expectFailure(place, 6, "pooler", "PgBouncer") { try $0.snapshot() }
     try expectFailure(place, 6, "pooler") { try $0.restore($0.database, "latest", "--as", "\($0.database)_copy", "--quiet") }
+    // The application's sessions, which get the same connections, are as they were.
+    var environment = try place.server.environment(place.database, passFileIn: place.folder.path)
+    environment["PGPORT"] = "\(pooler.port)"
+    environment["PGOPTIONS"] = nil
+    for _ in 0..<8 {
+      let session = try Workplace.run(
+        place.server.binaries.appending("psql"),
+        ["-XqAtc", "SELECT current_setting('search_path'), current_setting('lock_timeout'), count(*) FROM t"],
+        environment: environment)
+      #expect(session.output == "\"$user\", public|0|2", "\(session)")
+    }
     place.environment["DATABASE_URL"] = good
     #expect(try !place.server.databaseNames().contains("\(place.database)_copy"))
     #expect(try place.listedSnapshots().count == 1)

@@ -173,7 +173,7 @@ import Testing
         """)
       let result = try place.snapshot()
       #expect(result.status == 0, "\(result)")
-      #expect(!result.errors.contains("secret-word") && result.errors.components(separatedBy: "warning: ").count == 6, "\(result)")
+      #expect(!result.errors.contains("secret-word") && result.errors.components(separatedBy: "warning: ").count == 5, "\(result)")
       #expect(try place.listedSnapshots() == [result.output])
     }
     let place = try place("ping: 'http://127.0.0.1:\(listener.port)/hanging'")

@@ -240,6 +240,71 @@ import Testing
     #expect(try place.verify(place.database, "all", "--read").status == 0)
   }
 
+  @Test func `keeps what is intact where others share what was found damaged, whichever are decided on`() throws {
+    let place = try workplace(nights: 1)
+    // Another database, whose newest snapshot needs an object that was found damaged in a snapshot of this one.
+    var twin = place
+    let name = "\(place.database)_twin"
+    try place.server.sql("CREATE DATABASE \(name) TEMPLATE template0")
+    twin.environment["DATABASE_URL"] = place.server.url(name)
+    try place.server.sql("CREATE TABLE other AS SELECT g FROM generate_series(1, 10) g", in: name)
+    let intact = try twin.takeSnapshot()
+    Thread.sleep(forTimeInterval: 1.01)
+    try place.server.sql("CREATE TABLE more AS SELECT g, md5(g::text) FROM generate_series(1, 5000) g", in: name)
+    let newest = try twin.takeSnapshot()
+    func file(_ words: String...) throws -> FilePath {
+      let keys = try filesByPath(under: place.store).filter { $0.value.kind == .file }.keys
+      return place.store.appending(try #require(keys.first { key in words.allSatisfy(key.contains) }))
+    }
+    func objects(of id: String) throws -> Set<String> {
+      let list = String(decoding: try Folder.contents(of: file(id, "SHA256SUMS")), as: UTF8.self)
+      return Set(list.split(separator: "\n").filter { $0.contains("  objects/") }.map { String($0.prefix(64)) })
+    }
+    let damaged = try #require(objects(of: newest).subtracting(objects(of: intact)).first)
+    #expect(try place.verify(place.database, "--read").status == 0)
+    let check = try file("/\(place.database)/", "/checks/")
+    let text = String(decoding: try Folder.contents(of: check), as: UTF8.self)
+    try Folder.write(Array(text.replacing("\"ok\" : true", with: "\"damagedObjects\" : [\"\(damaged)\"], \"ok\" : false").utf8), to: check)
+    for arguments in [[name], []] {
+      let plan = try place.run("firn-prune", arguments + ["--keep-last", "1"])
+      #expect(plan.status == 0 && plan.output.contains("keep  \(intact)"), "\(plan)")
+    }
+    #expect(try place.run("firn-prune", [name, "--keep-last", "1", "--apply", "--confirm", "remove 1 snapshot of \(name)"]).status == 0)
+    #expect(try place.listedSnapshots().contains(intact))
+  }
+
+  @Test func `prunes nothing by a clock that others show to have jumped, where a database can't tell`() throws {
+    let place = try workplace(nights: 4)
+    var young = place
+    let name = "\(place.database)_young"
+    try place.server.sql("CREATE DATABASE \(name)")
+    young.environment["DATABASE_URL"] = place.server.url(name)
+    _ = try young.takeSnapshot()
+    for work in [place, young] {
+      let made = try Workplace.run("/usr/bin/faketime", ["-f", "+414d", FirnProgram.path("firn-snapshot").string], environment: work.environment)
+      #expect(made.status == 0, "\(made)")
+    }
+    let before = try place.listedSnapshots()
+    let result = try Workplace.run(
+      "/usr/bin/faketime", ["-f", "+414d", FirnProgram.path("firn-prune").string, "--keep-within", "30d", "--apply"], environment: place.environment)
+    #expect(result.status == 6, "\(result)")
+    #expect(try place.listedSnapshots() == before)
+  }
+
+  @Test func `names the source of what waits for words, and lists it as kept`() throws {
+    let place = try workplace(nights: 3)
+    for number in 0..<2 {
+      if number > 0 { Thread.sleep(forTimeInterval: 1.01) }
+      _ = try place.takeSnapshot("--source", "other")
+    }
+    let result = try place.prune("--keep-last", "1", "--apply", "--json")
+    #expect(result.status == 5 && result.errors.contains("/\(place.database) was removed"), "\(result)")
+    #expect(!result.errors.contains("nothing of \(place.database) "), "\(result)")
+    let report = try result.json()
+    #expect((report["keep"] as? [[String: Any]])?.count == 4 && (report["remove"] as? [[String: Any]])?.count == 1, "\(result)")
+    #expect(try place.listedSnapshots().count == 4)
+  }
+
   @Test func `shows what a policy will hold in time`() throws {
     let place = try workplace(nights: 2)
     let report = try place.prune("--policy", "nightly", "--simulate", "800d", "--every", "1d", "--json").json()

@@ -47,6 +47,27 @@ import Testing
     }
   }
 
+  @Test func `have the hold of their own time, whatever an attempt left that was cut off`() throws {
+    func copy(to target: MemoryStore) throws {
+      let lock = try RepositoryLock(.shared, on: target, purpose: "a copy")
+      defer { lock.release() }
+      _ = try SnapshotCopy(from: store, to: target, holding: lock).run(place)
+    }
+    let catalog = Catalog(store: store)
+    func hold(_ reason: String) -> SnapshotHold { SnapshotHold(until: nil, reason: reason, placedAt: Date(), host: "here") }
+    for releasesIt in [false, true] {
+      let target = try makeTarget()
+      try target.write(JSON.bytes(hold("short")), to: place.hold, durability: .immediate)
+      if !releasesIt { try catalog.place(hold("long"), on: place) } else { try store.delete([place.hold]) }
+      try copy(to: target)
+      #expect(try Catalog(store: target).hold(of: place)?.reason == (releasesIt ? nil : "long"))
+      // Once it is listed there, it is that store's own affair.
+      try catalog.place(hold("another"), on: place)
+      try copy(to: target)
+      #expect(try Catalog(store: target).hold(of: place)?.reason == (releasesIt ? "another" : "long"))
+    }
+  }
+
   @Test func `are on hold as soon as they are listed, wherever they are cut off`() throws {
     try Catalog(store: store).place(SnapshotHold(until: nil, reason: "an audit", placedAt: Date(), host: "here"), on: place)
     var wasCutOff = false

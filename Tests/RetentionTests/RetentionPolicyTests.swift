@@ -154,6 +154,11 @@ import Testing
     let months = (0..<10).map { night($0 * 30) }
     #expect(RetentionPolicy.doubt(at: Self.start + 270 * 86400 + 200 * 86400, for: months) == nil)
     #expect(RetentionPolicy.doubt(at: 0, for: [RetainedSnapshot<Int>]()) == nil)
+    // Of three the one gap is the jump.
+    let jumped = [night(0), night(1), night(400)]
+    #expect(RetentionPolicy.doubt(at: Self.start + 400 * 86400, for: jumped) == .newestIsFar(399 * 86400))
+    #expect(RetentionPolicy.unnoticedJump(for: jumped) == nil && RetentionPolicy.unnoticedJump(for: nights) == 35 * 86400)
+    #expect(RetentionPolicy.unnoticedJump(for: months).map { $0 / 86400 } == 300)
   }
 
   @Test func `keeps more where it is told more, removes nothing twice, looks at no order, and never takes what is guarded`() throws {

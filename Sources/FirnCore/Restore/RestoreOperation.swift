@@ -150,10 +150,14 @@ package struct RestoreOperation {
       madeRoles = prepared.findings.madeRoles
       try build.rehearse(database)
     } catch {
-      try discard(database, madeRoles, after: error)
-      throw error is Interruption ? error : TrialFailed(database: request.target.name, cause: error)
+      let failure: any Error = error is Interruption ? error : TrialFailed(database: request.target.name, cause: error)
+      try discard(database, madeRoles, after: failure)
+      throw failure
     }
-    try takeAway(database, madeRoles)
+    do { try takeAway(database, madeRoles) } catch {
+      throw LeftBehind(
+        database: database.name, roles: madeRoles, reason: error, cause: TrialFailed(database: request.target.name, cause: error))
+    }
   }
 
   /// What was confirmed was confirmed of one database: another that has its name by now is not touched.

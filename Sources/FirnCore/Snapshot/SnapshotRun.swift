@@ -51,7 +51,9 @@ struct SnapshotRun {
       // It is to fail where there is damage.
       if facts.canTurnOff { dump.settingsToTurnOff = facts.damageHiders }
       let name = dump.applicationName
-      outcome = try engine.run(dump) { try transaction.check(dump: name) } dumped: {
+      outcome = try engine.run(dump) {
+        try transaction.check(dump: name)
+      } dumped: {
         rewritten = try transaction.rewritten()
         // Nobody is to wait for what is still to be stored.
         try transaction.end()
