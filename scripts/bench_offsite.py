@@ -239,6 +239,8 @@ class OffSite:
                 name = self.bucket()[5:].split("/")[0]
                 proxy = Proxy(bench, self.server.port, "--delay", str(delay))
                 location = self.location(name, proxy.port)
+                # It is there already, as every night but the first.
+                self.firn("init", "--quiet", "--store", location)
                 took, _ = self.timed(lambda: self.firn("copy", "--quiet", "--from", store, "--to", location, "latest"))
                 copies.append(took)
                 sql("CHECKPOINT", "postgres")

@@ -67,7 +67,9 @@ package struct SnapshotCopy {
       ? nil : Set(try there.snapshots(source: place.source, database: place.database).flatMap { (try? there.objects(of: $0)) ?? [] })
     let found = trusted == nil ? try sizesThere(of: list.objects) : nil
     let done = Monitor((outcome: Outcome(), reused: [ObjectName: Int64]()))
-    let threads = max(source.requestsAtOnce, target.requestsAtOnce)
+    // More than a snapshot has, which cuts and compresses meanwhile: here nothing else fills the time until an answer comes.
+    let usual = max(source.requestsAtOnce, target.requestsAtOnce)
+    let threads = usual < 8 ? usual : usual * 3 / 2
     // The commit begins beside the last of them.
     try forEachInParallel([nil] + list.objects.reversed(), thread: "copy", threads: threads) { [source, target, lock] object in
       guard let object else { return try there.begin(place, holding: lock) }

@@ -36,9 +36,11 @@ package struct Rehearsal {
     let work = try WorkFolder.forRun(in: request.drill.workRoot)
     defer { work.remove() }
     let sessions = SessionNames()
+    var drill = request.drill
+    drill.compressesAsUsual = true
     var report: RehearsalReport?
     let outcome = try source.namingDamage {
-      try Drill(repository: repository, request: request.drill, progress: progress).runOnOwnServer(
+      try Drill(repository: repository, request: drill, progress: progress).runOnOwnServer(
         source, work, connected: sessions.add
       ) { build, database, _, _ in
         report = try rehearse(build, database, sessions, line)

@@ -80,10 +80,12 @@ struct DatabaseFilling {
   }
 
   private func tool(as connection: Connection) throws -> RestoreTool {
+    // As pg_restore itself does, values are compressed anew; columns that say how are compressed so.
+    let isSet = manifest.properties.settings.contains { $0.name == RestoreSettings.compression }
     var tool = RestoreTool(
       tools: tools, access: try ToolAccess(as: connection, folder: work.path), database: settings.database ?? "", jobs: jobs,
       settings: RestoreSettings.usual(jobs: max(2, jobs), sharedBuffers: try connection.sharedBuffers(), serverMajor: connection.serverMajor)
-        + sessionSettings)
+        + (try !isSet && connection.mayCompressFaster() ? [(RestoreSettings.compression, "lz4")] : []) + sessionSettings)
     tool.flags = selection.flags
     return tool
   }
@@ -133,8 +135,10 @@ struct DatabaseFilling {
 }
 
 /// Settings for the sessions that restore: no time limits, no waiting for the log at each commit, memory for index builds,
-/// which run side by side rather than each in parallel.
+/// which run side by side rather than each in parallel, and the faster compression.
 enum RestoreSettings {
+  static let compression = "default_toast_compression"
+
   /// - Parameter sharedBuffers: bytes. Sessions that build indexes may together use as much: who set it knows the machine.
   static func usual(jobs: Int, sharedBuffers: Int64, serverMajor: Int) -> [(name: String, value: String)] {
     let memory = min(2048, max(256, (sharedBuffers / Int64(jobs)) >> 20))

@@ -28,6 +28,8 @@ package struct DrillRequest: Sendable {
   package var workRoot = WorkFolder.defaultRoot
   /// A command run between restoring and comparing, for tests: libpq's variables lead it to the database.
   package var meddler: String?
+  /// Whether rows are to lie as they do where nobody has said otherwise, so that what is measured on them is as it would be there.
+  package var compressesAsUsual = false
 
   package init() {}
 }
@@ -138,7 +140,8 @@ package struct Drill {
     let builder = DatabaseBuilder(server: server, properties: restored.properties)
     let database = UnfinishedDatabase(for: "drill of \(source.manifest.database)", builder: builder)
     let build = DatabaseBuild(
-      server: server, source: source, selection: selection, tools: tools, work: work, jobs: request.jobs, sessionSettings: [], progress: progress)
+      server: server, source: source, selection: selection, tools: tools, work: work, jobs: request.jobs,
+      sessionSettings: request.compressesAsUsual && server.serverMajor >= 14 ? [(RestoreSettings.compression, "pglz")] : [], progress: progress)
     do {
       let start = ContinuousClock.now
       try build.make(database)
