@@ -88,16 +88,24 @@ extension RetentionPolicy {
     return .newestIsFar(newest - before)
   }
 
-  /// How far the clock may have jumped ahead without these snapshots showing it, in seconds; nil where they are too few to tell.
-  package static func unnoticedJump<ID>(for snapshots: [RetainedSnapshot<ID>]) -> Int64? {
-    snapshots.count < 4 ? nil : longestUsualGap(snapshots.map(\.startedAt).sorted())
+  /// How far the clock may have jumped ahead without these snapshots showing it, in seconds: three times what passes from each to the
+  /// next, and a day. Nil where they can't tell: they are few, or it is longer than that since the newest, or from the one before to that.
+  package static func unnoticedJump<ID>(at now: Int64, for snapshots: [RetainedSnapshot<ID>]) -> Int64? {
+    let starts = snapshots.map(\.startedAt).sorted()
+    guard starts.count >= 4 else { return nil }
+    let least = 3 * usualGap(starts) + 86400
+    let newest = starts[starts.count - 1]
+    return abs(now - newest) <= least && newest - starts[starts.count - 2] <= least ? least : nil
   }
 
-  /// Ten times what passed from each to the next, as a rule, and no less than a month, in seconds. Of two gaps the shorter is the rule.
-  private static func longestUsualGap(_ starts: [Int64]) -> Int64 {
+  /// What passes from each to the next, as a rule, in seconds. Of two gaps the shorter is the rule.
+  private static func usualGap(_ starts: [Int64]) -> Int64 {
     let gaps = zip(starts.dropFirst(), starts).map { $0 - $1 }.sorted()
-    return max(35 * 86400, gaps.isEmpty ? 0 : 10 * gaps[(gaps.count - 1) / 2])
+    return gaps.isEmpty ? 0 : gaps[(gaps.count - 1) / 2]
   }
+
+  /// Ten times that, and no less than a month.
+  private static func longestUsualGap(_ starts: [Int64]) -> Int64 { max(35 * 86400, 10 * usualGap(starts)) }
 
   /// What stays whatever the rules say. `sorted` is newest first.
   private func guards<ID>(_ sorted: [RetainedSnapshot<ID>], now: Int64) -> [ID: [String]] {

@@ -188,7 +188,7 @@ package struct CommandContext: Sendable {
   }
 
   /// What this machine knows of the stores it has written to.
-  package var knownRecipients: KnownRecipients { KnownRecipients(root: StateFolder.path) }
+  package var knownRecipients: KnownRecipients { KnownRecipients(root: StateFolder.path, formerly: cacheRoot) }
 
   /// Whoever can write to a store could have it say that nothing is to be encrypted, or to somebody else as well.
   private func requireRecipients(of repository: Repository, adding recipient: String? = nil) throws {
@@ -233,8 +233,16 @@ package struct CommandContext: Sendable {
   /// Flags before environment before file; libpq's variables are environment, too.
   private func givenSettings(_ option: String?) throws -> ConnectionSettings {
     if let url = [option, environment["DATABASE_URL"]].compactMap(\.self).first(where: { !$0.isEmpty }) { return try ConnectionSettings(url) }
-    guard let url = configuration.databaseURL, !url.isEmpty, !environmentNamesServer else { return ConnectionSettings() }
-    return try ConnectionSettings(url).overlaid(by: environment)
+    guard let url = configuration.databaseURL, !url.isEmpty else { return ConnectionSettings() }
+    if let name = Self.serverVariables.first(where: { !(environment[$0] ?? "").isEmpty }) {
+      let words = "\(name) in the environment comes before database-url in \(configuration.file?.string ?? "firn.yaml"), which is not looked at"
+      if warned.update({ $0.insert(words).inserted }) { tell(words) }
+      return ConnectionSettings()
+    }
+    do { return try ConnectionSettings(url).overlaid(by: environment) } catch let error as PostgresError {
+      let report = FailureReport(error)
+      throw ConfigurationError(message: "\(configuration.file?.string ?? "firn.yaml"): database-url: \(report.message)", hint: report.hint)
+    }
   }
 
   /// The URL that leads there, where one alone does.
@@ -246,7 +254,8 @@ package struct CommandContext: Sendable {
     return url
   }
 
-  private var environmentNamesServer: Bool { ["PGHOST", "PGSERVICE", "PGHOSTADDR"].contains { !(environment[$0] ?? "").isEmpty } }
+  private static let serverVariables = ["PGHOST", "PGSERVICE", "PGHOSTADDR"]
+  private var environmentNamesServer: Bool { Self.serverVariables.contains { !(environment[$0] ?? "").isEmpty } }
 
   /// The name of a database, as a user gives it.
   /// - Throws: `UsageError` where it is a URL, which may hold a password: it is not shown.

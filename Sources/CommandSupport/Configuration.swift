@@ -119,7 +119,7 @@ package struct Configuration: Sendable, Equatable {
       let reader = try YAMLValue.entry(key, value, name, Self.keys)
       switch reader.key {
       case "store": store = try reader.location()
-      case "database-url": databaseURL = try reader.databaseURL()
+      case "database-url": databaseURL = try reader.text()
       case "source": source = try reader.text()
       case "jobs": jobs = try reader.number(in: 1...64)
       case "spool": spool = try reader.text()
@@ -178,7 +178,7 @@ package struct Configuration: Sendable, Equatable {
     }
     return try sequence.map { item in
       let entries = try YAMLValue(key: "an assertion", node: item, name: value.name).entries(assertionKeys)
-      let values = try entries.reduce(into: [:]) { $0[$1.key] = try $1.text() }
+      let values = try entries.reduce(into: [:]) { $0[$1.key] = try $1.key == "expect" ? $1.value() : $1.text() }
       guard let sql = values["sql"], let expected = values["expect"] else {
         throw ConfigurationError(
           message: "\(YAMLValue(key: "", node: item, name: value.name).place): an assertion lacks \(values["sql"] == nil ? "sql" : "expect")",

@@ -1,6 +1,5 @@
 internal import Foundation
 internal import Platform
-internal import Postgres
 internal import Retention
 internal import SystemPackage
 internal import Yams
@@ -100,14 +99,8 @@ struct YAMLValue {
     return text
   }
 
-  func databaseURL() throws -> String {
-    let text = try text()
-    do { _ = try ConnectionSettings(text) } catch let error as PostgresError {
-      let report = FailureReport(error)
-      throw ConfigurationError(message: "\(place): \(report.message)", hint: report.hint)
-    }
-    return text
-  }
+  /// A text, where what stands for nothing is one, too.
+  func value() throws -> String { node.null == nil ? try text() : "null" }
 
   func number(in range: ClosedRange<Int>) throws -> Int {
     guard let number = node.string.flatMap(Int.init), range.contains(number) else {
@@ -151,7 +144,8 @@ struct YAMLValue {
 
   /// Those of a list, or the only one.
   func items() throws -> [YAMLValue] {
-    if node.null == nil, node.string != nil { return [self] }
+    if node.null != nil { return [] }
+    if node.string != nil { return [self] }
     guard case .sequence(let sequence) = node else { throw wrong("a list") }
     return sequence.map { YAMLValue(key: "one of \(key)", node: $0, name: name) }
   }

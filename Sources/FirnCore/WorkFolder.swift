@@ -1,12 +1,13 @@
 internal import Foundation
 internal import Platform
+internal import Synchronization
 package import SystemPackage
 
 /// A private folder for what a run needs in passing. Its name tells whose it is, and a lock in it that this one lives, so that the next
 /// run can clear away what a killed one left.
 package final class WorkFolder: Sendable {
   package let path: FilePath
-  private let lock: FileLock
+  private let lock: Mutex<FileLock?>
 
   package static let usualPrefix = "firn-run-"
   private static let lockName = ".lock"
@@ -23,10 +24,20 @@ package final class WorkFolder: Sendable {
     let path = root.appending(name)
     try Folder.makeNew(path)
     self.path = path
-    do { lock = try FileLock(making: path.appending(Self.lockName)) } catch {
-      try? Folder.removeTree(path)
-      throw error
+    do { lock = Mutex(try FileLock(making: path.appending(Self.lockName))) } catch {
+      guard error.isUnsupported else {
+        try? Folder.removeTree(path)
+        throw error
+      }
+      // Without locks its name alone tells whose it is.
+      lock = Mutex(nil)
     }
+  }
+
+  /// Leaves the folder to be another's: it is a work folder no more.
+  package func leave() throws {
+    lock.withLock { $0 = nil }
+    try Folder.removeFile(path.appending(Self.lockName))
   }
 
   /// The folder of a run.
@@ -35,7 +46,11 @@ package final class WorkFolder: Sendable {
     do { return try WorkFolder(in: root) } catch { throw FirnError.noFolder(path: root.string, reason: "\(error)") }
   }
 
-  package func remove() { try? Folder.removeTree(path) }
+  package func remove() {
+    // On some file systems a file that is open can't go.
+    lock.withLock { $0 = nil }
+    try? Folder.removeTree(path)
+  }
 
   deinit { remove() }
 
@@ -65,6 +80,7 @@ package final class WorkFolder: Sendable {
   private static func isFree(_ folder: FilePath, _ status: FileStatus) -> Bool {
     let file = folder.appending(lockName)
     guard Folder.exists(file) else { return Date().timeIntervalSince1970 - status.modified > youth }
-    return (try? FileLock(taking: file)) != nil
+    do { _ = try FileLock(taking: file) } catch { return error.isUnsupported }
+    return true
   }
 }

@@ -118,7 +118,7 @@ struct FirnPrune: FirnCommand {
     if let simulate { try show(simulation: simulate, plan, name, context) }
     guard explain == nil, simulate == nil else { return (plan, nil) }
     if !common.json { try PlanReport(plan, name).show(context) }
-    let doubts = plan.inDoubt.map { PlanReport.words(for: $0, in: plan) }
+    let doubts = plan.doubtful.map { PlanReport.words(for: $0, in: plan) }
     guard apply, let phrase = plan.phrase else {
       for doubt in doubts { context.warn(doubt) }
       return (plan, nil)

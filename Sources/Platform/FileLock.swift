@@ -22,3 +22,8 @@ package final class FileLock: Sendable {
     if firn_try_lock(file.rawDescriptor) != 0 { throw SystemError("lock", file.path.string) }
   }
 }
+
+extension SystemError {
+  /// Whether a file system has no locks.
+  package var isUnsupported: Bool { [.noFunction, .notSupportedOnSocket, .noLocks].contains(number) }
+}

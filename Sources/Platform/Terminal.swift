@@ -127,6 +127,12 @@ package enum Terminal {
     while !rest.isEmpty {
       let written = unsafe rest.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
       if written < 0 && errno == EINTR { continue }
+      if written < 0 && errno == EAGAIN {
+        // Somebody has made it so that nobody waits there.
+        var wanted = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+        _ = unsafe poll(&wanted, 1, 1000)
+        continue
+      }
       if written <= 0 { return written < 0 ? errno : EIO }
       rest = rest.dropFirst(written)
     }

@@ -118,7 +118,8 @@ internal import Platform
   var address: String? {
     let host = unsafe String(cString: PQhost(handle))
     let address = unsafe String(cString: PQhostaddr(handle))
-    return host.hasPrefix("/") || address.isEmpty ? nil : address
+    // Of one that is good on one link alone libpq tells no link.
+    return host.hasPrefix("/") || host.contains("%") || address.isEmpty ? nil : address
   }
 
   /// For those who will have PostgreSQL's tools follow: these get the password in a file, and no other secret.
@@ -127,7 +128,7 @@ internal import Platform
     let others = settings.parameters.keys.filter {
       $0.hasPrefix("ssl") && $0.hasSuffix("password") || ["oauth_client_secret", "scram_client_key"].contains($0)
     }
-    if let name = others.min(), settings.parameters[name] != "" { throw PostgresError.secretForTools(parameter: name) }
+    if let name = others.sorted().first(where: { settings.parameters[$0] != "" }) { throw PostgresError.secretForTools(parameter: name) }
   }
 
   /// The parameters that differ from libpq's own defaults, as they are in force, without secrets and without the database.

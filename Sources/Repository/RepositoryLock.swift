@@ -79,7 +79,10 @@ package final class RepositoryLock: Sendable {
       guard let holder else { break }
       // Who may not delete leaves it: it is of a process that ended soon.
       do { try store.delete([key]) } catch StoreError.readOnly {} catch StoreError.locked {}
-      guard try owner.waits(deadline) else { throw RepositoryError.locked(holder: holder) }
+      guard try owner.waits(deadline) else {
+        if mode == .exclusive { try? Self.makeReserve(in: store) }
+        throw RepositoryError.locked(holder: holder)
+      }
     }
     foundDeadHolders = dead > 0
     self.refusal = refusal

@@ -39,26 +39,26 @@ package struct SnapshotCopy {
   /// - Throws: `SourceDamaged`, what reading and writing the stores throws, `Interruption`.
   package func run(_ place: SnapshotPlace, each: @escaping @Sendable (Int) -> Void = { _ in }) throws -> Outcome {
     let there = Catalog(store: target)
-    let answers = Monitor((isThere: false, isFree: false, wereBroken: false))
-    try forEachInParallel([true, false], thread: "copy", threads: target.requestsAtOnce) { [target] asksForLocks in
-      if asksForLocks {
+    let answers = Monitor((isThere: false, wereBroken: false, folder: SnapshotFolder?.none))
+    try forEachInParallel(Question.allCases, thread: "copy", threads: target.requestsAtOnce) { [target] question in
+      switch question {
+      case .locks:
         let wereBroken = try RepositoryLock.wereBroken(in: target)
         answers.update { $0.wereBroken = wereBroken }
-      } else {
-        do {
-          _ = try there.checksums(of: place)
-          answers.update { $0.isThere = true }
-        } catch StoreError.missing {
-          answers.update { $0.isFree = true }
-        } catch {
-          // One that can't be read is replaced.
-        }
+      case .list:
+        // A list that can't be read is replaced.
+        let isThere = (try? there.checksums(of: place)) != nil
+        answers.update { $0.isThere = isThere }
+      case .folder: try SnapshotFolder.forEach(in: target, under: place.prefix) { folder in answers.update { $0.folder = folder } }
       }
     }
+    let folder = answers.current.folder
     if answers.current.isThere {
-      try copyHold(of: place, replacing: false)
+      try copyHold(of: place, isListed: true)
       return Outcome()
     }
+    // What lies there is a rest of a copy that was cut off, or a snapshot of which only the list is gone.
+    let isRest = folder.map { $0.checksums == nil && !$0.hasLostItsList } ?? true
     let list = try Self.ofSource { try Catalog(store: source).checksums(of: place) }
     // Where writes may be lost, only what a list names is known to be durable: what a copy left that was cut off may not be. Nor is
     // it safe from a collector that stood still, and comes back.
@@ -69,9 +69,9 @@ package struct SnapshotCopy {
     let done = Monitor((outcome: Outcome(), reused: [ObjectName: Int64]()))
     // More than a snapshot has, which cuts and compresses meanwhile: here nothing else fills the time until an answer comes.
     let usual = max(source.requestsAtOnce, target.requestsAtOnce)
-    let threads = usual < 8 ? usual : usual * 3 / 2
+    let threads = target.requestsAtOnce < 8 ? usual : usual * 3 / 2
     // The commit begins beside the last of them.
-    try forEachInParallel([nil] + list.objects.reversed(), thread: "copy", threads: threads) { [source, target, lock] object in
+    try forEachInParallel((isRest ? [nil] : []) + list.objects.reversed(), thread: "copy", threads: threads) { [source, target, lock] object in
       guard let object else { return try there.begin(place, holding: lock) }
       let size = try Self.ofSource { () throws -> Int64 in
         guard let size = try source.size(of: object.key) else {
@@ -100,6 +100,8 @@ package struct SnapshotCopy {
     }
     var outcome = done.current.outcome
     let reused = done.current.reused
+    // A mark, should this be cut off, would make a rest of what is there.
+    if !isRest { try there.begin(place, holding: lock) }
     let own = Monitor<Int64>(0)
     try forEachInParallel(list.files.sorted { $0.key < $1.key }, thread: "copy", threads: threads) { key, digest in
       let count = try copyFile(key, digest)
@@ -108,20 +110,22 @@ package struct SnapshotCopy {
     }
     outcome.bytes += own.current
     // Before it is listed: else it could be pruned there meanwhile.
-    try copyHold(of: place, replacing: answers.current.isFree)
+    try copyHold(of: place, isListed: false)
     try there.commit(list, of: place, reused: reused, holding: lock)
     return outcome
   }
 
-  /// What is to be kept here is to be kept there. One that is there already stays what it is, but for what a copy left that was cut off:
-  /// nobody there could change that.
-  private func copyHold(of place: SnapshotPlace, replacing: Bool) throws {
+  /// What is to be kept here is to be kept there. One that is there already stays what it is. But for what a copy left that was cut off:
+  /// nobody there could change that, and of the two the one that lasts longer holds.
+  private func copyHold(of place: SnapshotPlace, isListed: Bool) throws {
     let bytes: [UInt8]
-    do { bytes = try source.read(place.hold, limit: SnapshotHold.sizeLimit) } catch let error as StoreError where error.isOfOneFile {
-      if replacing, try target.size(of: place.hold) != nil { try target.delete([place.hold]) }
-      return
+    do { bytes = try source.read(place.hold, limit: SnapshotHold.sizeLimit) } catch let error as StoreError where error.isOfOneFile { return }
+    if try target.size(of: place.hold) != nil {
+      guard !isListed, let own = try Catalog(store: source).hold(of: place), let other = try Catalog(store: target).hold(of: place),
+        own.lasts(longerThan: other)
+      else { return }
     }
-    if try replacing || target.size(of: place.hold) == nil { try target.write(bytes, to: place.hold, durability: .immediate) }
+    try target.write(bytes, to: place.hold, durability: .immediate)
   }
 
   /// One of a snapshot's own files.
@@ -165,6 +169,9 @@ package struct SnapshotCopy {
       throw SourceDamaged(cause: error)
     }
   }
+
+  /// What is to be known of the target first.
+  private enum Question: CaseIterable { case folder, list, locks }
 
   private struct TooMany: Error {}
 

@@ -18,6 +18,11 @@ package struct SnapshotHold: Codable, Sendable, Equatable {
     self.host = host
   }
 
+  func lasts(longerThan other: SnapshotHold) -> Bool {
+    guard let end = other.until else { return false }
+    return until.map { $0 > end } ?? true
+  }
+
   package func holds(at now: Date) -> Bool { until.map { now < $0 } ?? true }
 }
 

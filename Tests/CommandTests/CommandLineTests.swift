@@ -107,7 +107,7 @@ import Testing
 
   @Test(arguments: [
     ("store: ~\n", "line 1"), ("store: null\n", "line 1"), ("source: ~\n", "line 1"), ("jobs: 2\nspool-cap: 0\n", "line 2"),
-    ("jobs: 2\ncopies: ['']\n", "line 2"), ("store: http://x/y\n", "line 1"), ("jobs: 2\ndatabase-url: mysql://x/y\n", "line 2"),
+    ("jobs: 2\ncopies: ['']\n", "line 2"), ("store: http://x/y\n", "line 1"),
     ("time-zone: Mars\n", "line 1"), ("jobs: 1\nspool: /tmp\njobs: 2\n", "lines 1, 3"), ("jobs: 2\nrecipients: [age1foo]\n", "line 2"),
     ("store: s3://bucket/x?style=round\n", "firn.yaml"),
   ])
@@ -118,6 +118,18 @@ import Testing
     environment["FIRN_STORE"] = nil
     let result = try Workplace.run(FirnProgram.path("firn"), ["list", "--config", file.string], environment: environment)
     #expect(result.status == 78 && result.errors.contains(place), "\(text): \(result)")
+  }
+
+  @Test func `name the file where its URL is none, once it is wanted; nothing is nothing, and may be expected`() throws {
+    let place = try configured("database-url: mysql://x/y\ncopies:\nassertions: [{sql: 'SELECT NULL', expect: null}]\n")
+    #expect(try place.firn("list").status == 0)
+    let made = try place.snapshot()
+    #expect(made.status == 78 && made.errors.contains("firn.yaml: database-url"), "\(made)")
+    var good = place
+    good.environment["DATABASE_URL"] = place.server.url(place.database)
+    #expect(try good.snapshot().status == 0)
+    let drilled = try good.verify(place.database, "--drill")
+    #expect(drilled.status == 0, "\(drilled)")
   }
 
   @Test func `take no configuration for text that is none`() throws {

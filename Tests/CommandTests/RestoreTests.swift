@@ -79,6 +79,31 @@ import Testing
     }
   }
 
+  @Test func `compresses values the faster way, unless somebody has said how`() throws {
+    let place = try workplace(rows: 10)
+    let column = "body text"
+    func make(_ name: String, _ type: String) -> String {
+      "CREATE TABLE \(name) (\(type)); INSERT INTO \(name) SELECT string_agg(md5(g::text) || repeat('word ', 9), ' ') FROM generate_series(1, 200) g;"
+    }
+    try place.sql("\(make("usual", column)) \(make("chosen", "\(column) COMPRESSION pglz"))")
+    func compression(_ table: String, _ arguments: String...) throws -> String {
+      let copy = "\(place.database)_\(UInt32.random(in: 0 ... .max))"
+      let result = try place.run("firn-restore", [place.database, "latest", "--as", copy, "--prove", "--verbose"] + arguments)
+      #expect(result.status == 0 && result.errors.contains("session settings: "), "\(result)")
+      defer { _ = try? place.server.sql("DROP DATABASE \"\(copy)\"") }
+      return try place.server.sql("SELECT pg_column_compression(body) FROM \(table)", in: copy)
+    }
+    _ = try place.takeSnapshot()
+    #expect(try place.sql("SELECT pg_column_compression(body) FROM usual") == "pglz")
+    #expect(try compression("usual") == "lz4")
+    #expect(try compression("chosen") == "pglz")
+    #expect(try compression("usual", "--set", "default_toast_compression=pglz") == "pglz")
+    // What the database says goes along with it.
+    try place.sql("ALTER DATABASE \"\(place.database)\" SET default_toast_compression = 'pglz'")
+    _ = try place.takeSnapshot()
+    #expect(try compression("usual") == "pglz")
+  }
+
   @Test func `refuses a name that PostgreSQL would cut`() throws {
     let place = try workplace(rows: 10)
     _ = try place.takeSnapshot()

@@ -157,8 +157,11 @@ import Testing
     // Of three the one gap is the jump.
     let jumped = [night(0), night(1), night(400)]
     #expect(RetentionPolicy.doubt(at: Self.start + 400 * 86400, for: jumped) == .newestIsFar(399 * 86400))
-    #expect(RetentionPolicy.unnoticedJump(for: jumped) == nil && RetentionPolicy.unnoticedJump(for: nights) == 35 * 86400)
-    #expect(RetentionPolicy.unnoticedJump(for: months).map { $0 / 86400 } == 300)
+    // Nights that go on show that it was none.
+    let days = { (now: Int64, snapshots: [RetainedSnapshot<Int>]) in RetentionPolicy.unnoticedJump(at: now, for: snapshots).map { $0 / 86400 } }
+    #expect(days(newest + 86400, nights) == 4 && days(newest + 5 * 86400, nights) == nil)
+    #expect(days(Self.start + 300 * 86400, months) == 91 && days(Self.start + 401 * 86400, jumped) == nil)
+    #expect(days(Self.start + 401 * 86400, nights + [night(400)]) == nil)
   }
 
   @Test func `keeps more where it is told more, removes nothing twice, looks at no order, and never takes what is guarded`() throws {

@@ -133,7 +133,7 @@ package struct PruneOperation: Sendable {
       }
       return PrunePlan.Database(
         source: places[0].source, database: places[0].database, entries: entries,
-        doubt: RetentionPolicy.doubt(at: moment, for: snapshots), unnoticedJump: RetentionPolicy.unnoticedJump(for: snapshots))
+        doubt: RetentionPolicy.doubt(at: moment, for: snapshots), unnoticedJump: RetentionPolicy.unnoticedJump(at: moment, for: snapshots))
     }
   }
 

@@ -18,9 +18,8 @@ package struct PrunePlan: Sendable {
     package let entries: [Entry]
     package let doubt: ClockDoubt?
     package var removed: [SnapshotPlace] { entries.filter { !$0.decision.isKept }.map(\.place) }
-    /// How far the clock may have jumped without its snapshots showing it, in seconds; nil where they are too few to tell.
+    /// How far the clock may have jumped ahead without its snapshots showing it, in seconds; nil where they can't tell.
     let unnoticedJump: Int64?
-    fileprivate var isInDoubt: Bool { doubt != nil && !removed.isEmpty }
 
     func isSame(as other: Database) -> Bool { source.isSame(as: other.source) && database.isSame(as: other.database) }
     /// Whether so much goes that a typed word is asked for.
@@ -71,7 +70,7 @@ package struct PrunePlan: Sendable {
 
   /// The words to type before this is carried out; nil where none are wanted.
   package var phrase: String? {
-    let words = [inDoubt.isEmpty ? nil : "the clock is right", removalWords].compactMap(\.self)
+    let words = [waitingForTheClock.isEmpty ? nil : "the clock is right", removalWords].compactMap(\.self)
     return words.isEmpty ? nil : words.joined(separator: ", ")
   }
 
@@ -90,23 +89,33 @@ package struct PrunePlan: Sendable {
     databases.count { $0.database.isSame(as: database.database) } > 1 ? "\(database.source)/\(database.database)" : database.database
   }
 
-  /// Databases that would lose snapshots by a clock that can't be trusted.
-  package var inDoubt: [Database] { databases.filter(\.isInDoubt) }
+  /// Whether the clock itself is doubted: some have snapshots of the future; or they tell of a jump ahead, and none of which it is seen
+  /// that backups went on would show that, too.
+  private var isClockDoubted: Bool {
+    if databases.contains(where: { if case .newestIsAhead? = $0.doubt { true } else { false } }) { return true }
+    guard let jump = databases.compactMap(\.doubt?.jump).min() else { return false }
+    return !databases.contains { $0.doubt == nil && $0.unnoticedJump.map { $0 < jump } ?? false }
+  }
 
-  /// What of it wants no words, and what does. Where snapshots are of the future the clock is wrong now, for all that can be told: then
-  /// everything wants them. Where some tell of a jump ahead, those want none whose snapshots would show it, too.
+  /// Databases that would lose snapshots by a clock that can't be trusted.
+  private var waitingForTheClock: [Database] {
+    let isDoubted = isClockDoubted
+    return databases.filter { !$0.removed.isEmpty && (isDoubted || $0.doubt != nil) }
+  }
+
+  /// Databases that tell against the clock, where something would be lost by that.
+  package var doubtful: [Database] {
+    if !isClockDoubted { return databases.filter { $0.doubt != nil && !$0.removed.isEmpty } }
+    return removed.isEmpty ? [] : databases.filter { $0.doubt != nil }
+  }
+
+  /// What of it wants no words, and what does.
   /// - Returns: nil where nothing would go without words.
   package func withoutWords() throws -> (plan: PrunePlan, left: [Database])? {
-    let isAhead = databases.contains { if case .newestIsAhead? = $0.doubt { true } else { false } }
-    let drastic = Set(drastic.flatMap(\.removed))
-    let jump = databases.compactMap(\.doubt?.jump).min()
-    func wantsWords(_ database: Database) -> Bool {
-      if database.removed.isEmpty { return false }
-      if let jump, database.unnoticedJump.map({ $0 >= jump }) ?? true { return true }
-      return database.isInDoubt || database.removed.contains(where: drastic.contains)
-    }
+    let waiting = Set((drastic + waitingForTheClock).flatMap(\.removed))
+    func wantsWords(_ database: Database) -> Bool { database.removed.contains(where: waiting.contains) }
     let rest = databases.filter { !wantsWords($0) }
-    guard !isAhead, rest.contains(where: { !$0.removed.isEmpty }) else { return nil }
+    guard rest.contains(where: { !$0.removed.isEmpty }) else { return nil }
     return (try part(of: rest), databases.filter(wantsWords))
   }
 

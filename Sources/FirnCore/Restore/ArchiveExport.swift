@@ -45,6 +45,7 @@ package struct ArchiveExport {
     let work = try WorkFolder(in: parent, prefix: ".\(folder.lastComponent?.string ?? "archive").firn-")
     defer { work.remove() }
     let outcome = try source.namingDamage { try write(selection, source, to: work.path, as: folder) }
+    try work.leave()
     try Folder.synchronize(work.path)
     try Folder.rename(work.path, to: folder)
     try Folder.synchronize(parent)

@@ -35,7 +35,7 @@ package final class ExportTransaction {
     let deadline = ContinuousClock.now + lockWait
     while attempt <= attempts {
       do {
-        return try tryToBegin(on: connection, lockWait: min(longestStand, max(.zero, deadline - .now)))
+        return try tryToBegin(on: connection, lockWait: min(longestStand, max(.zero, deadline - .now)), longestWait: lockWait)
       } catch Unusable.changed(let what) {
         try connection.rollback()
         progress.tell("attempt \(attempt): \(what)")
@@ -66,7 +66,10 @@ package final class ExportTransaction {
     if relations > capacity { throw FirnError.lockTableTooSmall(relations: relations, capacity: capacity) }
   }
 
-  private static func tryToBegin(on connection: Connection, lockWait: Duration) throws -> ExportTransaction {
+  /// - Parameters:
+  ///   - lockWait: for the lock of a table.
+  ///   - longestWait: for what else may be locked, now and while the transaction lasts.
+  private static func tryToBegin(on connection: Connection, lockWait: Duration, longestWait: Duration) throws -> ExportTransaction {
     let listed = try connection.tables()
     try connection.beginExport(lockWait: lockWait)
     do {
@@ -78,6 +81,7 @@ package final class ExportTransaction {
     } catch PostgresError.statementFailed(let message, "40P01") {
       throw Unusable.changed(message)
     }
+    try connection.waitForLocks(max(longestWait, .seconds(30)))
     let snapshot = try connection.exportSnapshot()
     let seen = try connection.tables()
     if let different = seen.symmetricDifference(listed).first { throw Unusable.changed("\(different.identifier) came or went") }

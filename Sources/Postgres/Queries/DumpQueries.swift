@@ -81,6 +81,9 @@ extension Connection {
   /// As the server has time limits, in ms: 0 would be none.
   static func limit(_ duration: Duration) -> Int64 { max(1, duration.milliseconds) }
 
+  /// From now on locks are waited for so long: the catalogues', which somebody may be rewriting.
+  package func waitForLocks(_ duration: Duration) throws { try execute("SET LOCAL lock_timeout = \(Self.limit(duration))") }
+
   /// Locks tables against changes of their form until the transaction ends.
   /// - Throws: `PostgresError.statementFailed` with state 55P03 where the wait was too long, 42P01 where one is gone.
   package func lockForReading(_ tables: [DumpedTable]) throws {

@@ -64,7 +64,7 @@ final class S3Client: Sendable {
   }
 
   /// Answers that tell of a moment, though their status doesn't.
-  private static func isPassing(_ response: TransferResponse) -> Bool {
+  static func isPassing(_ response: TransferResponse) -> Bool {
     // A copy that failed after it began is a success with an error in it.
     let isSuccess = response.status == 200 && response.body.count < 1 << 14 && response.body.first == UInt8(ascii: "<")
     guard isSuccess || response.status == 400 || response.status == 409, let document = S3Document(response.body) else { return false }

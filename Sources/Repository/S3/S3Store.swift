@@ -160,16 +160,20 @@ package final class S3Store: Store {
       checked.headers.append((Self.checksumHeader, upload.digest.base64))
       let response = try client.answer(to: checked)
       // Servers that do not know it pass over it, or refuse it.
-      guard [400, 501].contains(response.status) else { return try accepted(response, upload, checked, key, allowing: statuses) }
+      let isRefused = response.status == 501 || response.status == 400 && !S3Client.isPassing(response)
+      if !isRefused, let accepted = try accepted(response, upload, checked, key, allowing: statuses) { return accepted }
     }
     request.headers.append(("Content-MD5", Data(try upload.md5()).base64EncodedString()))
-    return try accepted(client.answer(to: request), upload, request, key, allowing: statuses)
+    let response = try client.answer(to: request)
+    // Where it tells of no checksum, it has looked at that.
+    return try accepted(response, upload, request, key, allowing: statuses) ?? response
   }
 
   /// A success, once it is sure that what the server has is what was sent; or one of `statuses`.
+  /// - Returns: nil where it is a success, and that can't be told.
   private func accepted(
     _ response: TransferResponse, _ upload: Upload, _ request: S3Client.Request, _ key: StoreKey, allowing statuses: Set<Int>
-  ) throws -> TransferResponse {
+  ) throws -> TransferResponse? {
     guard (200..<300).contains(response.status) else {
       guard statuses.contains(response.status) else { throw client.failure(response, request) }
       return response
@@ -187,7 +191,7 @@ package final class S3Store: Store {
     // Where the server encrypts, its tag is of something else.
     guard let tag = response.headers["etag"]?.trimmingCharacters(in: ["\""]), tag.count == 32, !tag.contains("-"),
       response.headers["x-amz-server-side-encryption"] == nil || response.headers["x-amz-server-side-encryption"] == "AES256"
-    else { return response }
+    else { return nil }
     try require(tag.lowercased() == Hexadecimal.text(of: try upload.md5()))
     return response
   }
