@@ -57,7 +57,7 @@ import Testing
   }
 
   @Test func `reads only the objects that hold it`() throws {
-    let place = try workplace(nil, "CREATE TABLE large AS SELECT md5(g::text) || md5((g * 3)::text) x FROM generate_series(1, 900000) g")
+    let place = try workplace(nil, "CREATE TABLE large AS SELECT md5(g::text) || md5((g * 3)::text) x FROM generate_series(1, 1400000) g")
     _ = try place.takeSnapshot()
     let result = try place.restore(place.database, "--table", "app.letters", "--json").json()
     let read = try #require(result["objectsRead"] as? Int)
