@@ -50,10 +50,11 @@ class Server:
         data = os.path.join(home, "data")
         # On loopback a password is asked for: others may reach that.
         secret = secrets.token_hex(16)
-        with open(os.open(os.path.join(home, "secret"), os.O_CREAT | os.O_WRONLY, 0o644), "w") as file:
-            file.write(f"{secret}\n")
-        with open(os.open(os.path.join(home, "pgpass"), os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
-            file.write(f"*:*:*:*:{secret}\n")
+        for name, line in [("secret", secret), ("pgpass", f"*:*:*:*:{secret}")]:
+            with open(os.open(os.path.join(home, name), os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
+                file.write(f"{line}\n")
+        if self.unprivileged:
+            os.chown(os.path.join(home, "secret"), user.pw_uid, user.pw_gid)
         subprocess.run(
             self.unprivileged + [
                 f"{POSTGRES}/initdb", "-D", data, "-U", "postgres", "--auth-local=trust", "--auth-host=scram-sha-256",

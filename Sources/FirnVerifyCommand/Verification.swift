@@ -33,7 +33,6 @@ struct Verification {
         let known = Set(repairs.flatMap(\.mended).map(\.key))
         repairs.append(repair)
         if known.isSuperset(of: repair.mended.map(\.key)) { break }
-        // A share of the objects would be others this time.
         // Only who reads all of it can say that it is mended.
         outcome = try verify(places, in: repository, .read)
       }
