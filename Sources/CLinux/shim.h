@@ -67,15 +67,26 @@ static inline int firn_is_ignored(int number) {
   return sigaction(number, NULL, &action) == 0 && !(action.sa_flags & SA_SIGINFO) && action.sa_handler == SIG_IGN;
 }
 
+// As fork(2), with all signals blocked in the child.
+static inline pid_t firn_fork(void) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  pid_t child = fork();
+  if (child != 0) {
+    int saved = errno;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = saved;
+  }
+  return child;
+}
+
 // Starts a process that ends the group of `leader` when this process has ended without a word, as one does that is killed: what was
 // stopped would stay so. A byte written to `*leash` lets it end. Returns its process id, or -errno.
 static inline pid_t firn_watch_over(pid_t leader, int *leash) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return -errno;
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  pid_t watcher = fork();
+  pid_t watcher = firn_fork();
   if (watcher == 0) {
     setsid();
     // What is open here would be held open: locks, and pipes whose end others wait for.
@@ -96,7 +107,6 @@ static inline pid_t firn_watch_over(pid_t leader, int *leash) {
     _exit(0);
   }
   int saved = errno;
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
   close(ends[0]);
   if (watcher < 0) {
     close(ends[1]);
@@ -114,11 +124,8 @@ static inline pid_t firn_spawn(const char *path, char *const arguments[], char *
                                int input, int output, int error, mode_t mask, int bound) {
   int report[2];
   if (pipe2(report, O_CLOEXEC) != 0) return -errno;
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
   pid_t parent = getpid();
-  pid_t child = fork();
+  pid_t child = firn_fork();
   if (child == 0) {
     setpgid(0, 0);
     if (bound) prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -141,7 +148,6 @@ static inline pid_t firn_spawn(const char *path, char *const arguments[], char *
     _exit(127);
   }
   int saved = errno;
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
   close(report[1]);
   if (child < 0) {
     close(report[0]);

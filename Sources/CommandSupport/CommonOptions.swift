@@ -35,50 +35,6 @@ package struct CommonOptions: ParsableArguments {
   package init() {}
 }
 
-/// Which server, and which database.
-package struct ConnectionOptions: ParsableArguments {
-  @Option(
-    name: .long, help: ArgumentHelp("The server and database. Env DATABASE_URL; else libpq's PG* variables and service file.", valueName: "url"))
-  package var databaseURL: String?
-
-  @Flag(name: .long, help: "The server's port differs from the one asked for because it is forwarded, not pooled.")
-  package var throughForwardedPort = false
-
-  package init() {}
-}
-
-/// Where PostgreSQL's tools are.
-package struct ToolOptions: ParsableArguments {
-  @Option(name: .customLong("pg-bin"), help: ArgumentHelp("Look here for pg_dump and pg_restore first. May be repeated.", valueName: "folder"))
-  package var folders: [String] = []
-
-  package init() {}
-}
-
-/// Where passing files go.
-package struct SpoolOption: ParsableArguments {
-  @Option(name: .customLong("spool"), help: ArgumentHelp("Keep passing files here. Else $TMPDIR or /var/tmp.", valueName: "folder"))
-  package var folder: String?
-
-  package init() {}
-}
-
-/// Options of commands that have PostgreSQL's tools work on a server.
-package struct ServerOptions: ParsableArguments {
-  @OptionGroup package var connection: ConnectionOptions
-  @OptionGroup package var tools: ToolOptions
-  @OptionGroup package var spool: SpoolOption
-
-  @Option(name: .long, help: ArgumentHelp("Tables worked on at once. Default: as many as there are processors, at most 8.", valueName: "n"))
-  package var jobs: Int?
-
-  package init() {}
-
-  package func validate() throws {
-    if let jobs, !(1...64).contains(jobs) { throw ValidationError("--jobs takes a number from 1 to 64") }
-  }
-}
-
 /// What a command works with: flags before environment before file.
 package struct CommandContext: Sendable {
   package let command: String
@@ -87,7 +43,7 @@ package struct CommandContext: Sendable {
   package let environment: [String: String]
   /// What others are told of this run.
   package let record = RunRecord()
-  /// What was warned of: once is enough.
+  /// What was warned of, or told once.
   private let warned = Monitor<Set<String>>([])
 
   /// Whether the configuration could be read. Else it names those who are to be told of that, and nothing more.
@@ -129,9 +85,11 @@ package struct CommandContext: Sendable {
       where common.store != location && ([configuration.store] + configuration.copies).contains(location)
     {
       let report = FailureReport(StoreError.badLocation(location: shown, reason: reason))
-      throw ConfigurationError(message: "\(configuration.file?.string ?? "firn.yaml"): \(report.message)", hint: report.hint)
+      throw ConfigurationError(message: "\(configurationName): \(report.message)", hint: report.hint)
     }
   }
+
+  private var configurationName: String { configuration.file?.string ?? "firn.yaml" }
 
   private func open(_ location: String) throws -> any Store {
     guard !location.isEmpty else { throw UsageError("--store names nothing", hint: "name a folder, or leave --store out") }
@@ -232,30 +190,34 @@ package struct CommandContext: Sendable {
 
   /// Flags before environment before file; libpq's variables are environment, too.
   private func givenSettings(_ option: String?) throws -> ConnectionSettings {
-    if let url = [option, environment["DATABASE_URL"]].compactMap(\.self).first(where: { !$0.isEmpty }) { return try ConnectionSettings(url) }
+    if let url = urlBeforeFile(option) { return try ConnectionSettings(url) }
     guard let url = configuration.databaseURL, !url.isEmpty else { return ConnectionSettings() }
-    if let name = Self.serverVariables.first(where: { !(environment[$0] ?? "").isEmpty }) {
-      let words = "\(name) in the environment comes before database-url in \(configuration.file?.string ?? "firn.yaml"), which is not looked at"
-      if warned.update({ $0.insert(words).inserted }) { tell(words) }
+    if let name = serverVariable {
+      let words = "\(name) in the environment comes before database-url in \(configurationName), which is not looked at"
+      if isNew(words) { tell(words) }
       return ConnectionSettings()
     }
     do { return try ConnectionSettings(url).overlaid(by: environment) } catch let error as PostgresError {
       let report = FailureReport(error)
-      throw ConfigurationError(message: "\(configuration.file?.string ?? "firn.yaml"): database-url: \(report.message)", hint: report.hint)
+      throw ConfigurationError(message: "\(configurationName): database-url: \(report.message)", hint: report.hint)
     }
   }
 
   /// The URL that leads there, where one alone does.
   package func givenURL(_ options: ConnectionOptions) -> String? {
-    if let url = [options.databaseURL, environment["DATABASE_URL"]].compactMap(\.self).first(where: { !$0.isEmpty }) { return url }
-    guard let url = configuration.databaseURL, !environmentNamesServer, let settings = try? ConnectionSettings(url),
+    if let url = urlBeforeFile(options.databaseURL) { return url }
+    guard let url = configuration.databaseURL, serverVariable == nil, let settings = try? ConnectionSettings(url),
       settings.overlaid(by: environment).parameters == settings.parameters
     else { return nil }
     return url
   }
 
-  private static let serverVariables = ["PGHOST", "PGSERVICE", "PGHOSTADDR"]
-  private var environmentNamesServer: Bool { Self.serverVariables.contains { !(environment[$0] ?? "").isEmpty } }
+  private func urlBeforeFile(_ option: String?) -> String? {
+    [option, environment["DATABASE_URL"]].compactMap(\.self).first { !$0.isEmpty }
+  }
+
+  /// The variable of libpq's that names a server.
+  private var serverVariable: String? { ["PGHOST", "PGSERVICE", "PGHOSTADDR"].first { !(environment[$0] ?? "").isEmpty } }
 
   /// The name of a database, as a user gives it.
   /// - Throws: `UsageError` where it is a URL, which may hold a password: it is not shown.
@@ -284,7 +246,7 @@ package struct CommandContext: Sendable {
 
   /// The server that environment or file names; nil where they name none.
   package func namedServer() throws -> ConnectionSettings? {
-    let isNamed = environmentNamesServer || [environment["DATABASE_URL"], configuration.databaseURL].contains { !($0 ?? "").isEmpty }
+    let isNamed = serverVariable != nil || [environment["DATABASE_URL"], configuration.databaseURL].contains { !($0 ?? "").isEmpty }
     return isNamed ? try givenSettings(nil) : nil
   }
 
@@ -342,9 +304,10 @@ package struct CommandContext: Sendable {
     if !isSilent || Terminal.inputIsTerminal && Terminal.errorIsTerminal { MessageLog.write(.note, text, command: command) }
   }
 
+  private func isNew(_ text: String) -> Bool { warned.update { $0.insert(text).inserted } }
+
   package func warn(_ text: String) {
-    let isNew = warned.update { $0.insert(text).inserted }
-    guard isNew else { return }
+    guard isNew(text) else { return }
     record.note { $0.warnings.append(text) }
     MessageLog.write(.warning, text, command: command)
   }

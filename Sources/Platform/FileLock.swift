@@ -1,4 +1,3 @@
-internal import CLinux
 package import SystemPackage
 
 /// A lock on a file that ends with its holder, however that ends.
@@ -8,18 +7,14 @@ package final class FileLock: Sendable {
   /// Makes the file, mode 0600, and locks it.
   package init(making path: FilePath) throws(SystemError) {
     file = try File(path, .create)
-    try Self.take(file)
+    try file.lockExclusively(patience: .zero)
   }
 
   /// Locks a file that is there.
   /// - Throws: `SystemError` where somebody else holds it.
   package init(taking path: FilePath) throws(SystemError) {
     file = try File(path, .readWrite)
-    try Self.take(file)
-  }
-
-  private static func take(_ file: borrowing File) throws(SystemError) {
-    if firn_try_lock(file.rawDescriptor) != 0 { throw SystemError("lock", file.path.string) }
+    try file.lockExclusively(patience: .zero)
   }
 }
 

@@ -86,7 +86,7 @@ package struct PrunePlan: Sendable {
 
   /// What a database is called here: with its source where another has one of its name.
   package func name(of database: Database) -> String {
-    databases.count { $0.database.isSame(as: database.database) } > 1 ? "\(database.source)/\(database.database)" : database.database
+    DatabaseNames(databases.map { ($0.source, $0.database) }).name(source: database.source, database: database.database)
   }
 
   /// Whether the clock itself is doubted: some have snapshots of the future; or they tell of a jump ahead, and none of which it is seen

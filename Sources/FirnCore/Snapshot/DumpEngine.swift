@@ -43,7 +43,7 @@ package struct DumpEngine {
   /// - Parameters:
   ///   - watch: asked now and then by this thread; throws where the dump can't go on.
   ///   - dumped: called by this thread when pg_dump has ended well, while what it wrote may still have to be stored.
-  package func run(_ dump: DumpTool, watch: @escaping () throws -> Void, dumped: () throws -> Void = {}) throws -> Outcome {
+  package func run(_ dump: DumpTool, watch: @escaping () throws -> Void, dumped: () throws -> Void) throws -> Outcome {
     let failure = FirstFailure()
     let packer = ObjectPacker(
       store: repository.store, format: repository.format, registry: registry, threads: processorCount, failure: failure)

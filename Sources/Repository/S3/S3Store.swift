@@ -104,12 +104,10 @@ package final class S3Store: Store {
 
   package func write(_ bytes: [UInt8], to key: StoreKey, durability: Durability) throws {
     // An object's name is its digest: the server refuses it where it isn't.
-    try put(Upload(bytes, ObjectName(key: key)?.digest), to: key)
+    try send(Upload(bytes, ObjectName(key: key)?.digest), to: key)
   }
 
-  package func write(contentsOf path: FilePath, to key: StoreKey) throws { try put(Upload(path), to: key) }
-
-  private func put(_ upload: Upload, to key: StoreKey) throws { _ = try send(upload, to: key) }
+  package func write(contentsOf path: FilePath, to key: StoreKey) throws { try send(Upload(path), to: key) }
 
   /// What is to be stored, and what proves that it came to be.
   private struct Upload {
@@ -147,7 +145,7 @@ package final class S3Store: Store {
 
   /// Has something stored, and makes sure that what the server has is what was sent.
   /// - Returns: the answer: a success, or one of `statuses`.
-  private func send(
+  @discardableResult private func send(
     _ upload: Upload, to key: StoreKey, headers: [(name: String, value: String)] = [], allowing statuses: Set<Int> = []
   ) throws -> TransferResponse {
     var request = S3Client.Request("PUT", key)

@@ -1,0 +1,45 @@
+package import ArgumentParser
+
+/// Which server, and which database.
+package struct ConnectionOptions: ParsableArguments {
+  @Option(
+    name: .long, help: ArgumentHelp("The server and database. Env DATABASE_URL; else libpq's PG* variables and service file.", valueName: "url"))
+  package var databaseURL: String?
+
+  @Flag(name: .long, help: "The server's port differs from the one asked for because it is forwarded, not pooled.")
+  package var throughForwardedPort = false
+
+  package init() {}
+}
+
+/// Where PostgreSQL's tools are.
+package struct ToolOptions: ParsableArguments {
+  @Option(name: .customLong("pg-bin"), help: ArgumentHelp("Look here for pg_dump and pg_restore first. May be repeated.", valueName: "folder"))
+  package var folders: [String] = []
+
+  package init() {}
+}
+
+/// Where passing files go.
+package struct SpoolOption: ParsableArguments {
+  @Option(name: .customLong("spool"), help: ArgumentHelp("Keep passing files here. Else $TMPDIR or /var/tmp.", valueName: "folder"))
+  package var folder: String?
+
+  package init() {}
+}
+
+/// Options of commands that have PostgreSQL's tools work on a server.
+package struct ServerOptions: ParsableArguments {
+  @OptionGroup package var connection: ConnectionOptions
+  @OptionGroup package var tools: ToolOptions
+  @OptionGroup package var spool: SpoolOption
+
+  @Option(name: .long, help: ArgumentHelp("Tables worked on at once. Default: as many as there are processors, at most 8.", valueName: "n"))
+  package var jobs: Int?
+
+  package init() {}
+
+  package func validate() throws {
+    if let jobs, !(1...64).contains(jobs) { throw ValidationError("--jobs takes a number from 1 to 64") }
+  }
+}
