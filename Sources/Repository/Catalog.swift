@@ -35,8 +35,9 @@ package struct Catalog: Sendable {
   }
 
   /// Begins a commit: to be called before the manifest is written.
-  package func begin(_ place: SnapshotPlace, holding lock: RepositoryLock) throws {
-    try store.write([], to: place.unfinished(lock.name), durability: .immediate)
+  /// - Parameter checksums: the list, where it is known: the mark holds it, and the commit has no need to write it.
+  package func begin(_ place: SnapshotPlace, with checksums: ChecksumFile? = nil, holding lock: RepositoryLock) throws {
+    try store.write(checksums?.bytes ?? [], to: place.unfinished(lock.name), durability: .immediate)
   }
 
   /// Commits a snapshot, all of whose files are written.
@@ -45,14 +46,16 @@ package struct Catalog: Sendable {
   /// `unfinished` away, then reads the lists. So either we see that the lock is broken, or there is nothing left to rename, or
   /// the collection reads our list. Where a store copies and then deletes instead of renaming, that holds as well: what was copied
   /// is seen before the mark is gone.
-  /// - Parameter reused: stored bytes of the objects of other snapshots that this one needs too.
+  /// - Parameters:
+  ///   - reused: stored bytes of the objects of other snapshots that this one needs too.
+  ///   - isInMark: whether the commit began with this list.
   /// - Throws: `RepositoryError.lockLost`, `StoreError.missing` for an object that is gone.
   package func commit(
-    _ checksums: ChecksumFile, of place: SnapshotPlace, reused: [ObjectName: Int64], holding lock: RepositoryLock
+    _ checksums: ChecksumFile, of place: SnapshotPlace, reused: [ObjectName: Int64], holding lock: RepositoryLock, isInMark: Bool = false
   ) throws {
     try store.flush()
     let unfinished = place.unfinished(lock.name)
-    try store.write(checksums.bytes, to: unfinished, durability: .immediate)
+    if !isInMark { try store.write(checksums.bytes, to: unfinished, durability: .immediate) }
     try lock.check()
     let needed = reused.sorted { $0.key.digest < $1.key.digest }
     try forEachInParallel(needed, thread: "look", threads: store.requestsAtOnce) { [store] object, bytes in

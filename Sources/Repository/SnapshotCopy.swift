@@ -15,6 +15,8 @@ package struct SnapshotCopy {
   private let lock: RepositoryLock
   private let withScratch: Scratch?
   private let largest: Int
+  /// Whether the target lacked the last that was asked for: then it lacks the next as well, as a rule.
+  private let lacksNext = Monitor(true)
 
   /// Makes a folder for files in passing, and takes it away again.
   package typealias Scratch = @Sendable (_ body: (FilePath) throws -> Void) throws -> Void
@@ -39,8 +41,10 @@ package struct SnapshotCopy {
   /// - Throws: `SourceDamaged`, what reading and writing the stores throws, `Interruption`.
   package func run(_ place: SnapshotPlace, each: @escaping @Sendable (Int) -> Void = { _ in }) throws -> Outcome {
     let there = Catalog(store: target)
-    let answers = Monitor((isThere: false, wereBroken: false, folder: SnapshotFolder?.none))
-    try forEachInParallel(Question.allCases, thread: "copy", threads: target.requestsAtOnce) { [target] question in
+    let answers = Monitor((isThere: false, wereBroken: false, folder: SnapshotFolder?.none, firstObjects: [ObjectName: Int64]?.none))
+    let asksForObjects = target.keepsWrites && lacksNext.current
+    let questions = Question.allCases.filter { $0 != .objects || asksForObjects }
+    try forEachInParallel(questions, thread: "copy", threads: target.requestsAtOnce) { [target] question in
       switch question {
       case .locks:
         let wereBroken = try RepositoryLock.wereBroken(in: target)
@@ -50,9 +54,14 @@ package struct SnapshotCopy {
         let isThere = (try? there.checksums(of: place)) != nil
         answers.update { $0.isThere = isThere }
       case .folder: try SnapshotFolder.forEach(in: target, under: place.prefix) { folder in answers.update { $0.folder = folder } }
+      case .objects:
+        // One page of a listing, which is no more than another question.
+        let sizes = try Self.objectSizes(in: target, atMost: 999) { _ in true }
+        answers.update { $0.firstObjects = sizes }
       }
     }
     let folder = answers.current.folder
+    lacksNext.update { $0 = !answers.current.isThere }
     if answers.current.isThere {
       try copyHold(of: place, isListed: true)
       return Outcome()
@@ -65,14 +74,14 @@ package struct SnapshotCopy {
     let trusted =
       target.keepsWrites && !answers.current.wereBroken
       ? nil : Set(try there.snapshots(source: place.source, database: place.database).flatMap { (try? there.objects(of: $0)) ?? [] })
-    let found = trusted == nil ? try sizesThere(of: list.objects) : nil
+    let found = trusted == nil ? try answers.current.firstObjects ?? sizesThere(of: list.objects) : nil
     let done = Monitor((outcome: Outcome(), reused: [ObjectName: Int64]()))
     // More than a snapshot has, which cuts and compresses meanwhile: here nothing else fills the time until an answer comes.
     let usual = max(source.requestsAtOnce, target.requestsAtOnce)
     let threads = target.requestsAtOnce < 8 ? usual : usual * 3 / 2
     // The commit begins beside the last of them.
     try forEachInParallel((isRest ? [nil] : []) + list.objects.reversed(), thread: "copy", threads: threads) { [source, target, lock] object in
-      guard let object else { return try there.begin(place, holding: lock) }
+      guard let object else { return try there.begin(place, with: list, holding: lock) }
       let size = try Self.ofSource { () throws -> Int64 in
         guard let size = try source.size(of: object.key) else {
           throw RepositoryError.damagedObject(name: "\(object.digest)", reason: "it is missing")
@@ -101,7 +110,7 @@ package struct SnapshotCopy {
     var outcome = done.current.outcome
     let reused = done.current.reused
     // A mark, should this be cut off, would make a rest of what is there.
-    if !isRest { try there.begin(place, holding: lock) }
+    if !isRest { try there.begin(place, with: list, holding: lock) }
     let own = Monitor<Int64>(0)
     try forEachInParallel(list.files.sorted { $0.key < $1.key }, thread: "copy", threads: threads) { key, digest in
       let count = try copyFile(key, digest)
@@ -111,7 +120,7 @@ package struct SnapshotCopy {
     outcome.bytes += own.current
     // Before it is listed: else it could be pruned there meanwhile.
     try copyHold(of: place, isListed: false)
-    try there.commit(list, of: place, reused: reused, holding: lock)
+    try there.commit(list, of: place, reused: reused, holding: lock, isInMark: true)
     return outcome
   }
 
@@ -171,7 +180,7 @@ package struct SnapshotCopy {
   }
 
   /// What is to be known of the target first.
-  private enum Question: CaseIterable { case folder, list, locks }
+  private enum Question: CaseIterable { case folder, list, locks, objects }
 
   private struct TooMany: Error {}
 
@@ -179,14 +188,18 @@ package struct SnapshotCopy {
   /// - Returns: nil where it has so many others that asking for each is faster.
   private func sizesThere(of objects: [ObjectName]) throws -> [ObjectName: Int64]? {
     let wanted = Set(objects)
-    let limit = 1000 * max(1, objects.count / target.requestsAtOnce)
+    return try Self.objectSizes(in: target, atMost: 1000 * max(1, objects.count / target.requestsAtOnce), where: wanted.contains)
+  }
+
+  /// - Returns: nil where a store has more than `limit` objects.
+  private static func objectSizes(in store: any Store, atMost limit: Int, where isWanted: (ObjectName) -> Bool) throws -> [ObjectName: Int64]? {
     var sizes: [ObjectName: Int64] = [:]
     var count = 0
     do {
-      try target.list(ObjectName.root) { entry in
+      try store.list(ObjectName.root) { entry in
         count += 1
         if count > limit { throw TooMany() }
-        if let name = ObjectName(key: entry.key), wanted.contains(name) { sizes[name] = entry.size }
+        if let name = ObjectName(key: entry.key), isWanted(name) { sizes[name] = entry.size }
       }
     } catch is TooMany { return nil }
     return sizes

@@ -25,7 +25,9 @@ package final class MemoryStore: Store {
 
   private let state = Monitor(State())
 
-  package init() {}
+  package let keepsWrites: Bool
+
+  package init(keepsWrites: Bool = false) { self.keepsWrites = keepsWrites }
 
   package var location: String { "memory" }
 

@@ -1,3 +1,4 @@
+import Digests
 import Foundation
 import Platform
 import Repository
@@ -6,15 +7,17 @@ import Testing
 
 @Suite struct `Copies of snapshots` {
   private let store = MemoryStore()
+  private let snapshots: SyntheticSnapshots
   private let place: SnapshotPlace
 
   init() throws {
-    try SyntheticSnapshots(in: store).take(["a.dat": (0..<300_000).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) }], night: 1)
+    snapshots = try SyntheticSnapshots(in: store)
+    try snapshots.take(["a.dat": (0..<300_000).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) }], night: 1)
     place = try #require(Catalog(store: store).snapshots().first)
   }
 
-  private func makeTarget() throws -> MemoryStore {
-    let target = MemoryStore()
+  private func makeTarget(keepsWrites: Bool = false) throws -> MemoryStore {
+    let target = MemoryStore(keepsWrites: keepsWrites)
     try target.write(try store.read("firn.json", limit: 1 << 20), to: "firn.json", durability: .immediate)
     return target
   }
@@ -45,6 +48,34 @@ import Testing
     for entry in try store.list(place.prefix) + store.list("objects/") {
       #expect(try target.read(entry.key, limit: 1 << 24) == store.read(entry.key, limit: 1 << 24), "\(entry.key)")
     }
+  }
+
+  /// More than a page of a listing shows, and more than are listed at all.
+  @Test(arguments: [0, 998, 999, 1_000, 20_000]) func `send nothing that the target has, among however many others`(others: Int) throws {
+    // Of two nights, for more than one object.
+    try snapshots.take(["a.dat": (0..<600_000).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) }], night: 2)
+    let place = try #require(Catalog(store: store).snapshots().last)
+    let target = try makeTarget(keepsWrites: true)
+    let lock = try RepositoryLock(.shared, on: target, purpose: "a copy")
+    defer { lock.release() }
+    let copy = SnapshotCopy(from: store, to: target, holding: lock)
+    let objects = try copy.run(place).objects
+    #expect(objects > 1)
+    try target.delete(target.list(place.prefix).map(\.key))
+    let one = try #require(target.list("objects/").first { $0.size > 0 }?.key)
+    try target.delete([one])
+    for number in 0..<others {
+      let digest = SHA256Digest(of: Array("\(number)".utf8))
+      try target.write([1], to: ObjectName(digest, isSealed: false).key, durability: .immediate)
+    }
+    #expect(try copy.run(place).objects == 1)
+    #expect(try target.read(one, limit: 1 << 24) == store.read(one, limit: 1 << 24))
+    #expect(try target.read(place.checksums, limit: 1 << 24) == store.read(place.checksums, limit: 1 << 24))
+    // One that is there, and then one that is not: whatever was asked for ahead.
+    #expect(try copy.run(place).bytes == 0)
+    try target.delete([one, place.checksums])
+    #expect(try copy.run(place).objects == 1)
+    #expect(try target.size(of: one) == store.size(of: one))
   }
 
   @Test func `have the hold of the two that lasts longer, whatever an attempt left that was cut off`() throws {

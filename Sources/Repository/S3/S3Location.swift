@@ -42,7 +42,7 @@ package struct S3Location: Sendable, Equatable {
     let path = parts[0].split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
     bucket = String(path[0])
     guard bucket.count >= 3, bucket.utf8.allSatisfy({ URLText.isPlain($0) && $0 != UInt8(ascii: "~") }) else {
-      throw bad("it names no bucket; write s3://BUCKET/PREFIX")
+      throw bad("\(bucket.isEmpty ? "it names no bucket" : "no bucket is called \(bucket): names have 3 letters at least"); write s3://BUCKET/PREFIX")
     }
     let folders = (path.count > 1 ? path[1] : "").split(separator: "/", omittingEmptySubsequences: false)
     let named = folders.drop { $0.isEmpty }.reversed().drop { $0.isEmpty }.reversed()
