@@ -76,11 +76,27 @@ extension RetentionPolicy {
     plan(for: snapshots, now: now, calendar: calendar) { _ in 0 }
   }
 
+  /// Decides where some snapshots are named, and are to go whatever the rules say, and no others. What is always kept stays all the same;
+  /// but where others are there, one that began after now is not the newest of anything.
+  package func plan<ID>(removing named: Set<ID>, of snapshots: [RetainedSnapshot<ID>], now: Int64) -> RetentionPlan<ID> {
+    let sorted = snapshots.sorted { ($0.startedAt, $0.id) > ($1.startedAt, $1.id) }
+    let ahead = Set(sorted.filter { $0.startedAt > now + Self.clockTolerance }.map(\.id))
+    let guarded = guards(sorted.filter { !ahead.contains($0.id) } + sorted.filter { ahead.contains($0.id) }, ageless: ahead, now: now)
+    let decisions = sorted.map { snapshot in
+      let reasons = named.contains(snapshot.id) ? guarded[snapshot.id] ?? [] : ["not named"]
+      return RetentionPlan<ID>.Decision(id: snapshot.id, keepReasons: reasons, removeReason: reasons.isEmpty ? "named" : "")
+    }
+    return RetentionPlan(decisions: decisions)
+  }
+
+  /// Seconds by which clocks of two machines may differ.
+  private static var clockTolerance: Int64 { 600 }
+
   /// Whether `now` can be right, by what the snapshots themselves say.
   package static func doubt<ID>(at now: Int64, for snapshots: [RetainedSnapshot<ID>]) -> ClockDoubt? {
     let starts = snapshots.map(\.startedAt).sorted()
     guard let newest = starts.last else { return nil }
-    if newest > now + 600 { return .newestIsAhead(newest - now) }
+    if newest > now + clockTolerance { return .newestIsAhead(newest - now) }
     let age = now - newest
     let longest = longestUsualGap(starts)
     if age > longest { return .newestIsOld(age) }
@@ -107,8 +123,11 @@ extension RetentionPolicy {
   /// Ten times that, and no less than a month.
   private static func longestUsualGap(_ starts: [Int64]) -> Int64 { max(35 * 86400, 10 * usualGap(starts)) }
 
-  /// What stays whatever the rules say. `sorted` is newest first.
-  private func guards<ID>(_ sorted: [RetainedSnapshot<ID>], now: Int64) -> [ID: [String]] {
+  /// What stays whatever the rules say.
+  /// - Parameters:
+  ///   - sorted: newest first, but for those that count only where there are no others.
+  ///   - ageless: those whose age is not known.
+  private func guards<ID>(_ sorted: [RetainedSnapshot<ID>], ageless: Set<ID> = [], now: Int64) -> [ID: [String]] {
     var guarded: [ID: [String]] = [:]
     func add(_ id: ID?, _ reason: String) {
       if let id { guarded[id, default: []].append(reason) }
@@ -121,6 +140,7 @@ extension RetentionPolicy {
     }
     for snapshot in sorted {
       if let hold = snapshot.hold, hold.until.map({ now < $0 }) ?? true { add(snapshot.id, "on hold: \(hold.reason)") }
+      if ageless.contains(snapshot.id) { continue }
       let ofTags = tags.filter { snapshot.carries($0.key) }.map(\.value.minimumAge).max() ?? 0
       let least = max(minimumAge, rules(for: snapshot).minimumAge, ofTags)
       if least > 0, now - snapshot.startedAt < least { add(snapshot.id, "younger than \(Self.words(least))") }

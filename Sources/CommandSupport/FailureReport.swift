@@ -188,6 +188,14 @@ package struct FailureReport: Sendable {
         hint: "look at the plan; if it is right: firn-prune\(database.map { " '\($0)'" } ?? "") --apply --confirm '\(phrase)'", isUnattended: true)
     case .planChanged:
       self.init(.refused, "another run changed what the plan was made of: nothing was removed", hint: "look at the plan once more")
+    case .mustStay(let database, let id, let reasons):
+      self.init(
+        .refused, "\(database) \(id) stays (\(reasons.joined(separator: "; "))): nothing was removed",
+        hint: reasons.contains { $0.hasPrefix("on hold") }
+          ? "if nobody needs it: firn hold \(database) \(id) --release"
+          : reasons.contains { $0.hasPrefix("the newest") }
+            ? "make a newer one first, and verify it"
+            : "minimum-count and minimum-age of the policy hold here too: --policy takes a file that has less")
     case .onHold(let database, let id, let reason):
       self.init(
         .refused, "\(database) \(id) is on hold (\(reason)): nothing was removed",

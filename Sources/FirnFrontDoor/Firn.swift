@@ -6,21 +6,38 @@ import SystemPackage
 
 /// `firn`.
 package enum FrontDoor {
-  /// `firn snapshot …` runs `firn-snapshot …`, as git does.
+  private static let programs = ["snapshot", "verify", "restore", "prune", "migrate"]
+
+  /// `firn snapshot …` runs `firn-snapshot …`, as git does; `firn help snapshot` has that tell of itself.
   package static func start() {
-    let arguments = CommandLine.arguments
-    if arguments.count > 1, ["snapshot", "verify", "restore", "prune", "migrate"].contains(arguments[1]) {
-      let beside = FilePath(Bundle.main.executablePath ?? arguments[0]).removingLastComponent()
-      let search = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").map { FilePath(String($0)) }
-      for folder in [beside] + search {
-        let program = folder.appending("firn-\(arguments[1])")
-        if Folder.isExecutable(program) { Host.become(program, arguments: ["firn-\(arguments[1])"] + arguments.dropFirst(2)) }
+    let arguments = CommandLine.arguments.dropFirst()
+    switch arguments.first {
+    case let name? where programs.contains(name): become(name, Array(arguments.dropFirst()))
+    case "help":
+      if let name = arguments.dropFirst().first, programs.contains(name) { become(name, arguments.dropFirst(2) + ["--help"]) }
+    case let name? where !name.hasPrefix("-") && !name.isEmpty:
+      let own = Firn.configuration.subcommands.map { String(describing: $0).lowercased() }
+      if !own.contains(name) {
+        fail("there is no command firn \(name)", hint: "there are \((programs + own).joined(separator: ", "))", .usage)
       }
-      Terminal.writeError(
-        "firn: error: firn-\(arguments[1]) was not found beside firn or on the PATH\nhint: install all of Firn's programs in one folder\n")
-      exit(ExitStatus.failed.rawValue)
+    default: break
     }
     Program.start(Firn.self)
+  }
+
+  private static func become(_ name: String, _ arguments: [String]) {
+    let beside = FilePath(Bundle.main.executablePath ?? CommandLine.arguments[0]).removingLastComponent()
+    let search = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").map { FilePath(String($0)) }
+    for folder in [beside] + search {
+      let program = folder.appending("firn-\(name)")
+      if Folder.isExecutable(program) { Host.become(program, arguments: ["firn-\(name)"] + arguments) }
+    }
+    fail("firn-\(name) was not found beside firn or on the PATH", hint: "install all of Firn's programs in one folder", .failed)
+  }
+
+  private static func fail(_ message: String, hint: String, _ status: ExitStatus) -> Never {
+    Terminal.writeError("firn: error: \(message)\nhint: \(hint)\n")
+    exit(status.rawValue)
   }
 }
 

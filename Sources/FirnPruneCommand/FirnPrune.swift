@@ -25,6 +25,11 @@ struct FirnPrune: FirnCommand {
   @OptionGroup var options: PolicyOptions
   @Flag(help: "Remove what the plan says.") var apply = false
   @OptionGroup var confirmation: ConfirmationOption
+  @Option(
+    help: ArgumentHelp(
+      "Remove this snapshot of the database, and no other, whatever the policy's rules say; asks for typed words. May be repeated.",
+      valueName: "id"))
+  var remove: [String] = []
   @Option(help: ArgumentHelp("Tell of one snapshot why it stays or goes.", valueName: "id")) var explain: String?
   @Option(help: ArgumentHelp("Show what the policy will hold over so long a time, such as 400d.", valueName: "duration")) var simulate: String?
   @Option(help: ArgumentHelp("How often a snapshot is made in that time.", valueName: "duration")) var every = "1d"
@@ -35,6 +40,12 @@ struct FirnPrune: FirnCommand {
   func validate() throws {
     if let maxRate, maxRate < 1 { throw ValidationError("--max-rate takes a number from 1 on") }
     if explain != nil || simulate != nil, apply || gcOnly { throw ValidationError("--explain and --simulate only show something") }
+    if !remove.isEmpty {
+      if remove.contains("") { throw ValidationError("--remove wants the id of a snapshot") }
+      if database == nil { throw ValidationError("--remove wants the database of the snapshot") }
+      if options.isGiven { throw ValidationError("--remove and --keep-… exclude each other: it removes what is named, and no other") }
+      if explain != nil || simulate != nil || gcOnly { throw ValidationError("--remove goes with none of --explain, --simulate and --gc-only") }
+    }
     if explain != nil && simulate != nil { throw ValidationError("--explain and --simulate exclude each other") }
     if gcOnly && (database != nil || options.isGiven || options.policy != nil) {
       throw ValidationError("--gc-only removes no snapshot: it goes with no database and no policy")
@@ -55,17 +66,18 @@ struct FirnPrune: FirnCommand {
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let repository = try context.repository()
     if gcOnly { return try collect(repository, context) }
-    let (policy, name, calendar) = try options.resolve(context)
     let places = try database.map { try self.places(of: $0, in: repository.catalog, context) }
+    let named = try remove.isEmpty ? nil : Set(remove.map { try SnapshotSelector.prefix($0).choose(from: places ?? [], in: repository.catalog).id })
+    let (policy, name, calendar) = try options.resolve(context, isRuling: named == nil)
     var planned: [SnapshotPlace] = []
     var left: Waiting?
     let outcome: PruneOperation.Outcome
     do {
       outcome = try context.withProgress { progress in
         let operation = PruneOperation(
-          repository: repository, policy: policy, calendar: calendar, progress: progress, deletions: DeletionPace(perSecond: maxRate))
+          repository: repository, policy: policy, named: named, calendar: calendar, progress: progress, deletions: DeletionPace(perSecond: maxRate))
         return try operation.run(on: places, apply: apply) { plan in
-          let approved = try approve(plan, name, context)
+          let approved = try approve(plan, name, named ?? [], context)
           planned = approved.plan.removed
           left = approved.left
           return approved.plan
@@ -113,11 +125,16 @@ struct FirnPrune: FirnCommand {
   /// Shows the plan, and asks where it should not be carried out by mistake. Where nobody can be asked, databases that want no words are
   /// not kept waiting for those that do.
   /// - Returns: what may be carried out, and what to say then of that which may not.
-  private func approve(_ plan: PrunePlan, _ name: String, _ context: CommandContext) throws -> (plan: PrunePlan, left: Waiting?) {
+  private func approve(_ plan: PrunePlan, _ name: String, _ named: Set<SnapshotID>, _ context: CommandContext) throws -> (
+    plan: PrunePlan, left: Waiting?
+  ) {
     if let explain { try PlanReport(plan, name).explain(explain, context) }
     if let simulate { try show(simulation: simulate, plan, name, context) }
     guard explain == nil, simulate == nil else { return (plan, nil) }
     if !common.json { try PlanReport(plan, name).show(context) }
+    if let entry = plan.entries.first(where: { named.contains($0.place.id) && $0.decision.isKept }) {
+      throw FirnError.mustStay(database: entry.place.database, id: "\(entry.place.id)", reasons: entry.decision.keepReasons)
+    }
     let doubts = plan.doubtful.map { PlanReport.words(for: $0, in: plan) }
     guard apply, let phrase = plan.phrase else {
       for doubt in doubts { context.warn(doubt) }

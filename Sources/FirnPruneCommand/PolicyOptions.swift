@@ -36,9 +36,14 @@ struct PolicyOptions: ParsableArguments {
   }
 
   /// The policy, what it is called, and the calendar it goes by.
+  /// - Parameter isRuling: whether rules choose what goes. Else none need be given.
   /// - Throws: `UsageError` where there is none, `ConfigurationError`.
-  func resolve(_ context: CommandContext) throws -> (policy: RetentionPolicy, name: String, calendar: RetentionCalendar) {
+  func resolve(_ context: CommandContext, isRuling: Bool = true) throws -> (policy: RetentionPolicy, name: String, calendar: RetentionCalendar) {
     let zone = timeZone ?? context.configuration.timeZone
+    if !isRuling {
+      let held = try (policy ?? context.configuration.policy).map { try PolicyFile(named: $0).policy }
+      return (held ?? RetentionPolicy(), "what is named goes", try RetentionCalendar(zone: zone ?? "UTC"))
+    }
     if isGiven {
       // The least that the configured policy keeps is not for a flag to undo.
       let configured = try context.configuration.policy.map { try PolicyFile(named: $0).policy }

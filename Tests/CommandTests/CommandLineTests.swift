@@ -184,6 +184,13 @@ import Testing
     let place = try workplace()
     let result = try place.firn("hold", place.database, "latest")
     #expect(result.status == 64 && result.errors.contains("firn hold --help tells more"), "\(result)")
+    // Of a program that has one name with it, too.
+    #expect(try place.firn("help", "restore").output == place.restore("--help").output)
+    #expect(try place.firn("help", "migrate", "watch").output.contains("firn-migrate watch"))
+    #expect(try place.firn("help", "copy").output == place.firn("copy", "--help").output)
+    let misspelt = try place.firn("restor", place.database)
+    #expect(misspelt.status == 64 && misspelt.errors.contains("no command firn restor\nhint: there are snapshot, verify, restore"), "\(misspelt)")
+    #expect(misspelt.errors.contains("copy, key, hold, unlock"), "\(misspelt)")
   }
 
   @Test func `don't call intact what was found damaged, before all of it was read again`() throws {

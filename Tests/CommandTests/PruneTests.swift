@@ -197,6 +197,52 @@ import Testing
     #expect(try place.listedSnapshots() == ids)
   }
 
+  @Test func `removes what is named, and no other, by typed words`() throws {
+    let place = try workplace(nights: 4)
+    let (ids, name) = (try place.listedSnapshots(), place.database)
+    func refused(_ status: Int32, _ words: String, _ arguments: String...) throws {
+      let result = try place.run("firn-prune", arguments + ["--apply", "--confirm", "remove 1 snapshot of \(name)"])
+      #expect(result.status == status && result.errors.contains(words), "\(result)")
+      #expect(try place.listedSnapshots() == ids)
+    }
+    try refused(6, "stays (the newest; the newest complete one)", name, "--remove", ids[3])
+    #expect(try place.verify(name, ids[1], "--read").status == 0 && place.firn("hold", name, ids[2], "--why", "an audit").status == 0)
+    try refused(6, "stays (the newest verified one)", name, "--remove", ids[1])
+    try refused(6, "stays (on hold: an audit)", name, "--remove", ids[0], "--remove", ids[2])
+    try refused(10, "has no snapshot latest", name, "--remove", "latest")
+    try refused(64, "wants the id", name, "--remove", "")
+    try refused(64, "wants the database", "--remove", ids[0])
+    try refused(64, "exclude each other", name, "--remove", ids[0], "--keep-last", "1")
+    let plan = try place.prune(name, "--remove", ids[0])
+    #expect(plan.status == 0 && plan.output.contains("REMOVE  \(ids[0])") && plan.output.contains("3 to keep, 1 to remove"), "\(plan)")
+    // One of four, which rules would let go without words.
+    let policy = try place.folder.write("keep: {last: 100}\n", to: "policy.yaml")
+    let unconfirmed = try place.prune(name, "--remove", ids[0], "--policy", "\(policy)", "--apply")
+    #expect(try unconfirmed.status == 5 && place.listedSnapshots() == ids, "\(unconfirmed)")
+    let done = try place.prune(name, "--remove", ids[0], "--apply", "--confirm", "remove 1 snapshot of \(name)")
+    #expect(try done.status == 0 && place.listedSnapshots() == Array(ids.dropFirst()), "\(done)")
+    #expect(try place.verify(name, "all", "--read").status == 0)
+    // What a policy keeps for its age stays; its rules are not asked.
+    let young = try place.prune(name, "--remove", ids[1], "--policy", "nightly")
+    #expect(young.status == 6 && young.errors.contains("--policy takes a file that has less"), "\(young)")
+  }
+
+  @Test func `lets go of a snapshot that a wrong clock dated in the future`() throws {
+    let place = try workplace(nights: 2)
+    let ids = try place.listedSnapshots()
+    let made = try Workplace.run("/usr/bin/faketime", ["-f", "+400d", FirnProgram.path("firn-snapshot").string], environment: place.environment)
+    let wrong = try #require(Set(place.listedSnapshots()).subtracting(ids).first, "\(made)")
+    // It stands in the way of all others, and for the newest.
+    #expect(try place.prune("--keep-last", "1", "--apply").status == 6)
+    let (name, words) = (place.database, "the clock is right, remove 1 snapshot of \(place.database)")
+    let half = try place.prune(name, "--remove", wrong, "--apply", "--confirm", "remove 1 snapshot of \(name)")
+    #expect(half.status == 6 && half.errors.contains(words), "\(half)")
+    let done = try place.prune(name, "--remove", wrong, "--apply", "--confirm", words)
+    #expect(try done.status == 0 && place.listedSnapshots() == ids, "\(done)")
+    #expect(try place.prune(name, "--keep-last", "1", "--apply").status == 0)
+    #expect(try place.listedSnapshots() == Array(ids.suffix(1)))
+  }
+
   @Test func `leaves its question on the terminal until it is answered`() throws {
     let place = try workplace(nights: 3)
     let command = "'\(FirnProgram.path("firn-prune"))' --keep-last 1 --apply"

@@ -30,6 +30,26 @@ import Testing
     #expect(plan.removed.map(\.removeReason) == ["no rule keeps it", "no rule keeps it"])
   }
 
+  @Test func `lets go of what is named, unless it always stays`() {
+    let now = Self.start + 4 * 86400
+    func removed(_ named: Set<Int>, _ snapshots: [RetainedSnapshot<Int>], _ policy: RetentionPolicy = RetentionPolicy(.init(last: 100))) -> [Int] {
+      policy.plan(removing: named, of: snapshots, now: now).removed.map(\.id)
+    }
+    let nights = [
+      night(0, verified: true), night(1, hold: RetentionHold(until: nil, reason: "an audit")), night(2), night(3), night(4, complete: false),
+    ]
+    #expect(removed([0, 1, 2, 3, 4], nights) == [2])
+    #expect(removed([], nights) == [])
+    #expect(removed([2, 0], nights.filter { $0.id < 3 }, RetentionPolicy(.init(last: 1), minimumCount: 3)) == [])
+    #expect(removed([2], nights, RetentionPolicy(.init(last: 1), minimumAge: 3 * 86400)) == [])
+    // Of the future, it is the newest of nothing, and no age keeps it; but where there are no others it is all there is.
+    let future = [night(400, verified: true), night(401)]
+    #expect(removed([400, 401], nights + future, RetentionPolicy(.init(last: 1), minimumCount: 2, minimumAge: 3 * 86400)) == [401, 400])
+    #expect(removed([400, 401], future) == [])
+    #expect(removed([400, 401], [night(4, complete: false)] + future) == [])
+    #expect(removed([400, 401], [night(2)] + future) == [401])
+  }
+
   @Test func `keeps the newest of an hour, a day, a week from Monday on, a month, a quarter, a year`() {
     let nights = (0..<60).map { night($0) }
     #expect(kept(RetentionPolicy(.init(daily: 3)), nights) == [57, 58, 59])

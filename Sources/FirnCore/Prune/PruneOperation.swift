@@ -14,6 +14,7 @@ package struct PruneOperation: Sendable {
 
   private let repository: Repository
   private let policy: RetentionPolicy
+  private let named: Set<SnapshotID>?
   private let calendar: RetentionCalendar
   private let now: Date
   private let progress: WorkProgress
@@ -21,14 +22,17 @@ package struct PruneOperation: Sendable {
   private let owner: LockOwner
   private let threads: Int
 
+  /// - Parameter named: what is to go, and nothing else: of the policy holds only what it never lets go.
   package init(
-    repository: Repository, policy: RetentionPolicy, calendar: RetentionCalendar = .utc, now: Date = Date(), progress: WorkProgress,
+    repository: Repository, policy: RetentionPolicy, named: Set<SnapshotID>? = nil, calendar: RetentionCalendar = .utc, now: Date = Date(),
+    progress: WorkProgress,
     deletions: DeletionPace = .unlimited, owner: LockOwner = .current, threads: Int = processorCount
   ) {
     self.threads = threads
     self.owner = owner
     self.repository = repository
     self.policy = policy
+    self.named = named
     self.calendar = calendar
     self.now = now
     self.progress = progress
@@ -103,13 +107,14 @@ package struct PruneOperation: Sendable {
     let chosen = present.filter { wanted?.contains($0.place) ?? true }
     let states = try states(of: chosen, beside: present)
     // How much what is kept needs can only be told of all of it.
-    let sharingOfAll = policy.sizeGoal == nil ? nil : try sharing(present, questioned: Set(chosen.map(\.place)))
+    let sharingOfAll = policy.sizeGoal == nil || named != nil ? nil : try sharing(present, questioned: Set(chosen.map(\.place)))
     let databases = try decide(on: chosen.map(\.place), states) { kept in try sharingOfAll?.bytes(of: kept) ?? 0 }
     let removed = Set(databases.flatMap(\.removed))
     let newest = databases.compactMap { $0.entries.map(\.place).max { $0.id < $1.id } }
     let sharing = try sharingOfAll ?? sharing(present, questioned: removed.union(newest))
     if let (_, error) = sharing.unreadable.first(where: { !removed.contains($0.key) }) { throw error }
-    return try PrunePlan(databases: databases, policy: policy, calendar: calendar, now: now, sharing: sharing) { [self] place in
+    return try PrunePlan(databases: databases, policy: policy, isNamed: named != nil, calendar: calendar, now: now, sharing: sharing) {
+      [self] place in
       try self.sharing(present, questioned: [place])
     }
   }
@@ -126,7 +131,12 @@ package struct PruneOperation: Sendable {
     return try groups.sorted { $0.key < $1.key }.map { _, places in
       let snapshots = places.compactMap { states[$0] }
       let byID = Dictionary(zip(places.map(\.id), zip(places, snapshots)), uniquingKeysWith: { first, _ in first })
-      let decided = try policy.plan(for: snapshots, now: moment, calendar: calendar) { kept in try size(places.filter { kept.contains($0.id) }) }
+      let decided =
+        if let named {
+          policy.plan(removing: named, of: snapshots, now: moment)
+        } else {
+          try policy.plan(for: snapshots, now: moment, calendar: calendar) { kept in try size(places.filter { kept.contains($0.id) }) }
+        }
       let entries = decided.decisions.compactMap { decision -> PrunePlan.Entry? in
         guard let (place, snapshot) = byID[decision.id] else { return nil }
         return PrunePlan.Entry(place: place, decision: decision, snapshot: snapshot)

@@ -32,6 +32,8 @@ package struct PrunePlan: Sendable {
 
   package private(set) var databases: [Database]
   package let policy: RetentionPolicy
+  /// Whether what goes was named, and not chosen by rules.
+  private let isNamed: Bool
   package let calendar: RetentionCalendar
   package let now: Date
   /// What goes with all that is removed, as sharing has it.
@@ -40,14 +42,16 @@ package struct PrunePlan: Sendable {
   private let lookUp: @Sendable (SnapshotPlace) throws -> ObjectSharing
 
   /// - Parameters:
+  ///   - isNamed: whether what goes was named, and not chosen by rules.
   ///   - sharing: of what is removed, and of the newest of each database.
   ///   - lookUp: finds out about another snapshot.
   init(
-    databases: [Database], policy: RetentionPolicy, calendar: RetentionCalendar, now: Date, sharing: ObjectSharing,
+    databases: [Database], policy: RetentionPolicy, isNamed: Bool, calendar: RetentionCalendar, now: Date, sharing: ObjectSharing,
     lookUp: @escaping @Sendable (SnapshotPlace) throws -> ObjectSharing
   ) throws {
     self.databases = databases
     self.policy = policy
+    self.isNamed = isNamed
     self.calendar = calendar
     self.now = now
     self.sharing = sharing
@@ -75,7 +79,7 @@ package struct PrunePlan: Sendable {
   }
 
   /// Databases that would lose so much that it has to be said.
-  private var drastic: [Database] { databases.filter { policy.keepsAnything ? $0.isDrastic : !$0.removed.isEmpty } }
+  private var drastic: [Database] { databases.filter { policy.keepsAnything && !isNamed ? $0.isDrastic : !$0.removed.isEmpty } }
 
   private var removalWords: String? {
     let drastic = drastic
