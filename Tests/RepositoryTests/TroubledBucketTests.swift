@@ -83,6 +83,20 @@ import Transfer
     #expect(reason.contains("500"))
   }
 
+  @Test func `that gives other parts than it is asked for is not taken for one that holds damaged files`() throws {
+    #expect(try store("lax").read("x", from: 7, count: 3) == [7, 8, 9])
+    guard case .truncated = failure({ _ = try store("lax").read("x", from: 97, count: 9) }) else { Issue.record("too long"); return }
+    #expect(try store("whole").read("x", from: 0, count: 100).count == 100)
+    guard case .truncated = failure({ _ = try store("whole").read("x", from: 0, count: 101) }) else { Issue.record("too long"); return }
+    for (bucket, key, offset) in [("whole", "x", 0), ("whole", "x", 7), ("whole", "large", 0), ("astray", "x", 7)] as [(String, StoreKey, Int64)] {
+      guard case .unreachable(_, let reason) = failure({ _ = try store(bucket).read(key, from: offset, count: 3) }) else {
+        Issue.record("\(bucket) \(key) from \(offset)")
+        continue
+      }
+      #expect(reason.contains("another part of \(key)"))
+    }
+  }
+
   @Test func `that is full, or stores other bytes than it was sent, is told`() throws {
     for bucket in ["full", "quota"] {
       guard case .full = failure({ try store(bucket).write([1], to: "x", durability: .immediate) }) else { Issue.record("\(bucket)"); return }

@@ -53,9 +53,23 @@ package final class S3Store: Store {
     var request = S3Client.Request("GET", key)
     request.headers = [("Range", "bytes=\(offset)-\(offset + Int64(count) - 1)")]
     request.limit = count
-    let response = try answer(to: request)
-    guard response.status == 206, response.body.count == count else { throw StoreError.truncated(key) }
+    // What is damaged, and what only is not understood, are told apart: nobody mends what is whole.
+    let notThePart = StoreError.unreachable(location: location, reason: "\(location) answers with another part of \(key) than it is asked for")
+    let response: TransferResponse
+    do { response = try answer(to: request) } catch StoreError.tooLarge { throw notThePart }
+    if let first = response.headers["content-range"].flatMap(Self.firstByte(ofRange:)) {
+      // Some give it as a success like any other.
+      guard first == offset else { throw notThePart }
+    } else if response.status != 206 {
+      guard offset == 0, response.body.count <= count else { throw notThePart }
+    }
+    guard response.body.count == count else { throw StoreError.truncated(key) }
     return response.body
+  }
+
+  /// The first byte of a part, as `bytes 0-9/100` tells it.
+  private static func firstByte(ofRange text: String) -> Int64? {
+    text.hasPrefix("bytes ") ? Int64(text.dropFirst(6).prefix { $0 != "-" }) : nil
   }
 
   package func size(of key: StoreKey) throws -> Int64? {

@@ -66,6 +66,26 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     # The troubles.
 
+    def part(self):
+        first, last = re.match(r"bytes=([0-9]+)-([0-9]+)", self.headers["Range"]).groups()
+        return int(first), int(last)
+
+    def bucket_lax(self):
+        """Gives a part as a success like any other, and tells which."""
+        first, last = self.part()
+        whole = bytes(range(100))
+        part = whole[first:last + 1]
+        self.answer(200, part, [("Content-Range", f"bytes {first}-{first + len(part) - 1}/100")])
+
+    def bucket_whole(self):
+        """Gives all, whatever part is asked for."""
+        self.answer(200, bytes(range(100)) * (2000 if self.key.endswith("large") else 1))
+
+    def bucket_astray(self):
+        """Gives another part of the same length."""
+        first, last = self.part()
+        self.answer(206, bytes(last - first + 1), [("Content-Range", f"bytes {first + 1}-{last + 1}/100")])
+
     def bucket_hesitant(self):
         """An error after the answer began, at first; then it is done."""
         first = self.times() % 2 == 0
