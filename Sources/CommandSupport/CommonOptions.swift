@@ -80,8 +80,9 @@ package struct CommandContext: Sendable {
   /// As others may read it; empty where it is none.
   package var shownStore: String { (try? store())?.location ?? "" }
 
-  package func store(at location: String) throws -> any Store {
-    do { return try open(location) } catch StoreError.badLocation(let shown, let reason)
+  /// - Parameter asksWhatIsThere: whether a folder must not be something else; those who ask find out by themselves.
+  package func store(at location: String, asksWhatIsThere: Bool = true) throws -> any Store {
+    do { return try open(location, asksWhatIsThere) } catch StoreError.badLocation(let shown, let reason)
       where common.store != location && ([configuration.store] + configuration.copies).contains(location)
     {
       let report = FailureReport(StoreError.badLocation(location: shown, reason: reason))
@@ -91,7 +92,7 @@ package struct CommandContext: Sendable {
 
   private var configurationName: String { configuration.file?.string ?? "firn.yaml" }
 
-  private func open(_ location: String) throws -> any Store {
+  private func open(_ location: String, _ asksWhatIsThere: Bool) throws -> any Store {
     guard !location.isEmpty else { throw UsageError("--store names nothing", hint: "name a folder, or leave --store out") }
     if location.hasPrefix("s3://") {
       return S3Store(
@@ -105,9 +106,16 @@ package struct CommandContext: Sendable {
       throw StoreError.badLocation(
         location: String(location[..<scheme.upperBound]) + String(shown), reason: "it is no folder, no bucket and no SFTP server")
     }
+    // What other programs call a bucket or a server would become a folder here, on the disk that is to be backed up.
+    let first = location.prefix { $0 != "/" }
+    guard !first.contains(":"), !location.allSatisfy(\.isWhitespace) else {
+      throw StoreError.badLocation(
+        location: first.lastIndex(of: "@").map { String(location[location.index(after: $0)...]) } ?? location,
+        reason: "it is no folder: one whose name has a colon is written with ./ before it")
+    }
     var path = Host.path(location)
     if path.isRelative { path = FilePath(FileManager.default.currentDirectoryPath).pushing(path) }
-    if let status = try? Folder.status(of: path, followingLinks: true), status.kind != .folder {
+    if asksWhatIsThere, let status = try? Folder.status(of: path, followingLinks: true), status.kind != .folder {
       throw StoreError.unreachable(location: location, reason: "\(location) is a file, a store is a folder")
     }
     return LocalStore(root: path.lexicallyNormalized())

@@ -94,7 +94,8 @@ package struct FailureReport: Sendable {
           + (destroyed.built.map { "; it is whole, under the name \($0)" } ?? "")
           + (destroyed.applicationIsStopped
             ? "\n  the application stays stopped until the database is there: firn-restore \(database) --recover looks" : ""),
-        hint: next + (destroyed.safetySnapshot.map { "; the database as it was: firn-restore \(database) \($0)" } ?? "; no snapshot was made of it"))
+        hint: next + (destroyed.safetySnapshot.map { "; the database as it was: firn-restore \(database) \($0)" } ?? "; no snapshot was made of it")
+          + "; --recover tells this again")
     case let damaged as SnapshotDamaged:
       let cause = FailureReport(damaged.cause)
       self.init(
@@ -188,6 +189,11 @@ package struct FailureReport: Sendable {
         hint: "look at the plan; if it is right: firn-prune\(database.map { " '\($0)'" } ?? "") --apply --confirm '\(phrase)'", isUnattended: true)
     case .planChanged:
       self.init(.refused, "another run changed what the plan was made of: nothing was removed", hint: "look at the plan once more")
+    case .differentlyMade(let location, let isEncrypted):
+      self.init(
+        .refused,
+        "\(location) holds a repository already, which is \(isEncrypted ? "encrypted to others than these" : "NOT ENCRYPTED"): it stays as it is",
+        hint: "firn key list tells to whom it is encrypted, firn key add adds one; a clear one stays clear: make another store")
     case .mustStay(let database, let id, let reasons):
       self.init(
         .refused, "\(database) \(id) stays (\(reasons.joined(separator: "; "))): nothing was removed",
@@ -229,7 +235,9 @@ package struct FailureReport: Sendable {
     case .noRepository(let location):
       self.init(
         .notFound, "there is no repository in \(location)",
-        hint: "look whether it is named rightly, and mounted; a new, empty one is made with firn init")
+        hint:
+          "look whether it is mounted; if it is elsewhere, name it: --store LOCATION, or FIRN_STORE. (Only if there never was one: firn init makes one)"
+      )
     case .alreadyExists(let location): self.init(.refused, "\(location) holds a repository already", hint: "nothing needs to be done")
     case .newerFormat(let location, let version):
       self.init(.store, "\(location) is of format \(version), newer than this program knows", hint: "use a newer Firn")
@@ -270,7 +278,7 @@ package struct FailureReport: Sendable {
       self.init(.usage, "\(text) names no time", hint: "write it as before:2026-11-22T02:00 (UTC)")
     case .lockLost:
       self.init(
-        .store, "the lock of this run was removed while it worked: nothing was listed",
+        .store, "the lock of this run was removed while it worked: it ended there, and lists nothing",
         hint: "another run took it for dead (a machine that slept, a clock that jumped) or somebody deleted it; run this again")
     case .locked(let holder):
       self.init(.locked, "the repository is in use by \(holder)", hint: "wait for its end, then run this again")

@@ -15,11 +15,29 @@ package struct SnapshotCopies {
   package init(standing: [String] = [], others: [String], of own: any Store, _ rate: RateOption?, _ context: CommandContext) throws {
     func limited(_ store: any Store) throws -> any Store { try rate?.limited(store) ?? store }
     var seen: Set<String> = []
-    stores = try (standing + others).compactMap { location in seen.insert(location).inserted ? try limited(context.store(at: location)) : nil }
-    self.standing = Set(stores.prefix(Set(standing).count).map(\.location))
-    if stores.contains(where: { $0.location == own.location }) {
-      throw UsageError("\(own.location) can't hold its own copies", hint: "name another store")
+    func opened(_ locations: [String]) throws -> [any Store] {
+      try locations.compactMap { location in
+        let store = try limited(context.store(at: location, asksWhatIsThere: false))
+        return seen.insert(store.location).inserted ? store : nil
+      }
     }
+    let standing = try opened(standing)
+    stores = try standing + opened(others)
+    self.standing = Set(standing.map(\.location))
+    for store in stores {
+      if store.location == own.location { throw UsageError("\(own.location) can't hold its own copies", hint: "name another store") }
+      if Self.isWithin(store.location, own.location) || Self.isWithin(own.location, store.location) {
+        throw UsageError("of \(own.location) and \(store.location) one lies in the other", hint: "a store lies beside others: name another place")
+      }
+    }
+  }
+
+  private static func isWithin(_ inner: String, _ outer: String) -> Bool {
+    func parts(_ location: String) -> (place: String, rest: String) {
+      let place = location.prefix { $0 != "?" }
+      return (place.hasSuffix("/") ? String(place) : "\(place)/", String(location.dropFirst(place.count)))
+    }
+    return parts(inner).rest == parts(outer).rest && parts(inner).place.hasPrefix(parts(outer).place)
   }
 
   /// The JSON of one copy.
@@ -89,7 +107,12 @@ package struct SnapshotCopies {
       CopyOperation(from: repository, known: seen, progress: progress).run(places, to: stores, catchingUp: catchingUp ? standing : [])
     }
     for outcome in outcomes {
-      if outcome.isNew { context.tell("\(outcome.location) was no repository, and is one now") }
+      if outcome.isNew {
+        context.tell("\(outcome.location) was no repository, and is one now")
+        if outcome.recipients == [], outcome.location.contains("://") {
+          context.warn("whoever may read \(outcome.location) reads the databases in it: it is not encrypted, as the store it is copied from")
+        }
+      }
       if let recipients = outcome.recipients { known.remember(recipients, of: outcome.location) }
     }
     return Made(outcomes)

@@ -29,6 +29,8 @@ package enum FirnError: Error, Equatable {
   case prunedInPart(left: [String], reasons: [String], phrase: String, of: String?)
   /// More would be removed than was shown.
   case planChanged
+  /// A repository is there already, encrypted to others than was asked for, or not at all.
+  case differentlyMade(location: String, isEncrypted: Bool)
   /// A snapshot that was named to be removed is one of those that always stay.
   case mustStay(database: String, id: String, reasons: [String])
   /// A snapshot that was to be removed must be kept, by an order that came after the plan or that no listing shows.

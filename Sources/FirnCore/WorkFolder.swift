@@ -49,7 +49,13 @@ package final class WorkFolder: Sendable {
   package func remove() {
     // On some file systems a file that is open can't go.
     lock.withLock { $0 = nil }
-    try? Folder.removeTree(path)
+    try? Self.clear(path)
+  }
+
+  /// Takes a folder away, its lock last: one that is there without it is not known to be of a dead run for a while.
+  private static func clear(_ folder: FilePath) throws(SystemError) {
+    for name in (try? Folder.names(in: folder)) ?? [] where name != lockName { try Folder.removeTree(folder.appending(name)) }
+    try Folder.removeTree(folder)
   }
 
   deinit { remove() }
@@ -70,7 +76,7 @@ package final class WorkFolder: Sendable {
       guard !isAlive, isFree(root.appending(name), status) else { continue }
       // What it started may take a moment to end, and write meanwhile.
       for _ in 0..<50 {
-        if (try? Folder.removeTree(root.appending(name))) != nil { break }
+        if (try? clear(root.appending(name))) != nil { break }
         Thread.sleep(forTimeInterval: 0.1)
       }
     }

@@ -41,6 +41,7 @@ struct Copy: FirnCommand {
   /// The snapshots that are meant, of each database.
   private func chosen(in catalog: Catalog, _ context: CommandContext) throws -> [SnapshotPlace] {
     let all = try database.map { try context.places(of: $0, in: catalog) } ?? catalog.snapshots()
+    if all.isEmpty { throw RepositoryError.noSuchDatabase(name: "any database", known: []) }
     guard snapshot != "all" else { return all }
     let selector = try SnapshotSelector(snapshot)
     let groups = Dictionary(grouping: all) { "\($0.source.keyComponent)/\($0.database.keyComponent)" }
@@ -50,6 +51,9 @@ struct Copy: FirnCommand {
       do { found.append(try selector.choose(from: places, in: catalog)) } catch let error as RepositoryError {
         if case .noSuchSnapshot = error { missing = error } else { throw error }
       }
+    }
+    if found.isEmpty, database == nil, all.contains(where: { $0.database.isSame(as: snapshot) }) {
+      throw UsageError("\(snapshot) is a database, and no snapshot", hint: "firn copy --database \(snapshot) copies all of it")
     }
     if found.isEmpty { throw missing ?? RepositoryError.noSuchDatabase(name: "any database", known: []) }
     return found

@@ -1,5 +1,6 @@
 import ArgumentParser
 import CommandSupport
+import FirnCore
 import Encryption
 import Foundation
 import Platform
@@ -39,7 +40,12 @@ struct Init: FirnCommand {
       throw UsageError("the configuration names other recipients", hint: "change recipients in firn.yaml, or leave --recipient out")
     }
     let store = try context.store()
-    _ = try Repository(creatingIn: store, format: format)
+    do { _ = try Repository(creatingIn: store, format: format) } catch RepositoryError.alreadyExists(let location) {
+      // One that can't be read is another command's to tell.
+      let there = try? Repository(opening: store).format.recipients
+      if let there, Set(there) != Set(format.recipients) { throw FirnError.differentlyMade(location: location, isEncrypted: !there.isEmpty) }
+      throw RepositoryError.alreadyExists(location: location)
+    }
     context.knownRecipients.remember(format.recipients, of: store.location)
     if common.json {
       try context.output(json: Report(store: store.location, repositoryID: format.repositoryID, recipients: format.recipients))

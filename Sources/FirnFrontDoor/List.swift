@@ -34,7 +34,7 @@ struct List: FirnCommand {
     if common.json {
       try context.output(json: ["snapshots": entries])
     } else {
-      show(entries, context)
+      show(entries, hasUnreadable: !unreadable.isEmpty, context)
     }
     if !common.json { showKept(context) }
     for place in unreadable { context.warn("\(place.database) \(place.id) cannot be read: see firn-verify") }
@@ -56,8 +56,11 @@ struct List: FirnCommand {
     }
   }
 
-  private func show(_ entries: [Entry], _ context: CommandContext) {
-    guard !entries.isEmpty else { return context.tell("no snapshot yet: make one with firn-snapshot") }
+  private func show(_ entries: [Entry], hasUnreadable: Bool, _ context: CommandContext) {
+    guard !entries.isEmpty else {
+      if !hasUnreadable { context.tell("no snapshot yet: make one with firn-snapshot") }
+      return
+    }
     let now = Date()
     let names = DatabaseNames(entries.map { ($0.source, $0.database) })
     let rows = entries.map { entry in

@@ -66,9 +66,9 @@ struct FirnPrune: FirnCommand {
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let repository = try context.repository()
     if gcOnly { return try collect(repository, context) }
+    let (policy, name, calendar) = try options.resolve(context, isRuling: remove.isEmpty)
     let places = try database.map { try self.places(of: $0, in: repository.catalog, context) }
     let named = try remove.isEmpty ? nil : Set(remove.map { try SnapshotSelector.prefix($0).choose(from: places ?? [], in: repository.catalog).id })
-    let (policy, name, calendar) = try options.resolve(context, isRuling: named == nil)
     var planned: [SnapshotPlace] = []
     var left: Waiting?
     let outcome: PruneOperation.Outcome

@@ -98,6 +98,12 @@ struct FirnRestore: FirnCommand {
       request.replacedOID = plan.impact?.oid
     } else {
       context.tell("restoring \(place.database) of \(place.id) into a new database, \(request.target.name)")
+      // A database that is gone may have been given up for another, and what it held last be in there.
+      if request.target.name.isSame(as: place.database), snapshot == nil,
+        let newer = places.last(where: { $0.id > place.id && repository.catalog.isSafetySnapshot($0) })
+      {
+        context.warn("a newer snapshot, \(newer.id), is of the database as it was before a restore: firn-restore '\(place.database)' \(newer.id)")
+      }
     }
     let decided = request
     var told: Set<String> = []
@@ -127,8 +133,8 @@ struct FirnRestore: FirnCommand {
     let settings = try context.connectionSettings(server.connection)
     let found = try RestoreOperation.tidyUp(settings)
     if common.json { try context.output(json: ["found": found.map(\.text)]) }
-    for rest in found { if rest.databaseIsGone { context.warn(rest.text) } else { context.tell(rest.text) } }
-    if StoppedApplication.isAnyWaiting || found.contains(where: \.databaseIsGone) { return .doneWithWarnings }
+    for rest in found { if rest.databaseIsGone || rest.isLeft { context.warn(rest.text) } else { context.tell(rest.text) } }
+    if StoppedApplication.isAnyWaiting || found.contains(where: { $0.databaseIsGone || $0.isLeft }) { return .doneWithWarnings }
     if found.isEmpty && !isDone { context.tell("nothing is left of any restore") }
     return .done
   }

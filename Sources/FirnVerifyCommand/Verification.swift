@@ -82,7 +82,7 @@ struct Verification {
       "\(Quantity.count(Int64(outcome.objectsChecked))) objects\(isSampled(extent) ? " of the store, the next ones in turn" : "")"
         + (outcome.bytesChecked > 0 ? ", \(Quantity.size(outcome.bytesChecked))" : "") + " in \(Quantity.span(outcome.elapsed.inSeconds))")
     for mended in repairs.flatMap(\.mended) { context.tell("mended \(mended.key) from \(mended.from)") }
-    if let first = repairs.first(where: { !$0.mended.isEmpty }) {
+    if let first = repairs.first(where: \.keepsWhatStoodThere) {
       context.tell("what stood there is kept under \(first.quarantine) in the store")
     }
     for key in repairs.last?.unmended ?? [] { context.warn("no other store has \(key) as it was") }

@@ -222,6 +222,19 @@ package struct Catalog: Sendable {
     }
   }
 
+  /// The objects that verifications found damaged, in snapshots that were not read whole since.
+  /// - Parameter checks: the keys of each snapshot's checks, in order.
+  func damagedObjects(by checks: [[StoreKey]]) throws -> Set<ObjectName> {
+    let found = Monitor<Set<ObjectName>>([])
+    try forEachInParallel(checks.filter { !$0.isEmpty }, thread: "checks", threads: store.requestsAtOnce) { [self] checks in
+      guard let verdict = try verdict(of: checks, now: Date()), !verdict.ok else { return }
+      // Be they encrypted or not.
+      let names = (verdict.damagedObjects ?? []).flatMap { text in [true, false].compactMap { ObjectName(hexadecimal: text, isSealed: $0) } }
+      found.update { $0.formUnion(names) }
+    }
+    return found.current
+  }
+
   /// The results of the verifications of a snapshot, oldest first. One that can't be read is passed over: it proves nothing.
   package func checks(of place: SnapshotPlace) throws -> [CheckRecord] {
     try store.list(place.checks).compactMap { try check($0.key) }

@@ -22,16 +22,21 @@ package struct GarbageCollector: Sendable {
   private let now: Date
   private let pace: DeletionPace
   private let stillAlone: @Sendable () throws -> Void
+  private let asks: @Sendable (_ isUnanswered: Bool) -> Void
   private let locked = Monitor<Set<StoreKey>>([])
 
   /// Objects older than this, where no snapshot is, are not the rest of a first one that failed: rather are the snapshots out of sight.
   private static let longestRun: TimeInterval = 2 * 86400
 
-  /// - Parameter stillAlone: throws where the exclusive lock is lost.
+  /// - Parameters:
+  ///   - stillAlone: throws where the exclusive lock is lost.
+  ///   - asks: is told when the store is asked to delete something, and when it has answered.
   package init(
-    store: any Store, now: Date = Date(), pace: DeletionPace = .unlimited, stillAlone: @escaping @Sendable () throws -> Void = {}
+    store: any Store, now: Date = Date(), pace: DeletionPace = .unlimited, stillAlone: @escaping @Sendable () throws -> Void = {},
+    asks: @escaping @Sendable (_ isUnanswered: Bool) -> Void = { _ in }
   ) {
     self.stillAlone = stillAlone
+    self.asks = asks
     self.store = store
     self.now = now
     self.pace = pace
@@ -43,6 +48,10 @@ package struct GarbageCollector: Sendable {
   @discardableResult package func remove(_ places: [SnapshotPlace]) throws -> ObjectTable {
     var named = ObjectTable()
     let places = places.sorted { $0.id > $1.id }
+    // Who comes back after its lock was broken may be about to list one of them once more.
+    if try RepositoryLock.wereBroken(in: store) {
+      for place in places { try SnapshotFolder.forEach(in: store, under: place.prefix) { folder in try setAsideMarks(of: folder) } }
+    }
     for place in places {
       try Interruption.check()
       try stillAlone()
@@ -60,6 +69,26 @@ package struct GarbageCollector: Sendable {
     }
     try clear(leftovers)
     return named
+  }
+
+  private func setAsideMarks(of folder: SnapshotFolder) throws {
+    for mark in folder.entries(.unfinished) {
+      try stillAlone()
+      try store.setAside(mark.key, as: folder.place.removed)
+    }
+  }
+
+  /// Deletes, as long as nobody else is at work.
+  private func delete(_ keys: [StoreKey]) throws {
+    asks(true)
+    do { try store.delete(keys, stillAlone) } catch let error as StoreError {
+      switch error {
+      case .locked, .readOnly: asks(false)
+      default: break
+      }
+      throw error
+    }
+    asks(false)
   }
 
   /// Runs what deletes. What the store keeps stays, and is counted.
@@ -104,13 +133,13 @@ package struct GarbageCollector: Sendable {
     let mayComeBack = try RepositoryLock.wereBroken(in: store)
     try stillAlone()
     // After a power cut some of what was deleted may be there again: also what another began to clear, so the manifest in any case.
-    let kept = try keepingLocked { try store.delete(leftovers.files + leftovers.manifests.subtracting(leftovers.files).sorted()) }
+    let kept = try keepingLocked { try delete(leftovers.files + leftovers.manifests.subtracting(leftovers.files).sorted()) }
     let keepers = Set(kept.compactMap { SnapshotPlace(key: $0) })
     try store.flush()
     try stillAlone()
     // A manifest without a mark beside it would pass for a snapshot that lost its list.
     let idle = mayComeBack ? [] : leftovers.marks.filter { mark in SnapshotPlace(key: mark).map { !keepers.contains($0) } ?? true }
-    try keepingLocked { try store.delete(idle + leftovers.idleMarks) }
+    try keepingLocked { try delete(idle + leftovers.idleMarks) }
   }
 
   /// Takes from snapshots that are being made what they need to commit: should their lock have been broken, they can't any more.
@@ -206,9 +235,8 @@ package struct GarbageCollector: Sendable {
     var outcome = Outcome(young: garbage.young)
     begin(garbage.bytes)
     for start in stride(from: 0, to: garbage.objects.count, by: pace.batch) {
-      try stillAlone()
       let batch = garbage.objects[start..<min(start + pace.batch, garbage.objects.count)]
-      let kept = try keepingLocked { try store.delete(batch.map(\.name.key)) }
+      let kept = try keepingLocked { try delete(batch.map(\.name.key)) }
       let deleted = kept.isEmpty ? batch : batch.filter { !kept.contains($0.name.key) }[...]
       let bytes = deleted.reduce(0) { $0 + $1.size }
       outcome.objects += deleted.count

@@ -51,7 +51,7 @@ package struct LockOwner: Sendable {
     return space == self.space ? startTime(process) == start : nil
   }
 
-  private static let refreshInterval: Duration = .seconds(300)
+  private static let refreshInterval: Duration = .seconds(60)
 
   /// This process.
   package static var current: LockOwner {

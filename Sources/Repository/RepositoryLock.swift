@@ -35,6 +35,10 @@ package final class RepositoryLock: Sendable {
   private static let reserveBytes = [UInt8](repeating: 0x20, count: 64 << 10)
   /// A lock of another machine that is not refreshed for this long is of a dead process.
   private static let expiry: TimeInterval = 30 * 60
+  /// How long a server may take to carry out what it was asked for, in seconds from the last refreshing of who asked.
+  private static let settling: TimeInterval = 180
+
+  private static func mayAnswerLate(_ store: any Store) -> Bool { store.requestsAtOnce > 1 }
 
   private let store: any Store
   private let mode: Mode
@@ -46,6 +50,8 @@ package final class RepositoryLock: Sendable {
   /// Why it could not be written; nil where it was.
   private let refusal: StoreError?
   private var isWritten: Bool { refusal == nil }
+  /// Whether the store was asked to delete something, and has not answered.
+  private let hasUnanswered = Monitor(false)
   private let endRefreshing = Mutex<(@Sendable () -> Void)?>(nil)
 
   /// Takes the lock, waiting up to `patience` for those who hold it.
@@ -157,6 +163,10 @@ package final class RepositoryLock: Sendable {
   /// Takes a lock from a holder that may live, and lets it know.
   package static func takeAway(_ holder: Holder, in store: any Store) throws { try store.setAside(holder.key, as: broken(holder.key)) }
 
+  /// Keeps in mind whether the store was asked to delete something, and has not answered. A server may carry out later what it was asked
+  /// for, so such a lock is left where it is: who comes next waits for that.
+  package func note(isUnanswered: Bool) { hasUnanswered.update { $0 = isUnanswered } }
+
   /// Gives the lock back. Further calls do nothing.
   /// - Returns: why its file is still there; nil where it is not.
   @discardableResult package func release() -> (any Error)? {
@@ -166,6 +176,7 @@ package final class RepositoryLock: Sendable {
     }
     guard let end else { return nil }
     end()
+    if hasUnanswered.current, Self.mayAnswerLate(store) { return nil }
     var failure: (any Error)?
     for _ in 0..<3 {
       do {
@@ -231,6 +242,11 @@ package final class RepositoryLock: Sendable {
       switch isAlive(record, owner) {
       case true?: break
       case false?:
+        if record.mode == .exclusive, mayAnswerLate(store), abs(now - entry.modified) < settling {
+          return
+            "\(record.purpose), process \(record.process) on \(record.host), which ended in the middle of deleting: "
+            + "what it asked the store for may be under way for \(Int(entry.modified + settling - now)) s"
+        }
         if try clear({ try store.delete([entry.key]) }) { dead += 1 }
         continue
       case nil:

@@ -17,6 +17,8 @@ package struct SnapshotCopy {
   private let largest: Int
   /// Whether the target lacked the last that was asked for: then it lacks the next as well, as a rule.
   private let lacksNext = Monitor(true)
+  /// What is there, nil until it was looked at. As long as the lock is held nothing of it goes.
+  private let survey = Monitor<Survey?>(nil)
 
   /// Makes a folder for files in passing, and takes it away again.
   package typealias Scratch = @Sendable (_ body: (FilePath) throws -> Void) throws -> Void
@@ -41,28 +43,47 @@ package struct SnapshotCopy {
   /// - Throws: `SourceDamaged`, what reading and writing the stores throws, `Interruption`.
   package func run(_ place: SnapshotPlace, each: @escaping @Sendable (Int) -> Void = { _ in }) throws -> Outcome {
     let there = Catalog(store: target)
-    let answers = Monitor((isThere: false, wereBroken: false, folder: SnapshotFolder?.none, firstObjects: [ObjectName: Int64]?.none))
-    let asksForObjects = target.keepsWrites && lacksNext.current
-    let questions = Question.allCases.filter { $0 != .objects || asksForObjects }
-    try forEachInParallel(questions, thread: "copy", threads: target.requestsAtOnce) { [target] question in
+    // Many are there already, as a rule.
+    if let survey = survey.current, let list = try? Catalog(store: source).checksums(of: place), survey.hasWhole(place, as: list) {
+      try copyHold(of: place, isListed: true)
+      return Outcome()
+    }
+    let answers = Monitor((list: ChecksumFile?.none, wereBroken: false, folder: SnapshotFolder?.none, firstObjects: [ObjectName: Int64]?.none))
+    let questions = Question.allCases.filter { question in
+      switch question {
+      case .objects: target.keepsWrites && lacksNext.current
+      case .survey: survey.current == nil
+      default: true
+      }
+    }
+    try forEachInParallel(questions, thread: "copy", threads: target.requestsAtOnce) { [target, survey] question in
       switch question {
       case .locks:
         let wereBroken = try RepositoryLock.wereBroken(in: target)
         answers.update { $0.wereBroken = wereBroken }
       case .list:
         // A list that can't be read is replaced.
-        let isThere = (try? there.checksums(of: place)) != nil
-        answers.update { $0.isThere = isThere }
+        let list = try? there.checksums(of: place)
+        answers.update { $0.list = list }
       case .folder: try SnapshotFolder.forEach(in: target, under: place.prefix) { folder in answers.update { $0.folder = folder } }
       case .objects:
         // One page of a listing, which is no more than another question.
         let sizes = try Self.objectSizes(in: target, atMost: 999) { _ in true }
         answers.update { $0.firstObjects = sizes }
+      case .survey:
+        let found = try Survey(of: target)
+        survey.update { $0 = found }
       }
     }
     let folder = answers.current.folder
-    lacksNext.update { $0 = !answers.current.isThere }
-    if answers.current.isThere {
+    let damaged = survey.current?.damaged ?? []
+    // What is listed may have lost a file since then, or have an object that is no longer what it was.
+    let isWhole = answers.current.list.map { list in
+      let keys = Set(folder?.files.map(\.entry.key) ?? [])
+      return list.files.keys.allSatisfy(keys.contains) && (damaged.isEmpty || list.objects.allSatisfy { !damaged.contains($0) })
+    }
+    lacksNext.update { $0 = isWhole != true }
+    if isWhole == true {
       try copyHold(of: place, isListed: true)
       return Outcome()
     }
@@ -88,7 +109,9 @@ package struct SnapshotCopy {
         }
         return size
       }
-      let isThere = try found.map { $0[object] == size } ?? (trusted?.contains(object) ?? true && target.size(of: object.key) == size)
+      let isThere =
+        try !damaged.contains(object)
+        && (found.map { $0[object] == size } ?? (trusted?.contains(object) ?? true && target.size(of: object.key) == size))
       if isThere {
         done.update { $0.reused[object] = size }
         return
@@ -180,7 +203,27 @@ package struct SnapshotCopy {
   }
 
   /// What is to be known of the target first.
-  private enum Question: CaseIterable { case folder, list, locks, objects }
+  private enum Question: CaseIterable { case folder, list, locks, objects, survey }
+
+  private struct Survey: Sendable {
+    private let folders: [SnapshotPlace: SnapshotFolder]
+    /// What verifications found damaged.
+    let damaged: Set<ObjectName>
+
+    init(of store: any Store) throws {
+      var folders: [SnapshotPlace: SnapshotFolder] = [:]
+      try SnapshotFolder.forEach(in: store) { folder in if folder.checksums != nil { folders[folder.place] = folder } }
+      self.folders = folders
+      damaged = try Catalog(store: store).damagedObjects(by: folders.values.map { $0.entries(.check).map(\.key) })
+    }
+
+    /// Whether a snapshot is listed there, with each of its files, and by all that is known with each of its objects.
+    func hasWhole(_ place: SnapshotPlace, as list: ChecksumFile) -> Bool {
+      guard let folder = folders[place], folder.checksums?.size == Int64(list.bytes.count) else { return false }
+      let keys = Set(folder.files.map(\.entry.key))
+      return list.files.keys.allSatisfy(keys.contains) && (damaged.isEmpty || list.objects.allSatisfy { !damaged.contains($0) })
+    }
+  }
 
   private struct TooMany: Error {}
 

@@ -65,7 +65,9 @@ package protocol Store: Sendable {
   /// - Returns: false where nothing stands there.
   @discardableResult func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool
   /// Deletes files; one that is missing is no error. Where the store keeps some, the others go, and `StoreError.locked` tells.
-  func delete(_ keys: [StoreKey]) throws
+  /// - Parameter mayGoOn: throws where no more may be deleted: asked before the first files, and now and then, also before a server is
+  ///   asked once more.
+  func delete(_ keys: [StoreKey], _ mayGoOn: @escaping @Sendable () throws -> Void) throws
   func flush() throws
   /// Removes what cut-off writes left. To be called only while nobody else writes.
   func removeLeftovers() throws
@@ -95,6 +97,7 @@ extension Store {
     return size
   }
 
+  package func delete(_ keys: [StoreKey]) throws { try delete(keys) {} }
   package func clearDeadWrites(under prefix: String) {}
   package func refresh(_ key: StoreKey, with bytes: [UInt8]) throws { try write(bytes, to: key, durability: .deferred) }
   package var requestsAtOnce: Int { 1 }

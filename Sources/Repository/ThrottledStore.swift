@@ -56,7 +56,7 @@ package struct ThrottledStore: Store {
   package func list(_ prefix: String, _ body: (StoreEntry) throws -> Void) throws { try store.list(prefix, body) }
   package func size(of key: StoreKey) throws -> Int64? { try store.size(of: key) }
   package func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool { try store.setAside(key, as: aside) }
-  package func delete(_ keys: [StoreKey]) throws { try store.delete(keys) }
+  package func delete(_ keys: [StoreKey], _ mayGoOn: @escaping @Sendable () throws -> Void) throws { try store.delete(keys, mayGoOn) }
   package func flush() throws { try store.flush() }
   package func removeLeftovers() throws { try store.removeLeftovers() }
   package func clearDeadWrites(under prefix: String) { store.clearDeadWrites(under: prefix) }

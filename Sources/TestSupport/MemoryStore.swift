@@ -27,7 +27,13 @@ package final class MemoryStore: Store {
 
   package let keepsWrites: Bool
 
-  package init(keepsWrites: Bool = false) { self.keepsWrites = keepsWrites }
+  package let requestsAtOnce: Int
+
+  /// - Parameter requestsAtOnce: more than one for a store that is asked by way of a network.
+  package init(keepsWrites: Bool = false, requestsAtOnce: Int = 1) {
+    self.keepsWrites = keepsWrites
+    self.requestsAtOnce = requestsAtOnce
+  }
 
   package var location: String { "memory" }
 
@@ -146,7 +152,8 @@ package final class MemoryStore: Store {
   }
 
   package func size(of key: StoreKey) throws -> Int64? { try step { $0.files[key].map { Int64($0.bytes.count) } } }
-  package func delete(_ keys: [StoreKey]) throws {
+  package func delete(_ keys: [StoreKey], _ mayGoOn: @escaping @Sendable () throws -> Void) throws {
+    if !keys.isEmpty { try mayGoOn() }
     try change { state in
       if let error = state.keeps { throw error }
       for key in keys { state.files[key] = nil }

@@ -73,6 +73,13 @@ package final class TransferEngine: Sendable {
           ticket.outcome.update { $0 = .failure(error) }
         }
       }
+      // Before libcurl sends on what waited while this process stood still.
+      let now = ContinuousClock.now
+      for (ticket, handle) in active.filter({ $0.ticket.request.end.map { $0 < now } ?? false || $0.ticket.isCancelled.current }) {
+        multi.remove(handle)
+        active.removeAll { $0.handle === handle }
+        ticket.outcome.update { $0 = .failure(.cancelled) }
+      }
       multi.perform()
       while let (exchange, code) = multi.nextEnded() {
         guard let index = active.firstIndex(where: { $0.ticket.exchange === exchange }) else { continue }
@@ -80,11 +87,6 @@ package final class TransferEngine: Sendable {
         multi.remove(handle)
         let outcome = handle.outcome(code)
         ticket.outcome.update { $0 = outcome }
-      }
-      for (ticket, handle) in active.filter({ $0.ticket.isCancelled.current }) {
-        multi.remove(handle)
-        active.removeAll { $0.handle === handle }
-        ticket.outcome.update { $0 = .failure(.cancelled) }
       }
       if isEnding && active.isEmpty { return }
       multi.wait()

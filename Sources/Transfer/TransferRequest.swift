@@ -64,6 +64,10 @@ package struct TransferRequest: Sendable {
   package var commandsAfter: [String] = []
   /// Whether a file server is asked when its file was written.
   package var asksForTime = false
+  /// When it may not begin or go on any more, whatever kept it, be it that this machine stood still.
+  package var end: ContinuousClock.Instant?
+  /// How long what was permitted may be under way.
+  package static let longestDoubt: Duration = .seconds(300)
   /// How long all of it may take; without it a transfer may take as long as something comes.
   package var timeout: Duration?
   /// Whether a connection that was kept is not good enough.

@@ -77,6 +77,10 @@ import Testing
     try expectHidden("hunter2", 64, "firn-restore", "--config", file.string, url, "latest")
     try expectHidden("hunter2", 64, "firn", "list", url)
     try expectHidden("hunter2", 64, "firn", "list", "--store", "s3://bucket/x?endpoint=http://u:hunter2@127.0.0.1:1")
+    for location in ["s3://AKIAX:hunter2@bkt/firn", "s3://AKIAX:hun/ter2@bkt/x", "deploy:hunter2@host:/backups"] {
+      try expectHidden("ter2", 64, "firn", "list", "--store", location)
+      try expectHidden("ter2", 64, "firn", "copy", "--to", location)
+    }
     try expectHidden(key, 64, "firn", "init", "--store", place.folder.path("new").string, "--recipient", key)
     let sealed = place.folder.path("sealed").string
     let recipient = try place.firn("key", "new", place.folder.path("key").string).output
@@ -85,6 +89,42 @@ import Testing
     try expectHidden(key, 78, "firn-restore", "--config", file.string, "--store", sealed, "--identity", key, place.database, "latest", "--as", "x")
     let told = (try? String(decoding: Folder.contents(of: seen), as: UTF8.self)) ?? ""
     #expect(told.contains("exitCode") && !told.contains("hunter2") && !told.contains(key), "\(told)")
+  }
+
+  // MARK: Stores
+
+  @Test(arguments: ["s3:bucket/firn", "user@host:/backups", "sftp:root@host:/x", "host:backups", " "])
+  func `take no bucket or server of others' spelling for a folder`(location: String) throws {
+    let place = try workplace()
+    _ = try place.takeSnapshot()
+    let before = try Folder.names(in: place.folder.path)
+    for result in [try place.firn("init", "--store", location), try place.firn("copy", "--to", location), try place.snapshot("--copy-to", location)] {
+      #expect(result.status == 64 && result.errors.contains("./"), "\(result)")
+    }
+    #expect(try place.listedSnapshots().count == 1)
+    #expect(try Folder.names(in: place.folder.path) == before)
+  }
+
+  @Test func `copy to all that can be, and say where there is nothing to copy`() throws {
+    let place = try workplace()
+    let file = try place.folder.write("a file", to: "file").string
+    let copy = place.folder.path("copy").string
+    let configured = try place.folder.write("copies: [\(file), \(copy)]\n", to: "firn.yaml").string
+    let nothing = try place.firn("copy", "--to", copy)
+    #expect(nothing.status == 10 && nothing.errors.contains("no snapshot"), "\(nothing)")
+    // A mistake there costs no backup here.
+    let made = try place.snapshot("--config", configured)
+    #expect(made.status == 3 && made.errors.contains("no copy in \(file)") && made.errors.contains("copied to \(copy)"), "\(made)")
+    #expect(try place.listedSnapshots().count == 1)
+  }
+
+  @Test func `don't call a clear store done that was to be encrypted`() throws {
+    let place = try workplace()
+    let recipient = try place.firn("key", "new", place.folder.path("key").string).output.trimmingCharacters(in: .newlines)
+    let refused = try place.firn("init", "--recipient", recipient)
+    #expect(refused.status == 6 && refused.errors.contains("NOT ENCRYPTED") && !refused.errors.contains("nothing needs to be done"), "\(refused)")
+    let again = try place.firn("init")
+    #expect(again.status == 6 && again.errors.contains("nothing needs to be done"), "\(again)")
   }
 
   @Test func `read an identity from a pipe`() throws {

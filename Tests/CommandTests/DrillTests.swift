@@ -112,7 +112,7 @@ import Testing
       _ = drill.wait()
     }
     #expect(try place.verify(place.database, "latest", "--drill").status == 0)
-    #expect(try place.leftovers().isEmpty)
+    #expect(try place.leftovers() == [])
     let spool = place.spool.string
     func alive() -> [String] { ProcessTable.commandLines().filter { $0.contains(spool) } }
     let deadline = ContinuousClock.now + .seconds(20)
@@ -123,7 +123,7 @@ import Testing
     Thread.sleep(forTimeInterval: 1)
     ProcessTable.send(SIGTERM, to: told.id)
     #expect(told.wait() == 128 + SIGTERM)
-    #expect(try place.leftovers().isEmpty)
+    #expect(try place.leftovers() == [])
     #expect(alive().isEmpty)
   }
 

@@ -20,7 +20,9 @@ import Testing
     #expect(try Set([name, "\(name)_aside"]).isSubset(of: place.server.databaseNames()))
   }
 
-  @Test func `tells after a restore in place that was killed what is gone, and how to have it again`() throws {
+  @Test(arguments: [SIGKILL, SIGTERM]) func `tells after a restore in place that was killed what is gone, and how to have it again`(
+    signal: Int32
+  ) throws {
     var place = try Workplace.withNotes()
     let name = place.database
     let id = try place.takeSnapshot()
@@ -29,8 +31,8 @@ import Testing
     try place.beforeRestoring(run: "touch '\(mark)'; sleep 60")
     let run = try place.start("firn-restore", [name, id, "--in-place", "--confirm", "destroy \(name)"])
     while !Folder.exists(mark), run.exitCode() == nil { Thread.sleep(forTimeInterval: 0.02) }
-    ProcessTable.send(SIGKILL, to: run.id)
-    #expect(run.wait() == 137)
+    ProcessTable.send(signal, to: run.id)
+    #expect(run.wait() == 128 + signal)
     place.environment["FIRN_PG_BIN"] = place.server.binaries.string
     #expect(try !place.server.databaseNames().contains(name))
     let safety = try #require(place.listedSnapshots().last)
@@ -38,7 +40,8 @@ import Testing
     #expect(recovered.status == 3 && recovered.errors.contains("\(name) IS GONE"), "\(recovered)")
     #expect(recovered.errors.contains("firn-restore \(name) \(id)") && recovered.errors.contains("firn-restore \(name) \(safety)"), "\(recovered)")
     // By the policy that keeps least, what is in that snapshot stays for two weeks.
-    #expect(try place.restore(name, id).status == 0)
+    let older = try place.restore(name)
+    #expect(older.status == 0 && older.errors.contains("a newer snapshot, \(safety), is of the database as it was before a restore"), "\(older)")
     _ = try place.takeSnapshot()
     _ = try place.takeSnapshot()
     let plan = try place.prune(name, "--keep-last", "1", "--json").json()
@@ -72,6 +75,32 @@ import Testing
       WHERE datname ~ '^firn_unfinished_' AND shobj_description(oid, 'pg_database') LIKE '%"target":"\(place.database)"%'
       """
     #expect(try place.server.sql(rest) == "0")
+  }
+
+  @Test func `gives nothing up for a snapshot that no drill could restore`() throws {
+    let place = try Workplace.withNotes()
+    try place.sql(
+      """
+      CREATE SCHEMA app; SET search_path = app, public; CREATE TABLE app.helper (x int); CREATE TABLE app.checked (y int);
+      CREATE FUNCTION app.is_fine(int) RETURNS bool LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) FROM helper) < 9; END';
+      ALTER TABLE app.checked ADD CHECK (app.is_fine(y)); INSERT INTO app.checked VALUES (1);
+      """)
+    let id = try place.takeSnapshot()
+    #expect(try place.verify(place.database, id, "--drill", "--server", place.server.url("postgres")).status == 4)
+    let refused = try place.restore(place.database, id, "--in-place", "--confirm", "destroy \(place.database)")
+    #expect(refused.status == 6 && refused.errors.contains("the last drill of \(id) could not restore it"), "\(refused)")
+    #expect(try place.noteCount() == "5000" && place.listedSnapshots().count == 1)
+  }
+
+  @Test func `says of a database that was half dropped what it is`() throws {
+    let place = try Workplace.withNotes()
+    let id = try place.takeSnapshot()
+    try place.server.sql("UPDATE pg_database SET datconnlimit = -2 WHERE datname = '\(place.database)'")
+    let refused = try place.restore(place.database, id, "--confirm", place.database)
+    #expect(refused.status == 6 && refused.errors.contains("DROP DATABASE \"\(place.database)\""), "\(refused)")
+    try place.server.sql("DROP DATABASE \"\(place.database)\"")
+    #expect(try place.restore(place.database, id).status == 0)
+    #expect(try place.noteCount() == "5000")
   }
 
   @Test func `destroys the old one only for stronger words, and tells the way back where that fails`() throws {

@@ -107,7 +107,7 @@ import Testing
     try expect(9, "can't be reached", "s3://bucket/firn?endpoint=http://127.0.0.1:1")
     try expect(9, "can't be reached", "s3://bucket/firn?endpoint=http://no.such.host.invalid")
     try expect(64, "names no bucket", "s3://")
-    try expect(64, "no bucket is called ab: names have 3 letters at least", "s3://ab/firn")
+    try expect(64, "a bucket's name has 3 letters at least", "s3://ab/firn")
     try expect(64, "a parameter endpont", "s3://bucket/firn?endpont=http://127.0.0.1:1")
     try expect(64, "its endpoint is no", "s3://bucket/firn?endpoint=127.0.0.1")
     try expect(64, "no folder, no bucket", "gopher://host/firn")

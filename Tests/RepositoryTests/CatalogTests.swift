@@ -29,6 +29,53 @@ import Testing
     #expect(try snapshots.files(of: manifest) == ["a.dat": Array("some rows".utf8)])
   }
 
+  @Test func `deletes nothing once it may not, and tells what it got no answer to`() throws {
+    let snapshots = try snapshots()
+    let store = try #require(snapshots.repository.store as? MemoryStore)
+    let manifest = try snapshots.take(["a.dat": Array("some rows".utf8)], night: 1)
+    for number in 0..<300 { try store.write([1], to: ObjectName(SHA256Digest(of: Array("\(number)".utf8))).key, durability: .immediate) }
+    let looks = Monitor(0)
+    let asked = Monitor<[Bool]>([])
+    let collector = GarbageCollector(store: store) {
+      // By then some of them are gone.
+      if looks.update({
+        $0 += 1; return $0
+      }) > 4 {
+        throw RepositoryError.lockLost
+      }
+    } asks: { isUnanswered in
+      asked.update { $0.append(isUnanswered) }
+    }
+    #expect(throws: RepositoryError.self) { try collector.collect() }
+    let left = try store.list("objects/").count
+    #expect(left > 40 && left < 300, "\(left)")
+    #expect(asked.current.first == true && asked.current.contains(false) && asked.current.last == true)
+    #expect(try snapshots.files(of: manifest) == ["a.dat": Array("some rows".utf8)])
+  }
+
+  @Test func `takes from who comes back late what it could list a removed snapshot with`() throws {
+    let snapshots = try snapshots()
+    let store = snapshots.repository.store
+    let place = try snapshots.take(["a.dat": Array("some rows".utf8)], night: 1).place
+    // Another brings the same snapshot, and stands still before it is listed; meanwhile its lock is broken.
+    let lock = try RepositoryLock(.shared, on: store, purpose: "a copy")
+    let list = try snapshots.repository.catalog.checksums(of: place)
+    try snapshots.repository.catalog.begin(place, with: list, holding: lock)
+    let mark = try #require(store.list(place.prefix).first { $0.key.contains("/unfinished-") }?.key)
+    try RepositoryLock.takeAway(#require(RepositoryLock.holders(in: store).first), in: store)
+    // It comes back as soon as the list is taken away.
+    let hasComeBack = Monitor(false)
+    let collector = GarbageCollector(store: store) {
+      guard try store.size(of: place.checksums) == nil, !hasComeBack.current else { return }
+      hasComeBack.update { $0 = true }
+      try store.setAside(mark, as: place.checksums)
+    }
+    try collector.remove([place])
+    #expect(hasComeBack.current)
+    #expect(try snapshots.repository.catalog.snapshots().isEmpty)
+    lock.release()
+  }
+
   @Test func `collects nothing while a snapshot may be out of sight, and leaves what is on the way out`() throws {
     let store = MemoryStore()
     let snapshots = try SyntheticSnapshots(in: store)

@@ -47,6 +47,37 @@ import Testing
     #expect(throws: RepositoryError.self) { try RepositoryLock(.exclusive, on: store, purpose: "mine") }
   }
 
+  @Test func `of dead processes that may have asked a server to delete hold until that is settled`() throws {
+    let store = MemoryStore(requestsAtOnce: 8)
+    try record(store, process: 4_000_000)
+    for mode in [RepositoryLock.Mode.shared, .exclusive] {
+      do { _ = try RepositoryLock(mode, on: store, purpose: "mine") } catch RepositoryError.locked(let holder) {
+        #expect(holder.contains("ended in the middle of deleting"))
+        continue
+      }
+      Issue.record("\(mode) was let in")
+    }
+    store.wait(185)
+    try RepositoryLock(.shared, on: store, purpose: "mine").release()
+    // One that only shared it deletes nothing.
+    try record(store, mode: "shared", process: 4_000_000)
+    try RepositoryLock(.exclusive, on: store, purpose: "mine").release()
+    #expect(try store.list("locks/").isEmpty)
+    // Whoever got no answer leaves it, and whoever did gives it back.
+    for (isUnanswered, left) in [(false, 0), (true, 1)] {
+      let lock = try RepositoryLock(.exclusive, on: store, purpose: "mine")
+      lock.note(isUnanswered: true)
+      lock.note(isUnanswered: isUnanswered)
+      lock.release()
+      #expect(try store.list("locks/").count == left)
+    }
+    let folder = MemoryStore()
+    let lock = try RepositoryLock(.exclusive, on: folder, purpose: "mine")
+    lock.note(isUnanswered: true)
+    lock.release()
+    #expect(try folder.list("locks/").isEmpty)
+  }
+
   @Test func `of other machines hold while they are refreshed`() throws {
     let store = MemoryStore()
     try record(store, machine: "elsewhere")

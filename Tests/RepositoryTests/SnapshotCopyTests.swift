@@ -78,6 +78,36 @@ import Testing
     #expect(try target.size(of: one) == store.size(of: one))
   }
 
+  @Test(arguments: [true, false]) func `bring again what was found damaged there, or is missing`(keepsWrites: Bool) throws {
+    let target = try makeTarget(keepsWrites: keepsWrites)
+    let there = Catalog(store: target)
+    func copy() throws -> SnapshotCopy.Outcome {
+      let lock = try RepositoryLock(.shared, on: target, purpose: "a copy")
+      defer { lock.release() }
+      return try SnapshotCopy(from: store, to: target, holding: lock).run(place)
+    }
+    func isWhole() throws -> Bool {
+      try (store.list(place.prefix) + store.list("objects/")).allSatisfy {
+        try target.read($0.key, limit: 1 << 24) == store.read($0.key, limit: 1 << 24)
+      }
+    }
+    _ = try copy()
+    // Of the same size, and nobody looked yet: it passes for what it was.
+    let object = try #require(target.list("objects/").first { $0.size > 0 })
+    target.damage(object.key) { $0[0] ^= 1 }
+    #expect(try copy().objects == 0 && !isWhole())
+    let digest = try #require(ObjectName(key: object.key)).digest
+    try there.record(
+      CheckRecord(level: .read, ok: false, damagedObjects: ["\(digest)"], checkedAt: Date(), seconds: 1, host: "h", firn: "test"), of: place)
+    #expect(try copy().objects == 1)
+    #expect(try isWhole())
+    for file in try store.list(place.prefix) where file.key != place.checksums {
+      try target.delete([file.key])
+      #expect(try copy().bytes > 0)
+      #expect(try isWhole() && there.snapshots() == [place], "\(file.key)")
+    }
+  }
+
   @Test func `have the hold of the two that lasts longer, whatever an attempt left that was cut off`() throws {
     func copy(to target: MemoryStore) throws {
       let lock = try RepositoryLock(.shared, on: target, purpose: "a copy")

@@ -126,6 +126,26 @@ import Transfer
     try store("hesitant").delete(["a", "b"])
   }
 
+  @Test func `is not asked to delete once more by who may not, nor after its time`() throws {
+    let asked = Monitor(0)
+    let store = try store("hesitant")
+    #expect(throws: RepositoryError.self) {
+      try store.delete(["a", "b"]) {
+        if asked.update({
+          $0 += 1; return $0
+        }) > 1 {
+          throw RepositoryError.lockLost
+        }
+      }
+    }
+    #expect(asked.current == 2)
+    // To be even again.
+    try store.delete(["a", "b"])
+    var request = TransferRequest("GET", "http://127.0.0.1:\(try Self.stub.get().port)/echo/x")
+    request.end = .now - .seconds(1)
+    #expect(throws: TransferError.cancelled) { try TransferEngine.shared.perform(request) }
+  }
+
   @Test func `gets the checksum it knows`() throws {
     let file = URL(filePath: NSTemporaryDirectory()).appending(path: "firn-\(UUID())")
     try Data([1, 2, 3]).write(to: file)

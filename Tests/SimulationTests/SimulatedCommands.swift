@@ -141,7 +141,7 @@ struct SimulatedCommands {
     let from = try StoreMaintenance(store: source, owner: process.owner).sharedLock(purpose: "copy")
     defer { from.release() }
     let maintenance = StoreMaintenance(store: target, owner: process.owner)
-    let lock = try maintenance.sharedLock(purpose: "copy")
+    let lock = try maintenance.sharedLock(purpose: "copy", grace: 7 * 86400)
     defer { lock.release() }
     do {
       let copy = SnapshotCopy(from: source, to: target, holding: lock)

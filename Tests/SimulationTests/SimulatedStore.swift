@@ -177,7 +177,8 @@ struct SimulatedStore: Store {
   }
 
   /// Not all at once, and in any order.
-  func delete(_ keys: [StoreKey]) throws {
+  func delete(_ keys: [StoreKey], _ mayGoOn: @escaping @Sendable () throws -> Void) throws {
+    if !keys.isEmpty { try mayGoOn() }
     for key in keys.count < 2 ? keys : keys.sorted(by: { _, _ in world.chance(0.5) }) {
       // Nobody can keep a process from standing still between its last look at its lock and this.
       try perform("delete", key, canStandStill: false) {

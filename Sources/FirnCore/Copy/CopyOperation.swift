@@ -61,7 +61,7 @@ package struct CopyOperation: Sendable {
       try Self.requireCopy(repository, of: source.format)
       outcome.recipients = repository.format.recipients
       let maintenance = StoreMaintenance(store: target)
-      let lock = try maintenance.sharedLock(purpose: purpose)
+      let lock = try maintenance.sharedLock(purpose: purpose, grace: 7 * 86400)
       defer { lock.release() }
       try lock.requireWritten()
       let copy = SnapshotCopy(from: source.store, to: target, holding: lock) { body in

@@ -51,16 +51,42 @@ struct DatabaseFilling {
     // Also where nothing is left: without a list everything would be restored.
     let most = try isPartial ? list("most.list") { !$0.isMaterializedView && !$0.isEventTrigger } : nil
     try load(tool, feeder, connection, failure, messages, list: most)
+    var unfilled: [String] = []
     if let views {
       try applySettings()
       tool.usesOwnSettings = true
-      try finish(tool.start(of: feeder.folder, list: views, messages: messages), failure, messages)
+      do { try finish(tool.start(of: feeder.folder, list: views, messages: ToolMessages(tool: "pg_restore")), failure, messages) } catch PostgresError
+        .toolFailed
+      {
+        // All rows are there by now: for a view that can be filled from them later nothing is thrown away.
+        unfilled = try fillOneByOne(
+          contents.entries.filter { $0.isMaterializedView && !excluded.contains($0.dumpID) }, of: contents, tool, feeder, failure)
+      }
     }
     if let triggers { try finish(tool.start(of: feeder.folder, list: triggers, messages: messages), failure, messages) }
     progress.begin("gathering statistics and counting rows")
     let unanalysed = try RestoreCount(settings: settings, manifest: manifest, jobs: jobs).run()
     let subscriptions = contents.entries.filter(\.isSubscription).map { "not restored, as its slot belongs to the live database: \($0.text)" }
-    return messages.warnings.map { "pg_restore warns: \($0)" } + subscriptions + unanalysed
+    return messages.warnings.map { "pg_restore warns: \($0)" } + unfilled + subscriptions + unanalysed
+  }
+
+  /// Fills materialized views, one after the other.
+  /// - Returns: warnings of those that can't be filled.
+  private func fillOneByOne(
+    _ views: [ArchiveContents.Entry], of contents: ArchiveContents, _ tool: RestoreTool, _ feeder: ArchiveFeeder, _ failure: FirstFailure
+  ) throws -> [String] {
+    try views.compactMap { view in
+      let list = work.path.appending("view-\(view.dumpID).list")
+      try contents.writeList(to: list) { $0.dumpID == view.dumpID }
+      let messages = ToolMessages(tool: "pg_restore")
+      do { try finish(tool.start(of: feeder.folder, list: list, messages: messages), failure, messages) } catch PostgresError.toolFailed(
+        _, _, let errors)
+      {
+        let name = view.text.dropFirst("MATERIALIZED VIEW DATA ".count)
+        return "left empty, REFRESH it when that is mended: materialized view \(name): \(errors.joined(separator: "; "))"
+      }
+      return nil
+    }
   }
 
   /// Makes the schema alone, without indexes, constraints and triggers.

@@ -113,6 +113,11 @@ struct SwapPreflight {
     func list(_ names: [String]) -> String { names.prefix(5).joined(separator: ", ") }
     let obstacles = try server.obstacles(toSwapping: database)
     var reasons: [String] = []
+    if try server.isHalfDropped(database) {
+      return [
+        "\(database) is what is left of one that was being dropped, and no use to anybody: DROP DATABASE \(Connection.identifier(database)), then run this again"
+      ]
+    }
     if obstacles.isTemplate { reasons.append("\(database) is a template: it is never replaced") }
     if try !server.mayReplace(database) {
       reasons.append("role \(server.user) may not rename \(database): that takes its owner, with CREATEDB, or a superuser")

@@ -104,6 +104,7 @@ package struct RestoreOperation {
     let (server, source, selection) = (prepared.server, prepared.source, prepared.selection)
     let database = UnfinishedDatabase(for: request.target.name, builder: DatabaseBuilder(server: server, properties: prepared.properties))
     var madeRoles: [String] = []
+    var hasDropped = false
     do {
       try server.executeTogether(prepared.findings.roleStatements)
       madeRoles = prepared.findings.madeRoles
@@ -114,6 +115,7 @@ package struct RestoreOperation {
       var warnings = prepared.findings.warnings
       try build.make(database)
       try beforeFilling(database.name)
+      if case .inPlace = request.target { hasDropped = true }
       warnings += try build.fill(database)
       let proof = build.proof(of: database)
       if request.proves {
@@ -132,7 +134,8 @@ package struct RestoreOperation {
       }
       return result
     } catch {
-      try discard(database, madeRoles, after: error)
+      // What there is of it then is more than nothing; and by its mark whoever comes next is told what was lost.
+      if !hasDropped { try discard(database, madeRoles, after: error) }
       throw error
     }
   }

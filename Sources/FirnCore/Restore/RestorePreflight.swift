@@ -28,7 +28,7 @@ struct RestorePreflight {
     var findings = Findings()
     var reasons =
       try standbyReasons() + nameReasons() + versionReasons() + extensionReasons(&findings) + placeReasons() + roleReasons(&findings)
-      + diskReasons(&findings)
+      + diskReasons(&findings) + drillReasons()
     let leftOut = properties.leftOut + selection.leftOut
     findings.warnings += leftOut.map { "left out: \($0)" }
     if !manifest.complete { findings.warnings += manifest.incompleteReasons.map { "the snapshot is incomplete: \($0)" } }
@@ -65,10 +65,29 @@ struct RestorePreflight {
     }
   }
 
+  /// What a database is given up for must not be known to be of no use.
+  private func drillReasons() throws -> [String] {
+    guard case .inPlace = request.target else { return [] }
+    let catalog = repository.catalog
+    guard let drill = try catalog.lastDrill(of: catalog.checkKeys(of: manifest.place)), let failure = drill.failedDrill else { return [] }
+    return [
+      "the last drill of \(manifest.id) could not restore it (\(failure)): nothing is given up for it; see firn-verify --drill, or restore without --in-place"
+    ]
+  }
+
+  /// What is written before anything is dropped: a database for a trial, and its log.
+  private static let leastForTrial: Int64 = 64 << 20
+
   /// On a server of this machine: whether both databases have room. A restored database takes about what its dump has, and its
   /// indexes, or less where rows are compressed; one that is there already shows how much that is.
   private func diskReasons(_ findings: inout Findings) throws -> [String] {
-    guard properties.properties.tablespace == "pg_default", let disk = try ServerDisk(of: server) else { return [] }
+    guard let disk = try ServerDisk(of: server) else { return [] }
+    if case .inPlace = request.target, disk.free < Self.leastForTrial {
+      return [
+        "\(disk.folder) has \(ServerDisk.megabytes(disk.free)) free, and before anything is dropped \(ServerDisk.megabytes(Self.leastForTrial)) are written, for a trial and the log: a full disk would stop the whole server; make room first"
+      ]
+    }
+    guard properties.properties.tablespace == "pg_default" else { return [] }
     var free = disk.free
     let bytes = manifest.tables.reduce(0) { $0 + $1.bytes }
     var least = ServerDisk.least(forDumped: bytes)

@@ -51,7 +51,7 @@ struct RestoreSelection {
       if entry.isOfLargeObjects {
         if scope.isPartial { choice.exclude(entry) } else if lostLargeObjects { choice.leaveOut(entry, "they are damaged") }
       }
-      if scope.content == .schemaOnly, entry.kind == "SEQUENCE SET" { choice.exclude(entry) }
+      if scope.content == .schemaOnly, ["SEQUENCE SET", "MATERIALIZED VIEW DATA"].contains(entry.kind) { choice.exclude(entry) }
       if !scope.restoresPrivileges, ["ACL", "DEFAULT ACL"].contains(entry.kind) { choice.exclude(entry) }
     }
     let hasLargeObjects = scope.content == .everything && scope.tables.isEmpty && !lostLargeObjects

@@ -9,10 +9,13 @@ package struct RestoreRest: Sendable {
   package let text: String
   /// Whether it had dropped a database, and there is none of that name.
   package let databaseIsGone: Bool
+  /// Whether it could not be taken away.
+  package let isLeft: Bool
 
-  init(_ text: String, databaseIsGone: Bool = false) {
+  init(_ text: String, databaseIsGone: Bool = false, isLeft: Bool = false) {
     self.text = text
     self.databaseIsGone = databaseIsGone
+    self.isLeft = isLeft
   }
 }
 
@@ -104,7 +107,7 @@ struct UnfinishedDatabase {
         guard let loss = try owner.flatMap({ try $0.loss(on: server) }) else { return RestoreRest(dropped) }
         return RestoreRest("\(dropped). \(loss)", databaseIsGone: true)
       } catch PostgresError.statementFailed(let message, _) {
-        return RestoreRest("database \(database.name) was left by a restore that was killed, and can't be dropped: \(message)")
+        return RestoreRest("database \(database.name) was left by a restore that was killed, and can't be dropped: \(message)", isLeft: true)
       }
     }
   }
@@ -152,7 +155,7 @@ struct UnfinishedDatabase {
 
     /// That a database is gone, and how to have one again; nil where none was to be dropped, or it is still there.
     func loss(on server: Connection) throws -> String? {
-      guard let inPlace, let target, let snapshot, try !server.databaseExists(target) else { return nil }
+      guard let inPlace, let target, let snapshot, try !server.databaseExists(target) || server.isHalfDropped(target) else { return nil }
       let before = inPlace.safetySnapshot.map { "; the database as it was: firn-restore \(target) \($0)" } ?? ""
       return "\(target) IS GONE: it was dropped to be replaced in place. To go on: firn-restore \(target) \(snapshot)\(before)"
     }

@@ -128,17 +128,18 @@ package struct StoreMaintenance: Sendable {
   }
 
   /// The shared lock. What a dead run left is cleared first, where nobody else is at work.
-  package func sharedLock(purpose: String) throws -> RepositoryLock {
+  /// - Parameter grace: what no snapshot names stays for so many seconds: what was copied in part goes on from there.
+  package func sharedLock(purpose: String, grace: Double = 0) throws -> RepositoryLock {
     let lock = try RepositoryLock(.shared, on: store, purpose: purpose, patience: .seconds(10), owner: owner)
     guard lock.foundDeadHolders else { return lock }
     lock.release()
-    collectIfAlone()
+    collectIfAlone(grace: grace)
     return try RepositoryLock(.shared, on: store, purpose: purpose, patience: .seconds(60), owner: owner)
   }
 
-  package func collectIfAlone() {
+  package func collectIfAlone(grace: Double = 0) {
     guard let lock = try? RepositoryLock(.exclusive, on: store, purpose: "clearing up after a run that failed", owner: owner) else { return }
     defer { lock.release() }
-    _ = try? GarbageCollector(store: store, now: owner.now(), stillAlone: lock.check).collect()
+    _ = try? GarbageCollector(store: store, now: owner.now(), stillAlone: lock.check, asks: lock.note).collect(grace: grace)
   }
 }

@@ -17,6 +17,8 @@ package struct RepairOperation {
     package var unmended: [StoreKey] = []
     /// The folder of the store in which lies what was put aside.
     package let quarantine: StoreKey
+    /// Whether anything lies there.
+    package var keepsWhatStoodThere = false
   }
 
   private let repository: Repository
@@ -97,6 +99,7 @@ package struct RepairOperation {
         if wasThere { _ = try? repository.store.setAside(quarantine + key, as: key) }
         throw error
       }
+      outcome.keepsWhatStoodThere = outcome.keepsWhatStoodThere || wasThere
       return outcome.mended.append(Mended(key: key, from: donor.location))
     }
     outcome.unmended.append(key)

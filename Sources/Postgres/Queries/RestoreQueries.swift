@@ -9,6 +9,11 @@ extension Connection {
     try value("SELECT 1 FROM pg_catalog.pg_database WHERE datname = $1", [name]) != nil
   }
 
+  /// Whether a database is one whose dropping was cut off: PostgreSQL lets nobody connect to it.
+  package func isHalfDropped(_ name: String) throws -> Bool {
+    try value("SELECT 1 FROM pg_catalog.pg_database WHERE datname = $1 AND datconnlimit = -2", [name]) != nil
+  }
+
   package func roleNames() throws -> Set<String> {
     Set(try rows("SELECT rolname FROM pg_catalog.pg_roles").compactMap { $0[0] })
   }

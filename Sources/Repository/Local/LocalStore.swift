@@ -219,8 +219,9 @@ package final class LocalStore: Store {
     return []
   }
 
-  package func delete(_ keys: [StoreKey]) throws {
-    for key in keys {
+  package func delete(_ keys: [StoreKey], _ mayGoOn: @escaping @Sendable () throws -> Void) throws {
+    for (number, key) in keys.enumerated() {
+      if number % 16 == 0 { try mayGoOn() }
       try translated(key) {
         try Folder.removeFile(path(key))
         var folder = path(key).removingLastComponent()

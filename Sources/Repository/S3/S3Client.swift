@@ -14,6 +14,8 @@ final class S3Client: Sendable {
     var body = TransferRequest.Body.none
     var digest = SHA256Digest(of: [])
     var limit = 1 << 20
+    /// Throws where it may not be sent any more: asked each time it is sent, which then has to come about soon.
+    var mayBeSent: (@Sendable () throws -> Void)?
 
     init(_ method: String, _ key: StoreKey?) {
       self.method = method
@@ -46,6 +48,7 @@ final class S3Client: Sendable {
       func ask() throws -> TransferResponse {
         try retries.run(isPassing: Self.isPassing) {
           used = Used(key: try credentials.current(), region: region.current)
+          try request.mayBeSent?()
           return try send(request, used)
         }
       }
@@ -54,6 +57,8 @@ final class S3Client: Sendable {
       if try corrects(response, request, used) { response = try ask() }
       return response
     } catch let error as TransferError {
+      // Given up because somebody wished that all ends.
+      if error == .cancelled { try Interruption.check() }
       throw failure(error, request)
     }
   }
@@ -85,6 +90,7 @@ final class S3Client: Sendable {
     transfer.limit = max(request.limit, 1 << 16)
     transfer.signing = .init(region: region, service: "s3", keyID: key.keyID, secret: key.secret)
     transfer.authorities = location.authorities
+    if request.mayBeSent != nil { transfer.end = .now + TransferRequest.longestDoubt }
     return try TransferEngine.shared.perform(transfer)
   }
 

@@ -42,7 +42,8 @@ package struct S3Location: Sendable, Equatable {
     let path = parts[0].split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
     bucket = String(path[0])
     guard bucket.count >= 3, bucket.utf8.allSatisfy({ URLText.isPlain($0) && $0 != UInt8(ascii: "~") }) else {
-      throw bad("\(bucket.isEmpty ? "it names no bucket" : "no bucket is called \(bucket): names have 3 letters at least"); write s3://BUCKET/PREFIX")
+      if text.contains("@") { throw bad("a name or password has no place in it: keys come from AWS_ACCESS_KEY_ID or a profile") }
+      throw bad("\(bucket.isEmpty ? "it names no bucket" : "a bucket's name has 3 letters at least, all of them plain"); write s3://BUCKET/PREFIX")
     }
     let folders = (path.count > 1 ? path[1] : "").split(separator: "/", omittingEmptySubsequences: false)
     let named = folders.drop { $0.isEmpty }.reversed().drop { $0.isEmpty }.reversed()

@@ -246,14 +246,14 @@ package final class S3Store: Store {
     return true
   }
 
-  package func delete(_ keys: [StoreKey]) throws {
+  package func delete(_ keys: [StoreKey], _ mayGoOn: @escaping @Sendable () throws -> Void) throws {
     for start in stride(from: 0, to: keys.count, by: 1000) {
-      try deleteTogether(Array(keys[start..<min(start + 1000, keys.count)]))
+      try deleteTogether(Array(keys[start..<min(start + 1000, keys.count)]), mayGoOn)
     }
   }
 
   /// - Parameter patience: how often it is asked again for what the server was too busy to delete.
-  private func deleteTogether(_ keys: [StoreKey], patience: Int = 5) throws {
+  private func deleteTogether(_ keys: [StoreKey], _ mayGoOn: @escaping @Sendable () throws -> Void, patience: Int = 5) throws {
     let objects = keys.map { "<Object><Key>\(URLText.escaped(prefix + $0))</Key></Object>" }.joined()
     let body = Array("<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\(objects)<Quiet>true</Quiet></Delete>".utf8)
     var request = S3Client.Request("POST", nil)
@@ -261,12 +261,15 @@ package final class S3Store: Store {
     request.headers = [("Content-MD5", Data(MD5Hasher.digest(of: body)).base64EncodedString()), ("Content-Type", "application/xml")]
     request.body = .bytes(body)
     request.digest = SHA256Digest(of: body)
+    request.mayBeSent = mayGoOn
     let response = try answer(to: request, allowing: [405, 501])
     guard response.status < 300 else {
       // A server without batches.
       for key in keys {
         try Interruption.check()
-        _ = try answer(to: S3Client.Request("DELETE", key), allowing: [404])
+        var single = S3Client.Request("DELETE", key)
+        single.mayBeSent = mayGoOn
+        _ = try answer(to: single, allowing: [404])
       }
       return
     }
@@ -276,7 +279,7 @@ package final class S3Store: Store {
     let busy = errors.filter { S3Client.passingCodes.contains($0.first("Code") ?? "") }.compactMap { $0.first("Key") }
     if busy.count == errors.count, patience > 0, busy.allSatisfy({ $0.hasPrefix(prefix) }) {
       try Interruption.sleep(until: .now + .milliseconds(Int.random(in: 200...1000)))
-      return try deleteTogether(busy.map { String($0.dropFirst(prefix.count)) }, patience: patience - 1)
+      return try deleteTogether(busy.map { String($0.dropFirst(prefix.count)) }, mayGoOn, patience: patience - 1)
     }
     let reason = error.first("Message") ?? error.first("Code") ?? "the server keeps them"
     let locked = errors.filter(Self.tellsOfALock)

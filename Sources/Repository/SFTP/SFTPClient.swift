@@ -22,10 +22,13 @@ final class SFTPClient: Sendable {
     return request
   }
 
-  /// - Parameter prepare: changes the request to what is wanted.
+  /// - Parameters:
+  ///   - prepare: changes the request to what is wanted.
+  ///   - mayBeSent: throws where it may not be sent any more: asked each time it is sent, which then has to come about soon.
   /// - Throws: `StoreError`; `SFTPRefusal` where the server did not do as it was told.
-  @discardableResult func answer(_ method: String, _ key: StoreKey, _ prepare: (inout TransferRequest) -> Void = { _ in }) throws -> TransferResponse
-  {
+  @discardableResult func answer(
+    _ method: String, _ key: StoreKey, _ prepare: (inout TransferRequest) -> Void = { _ in }, mayBeSent: (@Sendable () throws -> Void)? = nil
+  ) throws -> TransferResponse {
     var request = request(method, key)
     if method == "HEAD" { request.timeout = Self.patience }
     // A folder's listing, of which nothing may come for long.
@@ -37,11 +40,19 @@ final class SFTPClient: Sendable {
     // A server that never answered may be the wrong one: that should be told soon.
     if !hasAnswered.current { retries.attempts = min(3, retries.attempts) }
     do {
-      let response = try retries.run { [request] in try perform(request) }
+      let response = try retries.run { [request] in
+        guard let mayBeSent else { return try perform(request) }
+        try mayBeSent()
+        var request = request
+        request.end = .now + TransferRequest.longestDoubt
+        return try perform(request)
+      }
       hasAnswered.update { $0 = true }
       return response
     } catch let error as TransferError {
       if case .missing = error { hasAnswered.update { $0 = true } }
+      // Given up because somebody wished that all ends.
+      if error == .cancelled { try Interruption.check() }
       throw failure(error, key)
     }
   }
@@ -73,9 +84,9 @@ final class SFTPClient: Sendable {
 
   /// Has the server do what commands say.
   /// - Throws: as `answer`.
-  func command(_ commands: [String]) throws {
+  func command(_ commands: [String], mayBeSent: (@Sendable () throws -> Void)? = nil) throws {
     // The folder is not looked at: commands come first.
-    try answer("HEAD", "") { $0.commandsBefore = commands }
+    try answer("HEAD", "", { $0.commandsBefore = commands }, mayBeSent: mayBeSent)
   }
 
   private func failure(_ error: TransferError, _ key: StoreKey) -> any Error {

@@ -330,20 +330,20 @@ package final class SFTPStore: Store {
     return false
   }
 
-  package func delete(_ keys: [StoreKey]) throws {
+  package func delete(_ keys: [StoreKey], _ mayGoOn: @escaping @Sendable () throws -> Void) throws {
     func commands(_ key: StoreKey) -> [String] {
       // Else it would come back.
       (Self.isReplaced(key) ? ["*rm \(place.quoted(Self.former(key)))"] : []) + ["rm \(place.quoted(key))"]
     }
     defer { removeFolders(above: keys) }
-    for start in stride(from: 0, to: keys.count, by: 100) {
+    for start in stride(from: 0, to: keys.count, by: 32) {
       // What a run gives back when it was told to end is one batch.
       if start > 0 { try Interruption.check() }
-      let some = keys[start..<min(start + 100, keys.count)]
-      do { try client.command(some.flatMap { commands($0) }) } catch is SFTPRefusal {
+      let some = keys[start..<min(start + 32, keys.count)]
+      do { try client.command(some.flatMap { commands($0) }, mayBeSent: mayGoOn) } catch is SFTPRefusal {
         // One is missing, or can't be deleted: the others go.
         for key in some {
-          do { try client.command(commands(key)) } catch let refusal as SFTPRefusal {
+          do { try client.command(commands(key), mayBeSent: mayGoOn) } catch let refusal as SFTPRefusal {
             if try fileSize(key) != nil { throw failure(refusal) }
           }
         }
