@@ -55,9 +55,10 @@ package final class RepositoryLock: Sendable {
   private let endRefreshing = Mutex<(@Sendable () -> Void)?>(nil)
 
   /// Takes the lock, waiting up to `patience` for those who hold it.
+  /// - Parameter onlyReads: whether its holder writes nothing that others' late deletions could meet.
   /// - Throws: `RepositoryError.locked`.
   package init(
-    _ mode: Mode, on store: any Store, purpose: String, patience: Duration = .seconds(0), owner: LockOwner = .current
+    _ mode: Mode, on store: any Store, purpose: String, patience: Duration = .seconds(0), onlyReads: Bool = false, owner: LockOwner = .current
   ) throws {
     self.store = store
     self.mode = mode
@@ -76,7 +77,7 @@ package final class RepositoryLock: Sendable {
       let holder: String?
       do {
         refusal = try Self.write(try JSON.bytes(record), to: key, in: store, mode)
-        holder = try Self.conflict(with: mode, except: key, in: store, owner, isWritten: refusal == nil, dead: &dead)
+        holder = try Self.conflict(with: mode, except: key, in: store, owner, isWritten: refusal == nil, onlyReads: onlyReads, dead: &dead)
       } catch {
         // It may have been written all the same.
         try? store.delete([key])
@@ -191,9 +192,9 @@ package final class RepositoryLock: Sendable {
   }
 
   /// Who holds a lock that excludes one of `mode`, in words. Locks of dead processes are cleared away.
-  private static func conflict(with mode: Mode, except own: StoreKey, in store: any Store, _ owner: LockOwner, isWritten: Bool, dead: inout Int)
-    throws -> String?
-  {
+  private static func conflict(
+    with mode: Mode, except own: StoreKey, in store: any Store, _ owner: LockOwner, isWritten: Bool, onlyReads: Bool, dead: inout Int
+  ) throws -> String? {
     let entries = try store.list(root)
     // By the store's clock: ours was just written.
     let now = entries.first { $0.key == own }?.modified ?? owner.now().timeIntervalSince1970
@@ -243,6 +244,8 @@ package final class RepositoryLock: Sendable {
       case true?: break
       case false?:
         if record.mode == .exclusive, mayAnswerLate(store), abs(now - entry.modified) < settling {
+          // What is to be deleted is named by no snapshot.
+          if onlyReads { continue }
           return
             "\(record.purpose), process \(record.process) on \(record.host), which ended in the middle of deleting: "
             + "what it asked the store for may be under way for \(Int(entry.modified + settling - now)) s"

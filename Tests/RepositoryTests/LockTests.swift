@@ -57,6 +57,11 @@ import Testing
       }
       Issue.record("\(mode) was let in")
     }
+    // Nobody who has to restore waits for that.
+    let reader = try RepositoryLock(.shared, on: store, purpose: "mine", onlyReads: true)
+    #expect(!reader.foundDeadHolders)
+    reader.release()
+    #expect(try store.list("locks/").count == 1)
     store.wait(185)
     try RepositoryLock(.shared, on: store, purpose: "mine").release()
     // One that only shared it deletes nothing.

@@ -58,7 +58,7 @@ package struct StoreExamination {
   /// A lock is written, looked at, and taken away again.
   private func writing(_ store: any Store) throws -> [Finding] {
     do {
-      let lock = try StoreMaintenance(store: store).sharedLock(purpose: "firn doctor")
+      let lock = try StoreMaintenance(store: store).sharedLock(purpose: "firn doctor", onlyReads: true)
       defer { lock.release() }
       try lock.requireWritten()
       let newest = try store.list("locks/").map(\.modified).max() ?? 0

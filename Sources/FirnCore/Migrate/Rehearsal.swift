@@ -30,7 +30,7 @@ package struct Rehearsal {
   /// - Throws: as a drill does; a command that fails is no error of ours.
   package func run(on place: SnapshotPlace, line: @escaping @Sendable (String) -> Void) throws -> RehearsalReport {
     progress.begin("preparing a rehearsal on \(place.id)")
-    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-migrate rehearse")
+    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-migrate rehearse", onlyReads: true)
     defer { lock.release() }
     let source = try RestoreSource(repository, place)
     let work = try WorkFolder.forRun(in: request.drill.workRoot)

@@ -34,7 +34,7 @@ package struct ArchiveExport {
 
   /// - Throws: `FirnError.refused` where the folder exists; what reading the snapshot throws. Then the folder is gone again.
   package func run(to folder: FilePath) throws -> Outcome {
-    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-restore of \(place.database)")
+    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-restore of \(place.database)", onlyReads: true)
     defer { lock.release() }
     guard try Folder.status(of: folder) == nil else { throw FirnError.refused(reasons: ["\(folder) exists: name a new folder"]) }
     let source = try RestoreSource(repository, place)

@@ -64,7 +64,7 @@ package struct RestoreOperation {
   ///   - saved: hears of the snapshot of the database that is replaced, which stays whatever fails then.
   package func run(told: ([String]) -> Void = { _ in }, saved: (SnapshotID) -> Void = { _ in }) throws -> RestoreResult {
     let clock = ContinuousClock.now
-    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-restore of \(request.place.database)")
+    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-restore of \(request.place.database)", onlyReads: true)
     defer { lock.release() }
     var prepared = try prepare()
     let (server, source) = (prepared.server, prepared.source)

@@ -38,7 +38,7 @@ package struct TableRestore {
 
   /// - Throws: `FirnError.refused`, `.restoredCopyDiffers`, what the server and reading the snapshot throw. Then nothing was made.
   package func run(into destination: Destination) throws -> Outcome {
-    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-restore of \(place.database)")
+    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-restore of \(place.database)", onlyReads: true)
     defer { lock.release() }
     progress.begin("looking before leaping")
     let source = try RestoreSource(repository, place)

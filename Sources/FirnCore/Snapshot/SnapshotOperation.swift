@@ -128,13 +128,15 @@ package struct StoreMaintenance: Sendable {
   }
 
   /// The shared lock. What a dead run left is cleared first, where nobody else is at work.
-  /// - Parameter grace: what no snapshot names stays for so many seconds: what was copied in part goes on from there.
-  package func sharedLock(purpose: String, grace: Double = 0) throws -> RepositoryLock {
-    let lock = try RepositoryLock(.shared, on: store, purpose: purpose, patience: .seconds(10), owner: owner)
+  /// - Parameters:
+  ///   - onlyReads: whether its holder writes nothing that others' late deletions could meet.
+  ///   - grace: what no snapshot names stays for so many seconds: what was copied in part goes on from there.
+  package func sharedLock(purpose: String, onlyReads: Bool = false, grace: Double = 0) throws -> RepositoryLock {
+    let lock = try RepositoryLock(.shared, on: store, purpose: purpose, patience: .seconds(10), onlyReads: onlyReads, owner: owner)
     guard lock.foundDeadHolders else { return lock }
     lock.release()
     collectIfAlone(grace: grace)
-    return try RepositoryLock(.shared, on: store, purpose: purpose, patience: .seconds(60), owner: owner)
+    return try RepositoryLock(.shared, on: store, purpose: purpose, patience: .seconds(60), onlyReads: onlyReads, owner: owner)
   }
 
   package func collectIfAlone(grace: Double = 0) {

@@ -18,7 +18,7 @@ package struct DrillOperation {
 
   /// - Throws: `RepositoryError.locked`, and what interrupts it. What a drill finds, and what keeps one from being made, is in its outcome.
   package func run(on places: [SnapshotPlace]) throws -> [DrillOutcome] {
-    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-verify --drill")
+    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-verify --drill", onlyReads: true)
     defer { lock.release() }
     return try places.map { place in
       let start = ContinuousClock.now

@@ -71,7 +71,7 @@ package struct VerifyOperation {
   /// Checks snapshots and records the result beside each.
   package func run(on places: [SnapshotPlace]) throws -> Outcome {
     let clock = ContinuousClock.now
-    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-verify")
+    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-verify", onlyReads: true)
     defer { lock.release() }
     progress.begin("reading what the snapshots consist of")
     var outcome = Outcome()
