@@ -279,10 +279,10 @@ class OffSite:
         bench = self.bench
         store = bench.path("offsite-store")
         listed = json.loads(self.firn("list", "--json", "--store", store))["snapshots"]
-        times = {}
-        for delay in (0, 0.025):
-            copies, restores = [], []
-            for _ in range(bench.rounds):
+        times = {0: ([], []), 0.025: ([], [])}
+        for number in range(bench.rounds):
+            for delay in rotated(list(times), number):
+                copies, restores = times[delay]
                 name = self.bucket()[5:].split("/")[0]
                 proxy = Proxy(bench, self.server.port, "--delay", str(delay))
                 location = self.location(name, proxy.port)
@@ -296,7 +296,7 @@ class OffSite:
                 sql("DROP DATABASE restored", "postgres")
                 proxy.stop()
                 self.remove_bucket(self.location(name))
-            times[delay] = (statistics.median(copies), statistics.median(restores))
+        times = {delay: tuple(statistics.median(values) for values in both) for delay, both in times.items()}
         say("  seconds: " + ", ".join(f"{delay * 2000:.0f} ms: copy {copy:.2f}, restore {restore:.2f}" for delay, (copy, restore) in times.items()))
         bench.add("copy with 50 ms of latency / without, time", times[0.025][0] / times[0][0], 1.333)
         bench.add("restore with 50 ms of latency / without, time", times[0.025][1] / times[0][1], 1.333)
