@@ -566,7 +566,8 @@ class Bench:
         return usage.ru_maxrss * 1024
 
     def report(self):
-        print(f"| {self.plain / 1e9:.2f} GB of dump, {os.cpu_count()} cores, medians of {self.rounds} | measured | wanted |")
+        size = f"{self.plain / 1e9:.2f}" if self.plain else f"about {self.size:g}"
+        print(f"| {size} GB of dump, {os.cpu_count()} cores, medians of {self.rounds} | measured | wanted |")
         print("|---|---|---|")
         for what, figure, bound in self.rows:
             print(f"| {what} | {figure:.0f} |" if "MB" in what.split(",")[-1] else f"| {what} | {figure:.2f} |", end="")
