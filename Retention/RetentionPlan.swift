@@ -80,8 +80,9 @@ extension RetentionPolicy {
   /// but where others are there, one that began after now is not the newest of anything.
   package func plan<ID>(removing named: Set<ID>, of snapshots: [RetainedSnapshot<ID>], now: Int64) -> RetentionPlan<ID> {
     let sorted = snapshots.sorted { ($0.startedAt, $0.id) > ($1.startedAt, $1.id) }
-    let ahead = Set(sorted.filter { $0.startedAt > now + Self.clockTolerance }.map(\.id))
-    let guarded = guards(sorted.filter { !ahead.contains($0.id) } + sorted.filter { ahead.contains($0.id) }, ageless: ahead, now: now)
+    // The newest first: so these are.
+    let ahead = sorted.prefix { $0.startedAt > now + Self.clockTolerance }
+    let guarded = guards(Array(sorted[ahead.endIndex...] + ahead), ageless: Set(ahead.map(\.id)), now: now)
     let decisions = sorted.map { snapshot in
       let reasons = named.contains(snapshot.id) ? guarded[snapshot.id] ?? [] : ["not named"]
       return RetentionPlan<ID>.Decision(id: snapshot.id, keepReasons: reasons, removeReason: reasons.isEmpty ? "named" : "")

@@ -102,15 +102,14 @@ package struct CommandContext: Sendable {
     if let scheme = location.firstRange(of: "://") {
       // What stands before an @ may be a secret.
       let host = location[scheme.upperBound...].prefix { $0 != "/" && $0 != "?" }
-      let shown = host.lastIndex(of: "@").map { host[host.index(after: $0)...] } ?? host[...]
       throw StoreError.badLocation(
-        location: String(location[..<scheme.upperBound]) + String(shown), reason: "it is no folder, no bucket and no SFTP server")
+        location: String(location[..<scheme.upperBound]) + String(host.withoutLogin), reason: "it is no folder, no bucket and no SFTP server")
     }
     // What other programs call a bucket or a server would become a folder here, on the disk that is to be backed up.
     let first = location.prefix { $0 != "/" }
     guard !first.contains(":"), !location.allSatisfy(\.isWhitespace) else {
       throw StoreError.badLocation(
-        location: first.lastIndex(of: "@").map { String(location[location.index(after: $0)...]) } ?? location,
+        location: String(first.withoutLogin + location.dropFirst(first.count)),
         reason: "it is no folder: one whose name has a colon is written with ./ before it")
     }
     var path = Host.path(location)

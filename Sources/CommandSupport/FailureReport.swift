@@ -278,7 +278,7 @@ package struct FailureReport: Sendable {
       self.init(.usage, "\(text) names no time", hint: "write it as before:2026-11-22T02:00 (UTC)")
     case .lockLost:
       self.init(
-        .store, "the lock of this run was removed while it worked: it ended there, and lists nothing",
+        .store, "the lock of this run was taken away while it worked, so it stopped: nothing was listed, and nothing more is deleted",
         hint: "another run took it for dead (a machine that slept, a clock that jumped) or somebody deleted it; run this again")
     case .locked(let holder):
       self.init(.locked, "the repository is in use by \(holder)", hint: "wait for its end, then run this again")

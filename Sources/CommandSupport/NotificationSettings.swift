@@ -37,7 +37,7 @@ package struct NotificationSettings: Sendable, Equatable {
     var shown: String {
       guard let start = text.firstRange(of: "://") else { return text }
       let host = text[start.upperBound...].prefix { !"/?#".contains($0) }
-      return String(host.lastIndex(of: "@").map { host[host.index(after: $0)...] } ?? host)
+      return String(host.withoutLogin)
     }
   }
 

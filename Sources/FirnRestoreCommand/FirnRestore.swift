@@ -133,8 +133,8 @@ struct FirnRestore: FirnCommand {
     let settings = try context.connectionSettings(server.connection)
     let found = try RestoreOperation.tidyUp(settings)
     if common.json { try context.output(json: ["found": found.map(\.text)]) }
-    for rest in found { if rest.databaseIsGone || rest.isLeft { context.warn(rest.text) } else { context.tell(rest.text) } }
-    if StoppedApplication.isAnyWaiting || found.contains(where: { $0.databaseIsGone || $0.isLeft }) { return .doneWithWarnings }
+    for rest in found { if rest.wantsAttention { context.warn(rest.text) } else { context.tell(rest.text) } }
+    if StoppedApplication.isAnyWaiting || found.contains(where: \.wantsAttention) { return .doneWithWarnings }
     if found.isEmpty && !isDone { context.tell("nothing is left of any restore") }
     return .done
   }

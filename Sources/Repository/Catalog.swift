@@ -20,7 +20,7 @@ package struct Catalog: Sendable {
 
   /// The committed snapshots of one database of one source, oldest first.
   package func snapshots(source: String, database: String) throws -> [SnapshotPlace] {
-    try snapshots(under: "\(SnapshotPlace.root)\(source.keyComponent)/\(database.keyComponent)/")
+    try snapshots(under: SnapshotPlace.root(source: source, database: database))
   }
 
   private func snapshots(under prefix: StoreKey) throws -> [SnapshotPlace] {
@@ -80,9 +80,16 @@ package struct Catalog: Sendable {
   }
 
   /// Every committed snapshot with what lies beside it, oldest first.
-  package func listing() throws -> [ListedSnapshot] {
+  package func listing() throws -> [ListedSnapshot] { try listing(under: SnapshotPlace.root) }
+
+  /// The same of one database of one source.
+  package func listing(source: String, database: String) throws -> [ListedSnapshot] {
+    try listing(under: SnapshotPlace.root(source: source, database: database))
+  }
+
+  private func listing(under prefix: StoreKey) throws -> [ListedSnapshot] {
     var found: [ListedSnapshot] = []
-    try SnapshotFolder.forEach(in: store) { folder in
+    try SnapshotFolder.forEach(in: store, under: prefix) { folder in
       guard let list = folder.checksums else { return }
       found.append(
         ListedSnapshot(
@@ -223,11 +230,10 @@ package struct Catalog: Sendable {
   }
 
   /// The objects that verifications found damaged, in snapshots that were not read whole since.
-  /// - Parameter checks: the keys of each snapshot's checks, in order.
-  func damagedObjects(by checks: [[StoreKey]]) throws -> Set<ObjectName> {
+  package func damagedObjects(_ listed: [ListedSnapshot]) throws -> Set<ObjectName> {
     let found = Monitor<Set<ObjectName>>([])
-    try forEachInParallel(checks.filter { !$0.isEmpty }, thread: "checks", threads: store.requestsAtOnce) { [self] checks in
-      guard let verdict = try verdict(of: checks, now: Date()), !verdict.ok else { return }
+    try forEachInParallel(listed.filter { !$0.checks.isEmpty }, thread: "checks", threads: store.requestsAtOnce) { [self] snapshot in
+      guard let verdict = try verdict(of: snapshot.checks, now: Date()), !verdict.ok else { return }
       // Be they encrypted or not.
       let names = (verdict.damagedObjects ?? []).flatMap { text in [true, false].compactMap { ObjectName(hexadecimal: text, isSealed: $0) } }
       found.update { $0.formUnion(names) }

@@ -43,6 +43,11 @@ package struct GarbageCollector: Sendable {
     catalog = Catalog(store: store)
   }
 
+  /// Of who holds the exclusive lock.
+  package init(store: any Store, holding lock: RepositoryLock, now: Date, pace: DeletionPace = .unlimited) {
+    self.init(store: store, now: now, pace: pace, stillAlone: lock.check, asks: lock.note)
+  }
+
   /// Takes snapshots out of the list, newest first, and then deletes their files.
   /// - Returns: the objects they named.
   @discardableResult package func remove(_ places: [SnapshotPlace]) throws -> ObjectTable {
@@ -50,7 +55,7 @@ package struct GarbageCollector: Sendable {
     let places = places.sorted { $0.id > $1.id }
     // Who comes back after its lock was broken may be about to list one of them once more.
     if try RepositoryLock.wereBroken(in: store) {
-      for place in places { try SnapshotFolder.forEach(in: store, under: place.prefix) { folder in try setAsideMarks(of: folder) } }
+      for place in places { try setAsideMarks(under: place.prefix) }
     }
     for place in places {
       try Interruption.check()
@@ -71,10 +76,15 @@ package struct GarbageCollector: Sendable {
     return named
   }
 
-  private func setAsideMarks(of folder: SnapshotFolder) throws {
-    for mark in folder.entries(.unfinished) {
+  /// Takes from those who make snapshots what they need to commit: should their lock have been broken, they can't any more.
+  private func setAsideMarks(under prefix: StoreKey = SnapshotPlace.root, where isMeant: (SnapshotFolder) -> Bool = { _ in true }) throws {
+    var marks: [(key: StoreKey, place: SnapshotPlace)] = []
+    try SnapshotFolder.forEach(in: store, under: prefix) { folder in
+      if isMeant(folder) { marks += folder.entries(.unfinished).map { ($0.key, folder.place) } }
+    }
+    for mark in marks {
       try stillAlone()
-      try store.setAside(mark.key, as: folder.place.removed)
+      try store.setAside(mark.key, as: mark.place.removed)
     }
   }
 
@@ -140,16 +150,6 @@ package struct GarbageCollector: Sendable {
     // A manifest without a mark beside it would pass for a snapshot that lost its list.
     let idle = mayComeBack ? [] : leftovers.marks.filter { mark in SnapshotPlace(key: mark).map { !keepers.contains($0) } ?? true }
     try keepingLocked { try delete(idle + leftovers.idleMarks) }
-  }
-
-  /// Takes from snapshots that are being made what they need to commit: should their lock have been broken, they can't any more.
-  private func stopCommits() throws {
-    var unfinished: [(mark: StoreKey, place: SnapshotPlace)] = []
-    try SnapshotFolder.forEach(in: store) { folder in
-      guard folder.checksums == nil else { return }
-      unfinished += folder.entries(.unfinished).map { ($0.key, folder.place) }
-    }
-    for (mark, place) in unfinished { try store.setAside(mark, as: place.removed) }
   }
 
   private struct Survey {
@@ -227,7 +227,7 @@ package struct GarbageCollector: Sendable {
     grace: TimeInterval = 0, released: ObjectTable = ObjectTable(), begin: (Int64) -> Void = { _ in }, each: (Int) -> Void = { _ in }
   ) throws -> Outcome {
     try store.removeLeftovers()
-    try stopCommits()
+    try setAsideMarks { $0.checksums == nil }
     let survey = try survey()
     let garbage = try garbage(survey, grace: grace, released: released)
     if survey.committed.isEmpty, garbage.hasOld { return Outcome(isInDoubt: true) }

@@ -17,8 +17,8 @@ package struct SnapshotCopy {
   private let largest: Int
   /// Whether the target lacked the last that was asked for: then it lacks the next as well, as a rule.
   private let lacksNext = Monitor(true)
-  /// What is there, nil until it was looked at. As long as the lock is held nothing of it goes.
-  private let survey = Monitor<Survey?>(nil)
+  /// What verifications found damaged at the target, nil until that was asked.
+  private let damaged = Monitor<Set<ObjectName>?>(nil)
 
   /// Makes a folder for files in passing, and takes it away again.
   package typealias Scratch = @Sendable (_ body: (FilePath) throws -> Void) throws -> Void
@@ -43,20 +43,17 @@ package struct SnapshotCopy {
   /// - Throws: `SourceDamaged`, what reading and writing the stores throws, `Interruption`.
   package func run(_ place: SnapshotPlace, each: @escaping @Sendable (Int) -> Void = { _ in }) throws -> Outcome {
     let there = Catalog(store: target)
-    // Many are there already, as a rule.
-    if let survey = survey.current, let list = try? Catalog(store: source).checksums(of: place), survey.hasWhole(place, as: list) {
-      try copyHold(of: place, isListed: true)
-      return Outcome()
-    }
-    let answers = Monitor((list: ChecksumFile?.none, wereBroken: false, folder: SnapshotFolder?.none, firstObjects: [ObjectName: Int64]?.none))
+    let answers = Monitor((list: ChecksumFile?.none, wereBroken: Bool?.none, folder: SnapshotFolder?.none, firstObjects: [ObjectName: Int64]?.none))
     let questions = Question.allCases.filter { question in
       switch question {
-      case .objects: target.keepsWrites && lacksNext.current
-      case .survey: survey.current == nil
-      default: true
+      case .folder, .list: true
+      case .damaged: self.damaged.current == nil
+      // What only a snapshot needs that is to be copied: as a rule none is, or all that follow are.
+      case .locks: lacksNext.current
+      case .objects: lacksNext.current && target.keepsWrites
       }
     }
-    try forEachInParallel(questions, thread: "copy", threads: target.requestsAtOnce) { [target, survey] question in
+    try forEachInParallel(questions, thread: "copy", threads: target.requestsAtOnce) { [target, damaged = self.damaged] question in
       switch question {
       case .locks:
         let wereBroken = try RepositoryLock.wereBroken(in: target)
@@ -70,13 +67,13 @@ package struct SnapshotCopy {
         // One page of a listing, which is no more than another question.
         let sizes = try Self.objectSizes(in: target, atMost: 999) { _ in true }
         answers.update { $0.firstObjects = sizes }
-      case .survey:
-        let found = try Survey(of: target)
-        survey.update { $0 = found }
+      case .damaged:
+        let found = try there.damagedObjects(there.listing())
+        damaged.update { $0 = found }
       }
     }
     let folder = answers.current.folder
-    let damaged = survey.current?.damaged ?? []
+    let damaged = self.damaged.current ?? []
     // What is listed may have lost a file since then, or have an object that is no longer what it was.
     let isWhole = answers.current.list.map { list in
       let keys = Set(folder?.files.map(\.entry.key) ?? [])
@@ -93,8 +90,8 @@ package struct SnapshotCopy {
     // Where writes may be lost, only what a list names is known to be durable: what a copy left that was cut off may not be. Nor is
     // it safe from a collector that stood still, and comes back.
     let trusted =
-      target.keepsWrites && !answers.current.wereBroken
-      ? nil : Set(try there.snapshots(source: place.source, database: place.database).flatMap { (try? there.objects(of: $0)) ?? [] })
+      try target.keepsWrites && !(answers.current.wereBroken ?? RepositoryLock.wereBroken(in: target))
+      ? nil : Set(there.snapshots(source: place.source, database: place.database).flatMap { (try? there.objects(of: $0)) ?? [] })
     let found = trusted == nil ? try answers.current.firstObjects ?? sizesThere(of: list.objects) : nil
     let done = Monitor((outcome: Outcome(), reused: [ObjectName: Int64]()))
     // More than a snapshot has, which cuts and compresses meanwhile: here nothing else fills the time until an answer comes.
@@ -203,27 +200,7 @@ package struct SnapshotCopy {
   }
 
   /// What is to be known of the target first.
-  private enum Question: CaseIterable { case folder, list, locks, objects, survey }
-
-  private struct Survey: Sendable {
-    private let folders: [SnapshotPlace: SnapshotFolder]
-    /// What verifications found damaged.
-    let damaged: Set<ObjectName>
-
-    init(of store: any Store) throws {
-      var folders: [SnapshotPlace: SnapshotFolder] = [:]
-      try SnapshotFolder.forEach(in: store) { folder in if folder.checksums != nil { folders[folder.place] = folder } }
-      self.folders = folders
-      damaged = try Catalog(store: store).damagedObjects(by: folders.values.map { $0.entries(.check).map(\.key) })
-    }
-
-    /// Whether a snapshot is listed there, with each of its files, and by all that is known with each of its objects.
-    func hasWhole(_ place: SnapshotPlace, as list: ChecksumFile) -> Bool {
-      guard let folder = folders[place], folder.checksums?.size == Int64(list.bytes.count) else { return false }
-      let keys = Set(folder.files.map(\.entry.key))
-      return list.files.keys.allSatisfy(keys.contains) && (damaged.isEmpty || list.objects.allSatisfy { !damaged.contains($0) })
-    }
-  }
+  private enum Question: CaseIterable { case folder, list, locks, objects, damaged }
 
   private struct TooMany: Error {}
 

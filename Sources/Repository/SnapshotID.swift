@@ -118,8 +118,10 @@ package struct SnapshotPlace: Hashable, Sendable {
   static func isOlder(_ left: Self, _ right: Self) -> Bool { (left.id, left.source, left.database) < (right.id, right.source, right.database) }
 
   package static let root = "snapshots/"
+  /// Under which those of one database of one source are.
+  static func root(source: String, database: String) -> StoreKey { "\(root)\(source.keyComponent)/\(database.keyComponent)/" }
 
-  package var prefix: StoreKey { "\(Self.root)\(source.keyComponent)/\(database.keyComponent)/\(id)/" }
+  package var prefix: StoreKey { "\(Self.root(source: source, database: database))\(id)/" }
   static let checksumsName = "SHA256SUMS"
   static let holdName = "hold.json"
   static let checksFolder = "checks/"

@@ -66,8 +66,6 @@ package struct TransferRequest: Sendable {
   package var asksForTime = false
   /// When it may not begin or go on any more, whatever kept it, be it that this machine stood still.
   package var end: ContinuousClock.Instant?
-  /// How long what was permitted may be under way.
-  package static let longestDoubt: Duration = .seconds(300)
   /// How long all of it may take; without it a transfer may take as long as something comes.
   package var timeout: Duration?
   /// Whether a connection that was kept is not good enough.
@@ -81,6 +79,16 @@ package struct TransferRequest: Sendable {
   package init(_ method: String, _ url: String) {
     self.method = method
     self.url = url
+  }
+
+  /// How long what was permitted may be under way.
+  private static let longestDoubt: Duration = .seconds(300)
+
+  /// Asks whether it may be sent now; then it has to come about soon. Nil permits it for good.
+  package mutating func permit(by mayBeSent: (() throws -> Void)?) throws {
+    guard let mayBeSent else { return }
+    try mayBeSent()
+    end = .now + Self.longestDoubt
   }
 }
 

@@ -36,12 +36,18 @@ import Testing
     place.environment["FIRN_PG_BIN"] = place.server.binaries.string
     #expect(try !place.server.databaseNames().contains(name))
     let safety = try #require(place.listedSnapshots().last)
+    // Whoever restores another database on this server hears of it, and takes away nothing that tells.
+    let another = try place.restore(name, id, "--as", "\(name)_other")
+    #expect(another.status == 0 && another.errors.contains("\(name) IS GONE"), "\(another)")
+    #expect(try place.restore(name, "--recover").status == 3)
     let recovered = try place.restore(name, "--recover")
     #expect(recovered.status == 3 && recovered.errors.contains("\(name) IS GONE"), "\(recovered)")
     #expect(recovered.errors.contains("firn-restore \(name) \(id)") && recovered.errors.contains("firn-restore \(name) \(safety)"), "\(recovered)")
     // By the policy that keeps least, what is in that snapshot stays for two weeks.
     let older = try place.restore(name)
     #expect(older.status == 0 && older.errors.contains("a newer snapshot, \(safety), is of the database as it was before a restore"), "\(older)")
+    #expect(older.errors.contains("dropped firn_unfinished_"), "\(older)")
+    #expect(try !place.restore(name, "--recover").errors.contains("\(name) IS GONE"))
     _ = try place.takeSnapshot()
     _ = try place.takeSnapshot()
     let plan = try place.prune(name, "--keep-last", "1", "--json").json()

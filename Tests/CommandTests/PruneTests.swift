@@ -5,20 +5,8 @@ import TestSupport
 import Testing
 
 @Suite struct `firn-prune` {
-  private func workplace(nights: Int) throws -> Workplace {
-    let place = try Workplace(on: TestServer.system.get())
-    try place.sql("CREATE TABLE t AS SELECT g id, md5(g::text) || md5((g * 3)::text) x FROM generate_series(1, 20000) g")
-    for night in 0..<nights {
-      if night > 0 { try place.sql("UPDATE t SET x = md5(x || \(night)) WHERE id % 50 = \(night)") }
-      _ = try place.takeSnapshot()
-      // Ids are told apart by their second, then by chance.
-      Thread.sleep(forTimeInterval: 1.01)
-    }
-    return place
-  }
-
   @Test func `prints its plan and removes nothing, until told to apply it`() throws {
-    let place = try workplace(nights: 3)
+    let place = try Workplace.after(nights: 3)
     let ids = try place.listedSnapshots()
     let before = try filesByPath(under: place.store.appending("objects")).count
     let plan = try place.prune("--keep-last", "1")
@@ -74,7 +62,7 @@ import Testing
   }
 
   @Test func `never removes the only snapshot, nor the newest complete one`() throws {
-    let place = try workplace(nights: 1)
+    let place = try Workplace.after(nights: 1)
     #expect(try place.prune("--keep-last", "1", "--apply").status == 0)
     #expect(try place.prune("--keep-last", "0", "--apply").status == 0)
     #expect(try place.listedSnapshots().count == 1)
@@ -88,7 +76,7 @@ import Testing
   }
 
   @Test func `leaves databases alone whose names only begin alike`() throws {
-    let place = try workplace(nights: 2)
+    let place = try Workplace.after(nights: 2)
     let server = place.server
     let longer = "\(place.database)-staging"
     try server.sql("CREATE DATABASE \"\(longer)\"")
@@ -105,7 +93,7 @@ import Testing
   }
 
   @Test func `waits for no one who is at work, and says who that is`() throws {
-    let place = try workplace(nights: 2)
+    let place = try Workplace.after(nights: 2)
     try place.sql("CREATE TABLE wide AS SELECT repeat(md5(g::text), 100) FROM generate_series(1, 100000) g")
     let running = try place.start("firn-snapshot", [])
     let locks = place.store.appending("locks")
@@ -123,7 +111,7 @@ import Testing
   }
 
   @Test func `goes by a policy that comes with it, by a file, or by the configuration`() throws {
-    let place = try workplace(nights: 2)
+    let place = try Workplace.after(nights: 2)
     let shipped = try place.prune("--policy", "nightly")
     #expect(shipped.status == 0 && shipped.output.contains("2 to keep, 0 to remove (policy nightly, days of UTC)"), "\(shipped)")
     for policy in ["pre-migration", "compliance-7-years"] { #expect(try place.prune("--policy", policy).status == 0) }
@@ -144,7 +132,7 @@ import Testing
   }
 
   @Test func `keeps what is on hold, until the hold ends or is taken away`() throws {
-    let place = try workplace(nights: 3)
+    let place = try Workplace.after(nights: 3)
     let ids = try place.listedSnapshots()
     #expect(try place.firn("hold", place.database, ids[0]).status == 64)
     #expect(try place.firn("hold", place.database, ids[0], "--until", "2020-01-01", "--why", "x").status == 64)
@@ -181,70 +169,8 @@ import Testing
     #expect(try place.verify(place.database, "all", "--read").status == 0)
   }
 
-  @Test func `refuses by a clock that can't be right`() throws {
-    let place = try workplace(nights: 3)
-    let ids = try place.listedSnapshots()
-    for (date, words) in [("2020-01-01 00:00:00", "after now"), ("2099-01-01 00:00:00", "old: the clock jumped ahead")] {
-      let result = try Workplace.run(
-        "/usr/bin/faketime", [date, FirnProgram.path("firn-prune").string, "--keep-last", "2", "--apply"], environment: place.environment)
-      #expect(result.status == 6 && result.errors.contains(words) && result.errors.contains("nothing was removed"), "\(result)")
-      // Words for the clock are no words for what goes.
-      let half = try Workplace.run(
-        "/usr/bin/faketime", [date, FirnProgram.path("firn-prune").string, "--keep-last", "1", "--apply", "--confirm", "the clock is right"],
-        environment: place.environment)
-      #expect(half.status == 6 && half.errors.contains("the clock is right, remove 2 snapshots of"), "\(half)")
-    }
-    #expect(try place.listedSnapshots() == ids)
-  }
-
-  @Test func `removes what is named, and no other, by typed words`() throws {
-    let place = try workplace(nights: 4)
-    let (ids, name) = (try place.listedSnapshots(), place.database)
-    func refused(_ status: Int32, _ words: String, _ arguments: String...) throws {
-      let result = try place.run("firn-prune", arguments + ["--apply", "--confirm", "remove 1 snapshot of \(name)"])
-      #expect(result.status == status && result.errors.contains(words), "\(result)")
-      #expect(try place.listedSnapshots() == ids)
-    }
-    try refused(6, "stays (the newest; the newest complete one)", name, "--remove", ids[3])
-    #expect(try place.verify(name, ids[1], "--read").status == 0 && place.firn("hold", name, ids[2], "--why", "an audit").status == 0)
-    try refused(6, "stays (the newest verified one)", name, "--remove", ids[1])
-    try refused(6, "stays (on hold: an audit)", name, "--remove", ids[0], "--remove", ids[2])
-    try refused(10, "has no snapshot latest", name, "--remove", "latest")
-    try refused(64, "wants the id", name, "--remove", "")
-    try refused(64, "wants the database", "--remove", ids[0])
-    try refused(64, "exclude each other", name, "--remove", ids[0], "--keep-last", "1")
-    let plan = try place.prune(name, "--remove", ids[0])
-    #expect(plan.status == 0 && plan.output.contains("REMOVE  \(ids[0])") && plan.output.contains("3 to keep, 1 to remove"), "\(plan)")
-    // One of four, which rules would let go without words.
-    let policy = try place.folder.write("keep: {last: 100}\n", to: "policy.yaml")
-    let unconfirmed = try place.prune(name, "--remove", ids[0], "--policy", "\(policy)", "--apply")
-    #expect(try unconfirmed.status == 5 && place.listedSnapshots() == ids, "\(unconfirmed)")
-    let done = try place.prune(name, "--remove", ids[0], "--apply", "--confirm", "remove 1 snapshot of \(name)")
-    #expect(try done.status == 0 && place.listedSnapshots() == Array(ids.dropFirst()), "\(done)")
-    #expect(try place.verify(name, "all", "--read").status == 0)
-    // What a policy keeps for its age stays; its rules are not asked.
-    let young = try place.prune(name, "--remove", ids[1], "--policy", "nightly")
-    #expect(young.status == 6 && young.errors.contains("--policy takes a file that has less"), "\(young)")
-  }
-
-  @Test func `lets go of a snapshot that a wrong clock dated in the future`() throws {
-    let place = try workplace(nights: 2)
-    let ids = try place.listedSnapshots()
-    let made = try Workplace.run("/usr/bin/faketime", ["-f", "+400d", FirnProgram.path("firn-snapshot").string], environment: place.environment)
-    let wrong = try #require(Set(place.listedSnapshots()).subtracting(ids).first, "\(made)")
-    // It stands in the way of all others, and for the newest.
-    #expect(try place.prune("--keep-last", "1", "--apply").status == 6)
-    let (name, words) = (place.database, "the clock is right, remove 1 snapshot of \(place.database)")
-    let half = try place.prune(name, "--remove", wrong, "--apply", "--confirm", "remove 1 snapshot of \(name)")
-    #expect(half.status == 6 && half.errors.contains(words), "\(half)")
-    let done = try place.prune(name, "--remove", wrong, "--apply", "--confirm", words)
-    #expect(try done.status == 0 && place.listedSnapshots() == ids, "\(done)")
-    #expect(try place.prune(name, "--keep-last", "1", "--apply").status == 0)
-    #expect(try place.listedSnapshots() == Array(ids.suffix(1)))
-  }
-
   @Test func `leaves its question on the terminal until it is answered`() throws {
-    let place = try workplace(nights: 3)
+    let place = try Workplace.after(nights: 3)
     let command = "'\(FirnProgram.path("firn-prune"))' --keep-last 1 --apply"
     // Longer than the progress is still.
     let result = try Workplace.run(
@@ -257,7 +183,7 @@ import Testing
   }
 
   @Test func `prunes the others where one database wants words that nobody is there to type`() throws {
-    let place = try workplace(nights: 5)
+    let place = try Workplace.after(nights: 5)
     // This one's backups stopped long ago.
     var retired = place
     let name = "\(place.database)_retired"
@@ -287,7 +213,7 @@ import Testing
   }
 
   @Test func `keeps what is intact where others share what was found damaged, whichever are decided on`() throws {
-    let place = try workplace(nights: 1)
+    let place = try Workplace.after(nights: 1)
     // Another database, whose newest snapshot needs an object that was found damaged in a snapshot of this one.
     var twin = place
     let name = "\(place.database)_twin"
@@ -319,26 +245,8 @@ import Testing
     #expect(try place.listedSnapshots().contains(intact))
   }
 
-  @Test func `prunes nothing by a clock that others show to have jumped, where a database can't tell`() throws {
-    let place = try workplace(nights: 4)
-    var young = place
-    let name = "\(place.database)_young"
-    try place.server.sql("CREATE DATABASE \(name)")
-    young.environment["DATABASE_URL"] = place.server.url(name)
-    _ = try young.takeSnapshot()
-    for work in [place, young] {
-      let made = try Workplace.run("/usr/bin/faketime", ["-f", "+414d", FirnProgram.path("firn-snapshot").string], environment: work.environment)
-      #expect(made.status == 0, "\(made)")
-    }
-    let before = try place.listedSnapshots()
-    let result = try Workplace.run(
-      "/usr/bin/faketime", ["-f", "+414d", FirnProgram.path("firn-prune").string, "--keep-within", "30d", "--apply"], environment: place.environment)
-    #expect(result.status == 6, "\(result)")
-    #expect(try place.listedSnapshots() == before)
-  }
-
   @Test func `names the source of what waits for words, and lists it as kept`() throws {
-    let place = try workplace(nights: 3)
+    let place = try Workplace.after(nights: 3)
     for number in 0..<2 {
       if number > 0 { Thread.sleep(forTimeInterval: 1.01) }
       _ = try place.takeSnapshot("--source", "other")
@@ -352,7 +260,7 @@ import Testing
   }
 
   @Test func `shows what a policy will hold in time`() throws {
-    let place = try workplace(nights: 2)
+    let place = try Workplace.after(nights: 2)
     let report = try place.prune("--policy", "nightly", "--simulate", "800d", "--every", "1d", "--json").json()
     let forecast = try #require((report["forecasts"] as? [[String: Any]])?.first)
     let steps = try #require(forecast["steps"] as? [[String: Any]])
@@ -367,7 +275,7 @@ import Testing
   }
 
   @Test func `collects alone what no snapshot names, and leaves what is young`() throws {
-    let place = try workplace(nights: 1)
+    let place = try Workplace.after(nights: 1)
     func stray(_ digit: Character) -> FilePath { place.store.appending("objects/\(digit)\(digit)/\(String(repeating: digit, count: 64)).zst") }
     for digit in ["a", "b"] as [Character] {
       try? Folder.make(stray(digit).removingLastComponent())
@@ -397,7 +305,7 @@ import Testing
   }
 
   @Test func `is in the way of a lock from a machine that is gone, until somebody looked and said so`() throws {
-    let place = try workplace(nights: 2)
+    let place = try Workplace.after(nights: 2)
     let id = try place.listedSnapshots()[0]
     let now = Date().formatted(.iso8601)
     let lock = place.store.appending("locks/shared-11111111-1111-1111-1111-111111111111.json")

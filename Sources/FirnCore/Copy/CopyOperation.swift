@@ -55,7 +55,7 @@ package struct CopyOperation: Sendable {
     outcome.wanted = places.count
     do {
       let purpose = "a copy to \(target.location)"
-      let from = try StoreMaintenance(store: source.store).sharedLock(purpose: purpose)
+      let from = try StoreMaintenance(store: source.store).sharedLock(purpose: purpose, onlyReads: true)
       defer { from.release() }
       let repository = try openOrMake(in: target, &outcome)
       try Self.requireCopy(repository, of: source.format)

@@ -86,7 +86,7 @@ package struct PruneOperation: Sendable {
   }
 
   private func collector(_ lock: RepositoryLock) -> GarbageCollector {
-    GarbageCollector(store: repository.store, now: now, pace: deletions, stillAlone: lock.check, asks: lock.note)
+    GarbageCollector(store: repository.store, holding: lock, now: now, pace: deletions)
   }
 
   /// Objects of nobody's stay for so many seconds.

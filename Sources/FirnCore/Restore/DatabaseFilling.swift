@@ -40,28 +40,20 @@ struct DatabaseFilling {
       try contents.writeList(to: path) { !excluded.contains($0.dumpID) && isWanted($0) }
       return path
     }
-    func has(_ isWanted: (ArchiveContents.Entry) -> Bool) -> Bool {
-      contents.entries.contains { !excluded.contains($0.dumpID) && isWanted($0) }
-    }
+    let entries = contents.entries.filter { !excluded.contains($0.dumpID) }
     // Materialized views are queries, whose rows may depend on the database's settings. Event triggers would run for what is still
     // to be done, and may forbid it: they come last.
-    let views = try has(\.isMaterializedView) ? list("views.list", where: \.isMaterializedView) : nil
-    let triggers = try has(\.isEventTrigger) ? list("triggers.list", where: \.isEventTrigger) : nil
-    let isPartial = views != nil || triggers != nil || !excluded.isEmpty
+    let views = entries.filter(\.isMaterializedView)
+    let triggers = try entries.contains(where: \.isEventTrigger) ? list("triggers.list", where: \.isEventTrigger) : nil
+    let isPartial = !views.isEmpty || triggers != nil || !excluded.isEmpty
     // Also where nothing is left: without a list everything would be restored.
     let most = try isPartial ? list("most.list") { !$0.isMaterializedView && !$0.isEventTrigger } : nil
     try load(tool, feeder, connection, failure, messages, list: most)
     var unfilled: [String] = []
-    if let views {
+    if !views.isEmpty {
       try applySettings()
       tool.usesOwnSettings = true
-      do { try finish(tool.start(of: feeder.folder, list: views, messages: ToolMessages(tool: "pg_restore")), failure, messages) } catch PostgresError
-        .toolFailed
-      {
-        // All rows are there by now: for a view that can be filled from them later nothing is thrown away.
-        unfilled = try fillOneByOne(
-          contents.entries.filter { $0.isMaterializedView && !excluded.contains($0.dumpID) }, of: contents, tool, feeder, failure)
-      }
+      unfilled = try fill(views, of: contents, tool, feeder, failure)
     }
     if let triggers { try finish(tool.start(of: feeder.folder, list: triggers, messages: messages), failure, messages) }
     progress.begin("gathering statistics and counting rows")
@@ -70,22 +62,27 @@ struct DatabaseFilling {
     return messages.warnings.map { "pg_restore warns: \($0)" } + unfilled + subscriptions + unanalysed
   }
 
-  /// Fills materialized views, one after the other.
-  /// - Returns: warnings of those that can't be filled.
-  private func fillOneByOne(
+  /// Fills materialized views: all in one run, or, where one can't be filled, one after the other. All rows are there by then: for what
+  /// can be filled from them later nothing is thrown away.
+  /// - Returns: warnings.
+  private func fill(
     _ views: [ArchiveContents.Entry], of contents: ArchiveContents, _ tool: RestoreTool, _ feeder: ArchiveFeeder, _ failure: FirstFailure
   ) throws -> [String] {
-    try views.compactMap { view in
-      let list = work.path.appending("view-\(view.dumpID).list")
-      try contents.writeList(to: list) { $0.dumpID == view.dumpID }
+    func run(_ some: [ArchiveContents.Entry]) throws -> [String] {
+      let list = work.path.appending("views.list")
+      let wanted = Set(some.map(\.dumpID))
+      try contents.writeList(to: list) { wanted.contains($0.dumpID) }
       let messages = ToolMessages(tool: "pg_restore")
-      do { try finish(tool.start(of: feeder.folder, list: list, messages: messages), failure, messages) } catch PostgresError.toolFailed(
-        _, _, let errors)
-      {
-        let name = view.text.dropFirst("MATERIALIZED VIEW DATA ".count)
-        return "left empty, REFRESH it when that is mended: materialized view \(name): \(errors.joined(separator: "; "))"
+      try finish(tool.start(of: feeder.folder, list: list, messages: messages), failure, messages)
+      return messages.warnings.map { "pg_restore warns: \($0)" }
+    }
+    do { return try run(views) } catch PostgresError.toolFailed {
+      return try views.flatMap { view in
+        do { return try run([view]) } catch PostgresError.toolFailed(_, _, let errors) {
+          let name = view.text.dropFirst("MATERIALIZED VIEW DATA ".count)
+          return ["left empty, REFRESH it when that is mended: materialized view \(name): \(errors.joined(separator: "; "))"]
+        }
       }
-      return nil
     }
   }
 

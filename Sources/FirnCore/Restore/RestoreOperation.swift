@@ -54,7 +54,7 @@ package struct RestoreOperation {
       server: server, source: source, selection: selection, properties: properties.properties, role: role, findings: findings)
   }
 
-  /// Drops what restores that were killed have left on the server.
+  /// Drops what restores that were killed have left on the server, but for what stands for a database that is gone.
   package static func tidyUp(_ settings: ConnectionSettings) throws -> [RestoreRest] {
     try UnfinishedDatabase.clear(on: ServerConnection.open(settings))
   }
@@ -74,7 +74,7 @@ package struct RestoreOperation {
     let tools = try ServerTools.find("pg_restore", major: server.serverMajor, configured: request.toolFolders)
     let work = try WorkFolder.forRun(in: request.workRoot)
     defer { work.remove() }
-    prepared.findings.notes += try UnfinishedDatabase.clear(on: server).map(\.text)
+    prepared.findings.notes += try UnfinishedDatabase.clear(on: server, returning: request.target.name).map(\.text)
     return try source.namingDamage {
       var result: RestoreResult
       if case .inPlace(let name) = request.target {

@@ -7,15 +7,12 @@ internal import Repository
 /// What was found of a restore that was killed, in words.
 package struct RestoreRest: Sendable {
   package let text: String
-  /// Whether it had dropped a database, and there is none of that name.
-  package let databaseIsGone: Bool
-  /// Whether it could not be taken away.
-  package let isLeft: Bool
+  /// Whether somebody has to do something: it had dropped a database, and there is none of that name, or it could not be taken away.
+  package let wantsAttention: Bool
 
-  init(_ text: String, databaseIsGone: Bool = false, isLeft: Bool = false) {
+  init(_ text: String, wantsAttention: Bool = false) {
     self.text = text
-    self.databaseIsGone = databaseIsGone
-    self.isLeft = isLeft
+    self.wantsAttention = wantsAttention
   }
 }
 
@@ -89,8 +86,10 @@ struct UnfinishedDatabase {
     }
   }
 
-  /// Drops what dead runs of this machine left.
-  static func clear(on server: Connection) throws -> [RestoreRest] {
+  /// Drops what dead runs of this machine left. What stands for a database that is gone stays until that is made again: it is what
+  /// tells, and others than those who lost it may be the first to look.
+  /// - Parameter returning: the name of a database that is made now.
+  static func clear(on server: Connection, returning: String? = nil) throws -> [RestoreRest] {
     try server.databases(namedWith: prefix).compactMap { database in
       let owner = Owner(comment: database.comment)
       guard owner != nil || isOfDeadRun(database.name) else {
@@ -101,13 +100,17 @@ struct UnfinishedDatabase {
         return RestoreRest("database \(database.name) is of a restore on \(owner.place): drop it if none is running there")
       }
       if isAlive == true { return nil }
+      let loss = try owner?.loss(on: server)
+      let isReturning = returning.map { owner?.target?.isSame(as: $0) ?? false } ?? false
+      if let loss, !isReturning {
+        return RestoreRest("\(loss). What it had filled is \(database.name), which goes with that restore", wantsAttention: true)
+      }
       do {
         try server.dropDatabase(database.name)
         let dropped = "dropped \(database.name), which a restore that was killed had left"
-        guard let loss = try owner.flatMap({ try $0.loss(on: server) }) else { return RestoreRest(dropped) }
-        return RestoreRest("\(dropped). \(loss)", databaseIsGone: true)
+        return RestoreRest(loss.map { "\(dropped). \($0)" } ?? dropped, wantsAttention: loss != nil)
       } catch PostgresError.statementFailed(let message, _) {
-        return RestoreRest("database \(database.name) was left by a restore that was killed, and can't be dropped: \(message)", isLeft: true)
+        return RestoreRest("database \(database.name) was left by a restore that was killed, and can't be dropped: \(message)", wantsAttention: true)
       }
     }
   }

@@ -142,6 +142,6 @@ package struct StoreMaintenance: Sendable {
   package func collectIfAlone(grace: Double = 0) {
     guard let lock = try? RepositoryLock(.exclusive, on: store, purpose: "clearing up after a run that failed", owner: owner) else { return }
     defer { lock.release() }
-    _ = try? GarbageCollector(store: store, now: owner.now(), stillAlone: lock.check, asks: lock.note).collect(grace: grace)
+    _ = try? GarbageCollector(store: store, holding: lock, now: owner.now()).collect(grace: grace)
   }
 }

@@ -112,12 +112,7 @@ struct SnapshotRun {
 
   /// Objects that verifications of this database's snapshots found damaged.
   private func suspects() throws -> Set<ObjectName> {
-    var suspects: Set<ObjectName> = []
-    for place in try repository.catalog.snapshots(source: place.source, database: place.database) {
-      guard let check = try repository.catalog.verdict(of: place), !check.ok else { continue }
-      suspects.formUnion((check.damagedObjects ?? []).compactMap { ObjectName(hexadecimal: $0, isSealed: repository.format.isSealed) })
-    }
-    return suspects
+    try repository.catalog.damagedObjects(repository.catalog.listing(source: place.source, database: place.database))
   }
 
   private func commit(

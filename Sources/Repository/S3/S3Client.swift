@@ -48,7 +48,6 @@ final class S3Client: Sendable {
       func ask() throws -> TransferResponse {
         try retries.run(isPassing: Self.isPassing) {
           used = Used(key: try credentials.current(), region: region.current)
-          try request.mayBeSent?()
           return try send(request, used)
         }
       }
@@ -90,7 +89,7 @@ final class S3Client: Sendable {
     transfer.limit = max(request.limit, 1 << 16)
     transfer.signing = .init(region: region, service: "s3", keyID: key.keyID, secret: key.secret)
     transfer.authorities = location.authorities
-    if request.mayBeSent != nil { transfer.end = .now + TransferRequest.longestDoubt }
+    try transfer.permit(by: request.mayBeSent)
     return try TransferEngine.shared.perform(transfer)
   }
 

@@ -41,10 +41,8 @@ final class SFTPClient: Sendable {
     if !hasAnswered.current { retries.attempts = min(3, retries.attempts) }
     do {
       let response = try retries.run { [request] in
-        guard let mayBeSent else { return try perform(request) }
-        try mayBeSent()
         var request = request
-        request.end = .now + TransferRequest.longestDoubt
+        try request.permit(by: mayBeSent)
         return try perform(request)
       }
       hasAnswered.update { $0 = true }
