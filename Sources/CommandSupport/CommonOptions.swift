@@ -1,7 +1,7 @@
 package import ArgumentParser
 internal import Encryption
 package import FirnCore
-package import Foundation
+internal import Foundation
 internal import Platform
 package import Postgres
 package import Repository
@@ -357,20 +357,5 @@ package struct CommandContext: Sendable {
     let encoder = JSON.encoder
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     return Array(try encoder.encode(value))
-  }
-
-  /// What `firn status` tells.
-  /// - Parameter places: the snapshots to look at; nil for all.
-  package func status(of places: [SnapshotPlace]? = nil, in repository: Repository? = nil, now: Date = Date()) throws -> StoreStatus {
-    let repository = try repository ?? self.repository()
-    let copies = configuration.copies.enumerated().map { number, location in
-      let store = Result { try self.store(at: location) }
-      // A store without a repository has no copy yet. What names none may hold a password.
-      return StoreStatus.Copy(
-        location: (try? store.get())?.location ?? "copy \(number + 1)", snapshots: Result { try Catalog(store: store.get()).snapshots() })
-    }
-    return try StoreStatus(
-      of: places ?? repository.catalog.snapshots(), in: repository, copies: copies, limits: configuration.limits, now: now,
-      age: { Quantity.age(of: $0, now: now) }, words: { FailureReport($0).message })
   }
 }

@@ -87,8 +87,16 @@ struct KeyAdd: FirnCommand {
       context.tell(
         """
         added. Snapshots from now on open with its identity, too; those that are there do not. So the next snapshot stores everything once more.
-        Copies and recipients in firn.yaml need the same: firn key add --store COPY '\(recipient)'
         """)
+      for copy in context.configuration.copies {
+        guard let store = try? context.store(at: copy, asksWhatIsThere: false), store.location != repository.store.location else { continue }
+        context.tell("What is copied to \(copy) needs the same: firn key add --store '\(copy)' '\(recipient)'")
+      }
+      let configured = context.configuration.recipients
+      if !configured.isEmpty, Set(configured) != Set(recipients) {
+        context.warn("nothing is stored until firn.yaml names it, too:\n  recipients: [\(recipients.joined(separator: ", "))]")
+        return .doneWithWarnings
+      }
     } else {
       context.tell("it is among the recipients already")
     }

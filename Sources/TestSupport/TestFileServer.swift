@@ -97,6 +97,14 @@ package final class TestFileServer: Sendable {
     for session in sessions { ProcessTable.send(9, to: session) }
   }
 
+  /// Lets it stand still meanwhile: connections are taken, and nothing is answered.
+  package func whileItHangs<Result>(_ body: () throws -> Result) rethrows -> Result {
+    let main = process.current?.processID ?? 0
+    ProcessTable.send(SIGSTOP, to: main)
+    defer { ProcessTable.send(SIGCONT, to: main) }
+    return try body()
+  }
+
   /// What the server knows of itself.
   package enum KnownHosts: String { case known, changed, none }
 

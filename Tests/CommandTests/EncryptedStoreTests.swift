@@ -141,8 +141,15 @@ import Testing
       .string
     let other = try place.firn("key", "add", setting.recipients[0], "--config", configuration)
     #expect(other.status == 78 && other.errors.contains("names other recipients"), "\(other)")
-    let added = try place.firn("key", "add", recipient, "--config", configuration)
-    #expect(added.status == 0 && added.errors.contains("those that are there do not"), "\(added)")
+    let outdated = try place.folder.write(
+      "recipients: [\(setting.recipients.joined(separator: ", "))]\ncopies: [\(place.folder.path("copy"))]\n", to: "old.yaml")
+    let added = try place.firn("key", "add", recipient, "--config", outdated.string)
+    // What is to be done then is told in full, as otherwise nothing is stored.
+    #expect(added.status == 3 && added.errors.contains("recipients: [\((setting.recipients + [recipient]).joined(separator: ", "))]"), "\(added)")
+    #expect(added.errors.contains("firn key add --store '\(place.folder.path("copy"))' '\(recipient)'"), "\(added)")
+    #expect(try place.snapshot("--config", outdated.string).status == 78)
+    #expect(try place.firn("key", "add", recipient, "--config", configuration).status == 0)
+    #expect(added.errors.contains("those that are there do not"), "\(added)")
     #expect(try place.firn("key", "list").output.split(separator: "\n").map(String.init) == setting.recipients + [recipient])
     #expect(try storedBytes() > whole / 2)
     let opened = try place.restore(place.database, "latest", "--as", "\(place.database)_late", "--prove", "--identity", late.string)

@@ -49,6 +49,10 @@ import Testing
     #expect(try place.firn("list", "--store", location).status == 0)
     try expect(10, "there is no repository", server.location("nothing-here"))
     try expect(9, "does not let", server.location(name, key: "other"))
+    try expect(9, "can't be logged in to: there is no /", server.location(name, key: "missing"))
+    try expect(9, "user.pub is a public key", server.location(name, key: "user.pub"))
+    try expect(9, "known holds no private key", server.location(name, key: "known"))
+    try expect(9, "data is no file", server.location(name, key: "data"))
     // A key that changed, and one that nobody has looked at, are the same to whoever may be lied to.
     try expect(9, "is not the one in", server.location(name, knownHosts: .changed))
     try expect(9, "is not the one in", server.location(name, knownHosts: .none))
@@ -58,6 +62,9 @@ import Testing
     try expect(64, "names no folder", "sftp://user@127.0.0.1")
     try expect(64, "names no host", "sftp://")
     try expect(64, "a parameter keys", "sftp://user@127.0.0.1/x?keys=y")
+    // A folder that can't be made.
+    let unmade = try place.firn("init", "--store", location.replacing("?", with: "/firn.json/x?"))
+    #expect(unmade.status == 9 && unmade.errors.contains("firn.json/x can't be made: what is above it is no folder"), "\(unmade)")
     // A folder where nothing may be written.
     try Folder.make(server.path("locked-\(name)"))
     let denied = try place.firn("init", "--store", server.location("locked-\(name)"))
@@ -133,5 +140,10 @@ import Testing
     let gone = try place.folder.write("copies: [\"\(server.location("x", knownHosts: .none))\"]\n", to: "gone.yaml").string
     let unreachable = try place.firn("status", "--config", gone)
     #expect(unreachable.status == 3 && unreachable.output.contains("can't be looked at"), "\(unreachable)")
+    // Who hangs keeps nothing of the rest from being told.
+    let hanging = try TestFileServer()
+    let both = try place.folder.write("copies: [\"\(hanging.location("x"))\", \"\(location)\"]\n", to: "both.yaml").string
+    let late = try hanging.whileItHangs { try place.firn("status", "--config", both) }
+    #expect(late.status == 3 && late.output.contains("did not answer within 20 s") && !late.output.contains("behind"), "\(late)")
   }
 }

@@ -23,7 +23,7 @@ import Testing
   @Test(arguments: [SIGKILL, SIGTERM]) func `tells after a restore in place that was killed what is gone, and how to have it again`(
     signal: Int32
   ) throws {
-    var place = try Workplace.withNotes()
+    var place = try Workplace.withNotesAlone()
     let name = place.database
     let id = try place.takeSnapshot()
     try place.sql("DELETE FROM notes WHERE id > 100")
@@ -110,7 +110,7 @@ import Testing
   }
 
   @Test func `destroys the old one only for stronger words, and tells the way back where that fails`() throws {
-    let place = try Workplace.withNotes()
+    let place = try Workplace.withNotesAlone()
     let id = try place.takeSnapshot()
     try place.sql("DELETE FROM notes WHERE id > 100; COMMENT ON DATABASE \"\(place.database)\" IS 'mine'")
     for word in [place.database, "destroy", "DESTROY \(place.database)"] {

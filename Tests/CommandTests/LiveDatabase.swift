@@ -6,6 +6,9 @@ import TestSupport
 
 /// What the tests of replaced databases share.
 extension Workplace {
+  /// On a server of its own: for what is told of a whole server, of which other tests must leave nothing.
+  static func withNotesAlone() throws -> Workplace { try withNotes(on: TestServer(binaries: TestServer.binaries(at: 0))) }
+
   /// With 5,000 notes, and a wider table.
   static func withNotes(on server: TestServer? = nil) throws -> Workplace {
     let place = try Workplace(on: server ?? TestServer.system.get())

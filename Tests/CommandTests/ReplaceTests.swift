@@ -275,7 +275,7 @@ import Testing
   }
 
   @Test func `is followed by one that starts what it left stopped when it was killed`() throws {
-    var place = try Workplace.withNotes()
+    var place = try Workplace.withNotesAlone()
     let id = try place.takeSnapshot()
     let log = place.folder.path("log").string
     // The command's parent is firn-restore.
@@ -284,7 +284,6 @@ import Testing
     let recovered = try place.restore(place.database, "--recover")
     #expect(recovered.status == 0, "\(recovered)")
     #expect(recovered.errors.contains("started again"), "\(recovered)")
-    // Another test's restore may have cleared it away before.
     let unfinished = "SELECT count(*) FROM pg_database WHERE shobj_description(oid, 'pg_database') ~ 'restore of \(id)'"
     #expect(try place.server.sql(unfinished) == "0")
     #expect(String(decoding: try Folder.contents(of: FilePath(log)), as: UTF8.self) == "stop\nstart\n")

@@ -96,10 +96,11 @@ final class SFTPClient: Sendable {
     case .tooLarge: return StoreError.tooLarge(key)
     case .full: return StoreError.full(location: name)
     case .loginDenied(let reason):
-      return refused(
-        "\(name) does not let \(location.user) in: \(reason)",
+      let hint =
         location.key.map { "is the public key of \($0) among the authorized_keys there? Keys under a passphrase come from an agent" }
-          ?? "no key was found: name one with key=FILE in the location, or have an agent")
+        ?? "no key was found: name one with key=FILE in the location, or have an agent"
+      if let problem = location.keyProblem { return refused("\(name) can't be logged in to: \(problem)", "name a private key with key=FILE") }
+      return refused("\(name) does not let \(location.user) in: \(reason)", hint)
     case .untrusted(let reason):
       let parts = location.host.split(separator: ":")
       let host = parts.count == 2 ? "-p \(parts[1]) \(parts[0])" : location.host

@@ -59,6 +59,19 @@ package struct SFTPLocation: Sendable, Equatable {
     }
   }
 
+  /// Why the key's file can't be one, in words; nil where it may be.
+  var keyProblem: String? {
+    guard let key else { return nil }
+    let bytes: [UInt8]
+    do {
+      guard let status = try Folder.status(of: key, followingLinks: true) else { return "there is no \(key)" }
+      guard status.kind == .file else { return "\(key) is no file" }
+      bytes = try Folder.contents(of: key, limit: 1 << 20)
+    } catch { return "\(key) can't be read: \(error)" }
+    if bytes.starts(with: Array("ssh-".utf8)) { return "\(key) is a public key" }
+    return bytes.firstRange(of: Array("PRIVATE KEY".utf8)) == nil ? "\(key) holds no private key" : nil
+  }
+
   /// The URL of a file, or of a folder where the key ends in `/` or is empty.
   func url(_ key: StoreKey) -> String { "sftp://\(host)\(URLText.encoded(path: path + "/" + key))" }
 

@@ -183,9 +183,16 @@ package final class SFTPStore: Store {
 
   /// - Throws: `SFTPRefusal` where the name is taken, or the answer was lost.
   private func upload(_ body: TransferRequest.Body, as passing: StoreKey, thenNamed key: StoreKey) throws {
-    try client.answer("PUT", passing) {
-      $0.body = body
-      $0.commandsAfter = ["rename \(place.quoted(passing)) \(place.quoted(key))"]
+    do {
+      try client.answer("PUT", passing) {
+        $0.body = body
+        $0.commandsAfter = ["rename \(place.quoted(passing)) \(place.quoted(key))"]
+      }
+    } catch StoreError.missing {
+      // Folders that are not there are made.
+      throw StoreError.refused(
+        location: location, reason: "\(location) can't be made: what is above it is no folder, or none that \(place.user) may write to",
+        hint: "is the path right? It begins at the root of the server; one in the home of \(place.user) is written /~/PATH")
     }
     // libcurl does not look at what comes of closing a file, where a full disk may be told. What is written once can be looked at.
     guard key.hasPrefix(ObjectName.root) || key.hasPrefix(SnapshotPlace.root) else { return }
