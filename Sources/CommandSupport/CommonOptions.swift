@@ -319,6 +319,9 @@ package struct CommandContext: Sendable {
     MessageLog.write(.warning, text, command: command)
   }
 
+  /// Where a repository was made among files.
+  package func warnOfFiles(in location: String) { warn("other files lie in \(location), and stay as they are: is it the place that was meant?") }
+
   /// That the command fails, though no error was thrown.
   package func fail(_ message: String, hint: String) {
     record.note { ($0.error, $0.hint) = (message, hint) }

@@ -109,6 +109,7 @@ package struct SnapshotCopies {
     for outcome in outcomes {
       if outcome.isNew {
         context.tell("\(outcome.location) was no repository, and is one now")
+        if outcome.isAmongFiles { context.warnOfFiles(in: outcome.location) }
         if outcome.recipients == [], outcome.location.contains("://") {
           context.warn("whoever may read \(outcome.location) reads the databases in it: it is not encrypted, as the store it is copied from")
         }

@@ -40,6 +40,7 @@ struct Init: FirnCommand {
       throw UsageError("the configuration names other recipients", hint: "change recipients in firn.yaml, or leave --recipient out")
     }
     let store = try context.store()
+    let isAmongFiles = Repository.findsFiles(in: store)
     do { _ = try Repository(creatingIn: store, format: format) } catch RepositoryError.alreadyExists(let location) {
       // One that can't be read is another command's to tell.
       let there = try? Repository(opening: store).format.recipients
@@ -50,6 +51,7 @@ struct Init: FirnCommand {
     if common.json {
       try context.output(json: Report(store: store.location, repositoryID: format.repositoryID, recipients: format.recipients))
     } else {
+      if isAmongFiles { context.warnOfFiles(in: store.location) }
       let count = format.recipients.count
       context.tell(
         "made a repository in \(store.location)"

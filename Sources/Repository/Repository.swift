@@ -42,6 +42,13 @@ package struct Repository: Sendable {
     try RepositoryLock.makeReserve(in: store)
   }
 
+  /// Whether anything lies where one is to be made. What can't be listed tells nothing.
+  package static func findsFiles(in store: any Store) -> Bool {
+    struct Found: Error {}
+    do { try store.list("") { _ in throw Found() } } catch { return error is Found }
+    return false
+  }
+
   package var catalog: Catalog { Catalog(contents) }
 
   /// Whether what lies in it can be read: it is not encrypted, or there are identities, be they the right ones or not.

@@ -232,7 +232,17 @@ import Testing
     #expect(cutOff.wait() == 128 + SIGINT)
     let first = try place.firn("copy", "--to", disk.string)
     #expect(first.status == 0, "\(first)")
-    #expect(try place.firn("copy", "--to", place.folder.path("other").string).errors.contains("is one now"))
+    let fresh = try place.firn("copy", "--to", place.folder.path("other").string)
+    #expect(fresh.errors.contains("is one now") && !fresh.errors.contains("other files"), "\(fresh)")
+    // A repository among files of others may be one in the wrong place.
+    for name in ["a", "b"] {
+      try Folder.make(place.folder.path(name))
+      try place.folder.write("", to: "\(name)/letter")
+    }
+    let made = try place.firn("init", "--store", place.folder.path("a").string)
+    #expect(made.status == 0 && made.errors.contains("other files lie in \(place.folder.path("a"))"), "\(made)")
+    let copied = try place.firn("copy", "--to", place.folder.path("b").string)
+    #expect(copied.status == 0 && copied.errors.contains("other files lie in \(place.folder.path("b"))"), "\(copied)")
     try Folder.removeTree(disk)
     try Folder.make(disk)
     let gone = try place.firn("copy", "--to", disk.string)

@@ -18,6 +18,8 @@ package struct CopyOperation: Sendable {
     package var missed = 0
     /// Whether its repository was made.
     package var isNew = false
+    /// Whether other files lay there before.
+    package var isAmongFiles = false
     /// To whom it is encrypted.
     package var recipients: [String]?
   }
@@ -118,8 +120,10 @@ package struct CopyOperation: Sendable {
       var format = source.format
       format.repositoryID = UUID().uuidString.lowercased()
       format.createdAt = Date()
+      let isAmongFiles = Repository.findsFiles(in: store)
       do {
         let made = try Repository(creatingIn: store, format: format)
+        outcome.isAmongFiles = isAmongFiles
         outcome.isNew = true
         return made
       } catch RepositoryError.alreadyExists {
