@@ -43,6 +43,12 @@ import Testing
     let recovered = try place.restore(name, "--recover")
     #expect(recovered.status == 3 && recovered.errors.contains("\(name) IS GONE"), "\(recovered)")
     #expect(recovered.errors.contains("firn-restore \(name) \(id)") && recovered.errors.contains("firn-restore \(name) \(safety)"), "\(recovered)")
+    // Nor does a restore of it that fails.
+    var failing = place
+    try failing.beforeRestoring(run: "echo 'pg_restore: error: no' >&2; exit 1")
+    #expect(try failing.restore(name).status == 8)
+    let again = try place.restore(name, "--recover")
+    #expect(again.status == 3 && again.errors.contains("\(name) IS GONE") && again.errors.contains("firn-restore \(name) \(safety)"), "\(again)")
     // By the policy that keeps least, what is in that snapshot stays for two weeks.
     let older = try place.restore(name)
     #expect(older.status == 0 && older.errors.contains("a newer snapshot, \(safety), is of the database as it was before a restore"), "\(older)")

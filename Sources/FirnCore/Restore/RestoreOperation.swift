@@ -25,6 +25,8 @@ package struct RestoreOperation {
     let properties: DatabaseProperties
     let role: RestoringRole
     var findings: RestorePreflight.Findings
+    /// What a restore that was cut off had told of the database that is made now, and is gone: it is told on until that is there.
+    var toldOfLoss: UnfinishedDatabase.InPlace?
   }
 
   /// Looks at everything a restore depends on, and touches nothing.
@@ -74,7 +76,9 @@ package struct RestoreOperation {
     let tools = try ServerTools.find("pg_restore", major: server.serverMajor, configured: request.toolFolders)
     let work = try WorkFolder.forRun(in: request.workRoot)
     defer { work.remove() }
-    prepared.findings.notes += try UnfinishedDatabase.clear(on: server, returning: request.target.name).map(\.text)
+    let rests = try UnfinishedDatabase.clear(on: server, returning: request.target.name)
+    prepared.findings.notes += rests.map(\.text)
+    prepared.toldOfLoss = rests.compactMap(\.told).last
     return try source.namingDamage {
       var result: RestoreResult
       if case .inPlace(let name) = request.target {
@@ -104,18 +108,19 @@ package struct RestoreOperation {
     let (server, source, selection) = (prepared.server, prepared.source, prepared.selection)
     let database = UnfinishedDatabase(for: request.target.name, builder: DatabaseBuilder(server: server, properties: prepared.properties))
     var madeRoles: [String] = []
-    var hasDropped = false
+    var tellsOfLoss = false
     do {
       try server.executeTogether(prepared.findings.roleStatements)
       madeRoles = prepared.findings.madeRoles
       var build = DatabaseBuild(
         server: server, source: source, selection: selection, tools: tools, work: work, jobs: request.jobs,
         sessionSettings: request.sessionSettings, progress: progress)
-      if case .inPlace = request.target { build.inPlace = .init(safetySnapshot: safety?.id.description) }
+      if case .inPlace = request.target { build.inPlace = .init(safetySnapshot: safety?.id.description) } else { build.inPlace = prepared.toldOfLoss }
       var warnings = prepared.findings.warnings
       try build.make(database)
+      tellsOfLoss = prepared.toldOfLoss != nil
       try beforeFilling(database.name)
-      if case .inPlace = request.target { hasDropped = true }
+      if case .inPlace = request.target { tellsOfLoss = true }
       warnings += try build.fill(database)
       let proof = build.proof(of: database)
       if request.proves {
@@ -135,7 +140,7 @@ package struct RestoreOperation {
       return result
     } catch {
       // What there is of it then is more than nothing; and by its mark whoever comes next is told what was lost.
-      if !hasDropped { try discard(database, madeRoles, after: error) }
+      if !tellsOfLoss { try discard(database, madeRoles, after: error) }
       throw error
     }
   }

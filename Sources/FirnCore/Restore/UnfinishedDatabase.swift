@@ -9,10 +9,13 @@ package struct RestoreRest: Sendable {
   package let text: String
   /// Whether somebody has to do something: it had dropped a database, and there is none of that name, or it could not be taken away.
   package let wantsAttention: Bool
+  /// What was dropped told of a database that is gone, and is told by nothing else now.
+  let told: UnfinishedDatabase.InPlace?
 
-  init(_ text: String, wantsAttention: Bool = false) {
+  init(_ text: String, wantsAttention: Bool = false, told: UnfinishedDatabase.InPlace? = nil) {
     self.text = text
     self.wantsAttention = wantsAttention
+    self.told = told
   }
 }
 
@@ -108,7 +111,8 @@ struct UnfinishedDatabase {
       do {
         try server.dropDatabase(database.name)
         let dropped = "dropped \(database.name), which a restore that was killed had left"
-        return RestoreRest(loss.map { "\(dropped). \($0)" } ?? dropped, wantsAttention: loss != nil)
+        guard let loss else { return RestoreRest(dropped) }
+        return RestoreRest("\(dropped). \(loss)", wantsAttention: true, told: owner?.inPlace)
       } catch PostgresError.statementFailed(let message, _) {
         return RestoreRest("database \(database.name) was left by a restore that was killed, and can't be dropped: \(message)", wantsAttention: true)
       }
@@ -124,7 +128,7 @@ struct UnfinishedDatabase {
   }
 
   /// What whoever finds the rest of a restore in place has to be told.
-  struct InPlace: Codable {
+  struct InPlace: Codable, Sendable {
     /// Of the database that is dropped.
     let safetySnapshot: String?
   }
