@@ -49,11 +49,18 @@ import Testing
     #expect(try failing.restore(name).status == 8)
     let again = try place.restore(name, "--recover")
     #expect(again.status == 3 && again.errors.contains("\(name) IS GONE") && again.errors.contains("firn-restore \(name) \(safety)"), "\(again)")
+    // What tells takes no room: the disk may have none. An empty one that an application made in its place is no way back.
+    let tells = "FROM pg_database WHERE datname ~ '^firn_unfinished_'"
+    #expect(try place.server.sql("SELECT count(*), max(pg_database_size(oid)) < 10000000 \(tells)") == "1|t")
+    try place.server.sql("CREATE DATABASE \"\(name)\"")
+    let empty = try place.restore(name, "--recover")
+    #expect(empty.status == 3 && empty.errors.contains("\(name) IS EMPTY"), "\(empty)")
+    try place.server.sql("DROP DATABASE \"\(name)\"")
     // By the policy that keeps least, what is in that snapshot stays for two weeks.
     let older = try place.restore(name)
     #expect(older.status == 0 && older.errors.contains("a newer snapshot, \(safety), is of the database as it was before a restore"), "\(older)")
-    #expect(older.errors.contains("dropped firn_unfinished_"), "\(older)")
-    #expect(try !place.restore(name, "--recover").errors.contains("\(name) IS GONE"))
+    #expect(!older.errors.contains("IS GONE"), "\(older)")
+    #expect(try place.restore(name, "--recover").errors.contains("nothing is left of any restore"))
     _ = try place.takeSnapshot()
     _ = try place.takeSnapshot()
     let plan = try place.prune(name, "--keep-last", "1", "--json").json()
@@ -61,6 +68,24 @@ import Testing
     #expect((keeps.first?["reasons"] as? [String])?.contains { $0.contains("made before a restore") } == true, "\(plan)")
     #expect(try place.restore(name, safety, "--confirm", name, "--no-safety-snapshot").status == 0)
     #expect(try place.noteCount() == "100")
+  }
+
+  @Test func `leaves the new one whole where others took the name, until that is restored`() throws {
+    var place = try Workplace.withNotesAlone()
+    let name = place.database
+    let id = try place.takeSnapshot()
+    try place.beforeRestoring(run: "\(place.psqlCommand()) 'CREATE DATABASE \"\(name)\"' >&2")
+    let result = try place.restore(name, id, "--in-place", "--confirm", "destroy \(name)")
+    #expect(result.status == 6 && result.errors.contains("it is whole, under the name firn_unfinished_"), "\(result)")
+    place.environment["FIRN_PG_BIN"] = place.server.binaries.string
+    for _ in 0..<2 {
+      let recovered = try place.restore(name, "--recover")
+      #expect(recovered.status == 3 && recovered.errors.contains("RENAME TO \"\(name)\""), "\(recovered)")
+    }
+    let whole = try #require(place.server.databaseNames().first { $0.hasPrefix("firn_unfinished_") })
+    #expect(try place.noteCount(in: whole) == "5000")
+    #expect(try place.restore(name, id, "--confirm", name).status == 0)
+    #expect(try place.noteCount() == "5000" && place.restore(name, "--recover").errors.contains("nothing is left"))
   }
 
   @Test func `drops nothing for a snapshot that this server can't make, and stops no application for it`() throws {

@@ -25,8 +25,6 @@ package struct RestoreOperation {
     let properties: DatabaseProperties
     let role: RestoringRole
     var findings: RestorePreflight.Findings
-    /// What a restore that was cut off had told of the database that is made now, and is gone: it is told on until that is there.
-    var toldOfLoss: UnfinishedDatabase.InPlace?
   }
 
   /// Looks at everything a restore depends on, and touches nothing.
@@ -58,7 +56,7 @@ package struct RestoreOperation {
 
   /// Drops what restores that were killed have left on the server, but for what stands for a database that is gone.
   package static func tidyUp(_ settings: ConnectionSettings) throws -> [RestoreRest] {
-    try UnfinishedDatabase.clear(on: ServerConnection.open(settings))
+    try RestoreRest.clear(on: ServerConnection.open(settings))
   }
 
   /// - Parameters:
@@ -68,6 +66,8 @@ package struct RestoreOperation {
     let clock = ContinuousClock.now
     let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-restore of \(request.place.database)", onlyReads: true)
     defer { lock.release() }
+    // First: what is left takes room.
+    let rests = try RestoreRest.clear(on: ServerConnection.open(request.settings, except: replaced))
     var prepared = try prepare()
     let (server, source) = (prepared.server, prepared.source)
     try requireSameDatabase(on: server)
@@ -76,9 +76,8 @@ package struct RestoreOperation {
     let tools = try ServerTools.find("pg_restore", major: server.serverMajor, configured: request.toolFolders)
     let work = try WorkFolder.forRun(in: request.workRoot)
     defer { work.remove() }
-    let rests = try UnfinishedDatabase.clear(on: server, returning: request.target.name)
-    prepared.findings.notes += rests.map(\.text)
-    prepared.toldOfLoss = rests.compactMap(\.told).last
+    // That what is made now was gone is no news.
+    prepared.findings.notes += rests.filter { !($0.lost?.isSame(as: request.target.name) ?? false) }.map(\.text)
     return try source.namingDamage {
       var result: RestoreResult
       if case .inPlace(let name) = request.target {
@@ -93,6 +92,8 @@ package struct RestoreOperation {
         if let safety { saved(safety.id) }
         result = try build(prepared, tools, work, safety)
       }
+      // What stays for now the next one finds.
+      try? RestoreRest.clear(for: request.target.name, on: server)
       result.elapsed = ContinuousClock.now - clock
       result.objectsRead = source.reader.objectsRead
       result.objectsOfSnapshot = source.reader.table.objects.count
@@ -108,19 +109,18 @@ package struct RestoreOperation {
     let (server, source, selection) = (prepared.server, prepared.source, prepared.selection)
     let database = UnfinishedDatabase(for: request.target.name, builder: DatabaseBuilder(server: server, properties: prepared.properties))
     var madeRoles: [String] = []
-    var tellsOfLoss = false
+    var hasDropped = false
     do {
       try server.executeTogether(prepared.findings.roleStatements)
       madeRoles = prepared.findings.madeRoles
       var build = DatabaseBuild(
         server: server, source: source, selection: selection, tools: tools, work: work, jobs: request.jobs,
         sessionSettings: request.sessionSettings, progress: progress)
-      if case .inPlace = request.target { build.inPlace = .init(safetySnapshot: safety?.id.description) } else { build.inPlace = prepared.toldOfLoss }
+      if case .inPlace = request.target { build.inPlace = .init(safetySnapshot: safety?.id.description) }
       var warnings = prepared.findings.warnings
       try build.make(database)
-      tellsOfLoss = prepared.toldOfLoss != nil
       try beforeFilling(database.name)
-      if case .inPlace = request.target { tellsOfLoss = true }
+      if case .inPlace = request.target { hasDropped = true }
       warnings += try build.fill(database)
       let proof = build.proof(of: database)
       if request.proves {
@@ -135,12 +135,15 @@ package struct RestoreOperation {
       case .new: try database.finish(on: server)
       case .replacing: try exchange(database, prepared, &result)
       case .inPlace:
-        do { try database.finish(on: server) } catch { throw NotNamed(built: database.name, cause: error) }
+        do {
+          try database.markWhole(on: server, snapshot: source.manifest.id, inPlace: build.inPlace)
+          try database.finish(on: server)
+        } catch { throw NotNamed(built: database.name, cause: error) }
       }
       return result
     } catch {
       // What there is of it then is more than nothing; and by its mark whoever comes next is told what was lost.
-      if !tellsOfLoss { try discard(database, madeRoles, after: error) }
+      if !hasDropped { try discard(database, madeRoles, after: error) }
       throw error
     }
   }

@@ -123,7 +123,7 @@ package struct Drill {
   ) throws -> DrillOutcome {
     var outcome = DrillOutcome(place: source.manifest.place)
     outcome.tool = try tools.versionLine(of: "pg_restore")
-    outcome.notes += try UnfinishedDatabase.clear(on: server).map(\.text)
+    outcome.notes += try RestoreRest.clear(on: server).map(\.text)
     if makesRoles { outcome.notes += try makeRoles(of: source.manifest, on: server) }
     let available = Set(try server.availableExtensions().keys)
     let role = try RestoringRole(of: server, keepsToExisting: true, availableExtensions: available)
