@@ -4,7 +4,7 @@ internal import Platform
 package import Repository
 
 extension CommandContext {
-  /// How long copies may take to answer: who wants to know how things stand is not to wait for a server that is gone.
+  /// How long copies may say nothing: who wants to know how things stand is not to wait for a server that is gone.
   private static let patience: Duration = .seconds(20)
 
   /// What `firn status` tells.
@@ -18,26 +18,47 @@ extension CommandContext {
       age: { Quantity.age(of: $0, now: now) }, words: { FailureReport($0).message })
   }
 
+  /// What one of the copies has said so far.
+  private struct Answer: Sendable {
+    /// What names no store may hold a password.
+    var name: String
+    var heardAt = ContinuousClock.now
+    var copy: StoreStatus.Copy?
+  }
+
+  /// A copy; nil where there is no repository yet.
+  /// - Throws: `FirnError.copyGone` where there was one.
+  private func repository(ofCopy store: any Store) throws -> Repository? {
+    do { return try Repository(opening: store) } catch RepositoryError.noRepository {
+      if knownRecipients.recipients(of: store.location) != nil { throw FirnError.copyGone(location: store.location) }
+      return nil
+    }
+  }
+
   /// Begins to ask all copies at once.
   /// - Returns: what waits for their answers.
   private func lookIntoCopies() -> () throws -> [StoreStatus.Copy] {
-    let end = ContinuousClock.now + Self.patience
-    let asked = configuration.copies.enumerated().map { number, location in
-      // What names no store may hold a password.
-      let name = (try? store(at: location, asksWhatIsThere: false))?.location ?? "copy \(number + 1)"
-      let answer = Monitor<StoreStatus.Copy?>(nil)
+    let answers = configuration.copies.enumerated().map { number, location in
+      let answer = Monitor(Answer(name: "copy \(number + 1)"))
+      // All of it: even to look for a folder may take for ever.
       _ = WorkerThread(name: "status") {
-        // A store without a repository has no copy yet.
-        let found = Result { try Catalog(store: store(at: location)).snapshots() }
-        answer.update { $0 = StoreStatus.Copy(location: name, snapshots: found) }
+        let store = Result { try self.store(at: location) }
+        if let location = (try? store.get())?.location { answer.update { $0.name = location } }
+        let catalog = Result { try repository(ofCopy: store.get())?.catalog }
+        let found = Result { try catalog.get()?.snapshots { answer.update { $0.heardAt = .now } } ?? [] }
+        answer.update { $0.copy = StoreStatus.Copy(location: $0.name, snapshots: found, catalog: try? catalog.get()) }
       }
-      return (name, answer)
+      return answer
     }
     return {
-      try asked.map { name, answer in
-        while !answer.wait(atMost: .milliseconds(100), until: { $0 != nil }), .now < end { try Interruption.check() }
-        let tooLate = StoreError.unreachable(location: name, reason: "\(name) did not answer within \(Quantity.span(Self.patience.inSeconds))")
-        return answer.current ?? StoreStatus.Copy(location: name, snapshots: .failure(tooLate))
+      try answers.map { answer in
+        while !answer.wait(atMost: .milliseconds(100), until: { $0.copy != nil }), .now < answer.current.heardAt + Self.patience {
+          try Interruption.check()
+        }
+        let last = answer.current
+        let silence = StoreError.unreachable(
+          location: last.name, reason: "\(last.name) did not answer for \(Quantity.span(Self.patience.inSeconds))")
+        return last.copy ?? StoreStatus.Copy(location: last.name, snapshots: .failure(silence))
       }
     }
   }

@@ -163,6 +163,8 @@ package struct FailureReport: Sendable {
           + (differences.count > 20 ? "\n  - and \(differences.count - 20) more" : ""),
         hint: "the new database was dropped; check the snapshot with firn-verify --read")
     case .onlySnapshot(let id): self.init(.refused, "\(id) is the only snapshot: it is never removed")
+    case .beingRestored(let database, let process, let place):
+      self.init(.locked, "another restore of \(database) is at work, process \(process) on \(place)", hint: "wait for its end, then run this again")
     case .copyGone(let location):
       self.init(
         .notFound, "\(location) holds no repository any more: this machine knew one there",
@@ -247,8 +249,10 @@ package struct FailureReport: Sendable {
         hint: "name its file with --identity FILE, or FIRN_IDENTITY; it begins with AGE-SECRET-KEY-1, or is the private key of an SSH key")
     case .wrongIdentity(let given, let recipients):
       self.init(
-        .configuration, "the identity of \(Self.either(given)) does not open it: it is encrypted to \(Self.either(recipients))",
-        hint: "name the file of another identity with --identity; one that was added later opens what was stored since")
+        .configuration,
+        "the identity of \(Self.either(given)) does not open it: what is stored now is encrypted to \(Self.either(recipients))"
+          + (given.allSatisfy(recipients.contains) ? ", and this was stored before that one was added" : ""),
+        hint: "name the file of another identity with --identity")
     case .malformed(let key, let reason):
       self.init(.store, "\(key) cannot be read: \(reason)", hint: "restore it from a copy of the store, or use another snapshot")
     case .damagedObject(let name, let reason):
@@ -278,7 +282,7 @@ package struct FailureReport: Sendable {
       self.init(.usage, "\(text) names no time", hint: "write it as before:2026-11-22T02:00 (UTC)")
     case .lockLost:
       self.init(
-        .store, "the lock of this run was taken away while it worked, so it stopped: nothing was listed, and nothing more is deleted",
+        .store, "the lock of this run was taken away while it worked, so it stopped: nothing more is listed or deleted",
         hint: "another run took it for dead (a machine that slept, a clock that jumped) or somebody deleted it; run this again")
     case .locked(let holder):
       self.init(.locked, "the repository is in use by \(holder)", hint: "wait for its end, then run this again")

@@ -1,6 +1,7 @@
 package import FirnCore
 internal import Foundation
 internal import Platform
+internal import Repository
 internal import SystemPackage
 internal import Yams
 

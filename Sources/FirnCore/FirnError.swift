@@ -17,6 +17,8 @@ package enum FirnError: Error, Equatable {
   case noDatabaseNamed
   /// Where copies went there is no repository any more.
   case copyGone(location: String)
+  /// Another restore builds a database that is to have this name.
+  case beingRestored(database: String, process: Int32, place: String)
   /// No database is kept that could take the name back, or be dropped.
   case noKeptDatabase(name: String)
   /// The typed words were not those asked for; nil where there was nobody to ask.

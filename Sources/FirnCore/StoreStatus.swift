@@ -35,20 +35,28 @@ package struct StoreStatus: Sendable {
     package let location: String
     /// Its snapshots, or why these can't be told.
     package let snapshots: Result<[SnapshotPlace], any Error>
+    private let catalog: Catalog?
 
-    package init(location: String, snapshots: Result<[SnapshotPlace], any Error>) {
+    /// - Parameter catalog: for what kind a snapshot is of.
+    package init(location: String, snapshots: Result<[SnapshotPlace], any Error>, catalog: Catalog? = nil) {
       self.location = location
       self.snapshots = snapshots
+      self.catalog = catalog
     }
+
+    /// Whether a restore made it there, which had read from the copy.
+    fileprivate func isSafetySnapshot(_ place: SnapshotPlace) -> Bool { catalog?.isSafetySnapshot(place) ?? false }
   }
 
   /// How far a copy is.
   package struct CopyState: Sendable {
     package let location: String
-    /// The newest snapshot there.
+    /// The newest snapshot that is here and there.
     package let newest: SnapshotID?
-    /// How many snapshots of here are newer than that.
+    /// How many snapshots of here it lacks that are newer than that.
     package let behind: Int
+    /// How many it has that are newer than that, and not here.
+    package let foreign: Int
   }
 
   package struct Newest: Sendable {
@@ -80,10 +88,10 @@ package struct StoreStatus: Sendable {
   /// - Parameter places: of one database, the newest first.
   private static func state(of copy: Copy, _ places: [SnapshotPlace], _ catalog: Catalog) -> CopyState? {
     guard case .success(let there) = copy.snapshots, let first = places.first else { return nil }
-    let newest = there.filter { $0.source.isSame(as: first.source) && $0.database.isSame(as: first.database) }.map(\.id).max()
-    // What a copy's own retention has removed is not behind.
-    let missing = places.filter { place in newest.map { place.id > $0 } ?? true }
-    return CopyState(location: copy.location, newest: newest, behind: missing.count { !catalog.isSafetySnapshot($0) })
+    let found = CopyComparison(places, there.filter { $0.source.isSame(as: first.source) && $0.database.isSame(as: first.database) })
+    return CopyState(
+      location: copy.location, newest: found.newest, behind: found.missing.count { !catalog.isSafetySnapshot($0) },
+      foreign: found.foreign.count { !copy.isSafetySnapshot($0) })
   }
 
   /// - Parameter manifest: nil where no identity opens it.
@@ -210,6 +218,12 @@ package struct StoreStatus: Sendable {
     for state in states where state.behind > 0 {
       let what = state.newest.map { "its newest is of \(age($0.startDate))" } ?? "it has none"
       problems.append("the copies in \(state.location) are \(state.behind) snapshot\(state.behind == 1 ? "" : "s") behind: \(what)")
+    }
+    for state in states where state.foreign > 0 {
+      let what = "\(state.foreign) newer snapshot\(state.foreign == 1 ? "" : "s") that \(state.foreign == 1 ? "is" : "are") not here"
+      problems.append(
+        "\(state.location) has \(what): this store was put back to what it was, or another machine copies there under the name \(first.source), "
+          + "and either prunes what is the other's (source in firn.yaml gives each its own); firn copy --from brings them here")
     }
     return Database(
       source: first.source, database: first.database, newest: newest, newestIsDamaged: newestIsDamaged, newestComplete: newestComplete, proof: proof,

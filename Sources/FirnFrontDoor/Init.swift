@@ -40,8 +40,9 @@ struct Init: FirnCommand {
       throw UsageError("the configuration names other recipients", hint: "change recipients in firn.yaml, or leave --recipient out")
     }
     let store = try context.store()
-    let isAmongFiles = Repository.findsFiles(in: store)
-    do { _ = try Repository(creatingIn: store, format: format) } catch RepositoryError.alreadyExists(let location) {
+    do {
+      if try Repository(creatingIn: store, format: format).isAmongFiles { context.warnOfFiles(in: store.location) }
+    } catch RepositoryError.alreadyExists(let location) {
       // One that can't be read is another command's to tell.
       let there = try? Repository(opening: store).format.recipients
       if let there, Set(there) != Set(format.recipients) { throw FirnError.differentlyMade(location: location, isEncrypted: !there.isEmpty) }
@@ -51,7 +52,6 @@ struct Init: FirnCommand {
     if common.json {
       try context.output(json: Report(store: store.location, repositoryID: format.repositoryID, recipients: format.recipients))
     } else {
-      if isAmongFiles { context.warnOfFiles(in: store.location) }
       let count = format.recipients.count
       context.tell(
         "made a repository in \(store.location)"

@@ -87,20 +87,28 @@ struct KeyAdd: FirnCommand {
       context.tell(
         """
         added. Snapshots from now on open with its identity, too; those that are there do not. So the next snapshot stores everything once more.
+        Other machines that store there have to be told that this is right: firn key trust.
         """)
-      for copy in context.configuration.copies {
-        guard let store = try? context.store(at: copy, asksWhatIsThere: false), store.location != repository.store.location else { continue }
-        context.tell("What is copied to \(copy) needs the same: firn key add --store '\(copy)' '\(recipient)'")
-      }
-      let configured = context.configuration.recipients
-      if !configured.isEmpty, Set(configured) != Set(recipients) {
-        context.warn("nothing is stored until firn.yaml names it, too:\n  recipients: [\(recipients.joined(separator: ", "))]")
-        return .doneWithWarnings
+      for copy in copies(of: repository.store, context) {
+        context.tell("What is copied to \(copy) needs the same, where it is there already: firn key add --store '\(copy)' '\(recipient)'")
       }
     } else {
       context.tell("it is among the recipients already")
     }
+    let configured = context.configuration.recipients
+    guard configured.isEmpty || Set(configured) == Set(recipients) else {
+      context.warn("nothing is stored until firn.yaml names it, too:\n  recipients: [\(recipients.joined(separator: ", "))]")
+      return .doneWithWarnings
+    }
     return .done
+  }
+
+  /// Where a store is copied to; nothing where it is a copy itself.
+  private func copies(of store: any Store, _ context: CommandContext) -> [String] {
+    let copies = context.configuration.copies.compactMap { location in
+      (try? context.store(at: location, asksWhatIsThere: false)).map { (written: location, location: $0.location) }
+    }
+    return copies.contains { $0.location == store.location } ? [] : copies.map(\.written)
   }
 }
 

@@ -79,6 +79,7 @@ struct FirnRestore: FirnCommand {
     let repository = try context.repository(in: rate.limited(context.store()))
     let places = try context.places(of: database, in: repository.catalog)
     let place = try SnapshotSelector(snapshot ?? "latest").choose(from: places, in: repository.catalog)
+    warnOfClocks(place, among: places, context)
     if let export = parts.export { return try PartialRestores(command: self, context: context).export(place, in: repository, to: export) }
     if parts.dataOnly || !parts.tables.isEmpty && newName == nil {
       return try PartialRestores(command: self, context: context).restoreTables(of: place, in: repository)
@@ -120,6 +121,7 @@ struct FirnRestore: FirnCommand {
       }
     } catch {
       if let safety { context.tell("a snapshot of \(decided.target.name) as it was before this stays: \(safety)") }
+      if case .inPlace(let name) = decided.target, !(error is DatabaseDestroyed) { context.tell("\(name) was not dropped") }
       throw error
     }
     let restarted = try context.withProgress { StoppedApplication.startAgain($0, having: result.database) { decided.settings } }
@@ -127,6 +129,14 @@ struct FirnRestore: FirnCommand {
     for note in result.notes where !told.contains(note) { context.tell("note: \(note)") }
     try report(result, place, context)
     return result.warnings.isEmpty ? .done : .doneWithWarnings
+  }
+
+  /// Of two the newer one is meant, by clocks that may have been wrong.
+  private func warnOfClocks(_ place: SnapshotPlace, among places: [SnapshotPlace], _ context: CommandContext) {
+    let soon = Date(timeIntervalSinceNow: 600)
+    guard place.id.startDate > soon else { return }
+    let others = places.last { $0.id.startDate <= soon }.map { "; the newest of before now is \($0.id)" } ?? ""
+    context.warn("\(place.id) is dated later than now: a clock is or was wrong, and others may be newer\(others)")
   }
 
   private func tidyUp(_ context: CommandContext, isDone: Bool) throws -> ExitStatus {

@@ -33,7 +33,8 @@ struct Verification {
         let known = Set(repairs.flatMap(\.mended).map(\.key))
         repairs.append(repair)
         if known.isSuperset(of: repair.mended.map(\.key)) { break }
-        // Only who reads all of it can say that it is mended.
+        // Only who reads all of it can say that it is mended; and later than it was found damaged, by whole seconds.
+        try Interruption.sleep(until: .now + .seconds(1))
         outcome = try verify(places, in: repository, .read)
       }
     }

@@ -1,10 +1,5 @@
 internal import Glibc
 
-extension StringProtocol {
-  /// Without what stands before an `@`, as names and passwords do in addresses.
-  package var withoutLogin: SubSequence { lastIndex(of: "@").map { self[index(after: $0)...] } ?? self[...] }
-}
-
 extension String {
   /// Whether the bytes are the same. `==` takes `é` for an `e` with an accent; file systems and PostgreSQL don't.
   package func isSame(as other: String) -> Bool { utf8.elementsEqual(other.utf8) }

@@ -16,16 +16,18 @@ package struct Catalog: Sendable {
   package init(store: any Store) { self.init(StoredContents(store)) }
 
   /// Every committed snapshot, oldest first.
-  package func snapshots() throws -> [SnapshotPlace] { try snapshots(under: SnapshotPlace.root) }
+  /// - Parameter each: is told that the listing goes on.
+  package func snapshots(each: () -> Void = {}) throws -> [SnapshotPlace] { try snapshots(under: SnapshotPlace.root, each: each) }
 
   /// The committed snapshots of one database of one source, oldest first.
   package func snapshots(source: String, database: String) throws -> [SnapshotPlace] {
     try snapshots(under: SnapshotPlace.root(source: source, database: database))
   }
 
-  private func snapshots(under prefix: StoreKey) throws -> [SnapshotPlace] {
+  private func snapshots(under prefix: StoreKey, each: () -> Void = {}) throws -> [SnapshotPlace] {
     var found: [SnapshotPlace] = []
     try store.list(prefix) { entry in
+      each()
       guard entry.key.hasSuffix("/" + SnapshotPlace.checksumsName), let place = SnapshotPlace(key: entry.key), place.checksums == entry.key else {
         return
       }
@@ -90,11 +92,7 @@ package struct Catalog: Sendable {
   private func listing(under prefix: StoreKey) throws -> [ListedSnapshot] {
     var found: [ListedSnapshot] = []
     try SnapshotFolder.forEach(in: store, under: prefix) { folder in
-      guard let list = folder.checksums else { return }
-      found.append(
-        ListedSnapshot(
-          place: folder.place, checks: folder.entries(.check).map(\.key), isOnHold: folder.files.contains { $0.part == .hold },
-          ownBytes: folder.bytes, listBytes: list.size))
+      if let listed = ListedSnapshot(folder) { found.append(listed) }
     }
     return found.sorted { SnapshotPlace.isOlder($0.place, $1.place) }
   }
@@ -339,4 +337,14 @@ package struct ListedSnapshot: Sendable {
   let ownBytes: Int64
   /// Of its list of checksums alone.
   let listBytes: Int64
+
+  /// Nil where it is not committed.
+  init?(_ folder: SnapshotFolder) {
+    guard let list = folder.checksums else { return nil }
+    place = folder.place
+    checks = folder.entries(.check).map(\.key)
+    isOnHold = folder.files.contains { $0.part == .hold }
+    ownBytes = folder.bytes
+    listBytes = list.size
+  }
 }

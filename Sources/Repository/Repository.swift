@@ -42,10 +42,12 @@ package struct Repository: Sendable {
     try RepositoryLock.makeReserve(in: store)
   }
 
-  /// Whether anything lies where one is to be made. What can't be listed tells nothing.
-  package static func findsFiles(in store: any Store) -> Bool {
+  /// Whether anything else lies where one was just made. What can't be listed tells nothing.
+  package var isAmongFiles: Bool {
     struct Found: Error {}
-    do { try store.list("") { _ in throw Found() } } catch { return error is Found }
+    do {
+      try store.list("") { entry in if entry.key != RepositoryFormat.key && entry.key != RepositoryLock.reserve { throw Found() } }
+    } catch { return error is Found }
     return false
   }
 

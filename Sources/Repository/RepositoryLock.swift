@@ -31,7 +31,7 @@ package final class RepositoryLock: Sendable {
   /// Seconds after which nobody comes back to look for its lock.
   private static let longestAbsence: TimeInterval = 30 * 86400
   /// Room for a lock on a disk that is full: without a lock nothing could be removed.
-  private static let reserve: StoreKey = "reserve"
+  static let reserve: StoreKey = "reserve"
   private static let reserveBytes = [UInt8](repeating: 0x20, count: 64 << 10)
   /// A lock of another machine that is not refreshed for this long is of a dead process.
   private static let expiry: TimeInterval = 30 * 60
@@ -184,7 +184,11 @@ package final class RepositoryLock: Sendable {
         try store.delete([key])
         failure = nil
         break
-      } catch { failure = error }
+      } catch {
+        failure = error
+        // It was asked for long enough.
+        if case StoreError.unreachable = error { break }
+      }
     }
     // Where a full disk has taken it.
     if mode == .exclusive, (try? store.size(of: RepositoryFormat.key)) != nil { try? Self.makeReserve(in: store) }

@@ -17,8 +17,8 @@ package struct SnapshotCopy {
   private let largest: Int
   /// Whether the target lacked the last that was asked for: then it lacks the next as well, as a rule.
   private let lacksNext = Monitor(true)
-  /// What verifications found damaged at the target, nil until that was asked.
-  private let damaged = Monitor<Set<ObjectName>?>(nil)
+  /// What is there, nil until it was looked at.
+  private let inventory = Monitor<Inventory?>(nil)
 
   /// Makes a folder for files in passing, and takes it away again.
   package typealias Scratch = @Sendable (_ body: (FilePath) throws -> Void) throws -> Void
@@ -43,50 +43,47 @@ package struct SnapshotCopy {
   /// - Throws: `SourceDamaged`, what reading and writing the stores throws, `Interruption`.
   package func run(_ place: SnapshotPlace, each: @escaping @Sendable (Int) -> Void = { _ in }) throws -> Outcome {
     let there = Catalog(store: target)
-    let answers = Monitor((list: ChecksumFile?.none, wereBroken: Bool?.none, folder: SnapshotFolder?.none, firstObjects: [ObjectName: Int64]?.none))
+    let answers = Monitor((wereBroken: Bool?.none, firstObjects: [ObjectName: Int64]?.none))
     let questions = Question.allCases.filter { question in
       switch question {
-      case .folder, .list: true
-      case .damaged: self.damaged.current == nil
+      case .inventory: inventory.current == nil
       // What only a snapshot needs that is to be copied: as a rule none is, or all that follow are.
       case .locks: lacksNext.current
       case .objects: lacksNext.current && target.keepsWrites
       }
     }
-    try forEachInParallel(questions, thread: "copy", threads: target.requestsAtOnce) { [target, damaged = self.damaged] question in
+    try forEachInParallel(questions, thread: "copy", threads: target.requestsAtOnce) { [target, inventory] question in
       switch question {
+      case .inventory:
+        let found = try Inventory(of: target)
+        inventory.update { $0 = found }
       case .locks:
         let wereBroken = try RepositoryLock.wereBroken(in: target)
         answers.update { $0.wereBroken = wereBroken }
-      case .list:
-        // A list that can't be read is replaced.
-        let list = try? there.checksums(of: place)
-        answers.update { $0.list = list }
-      case .folder: try SnapshotFolder.forEach(in: target, under: place.prefix) { folder in answers.update { $0.folder = folder } }
       case .objects:
         // One page of a listing, which is no more than another question.
         let sizes = try Self.objectSizes(in: target, atMost: 999) { _ in true }
         answers.update { $0.firstObjects = sizes }
-      case .damaged:
-        let found = try there.damagedObjects(there.listing())
-        damaged.update { $0 = found }
       }
     }
-    let folder = answers.current.folder
-    let damaged = self.damaged.current ?? []
+    let (folder, damaged) = (inventory.current?.folders[place], inventory.current?.damaged ?? [])
+    let known = Result { try Self.ofSource { try Catalog(store: source).checksums(of: place) } }
     // What is listed may have lost a file since then, or have an object that is no longer what it was.
-    let isWhole = answers.current.list.map { list in
-      let keys = Set(folder?.files.map(\.entry.key) ?? [])
-      return list.files.keys.allSatisfy(keys.contains) && (damaged.isEmpty || list.objects.allSatisfy { !damaged.contains($0) })
-    }
-    lacksNext.update { $0 = isWhole != true }
-    if isWhole == true {
+    let isWhole =
+      switch (folder, known) {
+      case (nil, _): false
+      case (let folder?, .success(let list)): folder.isListed(as: list, without: damaged)
+      // There is nothing to compare it with, nor to replace it by.
+      case (let folder?, .failure): folder.checksums != nil
+      }
+    lacksNext.update { $0 = !isWhole }
+    if isWhole {
       try copyHold(of: place, isListed: true)
       return Outcome()
     }
+    let list = try known.get()
     // What lies there is a rest of a copy that was cut off, or a snapshot of which only the list is gone.
     let isRest = folder.map { $0.checksums == nil && !$0.hasLostItsList } ?? true
-    let list = try Self.ofSource { try Catalog(store: source).checksums(of: place) }
     // Where writes may be lost, only what a list names is known to be durable: what a copy left that was cut off may not be. Nor is
     // it safe from a collector that stood still, and comes back.
     let trusted =
@@ -200,7 +197,21 @@ package struct SnapshotCopy {
   }
 
   /// What is to be known of the target first.
-  private enum Question: CaseIterable { case folder, list, locks, objects, damaged }
+  private enum Question: CaseIterable { case inventory, locks, objects }
+
+  /// What lay in a store once. As long as its lock is held nothing of that goes, and what others bring meanwhile is the same.
+  private struct Inventory: Sendable {
+    let folders: [SnapshotPlace: SnapshotFolder]
+    /// What verifications found damaged.
+    let damaged: Set<ObjectName>
+
+    init(of store: any Store) throws {
+      var folders: [SnapshotPlace: SnapshotFolder] = [:]
+      try SnapshotFolder.forEach(in: store) { folders[$0.place] = $0 }
+      self.folders = folders
+      damaged = try Catalog(store: store).damagedObjects(folders.values.compactMap(ListedSnapshot.init))
+    }
+  }
 
   private struct TooMany: Error {}
 

@@ -42,6 +42,13 @@ struct SnapshotFolder: Sendable {
   var manifest: StoreEntry? { files.first { $0.part == .manifest }?.entry }
   var bytes: Int64 { files.reduce(0) { $0 + $1.entry.size } }
 
+  /// Whether it is listed there as here, as far as a listing shows, has its files, and none of its objects is among the damaged.
+  func isListed(as list: ChecksumFile, without damaged: Set<ObjectName>) -> Bool {
+    guard checksums?.size == Int64(list.bytes.count) else { return false }
+    let keys = Set(files.map(\.entry.key))
+    return list.files.keys.allSatisfy(keys.contains) && (damaged.isEmpty || list.objects.allSatisfy { !damaged.contains($0) })
+  }
+
   /// A snapshot that is no longer listed because its list is gone, and nobody removed it.
   var hasLostItsList: Bool { manifest != nil && checksums == nil && !files.contains { $0.part.isMark } }
 

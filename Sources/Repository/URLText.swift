@@ -39,3 +39,8 @@ enum URLText {
     return text.utf8.map { isPlain($0) ? String(UnicodeScalar($0)) : "%" + ($0 < 16 ? "0" : "") + String($0, radix: 16, uppercase: true) }.joined()
   }
 }
+
+extension StringProtocol {
+  /// Without what stands before an `@`, as names and passwords do in addresses.
+  package var withoutLogin: SubSequence { lastIndex(of: "@").map { self[index(after: $0)...] } ?? self[...] }
+}

@@ -144,6 +144,7 @@ import Testing
     let hanging = try TestFileServer()
     let both = try place.folder.write("copies: [\"\(hanging.location("x"))\", \"\(location)\"]\n", to: "both.yaml").string
     let late = try hanging.whileItHangs { try place.firn("status", "--config", both) }
-    #expect(late.status == 3 && late.output.contains("did not answer within 20 s") && !late.output.contains("behind"), "\(late)")
+    #expect(late.status == 3 && late.output.contains("did not answer for 20 s"), "\(late)")
+    #expect(late.output.components(separatedBy: "can't be looked at").count == 2 && !late.output.contains("behind"), "\(late)")
   }
 }

@@ -52,9 +52,20 @@ import Testing
     // What tells takes no room: the disk may have none. An empty one that an application made in its place is no way back.
     let tells = "FROM pg_database WHERE datname ~ '^firn_unfinished_'"
     #expect(try place.server.sql("SELECT count(*), max(pg_database_size(oid)) < 10000000 \(tells)") == "1|t")
+    // Who finds it from another machine hears of it, too.
+    func moveMark(from machine: String, to other: String) throws {
+      let comment = "replace(shobj_description(oid, 'pg_database'), '\(machine)', '\(other)')"
+      try place.server.sql(place.server.sql("SELECT format('COMMENT ON DATABASE %I IS %L', datname, \(comment)) \(tells)"))
+    }
+    try moveMark(from: Host.machineID, to: "elsewhere")
+    let elsewhere = try place.restore(name, "--recover")
+    #expect(elsewhere.status == 3 && elsewhere.errors.contains("\(name) IS GONE") && elsewhere.errors.contains(safety), "\(elsewhere)")
+    try moveMark(from: "elsewhere", to: Host.machineID)
+    #expect(try place.firn("doctor", "--json").output.contains("\(name) IS GONE"))
     try place.server.sql("CREATE DATABASE \"\(name)\"")
-    let empty = try place.restore(name, "--recover")
-    #expect(empty.status == 3 && empty.errors.contains("\(name) IS EMPTY"), "\(empty)")
+    try place.sql("CREATE TABLE schema_migrations (version text)")
+    let other = try place.restore(name, "--recover")
+    #expect(other.status == 3 && other.errors.contains("\(name) IS NOT WHAT IT WAS"), "\(other)")
     try place.server.sql("DROP DATABASE \"\(name)\"")
     // By the policy that keeps least, what is in that snapshot stays for two weeks.
     let older = try place.restore(name)

@@ -138,7 +138,7 @@ struct SimulatedCommands {
   /// Copies what is here elsewhere.
   func copy(to other: SimulatedCommands, _ process: SimulatedProcess) throws {
     let (source, target) = (store(process), other.store(process))
-    let from = try StoreMaintenance(store: source, owner: process.owner).sharedLock(purpose: "copy")
+    let from = try StoreMaintenance(store: source, owner: process.owner).sharedLock(purpose: "copy", onlyReads: true)
     defer { from.release() }
     let maintenance = StoreMaintenance(store: target, owner: process.owner)
     let lock = try maintenance.sharedLock(purpose: "copy", grace: 7 * 86400)

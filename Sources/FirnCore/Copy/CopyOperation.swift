@@ -103,12 +103,13 @@ package struct CopyOperation: Sendable {
     guard Set(repository.format.recipients) == Set(original.recipients) else { throw FirnError.differentlyEncrypted(location: location) }
   }
 
-  /// What came after the newest that is there. What is older its own retention may have removed.
+  /// What came after the newest that both have. A copy that has none of a database begins with what is new.
   private func missed(beside places: [SnapshotPlace], in catalog: Catalog) throws -> [SnapshotPlace] {
     var missed: Set<SnapshotPlace> = []
     for place in places {
-      guard let newest = try catalog.snapshots(source: place.source, database: place.database).last?.id else { continue }
-      missed.formUnion(try source.catalog.snapshots(source: place.source, database: place.database).filter { $0.id > newest })
+      let there = try catalog.snapshots(source: place.source, database: place.database)
+      if there.isEmpty { continue }
+      missed.formUnion(CopyComparison(try source.catalog.snapshots(source: place.source, database: place.database), there).missing)
     }
     return missed.filter { !places.contains($0) && !source.catalog.isSafetySnapshot($0) }
   }
@@ -120,10 +121,9 @@ package struct CopyOperation: Sendable {
       var format = source.format
       format.repositoryID = UUID().uuidString.lowercased()
       format.createdAt = Date()
-      let isAmongFiles = Repository.findsFiles(in: store)
       do {
         let made = try Repository(creatingIn: store, format: format)
-        outcome.isAmongFiles = isAmongFiles
+        outcome.isAmongFiles = made.isAmongFiles
         outcome.isNew = true
         return made
       } catch RepositoryError.alreadyExists {

@@ -36,7 +36,10 @@ package struct ServerExamination: Sendable {
       try connection.refusePooler()
     } catch {
       try Interruption.check()
+      // The database may be what is gone.
+      let others = (try? losses(ServerConnection.open(settings))) ?? []
       return [Finding("server", .stop, words(error), hint: "check --database-url, and the server's own address where a pooler is in between")]
+        + others
     }
     do {
       let version = try connection.versionText()
@@ -45,6 +48,7 @@ package struct ServerExamination: Sendable {
       ]
       findings += [support(version), tools(connection), try rights(connection), try globals(connection), try locks(connection)]
       findings.append(try clock(connection))
+      findings += try losses(connection)
       return try findings + others(connection)
     } catch {
       try Interruption.check()
@@ -57,6 +61,11 @@ package struct ServerExamination: Sendable {
       guard anyDatabase, let connection = try? ServerConnection.open(settings) else { throw error }
       return connection
     }
+  }
+
+  /// Databases that restores in place left dropped.
+  private func losses(_ connection: Connection) throws -> [Finding] {
+    try RestoreRest.losses(on: connection).map { Finding("restores", .stop, $0, hint: "restore one of the two") }
   }
 
   private func support(_ version: String) -> Finding {

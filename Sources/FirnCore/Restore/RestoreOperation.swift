@@ -76,8 +76,14 @@ package struct RestoreOperation {
     let tools = try ServerTools.find("pg_restore", major: server.serverMajor, configured: request.toolFolders)
     let work = try WorkFolder.forRun(in: request.workRoot)
     defer { work.remove() }
-    // That what is made now was gone is no news.
-    prepared.findings.notes += rests.filter { !($0.lost?.isSame(as: request.target.name) ?? false) }.map(\.text)
+    for rest in rests {
+      guard let loss = rest.loss, loss.target.isSame(as: request.target.name) else {
+        prepared.findings.notes.append(rest.text)
+        continue
+      }
+      // That what is made now was gone is no news; what it is made of may be.
+      if !loss.ways.contains(request.place.id.description) { prepared.findings.warnings.append("\(rest.text). This is neither of them") }
+    }
     return try source.namingDamage {
       var result: RestoreResult
       if case .inPlace(let name) = request.target {
@@ -116,7 +122,10 @@ package struct RestoreOperation {
       var build = DatabaseBuild(
         server: server, source: source, selection: selection, tools: tools, work: work, jobs: request.jobs,
         sessionSettings: request.sessionSettings, progress: progress)
-      if case .inPlace = request.target { build.inPlace = .init(safetySnapshot: safety?.id.description) }
+      if case .inPlace(let name) = request.target {
+        let oid = try server.databaseEntries().first { $0.name.isSame(as: name) }?.oid
+        build.inPlace = .init(safetySnapshot: safety?.id.description, oid: oid, store: repository.store.location)
+      }
       var warnings = prepared.findings.warnings
       try build.make(database)
       try beforeFilling(database.name)
@@ -267,7 +276,7 @@ package struct RestoreOperation {
     try Interruption.putOff {
       // The connection of before may be what failed.
       let server = try ServerConnection.open(request.settings, except: replaced)
-      try server.dropDatabase(database.name)
+      try server.dropDatabase(database.name, within: .seconds(600))
       try server.executeTogether(roles.map { "DROP ROLE IF EXISTS \(Connection.identifier($0))" })
     }
   }

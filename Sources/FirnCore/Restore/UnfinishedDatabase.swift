@@ -48,9 +48,11 @@ struct UnfinishedDatabase {
   /// - Parameters:
   ///   - snapshot: what it is filled from.
   ///   - inPlace: where a database is dropped before it is filled.
-  /// - Throws: `FirnError.refused` where the server can't make one with these properties, `RepositoryError.locked` where another
-  ///   restore is building one for the same name.
+  /// - Throws: `FirnError.refused` where the server can't make one with these properties, `.beingRestored` where another restore is
+  ///   building one for the same name.
   func make(on server: Connection, snapshot: SnapshotID, inPlace: InPlace? = nil) throws {
+    // Also before: while that one stands still, nothing can be dropped.
+    try refuseRivals(server)
     do {
       try server.execute(builder.createStatement(name: name))
       let owner = UnfinishedDatabaseOwner(target: finalName, snapshot: snapshot, inPlace: inPlace)
@@ -93,7 +95,7 @@ struct UnfinishedDatabase {
   private func refuseRivals(_ server: Connection) throws {
     for (other, owner) in try Self.all(on: server) where other != name {
       guard let owner, owner.target == finalName, owner.isAlive != false else { continue }
-      throw RepositoryError.locked(holder: "another restore of \(finalName), process \(owner.process) on \(owner.place)")
+      throw FirnError.beingRestored(database: finalName, process: owner.process, place: owner.place)
     }
   }
 
@@ -101,5 +103,9 @@ struct UnfinishedDatabase {
   struct InPlace: Codable, Sendable {
     /// Of the database that is dropped.
     let safetySnapshot: String?
+    /// That database.
+    var oid: UInt32?
+    /// Where the snapshots are.
+    var store: String?
   }
 }

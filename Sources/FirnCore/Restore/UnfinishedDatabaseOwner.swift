@@ -64,16 +64,19 @@ struct UnfinishedDatabaseOwner: Codable {
   }
 
   /// Where it is at work, in words.
-  var place: String { host == Host.name ? "another machine or container called \(host)" : host }
+  var place: String {
+    isAlive != nil ? "this machine" : host == Host.name ? "another machine or container called \(host)" : host
+  }
 
-  /// That a database is gone, and how to have one again; nil where none was to be dropped, or there is one with something in it.
+  /// That a database is gone, and how to have one again; nil where none was to be dropped, or it is there as it was.
   func loss(on server: Connection) throws -> String? {
     guard let inPlace, let target, let snapshot else { return nil }
-    let isThere = try server.databaseExists(target) && !server.isHalfDropped(target)
-    // Applications make one where they find none.
-    if isThere, (try? Connection(server.settings.with(database: target), applicationName: "firn-restore").isEmptyDatabase()) != true { return nil }
+    let there = try server.databaseEntries().first { $0.name.isSame(as: target) }
+    // Applications make an empty one where they find none.
+    if let there, try !server.isHalfDropped(target), inPlace.oid.map({ $0 == there.oid }) ?? true { return nil }
+    let what = there == nil ? "IS GONE: it" : "IS NOT WHAT IT WAS, WHICH IS GONE: that"
     let before = inPlace.safetySnapshot.map { "; the database as it was: firn-restore \(target) \($0)" } ?? ""
-    return "\(target) IS \(isThere ? "EMPTY: what it was before" : "GONE: it") was dropped to be replaced in place. "
-      + "To go on: firn-restore \(target) \(snapshot)\(before)"
+    let store = inPlace.store.map { " (these are in \($0))" } ?? ""
+    return "\(target) \(what) was dropped to be replaced in place. To go on: firn-restore \(target) \(snapshot)\(before)\(store)"
   }
 }

@@ -98,7 +98,11 @@ package struct SnapshotOperation {
     if repository.format.isSealed {
       let parent = cache?.parent(among: places, in: repository.catalog)
       if parent == nil, !places.isEmpty {
-        notes.update { $0.append("this machine remembers none of the encrypted snapshots: everything was stored once more") }
+        notes.update {
+          $0.append(
+            "this machine remembers none of the encrypted snapshots, or none that is encrypted to all who are recipients now: everything was stored once more"
+          )
+        }
       }
       return parent
     }

@@ -1,4 +1,5 @@
 internal import Foundation
+internal import Platform
 
 /// About the server a database is restored to, and the new database itself.
 extension Connection {
@@ -73,8 +74,12 @@ extension Connection {
     return false
   }
 
-  package func dropDatabase(_ name: String) throws {
-    try execute("DROP DATABASE IF EXISTS \(Self.identifier(name)) WITH (FORCE)")
+  /// - Parameter limit: how long it may take. It waits for every session of the server to take note, and one may stand still.
+  package func dropDatabase(_ name: String, within limit: Duration? = nil) throws {
+    if let limit { try execute("SET statement_timeout = \(Int(limit.inSeconds * 1000))") }
+    let result = Result { try execute("DROP DATABASE IF EXISTS \(Self.identifier(name)) WITH (FORCE)") }
+    if limit != nil { try execute("RESET statement_timeout") }
+    try result.get()
   }
 
   /// Rows of one table, itself alone. Nil where there is no such table.

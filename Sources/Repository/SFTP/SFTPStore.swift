@@ -115,23 +115,36 @@ package final class SFTPStore: Store {
     try list([prefix], body)
   }
 
-  /// Lists folders one behind the other, a few of them fetched at once.
+  /// Lists folders one behind the other, a few of them fetched at once, with what lies in them: an answer takes its time.
   private func list(_ folders: [String], _ body: (StoreEntry) throws -> Void) throws {
     for start in stride(from: 0, to: folders.count, by: 32) {
       let some = Array(folders[start..<min(start + 32, folders.count)])
-      let listings = Monitor<[String: [SFTPListing.Entry]]>([:])
-      try forEachInParallel(some, thread: "list", threads: min(requestsAtOnce, some.count)) { [self] folder in
-        let entries = try entries(of: folder)
-        listings.update { $0[folder] = entries }
-      }
-      for folder in some {
-        let entries = listings.current[folder] ?? []
+      var listings = try entries(of: some)
+      let within = some.flatMap { Self.folders(in: $0, listings) }
+      if within.count <= 64 { try listings.merge(entries(of: within)) { $1 } }
+      func tell(_ folder: String) throws {
+        let entries = listings[folder] ?? []
         for entry in entries where entry.kind != .folder {
           if let told = try shown(entry, folder, entries) { try body(told) }
         }
-        try list(entries.filter { $0.kind == .folder }.map { "\(folder)\($0.name)/" }, body)
+        let inner = Self.folders(in: folder, listings)
+        if inner.allSatisfy({ listings[$0] != nil }) { for folder in inner { try tell(folder) } } else { try list(inner, body) }
       }
+      for folder in some { try tell(folder) }
     }
+  }
+
+  private static func folders(in folder: String, _ listings: [String: [SFTPListing.Entry]]) -> [String] {
+    (listings[folder] ?? []).filter { $0.kind == .folder }.map { "\(folder)\($0.name)/" }
+  }
+
+  private func entries(of folders: [String]) throws -> [String: [SFTPListing.Entry]] {
+    let listings = Monitor<[String: [SFTPListing.Entry]]>([:])
+    try forEachInParallel(folders, thread: "list", threads: min(requestsAtOnce, folders.count)) { [self] folder in
+      let entries = try entries(of: folder)
+      listings.update { $0[folder] = entries }
+    }
+    return listings.current
   }
 
   private func entries(of folder: String) throws -> [SFTPListing.Entry] {
@@ -192,7 +205,9 @@ package final class SFTPStore: Store {
       // Folders that are not there are made.
       throw StoreError.refused(
         location: location, reason: "\(location) can't be made: what is above it is no folder, or none that \(place.user) may write to",
-        hint: "is the path right? It begins at the root of the server; one in the home of \(place.user) is written /~/PATH")
+        hint: place.path.hasPrefix("/~/")
+          ? "is the path right? It begins in the home of \(place.user)"
+          : "is the path right? It begins at the root of the server; one in the home of \(place.user) is written /~/PATH")
     }
     // libcurl does not look at what comes of closing a file, where a full disk may be told. What is written once can be looked at.
     guard key.hasPrefix(ObjectName.root) || key.hasPrefix(SnapshotPlace.root) else { return }

@@ -1,0 +1,44 @@
+import Platform
+import SystemPackage
+import TestSupport
+import Testing
+
+@Suite struct `The status of copies` {
+  @Test func `tells of what is there and not here, and of what a wrong clock dated`() throws {
+    let place = try Workplace.withNotes()
+    let (name, copy, aside) = (place.database, place.folder.path("copy"), place.folder.path("aside"))
+    let configured = try place.folder.write("copies: ['\(copy)']\n", to: "firn.yaml").string
+    func snapshot() throws -> CommandResult { try place.snapshot("--config", configured) }
+    func status() throws -> String { try place.firn("status", "--config", configured).output }
+    #expect(try snapshot().status == 0)
+    #expect(try !status().contains("\(copy)"))
+
+    // The store is put back to what it was.
+    _ = try Workplace.run("/bin/cp", ["-a", place.store.string, aside.string], environment: [:])
+    #expect(try snapshot().status == 0)
+    try Folder.removeTree(place.store)
+    try Folder.rename(aside, to: place.store)
+    #expect(try status().contains("\(copy) has 1 newer snapshot that is not here"))
+    #expect(try place.firn("copy", "--from", copy.string, "--to", place.store.string).status == 0)
+    #expect(try !status().contains("\(copy)"))
+
+    // One that is dated later than now, and was taken away here alone, stands for no newest there.
+    let before = try Set(place.listedSnapshots())
+    _ = try Workplace.run(
+      "/usr/bin/faketime", ["-f", "+60d", FirnProgram.path("firn-snapshot").string, "--config", configured], environment: place.environment)
+    let wrong = try #require(Set(place.listedSnapshots()).subtracting(before).first)
+    let other = "\(name)_other"
+    let restored = try place.restore(name, "latest", "--as", other)
+    #expect(restored.status == 0 && restored.errors.contains("\(wrong) is dated later than now"), "\(restored)")
+    let words = "the clock is right, remove 1 snapshot of \(name)"
+    #expect(try place.prune(name, "--remove", wrong, "--apply", "--confirm", words).status == 0)
+    _ = try place.takeSnapshot()
+    #expect(try status().contains("the copies in \(copy) are 1 snapshot behind"))
+    let caught = try snapshot()
+    #expect(caught.errors.contains("with 1 that it had missed"), "\(caught)")
+
+    // It is not mounted.
+    try Folder.rename(copy, to: aside)
+    #expect(try status().contains("\(copy) holds no repository any more"))
+  }
+}
