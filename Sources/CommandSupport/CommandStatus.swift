@@ -10,9 +10,9 @@ extension CommandContext {
   /// What `firn status` tells.
   /// - Parameter places: the snapshots to look at; nil for all.
   package func status(of places: [SnapshotPlace]? = nil, in repository: Repository? = nil, now: Date = Date()) throws -> StoreStatus {
-    let copies = lookIntoCopies()
     let repository = try repository ?? self.repository()
     let places = try places ?? repository.catalog.snapshots()
+    let copies = lookIntoCopies(beside: places)
     return try StoreStatus(
       of: places, in: repository, copies: copies(), limits: configuration.limits, now: now,
       age: { Quantity.age(of: $0, now: now) }, words: { FailureReport($0).message })
@@ -37,16 +37,18 @@ extension CommandContext {
 
   /// Begins to ask all copies at once.
   /// - Returns: what waits for their answers.
-  private func lookIntoCopies() -> () throws -> [StoreStatus.Copy] {
+  private func lookIntoCopies(beside places: [SnapshotPlace]) -> () throws -> [StoreStatus.Copy] {
     let answers = configuration.copies.enumerated().map { number, location in
       let answer = Monitor(Answer(name: "copy \(number + 1)"))
       // All of it: even to look for a folder may take for ever.
       _ = WorkerThread(name: "status") {
         let store = Result { try self.store(at: location) }
         if let location = (try? store.get())?.location { answer.update { $0.name = location } }
-        let catalog = Result { try repository(ofCopy: store.get())?.catalog }
-        let found = Result { try catalog.get()?.snapshots { answer.update { $0.heardAt = .now } } ?? [] }
-        answer.update { $0.copy = StoreStatus.Copy(location: $0.name, snapshots: found, catalog: try? catalog.get()) }
+        let found = Result {
+          guard let catalog = try repository(ofCopy: store.get())?.catalog else { return [SnapshotPlace]() }
+          return try StoreStatus.Copy.snapshots(in: catalog, beside: places) { answer.update { $0.heardAt = .now } }
+        }
+        answer.update { $0.copy = StoreStatus.Copy(location: $0.name, snapshots: found) }
       }
       return answer
     }

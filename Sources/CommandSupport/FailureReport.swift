@@ -163,8 +163,10 @@ package struct FailureReport: Sendable {
           + (differences.count > 20 ? "\n  - and \(differences.count - 20) more" : ""),
         hint: "the new database was dropped; check the snapshot with firn-verify --read")
     case .onlySnapshot(let id): self.init(.refused, "\(id) is the only snapshot: it is never removed")
-    case .beingRestored(let database, let process, let place):
-      self.init(.locked, "another restore of \(database) is at work, process \(process) on \(place)", hint: "wait for its end, then run this again")
+    case .beingRestored(let database, let process, let place, let rest):
+      self.init(
+        .locked, "another restore of \(database) is at work, process \(process) on \(place)",
+        hint: "wait for its end, then run this again" + (rest.map { "; if there is none: DROP DATABASE \"\($0)\"" } ?? ""))
     case .copyGone(let location):
       self.init(
         .notFound, "\(location) holds no repository any more: this machine knew one there",

@@ -18,7 +18,8 @@ package enum FirnError: Error, Equatable {
   /// Where copies went there is no repository any more.
   case copyGone(location: String)
   /// Another restore builds a database that is to have this name.
-  case beingRestored(database: String, process: Int32, place: String)
+  /// - Parameter rest: the database by which that is known, where it may be dead.
+  case beingRestored(database: String, process: Int32, place: String, rest: String?)
   /// No database is kept that could take the name back, or be dropped.
   case noKeptDatabase(name: String)
   /// The typed words were not those asked for; nil where there was nobody to ask.

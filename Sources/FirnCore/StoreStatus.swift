@@ -35,17 +35,29 @@ package struct StoreStatus: Sendable {
     package let location: String
     /// Its snapshots, or why these can't be told.
     package let snapshots: Result<[SnapshotPlace], any Error>
-    private let catalog: Catalog?
 
-    /// - Parameter catalog: for what kind a snapshot is of.
-    package init(location: String, snapshots: Result<[SnapshotPlace], any Error>, catalog: Catalog? = nil) {
+    package init(location: String, snapshots: Result<[SnapshotPlace], any Error>) {
       self.location = location
       self.snapshots = snapshots
-      self.catalog = catalog
     }
 
-    /// Whether a restore made it there, which had read from the copy.
-    fileprivate func isSafetySnapshot(_ place: SnapshotPlace) -> Bool { catalog?.isSafetySnapshot(place) ?? false }
+    /// What is in a copy, without what restores made there that read from it.
+    /// - Parameters:
+    ///   - here: the snapshots of the store that is copied.
+    ///   - each: is told that this goes on.
+    package static func snapshots(in copy: Catalog, beside here: [SnapshotPlace], each: () -> Void) throws -> [SnapshotPlace] {
+      let there = try copy.snapshots(each: each)
+      let own = Dictionary(grouping: here, by: name)
+      let foreign = Dictionary(grouping: there, by: name).flatMap { name, places in own[name].map { CopyComparison($0, places).foreign } ?? [] }
+      let unwanted = Set(
+        foreign.filter {
+          each()
+          return copy.isSafetySnapshot($0)
+        })
+      return there.filter { !unwanted.contains($0) }
+    }
+
+    private static func name(_ place: SnapshotPlace) -> String { "\(place.source.keyComponent)/\(place.database.keyComponent)" }
   }
 
   /// How far a copy is.
@@ -91,7 +103,7 @@ package struct StoreStatus: Sendable {
     let found = CopyComparison(places, there.filter { $0.source.isSame(as: first.source) && $0.database.isSame(as: first.database) })
     return CopyState(
       location: copy.location, newest: found.newest, behind: found.missing.count { !catalog.isSafetySnapshot($0) },
-      foreign: found.foreign.count { !copy.isSafetySnapshot($0) })
+      foreign: found.foreign.count)
   }
 
   /// - Parameter manifest: nil where no identity opens it.
@@ -216,14 +228,14 @@ package struct StoreStatus: Sendable {
     }
     let states = copies.compactMap { state(of: $0, places, catalog) }
     for state in states where state.behind > 0 {
-      let what = state.newest.map { "its newest is of \(age($0.startDate))" } ?? "it has none"
+      let what = state.newest.map { "its newest is of \(age($0.startDate))" } ?? "it has none of those here"
       problems.append("the copies in \(state.location) are \(state.behind) snapshot\(state.behind == 1 ? "" : "s") behind: \(what)")
     }
     for state in states where state.foreign > 0 {
       let what = "\(state.foreign) newer snapshot\(state.foreign == 1 ? "" : "s") that \(state.foreign == 1 ? "is" : "are") not here"
       problems.append(
-        "\(state.location) has \(what): this store was put back to what it was, or another machine copies there under the name \(first.source), "
-          + "and either prunes what is the other's (source in firn.yaml gives each its own); firn copy --from brings them here")
+        "\(state.location) has \(what): this store was put back to what it was (firn copy --from brings them), a wrong clock dated them, or another "
+          + "machine copies there under the name \(first.source), and each prunes what is the other's (source in firn.yaml gives each its own)")
     }
     return Database(
       source: first.source, database: first.database, newest: newest, newestIsDamaged: newestIsDamaged, newestComplete: newestComplete, proof: proof,

@@ -117,6 +117,8 @@ struct FirnRestore: FirnCommand {
           told.formUnion(notes)
         } saved: {
           safety = $0
+        } found: { rests in
+          tell(of: rests, context)
         }
       }
     } catch {
@@ -139,11 +141,15 @@ struct FirnRestore: FirnCommand {
     context.warn("\(place.id) is dated later than now: a clock is or was wrong, and others may be newer\(others)")
   }
 
+  private func tell(of rests: [RestoreRest], _ context: CommandContext) {
+    for rest in rests { if rest.wantsAttention { context.warn(rest.text) } else { context.tell(rest.text) } }
+  }
+
   private func tidyUp(_ context: CommandContext, isDone: Bool) throws -> ExitStatus {
     let settings = try context.connectionSettings(server.connection)
     let found = try RestoreOperation.tidyUp(settings)
     if common.json { try context.output(json: ["found": found.map(\.text)]) }
-    for rest in found { if rest.wantsAttention { context.warn(rest.text) } else { context.tell(rest.text) } }
+    tell(of: found, context)
     if StoppedApplication.isAnyWaiting || found.contains(where: \.wantsAttention) { return .doneWithWarnings }
     if found.isEmpty && !isDone { context.tell("nothing is left of any restore") }
     return .done

@@ -4,7 +4,7 @@
 package struct CopyComparison {
   /// The newest that both have.
   package let newest: SnapshotID?
-  /// What the copy lacks, and what it has that is not here, oldest first: what is newer than that.
+  /// What the copy lacks, and what it has that is not here, oldest first: of what is newer than that.
   package let missing: [SnapshotPlace]
   package let foreign: [SnapshotPlace]
 
@@ -19,6 +19,8 @@ package struct CopyComparison {
     }
     self.newest = newest
     missing = later(own.subtracting(others))
-    foreign = later(others.subtracting(own))
+    // Where they have none in common, what is older than all that is here was pruned here.
+    let oldest = here.map(\.id).min()
+    foreign = later(others.subtracting(own)).filter { place in oldest.map { place.id > $0 } ?? true }
   }
 }

@@ -10,6 +10,7 @@ package struct SnapshotCopy {
     package var bytes: Int64 = 0
   }
 
+  private let places: [SnapshotPlace]
   private let source: any Store
   private let target: any Store
   private let lock: RepositoryLock
@@ -24,14 +25,17 @@ package struct SnapshotCopy {
   package typealias Scratch = @Sendable (_ body: (FilePath) throws -> Void) throws -> Void
 
   /// - Parameters:
+  ///   - places: what is to be copied.
   ///   - lock: the target's.
   ///   - largest: files of a snapshot that have more bytes are copied by way of one in passing.
   ///   - withScratch: for these; nil where there will be none.
   package init(
-    from source: any Store, to target: any Store, holding lock: RepositoryLock, largest: Int = 64 << 20, withScratch: Scratch? = nil
+    of places: [SnapshotPlace], from source: any Store, to target: any Store, holding lock: RepositoryLock, largest: Int = 64 << 20,
+    withScratch: Scratch? = nil
   ) {
     self.largest = largest
     self.withScratch = withScratch
+    self.places = places
     self.source = source
     self.target = target
     self.lock = lock
@@ -52,10 +56,10 @@ package struct SnapshotCopy {
       case .objects: lacksNext.current && target.keepsWrites
       }
     }
-    try forEachInParallel(questions, thread: "copy", threads: target.requestsAtOnce) { [target, inventory] question in
+    try forEachInParallel(questions, thread: "copy", threads: target.requestsAtOnce) { [target, inventory, places] question in
       switch question {
       case .inventory:
-        let found = try Inventory(of: target)
+        let found = try Inventory(of: target, for: places)
         inventory.update { $0 = found }
       case .locks:
         let wereBroken = try RepositoryLock.wereBroken(in: target)
@@ -67,21 +71,13 @@ package struct SnapshotCopy {
       }
     }
     let (folder, damaged) = (inventory.current?.folders[place], inventory.current?.damaged ?? [])
-    let known = Result { try Self.ofSource { try Catalog(store: source).checksums(of: place) } }
-    // What is listed may have lost a file since then, or have an object that is no longer what it was.
-    let isWhole =
-      switch (folder, known) {
-      case (nil, _): false
-      case (let folder?, .success(let list)): folder.isListed(as: list, without: damaged)
-      // There is nothing to compare it with, nor to replace it by.
-      case (let folder?, .failure): folder.checksums != nil
-      }
+    let isWhole = inventory.current?.whole.contains(place) ?? false
     lacksNext.update { $0 = !isWhole }
     if isWhole {
       try copyHold(of: place, isListed: true)
       return Outcome()
     }
-    let list = try known.get()
+    let list = try Self.ofSource { try Catalog(store: source).checksums(of: place) }
     // What lies there is a rest of a copy that was cut off, or a snapshot of which only the list is gone.
     let isRest = folder.map { $0.checksums == nil && !$0.hasLostItsList } ?? true
     // Where writes may be lost, only what a list names is known to be durable: what a copy left that was cut off may not be. Nor is
@@ -204,12 +200,22 @@ package struct SnapshotCopy {
     let folders: [SnapshotPlace: SnapshotFolder]
     /// What verifications found damaged.
     let damaged: Set<ObjectName>
+    /// Those that are listed there, with each of their files, and none of the damaged objects.
+    let whole: Set<SnapshotPlace>
 
-    init(of store: any Store) throws {
+    init(of store: any Store, for places: [SnapshotPlace]) throws {
+      let catalog = Catalog(store: store)
       var folders: [SnapshotPlace: SnapshotFolder] = [:]
       try SnapshotFolder.forEach(in: store) { folders[$0.place] = $0 }
-      self.folders = folders
-      damaged = try Catalog(store: store).damagedObjects(folders.values.compactMap(ListedSnapshot.init))
+      let damaged = try catalog.damagedObjects(folders.values.compactMap(ListedSnapshot.init))
+      let whole = Monitor<Set<SnapshotPlace>>([])
+      let listed = Set(places).compactMap { folders[$0] }.filter { $0.checksums != nil }
+      try forEachInParallel(listed, thread: "lists", threads: store.requestsAtOnce) { folder in
+        // A list that can't be read is replaced.
+        guard let list = try? catalog.checksums(of: folder.place), folder.isWhole(by: list, without: damaged) else { return }
+        whole.update { _ = $0.insert(folder.place) }
+      }
+      (self.folders, self.damaged, self.whole) = (folders, damaged, whole.current)
     }
   }
 

@@ -42,9 +42,8 @@ struct SnapshotFolder: Sendable {
   var manifest: StoreEntry? { files.first { $0.part == .manifest }?.entry }
   var bytes: Int64 { files.reduce(0) { $0 + $1.entry.size } }
 
-  /// Whether it is listed there as here, as far as a listing shows, has its files, and none of its objects is among the damaged.
-  func isListed(as list: ChecksumFile, without damaged: Set<ObjectName>) -> Bool {
-    guard checksums?.size == Int64(list.bytes.count) else { return false }
+  /// Whether it has the files that its list names, and none of the objects that are damaged.
+  func isWhole(by list: ChecksumFile, without damaged: Set<ObjectName>) -> Bool {
     let keys = Set(files.map(\.entry.key))
     return list.files.keys.allSatisfy(keys.contains) && (damaged.isEmpty || list.objects.allSatisfy { !damaged.contains($0) })
   }

@@ -20,7 +20,7 @@ import Testing
     compare(try places(1, 2, 3), try places(2), missing: try places(3))
     compare(try places(3, 4), try places(1, 2, 3), missing: try places(4))
     // All that both had is gone from one of them.
-    compare(try places(4, 5), try places(1, 2, 3), missing: try places(4, 5), foreign: try places(1, 2, 3))
+    compare(try places(4, 5), try places(1, 2, 3), missing: try places(4, 5))
     // One that is dated later than now stands for nothing where it is not in both.
     compare(try places(1, 2, 3), try places(1, 30), missing: try places(2, 3), foreign: try places(30))
     // Another machine copies there under the same name, and prunes there.

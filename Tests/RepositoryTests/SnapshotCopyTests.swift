@@ -29,7 +29,7 @@ import Testing
     func copy() throws -> SnapshotCopy.Outcome {
       let lock = try RepositoryLock(.shared, on: target, purpose: "a copy")
       defer { lock.release() }
-      return try SnapshotCopy(from: store, to: target, holding: lock, largest: 0) { body in
+      return try SnapshotCopy(of: [place], from: store, to: target, holding: lock, largest: 0) { body in
         let path = folder.path("scratch-\(UUID())")
         try Folder.make(path)
         used.update { $0 += 1 }
@@ -58,7 +58,7 @@ import Testing
     let target = try makeTarget(keepsWrites: true)
     let lock = try RepositoryLock(.shared, on: target, purpose: "a copy")
     defer { lock.release() }
-    func copying() -> SnapshotCopy { SnapshotCopy(from: store, to: target, holding: lock) }
+    func copying() -> SnapshotCopy { SnapshotCopy(of: [self.place, place], from: store, to: target, holding: lock) }
     #expect(try copying().run(place).objects > 1)
     try target.delete(target.list(place.prefix).map(\.key))
     let one = try #require(target.list("objects/").first { $0.size > 0 }?.key)
@@ -86,7 +86,7 @@ import Testing
     func copy() throws -> SnapshotCopy.Outcome {
       let lock = try RepositoryLock(.shared, on: target, purpose: "a copy")
       defer { lock.release() }
-      return try SnapshotCopy(from: store, to: target, holding: lock).run(place)
+      return try SnapshotCopy(of: [place], from: store, to: target, holding: lock).run(place)
     }
     func isWhole() throws -> Bool {
       try (store.list(place.prefix) + store.list("objects/")).allSatisfy {
@@ -103,6 +103,10 @@ import Testing
       CheckRecord(level: .read, ok: false, damagedObjects: ["\(digest)"], checkedAt: Date(), seconds: 1, host: "h", firn: "test"), of: place)
     #expect(try copy().objects == 1)
     #expect(try isWhole())
+    // A list that is no list any more, though as long as it was.
+    target.damage(place.checksums) { for index in $0.indices { $0[index] = 0 } }
+    #expect(try copy().bytes > 0)
+    #expect(try isWhole())
     for file in try store.list(place.prefix) where file.key != place.checksums {
       try target.delete([file.key])
       #expect(try copy().bytes > 0)
@@ -114,7 +118,7 @@ import Testing
     func copy(to target: MemoryStore) throws {
       let lock = try RepositoryLock(.shared, on: target, purpose: "a copy")
       defer { lock.release() }
-      _ = try SnapshotCopy(from: store, to: target, holding: lock).run(place)
+      _ = try SnapshotCopy(of: [place], from: store, to: target, holding: lock).run(place)
     }
     let catalog = Catalog(store: store)
     func hold(_ reason: String, days: Double?) -> SnapshotHold {
@@ -143,15 +147,15 @@ import Testing
     let target = try makeTarget()
     let lock = try RepositoryLock(.shared, on: target, purpose: "a copy")
     defer { lock.release() }
-    let copy = SnapshotCopy(from: store, to: target, holding: lock)
-    _ = try copy.run(place)
+    func copy() throws { _ = try SnapshotCopy(of: [place], from: store, to: target, holding: lock).run(place) }
+    try copy()
     let there = Catalog(store: target)
     try there.place(SnapshotHold(until: nil, reason: "an audit there", placedAt: Date(), host: "there"), on: place)
     try target.delete([place.checksums])
     for operation in 1...500 {
       // Cut off anywhere, it stays what it is.
       target.fail(at: target.operations + operation, with: .unreachable(location: "memory", reason: "a test"))
-      let outcome = Result { try copy.run(place) }
+      let outcome = Result { try copy() }
       target.mend()
       #expect(try there.hold(of: place)?.reason == "an audit there", "cut off at operation \(operation)")
       if case .success = outcome { return }
@@ -166,7 +170,7 @@ import Testing
       let target = try makeTarget()
       let lock = try RepositoryLock(.shared, on: target, purpose: "a copy")
       target.fail(at: target.operations + operation, with: .unreachable(location: "memory", reason: "a test"))
-      let outcome = Result { try SnapshotCopy(from: store, to: target, holding: lock).run(place) }
+      let outcome = Result { try SnapshotCopy(of: [place], from: store, to: target, holding: lock).run(place) }
       target.mend()
       lock.release()
       let isListed = try Catalog(store: target).snapshots().contains(place)

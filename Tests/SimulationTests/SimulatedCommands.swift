@@ -144,8 +144,9 @@ struct SimulatedCommands {
     let lock = try maintenance.sharedLock(purpose: "copy", grace: 7 * 86400)
     defer { lock.release() }
     do {
-      let copy = SnapshotCopy(from: source, to: target, holding: lock)
-      for place in try Catalog(store: source).snapshots().suffix(2) {
+      let places = try Catalog(store: source).snapshots().suffix(2)
+      let copy = SnapshotCopy(of: Array(places), from: source, to: target, holding: lock)
+      for place in places {
         // Taken again from the other store, it would be a new one there. It may be pruned as soon as it is there.
         let wasReleased = other.database.released.remove(place) != nil
         do { _ = try copy.run(place) } catch {

@@ -66,12 +66,12 @@ package struct CopyOperation: Sendable {
       let lock = try maintenance.sharedLock(purpose: purpose, grace: 7 * 86400)
       defer { lock.release() }
       try lock.requireWritten()
-      let copy = SnapshotCopy(from: source.store, to: target, holding: lock) { body in
+      let missed = catchingUp ? try missed(beside: places, in: repository.catalog) : []
+      let copy = SnapshotCopy(of: missed + places, from: source.store, to: target, holding: lock) { body in
         let work = try WorkFolder.forRun(in: WorkFolder.defaultRoot)
         defer { work.remove() }
         try body(work.path)
       }
-      let missed = catchingUp ? try missed(beside: places, in: repository.catalog) : []
       outcome.wanted += missed.count
       outcome.missed = missed.count
       // The oldest first: one that is cut off goes on where it was.

@@ -65,7 +65,7 @@ package struct ServerExamination: Sendable {
 
   /// Databases that restores in place left dropped.
   private func losses(_ connection: Connection) throws -> [Finding] {
-    try RestoreRest.losses(on: connection).map { Finding("restores", .stop, $0, hint: "restore one of the two") }
+    try RestoreRest.losses(on: connection).map { text, isCertain in Finding("restores", isCertain ? .stop : .warn, text) }
   }
 
   private func support(_ version: String) -> Finding {

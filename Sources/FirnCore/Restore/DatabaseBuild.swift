@@ -32,8 +32,12 @@ struct DatabaseBuild {
       } catch let error as PostgresError {
         guard case .toolFailed = error, try server.hadDeadlock(in: database.name) else { throw error }
         progress.tell("sessions of pg_restore waited for each other: the database is made once more")
-        try server.dropDatabase(database.name)
+        // What it tells by its mark is told at any moment.
+        let former = UnfinishedDatabase.passingName()
+        try server.endSessions(in: [database.name])
+        try server.execute("ALTER DATABASE \(Connection.identifier(database.name)) RENAME TO \(Connection.identifier(former))")
         try make(database)
+        try server.dropDatabase(former)
       }
     }
     return try fillOnce(database)

@@ -62,13 +62,16 @@ package struct RestoreOperation {
   /// - Parameters:
   ///   - told: hears what will be done besides, once everything was looked at.
   ///   - saved: hears of the snapshot of the database that is replaced, which stays whatever fails then.
-  package func run(told: ([String]) -> Void = { _ in }, saved: (SnapshotID) -> Void = { _ in }) throws -> RestoreResult {
+  ///   - found: hears of what others left on the server, and what became of it.
+  package func run(
+    told: ([String]) -> Void = { _ in }, saved: (SnapshotID) -> Void = { _ in }, found: ([RestoreRest]) -> Void = { _ in }
+  ) throws -> RestoreResult {
     let clock = ContinuousClock.now
     let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-restore of \(request.place.database)", onlyReads: true)
     defer { lock.release() }
     // First: what is left takes room.
-    let rests = try RestoreRest.clear(on: ServerConnection.open(request.settings, except: replaced))
-    var prepared = try prepare()
+    found(try RestoreRest.clear(on: ServerConnection.open(request.settings, except: replaced)).filter { !isMended($0) })
+    let prepared = try prepare()
     let (server, source) = (prepared.server, prepared.source)
     try requireSameDatabase(on: server)
     told(prepared.findings.notes)
@@ -76,14 +79,6 @@ package struct RestoreOperation {
     let tools = try ServerTools.find("pg_restore", major: server.serverMajor, configured: request.toolFolders)
     let work = try WorkFolder.forRun(in: request.workRoot)
     defer { work.remove() }
-    for rest in rests {
-      guard let loss = rest.loss, loss.target.isSame(as: request.target.name) else {
-        prepared.findings.notes.append(rest.text)
-        continue
-      }
-      // That what is made now was gone is no news; what it is made of may be.
-      if !loss.ways.contains(request.place.id.description) { prepared.findings.warnings.append("\(rest.text). This is neither of them") }
-    }
     return try source.namingDamage {
       var result: RestoreResult
       if case .inPlace(let name) = request.target {
@@ -98,13 +93,27 @@ package struct RestoreOperation {
         if let safety { saved(safety.id) }
         result = try build(prepared, tools, work, safety)
       }
-      // What stays for now the next one finds.
-      try? RestoreRest.clear(for: request.target.name, on: server)
+      if isWhole {
+        do { try RestoreRest.clear(for: request.target.name, restoredFrom: request.place.id, on: server) } catch PostgresError.statementFailed(
+          let message, _)
+        {
+          result.notes.append("what told of its loss can't be dropped: \(message)")
+        }
+      }
       result.elapsed = ContinuousClock.now - clock
       result.objectsRead = source.reader.objectsRead
       result.objectsOfSnapshot = source.reader.table.objects.count
       return result
     }
+  }
+
+  /// Whether all of a snapshot is restored.
+  private var isWhole: Bool { !request.scope.isPartial && !request.scope.onlyIntact }
+
+  /// That what is made now was gone is no news, unless it is made of something else.
+  private func isMended(_ rest: RestoreRest) -> Bool {
+    guard let loss = rest.loss, loss.target.isSame(as: request.target.name) else { return false }
+    return isWhole && loss.ways.contains(request.place.id.description)
   }
 
   /// Builds, proves and names the new database.
@@ -115,7 +124,7 @@ package struct RestoreOperation {
     let (server, source, selection) = (prepared.server, prepared.source, prepared.selection)
     let database = UnfinishedDatabase(for: request.target.name, builder: DatabaseBuilder(server: server, properties: prepared.properties))
     var madeRoles: [String] = []
-    var hasDropped = false
+    var old: UInt32?
     do {
       try server.executeTogether(prepared.findings.roleStatements)
       madeRoles = prepared.findings.madeRoles
@@ -123,13 +132,12 @@ package struct RestoreOperation {
         server: server, source: source, selection: selection, tools: tools, work: work, jobs: request.jobs,
         sessionSettings: request.sessionSettings, progress: progress)
       if case .inPlace(let name) = request.target {
-        let oid = try server.databaseEntries().first { $0.name.isSame(as: name) }?.oid
-        build.inPlace = .init(safetySnapshot: safety?.id.description, oid: oid, store: repository.store.location)
+        build.inPlace = .init(safetySnapshot: safety?.id.description, oid: try server.databaseOID(name), store: repository.store.location)
       }
       var warnings = prepared.findings.warnings
       try build.make(database)
+      old = build.inPlace?.oid
       try beforeFilling(database.name)
-      if case .inPlace = request.target { hasDropped = true }
       warnings += try build.fill(database)
       let proof = build.proof(of: database)
       if request.proves {
@@ -152,8 +160,16 @@ package struct RestoreOperation {
       return result
     } catch {
       // What there is of it then is more than nothing; and by its mark whoever comes next is told what was lost.
-      if !hasDropped { try discard(database, madeRoles, after: error) }
+      if old.map(isThere) ?? true { try discard(database, madeRoles, after: error) }
       throw error
+    }
+  }
+
+  /// Whether the database that was to be dropped is there for certain.
+  private func isThere(_ oid: UInt32) -> Bool {
+    Interruption.putOff {
+      let name = request.target.name
+      return (try? ServerConnection.open(request.settings, except: name).hasUsableDatabase(name, among: [oid])) ?? false
     }
   }
 

@@ -1,15 +1,14 @@
 internal import Platform
 internal import Postgres
+internal import Repository
 
 /// What was found of a restore that was killed, or cut off, in words.
 package struct RestoreRest: Sendable {
   package let text: String
   /// Whether somebody has to do something.
   package let wantsAttention: Bool
-  /// The database that is gone, where one is, and the snapshots that are the ways to have one again.
+  /// The database that is not what it was, where one is, and the snapshots that are the ways to have one again.
   let loss: (target: String, ways: [String])?
-
-  private static let limit: Duration = .seconds(600)
 
   private init(_ text: String, wantsAttention: Bool = false, loss: (target: String, ways: [String])? = nil) {
     self.text = text
@@ -17,76 +16,93 @@ package struct RestoreRest: Sendable {
     self.loss = loss
   }
 
-  /// Drops what dead runs of this machine left on a server. But what tells of a database that is gone stays until that is made again,
+  /// Drops what dead runs of this machine left on a server. But what tells of a database that is gone stays until it is restored,
   /// whoever looks first; it is emptied, as the disk may have no room for it beside the next. What lacks its name alone stays as it is.
   static func clear(on server: Connection) throws -> [RestoreRest] {
-    try UnfinishedDatabase.all(on: server).compactMap { name, owner in
-      guard owner != nil || UnfinishedDatabase.isOfDeadRun(name) else {
-        return RestoreRest("database \(name) looks like the rest of a restore, and doesn't tell whose: drop it if no restore is running")
+    let all = try UnfinishedDatabase.all(on: server)
+    return try all.compactMap { name, owner in
+      guard let owner else {
+        guard UnfinishedDatabase.isOfDeadRun(name) else {
+          return RestoreRest("database \(name) looks like the rest of a restore, and doesn't tell whose: drop it if no restore is running")
+        }
+        return try dropped(name, server)
       }
-      let isAlive = owner.map(\.isAlive) ?? false
-      if isAlive == nil, let owner {
-        let loss = try owner.loss(on: server)
-        return RestoreRest(
-          "database \(name) is of a restore on \(owner.place)"
-            + (loss.map { ", by which \($0). If none is running there, then drop it" } ?? ": drop it if none is running there"),
-          wantsAttention: loss != nil)
-      }
+      let isAlive = owner.isAlive
       if isAlive == true { return nil }
-      do { return try cleared(name, owner, server) } catch PostgresError.statementFailed(let message, _) {
-        return RestoreRest("database \(name) was left by a restore that was killed, and can't be dropped: \(message)", wantsAttention: true)
+      guard let loss = try loss(name, owner, server) else {
+        return isAlive == nil
+          ? RestoreRest("database \(name) is of a restore on \(owner.place): drop it if none is running there") : try dropped(name, server)
       }
+      let ways = (target: owner.target ?? "", ways: [owner.snapshot, owner.inPlace?.safetySnapshot].compactMap(\.self))
+      if isAlive == nil && owner.state != .mark {
+        return RestoreRest("where no restore is running on \(owner.place): \(loss)", wantsAttention: true, loss: ways)
+      }
+      if owner.state == .whole { return RestoreRest(loss, wantsAttention: true, loss: ways) }
+      let mark = try owner.state == .mark ? name : emptied(name, owner, all, server)
+      return RestoreRest(
+        "\(loss). This is told until one of them is restored, or somebody says DROP DATABASE \(Connection.identifier(mark))",
+        wantsAttention: true, loss: ways)
     }
   }
 
-  private static func cleared(_ name: String, _ owner: UnfinishedDatabaseOwner?, _ server: Connection) throws -> RestoreRest {
-    if let owner, owner.state == .whole {
-      let (target, snapshot) = (owner.target ?? "", owner.snapshot ?? "")
-      return RestoreRest(
-        "database \(name) is what snapshot \(snapshot) holds of \(target), whole and counted, and lacks its name alone: once nothing else has that, "
-          + "ALTER DATABASE \(Connection.identifier(name)) RENAME TO \(Connection.identifier(target)); or drop it if nobody wants it",
-        wantsAttention: true)
+  private static let limit: Duration = .seconds(600)
+
+  private static func dropped(_ name: String, _ server: Connection) throws -> RestoreRest {
+    do { try server.dropDatabase(name, within: limit) } catch PostgresError.statementFailed(let message, _) {
+      return RestoreRest("database \(name) was left by a restore that was killed, and can't be dropped: \(message)", wantsAttention: true)
     }
-    guard let owner, let loss = try owner.loss(on: server) else {
-      try server.dropDatabase(name, within: limit)
-      return RestoreRest("dropped \(name), which a restore that was killed had left")
-    }
-    let mark = try owner.state == .mark ? name : emptied(name, owner, server)
-    return RestoreRest(
-      "\(loss). This is told until it is restored, or somebody says DROP DATABASE \(Connection.identifier(mark))", wantsAttention: true,
-      loss: (owner.target ?? "", [owner.snapshot, owner.inPlace?.safetySnapshot].compactMap(\.self)))
+    return RestoreRest("dropped \(name), which a restore that was killed had left")
+  }
+
+  /// That a database is not what it was, and the ways to have one again.
+  private static func loss(_ name: String, _ owner: UnfinishedDatabaseOwner, _ server: Connection) throws -> String? {
+    guard owner.state == .whole else { return try owner.loss(on: server) }
+    let target = owner.target ?? ""
+    let (new, old) = (Connection.identifier(name), Connection.identifier(target))
+    return "database \(name) is what snapshot \(owner.snapshot ?? "") holds of \(target), whole and counted, and lacks its name alone: once nothing "
+      + "else has that, ALTER DATABASE \(new) RENAME TO \(old), and COMMENT ON DATABASE \(old) IS NULL; or drop it if nobody wants it"
   }
 
   /// Has an empty one say what a database says, and drops that.
-  /// - Returns: the one there is then: where there is no room for another it stays.
-  private static func emptied(_ name: String, _ owner: UnfinishedDatabaseOwner, _ server: Connection) throws -> String {
-    let mark = UnfinishedDatabase.passingName()
-    var owner = owner
-    owner.state = .mark
+  /// - Returns: the one there is then: where there is no room for another, or it can't be dropped, it stays.
+  private static func emptied(
+    _ name: String, _ owner: UnfinishedDatabaseOwner, _ all: [(name: String, owner: UnfinishedDatabaseOwner?)], _ server: Connection
+  ) throws -> String {
+    // One that was made before this could be dropped.
+    let former = all.first { $0.owner?.state == .mark && $0.owner?.target == owner.target && $0.owner?.snapshot == owner.snapshot }?.name
+    let mark = former ?? UnfinishedDatabase.passingName()
     do {
-      try server.execute("CREATE DATABASE \(Connection.identifier(mark)) TEMPLATE template0")
-      try server.execute(owner.commentStatement(for: mark))
+      if former == nil {
+        var owner = owner
+        owner.state = .mark
+        try server.execute("CREATE DATABASE \(Connection.identifier(mark)) TEMPLATE template0")
+        try server.execute(owner.commentStatement(for: mark))
+      }
+      try server.dropDatabase(name, within: limit)
+      return mark
     } catch PostgresError.statementFailed {
-      try server.dropDatabase(mark, within: limit)
+      if former == nil { try server.dropDatabase(mark, within: limit) }
       return name
     }
-    try server.dropDatabase(name, within: limit)
-    return mark
   }
 
-  /// What is told of databases that are gone, where nothing is to be changed.
-  static func losses(on server: Connection) throws -> [String] {
-    try UnfinishedDatabase.all(on: server).compactMap { _, owner in
-      guard let owner, owner.isAlive != true else { return nil }
-      return try owner.loss(on: server)
+  /// What is told of databases that are not what they were, where nothing is to be changed, and whether it is certain: a restore on
+  /// another machine may be at work.
+  static func losses(on server: Connection) throws -> [(text: String, isCertain: Bool)] {
+    try UnfinishedDatabase.all(on: server).compactMap { name, owner in
+      guard let owner, owner.isAlive != true, let loss = try loss(name, owner, server) else { return nil }
+      let isCertain = owner.isAlive == false || owner.state == .mark
+      return (isCertain ? loss : "where no restore is running on \(owner.place): \(loss)", isCertain)
     }
   }
 
-  /// Drops what dead runs of this machine left for a database that is there now, and what had told of that.
-  static func clear(for target: String, on server: Connection) throws {
+  /// Drops what told of a database that is there now, and what lacked its name and is of the same snapshot.
+  /// - Parameter snapshot: what all of it was restored from: it is a way back only if it is one of those that were told.
+  static func clear(for target: String, restoredFrom snapshot: SnapshotID, on server: Connection) throws {
     for (name, owner) in try UnfinishedDatabase.all(on: server) {
-      guard let owner, owner.isAlive == false, owner.target.map({ $0.isSame(as: target) }) ?? false else { continue }
-      try server.dropDatabase(name, within: limit)
+      guard let owner, owner.target.map({ $0.isSame(as: target) }) ?? false, owner.isAlive == false || owner.state == .mark else { continue }
+      let isWayBack = owner.snapshot == snapshot.description || owner.state != .whole && owner.inPlace?.safetySnapshot == snapshot.description
+      if isWayBack { try server.dropDatabase(name, within: limit) }
     }
   }
 }

@@ -63,11 +63,11 @@ struct UnfinishedDatabase {
     try refuseRivals(server)
   }
 
-  /// Says that it lacks its name alone.
+  /// Gives it all but its name, and has it say so.
   func markWhole(on server: Connection, snapshot: SnapshotID, inPlace: InPlace?) throws {
     var owner = UnfinishedDatabaseOwner(target: finalName, snapshot: snapshot, inPlace: inPlace)
     owner.state = .whole
-    try server.execute(owner.commentStatement(for: name))
+    try server.executeTogether(builder.finishingStatements(name: name) + [owner.commentStatement(for: name)])
   }
 
   /// Gives it the settings it is to have.
@@ -94,8 +94,8 @@ struct UnfinishedDatabase {
   /// Two that build for the same name see each other, however they come: each has made its own before it looks.
   private func refuseRivals(_ server: Connection) throws {
     for (other, owner) in try Self.all(on: server) where other != name {
-      guard let owner, owner.target == finalName, owner.isAlive != false else { continue }
-      throw FirnError.beingRestored(database: finalName, process: owner.process, place: owner.place)
+      guard let owner, owner.target == finalName, owner.isAlive != false, owner.state != .mark, !owner.isOwn else { continue }
+      throw FirnError.beingRestored(database: finalName, process: owner.process, place: owner.place, rest: owner.isAlive == nil ? other : nil)
     }
   }
 

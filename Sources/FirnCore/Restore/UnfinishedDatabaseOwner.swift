@@ -58,6 +58,9 @@ struct UnfinishedDatabaseOwner: Codable {
     return Connection.commentStatement(name, "restore of \(snapshot ?? "") by firn, \(what): \(facts)")
   }
 
+  /// Whether it is of this process.
+  var isOwn: Bool { isAlive == true && process == Host.processID }
+
   /// Whether its process lives; nil for one of another machine, or of another container of this.
   var isAlive: Bool? {
     LockOwner.current.tellsAlive(host: host, machine: machine, boot: boot, space: space, process: process, start: start)
@@ -71,9 +74,9 @@ struct UnfinishedDatabaseOwner: Codable {
   /// That a database is gone, and how to have one again; nil where none was to be dropped, or it is there as it was.
   func loss(on server: Connection) throws -> String? {
     guard let inPlace, let target, let snapshot else { return nil }
-    let there = try server.databaseEntries().first { $0.name.isSame(as: target) }
+    let there = try server.databaseOID(target)
     // Applications make an empty one where they find none.
-    if let there, try !server.isHalfDropped(target), inPlace.oid.map({ $0 == there.oid }) ?? true { return nil }
+    if let there, try !server.isHalfDropped(target), inPlace.oid.map({ $0 == there }) ?? true { return nil }
     let what = there == nil ? "IS GONE: it" : "IS NOT WHAT IT WAS, WHICH IS GONE: that"
     let before = inPlace.safetySnapshot.map { "; the database as it was: firn-restore \(target) \($0)" } ?? ""
     let store = inPlace.store.map { " (these are in \($0))" } ?? ""

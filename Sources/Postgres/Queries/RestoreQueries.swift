@@ -10,6 +10,10 @@ extension Connection {
     try value("SELECT 1 FROM pg_catalog.pg_database WHERE datname = $1", [name]) != nil
   }
 
+  package func databaseOID(_ name: String) throws -> UInt32? {
+    try value("SELECT oid FROM pg_catalog.pg_database WHERE datname = $1", [name]).flatMap { UInt32($0) }
+  }
+
   /// Whether a database is one whose dropping was cut off: PostgreSQL lets nobody connect to it.
   package func isHalfDropped(_ name: String) throws -> Bool {
     try value("SELECT 1 FROM pg_catalog.pg_database WHERE datname = $1 AND datconnlimit = -2", [name]) != nil
@@ -78,7 +82,8 @@ extension Connection {
   package func dropDatabase(_ name: String, within limit: Duration? = nil) throws {
     if let limit { try execute("SET statement_timeout = \(Int(limit.inSeconds * 1000))") }
     let result = Result { try execute("DROP DATABASE IF EXISTS \(Self.identifier(name)) WITH (FORCE)") }
-    if limit != nil { try execute("RESET statement_timeout") }
+    // As sessions of ours have it.
+    if limit != nil { try? execute("SET statement_timeout = 0") }
     try result.get()
   }
 

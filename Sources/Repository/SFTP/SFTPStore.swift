@@ -11,13 +11,13 @@ package import Transfer
 ///
 /// libcurl has no word for "make it durable": what was written survives a power cut of the server once its system has written it out.
 package final class SFTPStore: Store {
-  private let client: SFTPClient
+  let client: SFTPClient
   private var place: SFTPLocation { client.location }
   /// Seconds between the server's listings and the truth: they are in its time zone.
-  private let offset = Monitor<Double?>(nil)
+  let offset = Monitor<Double?>(nil)
 
-  private static let temporaryPrefix = ".writing-"
-  private static let formerPrefix = ".former-"
+  static let temporaryPrefix = ".writing-"
+  static let formerPrefix = ".former-"
 
   package init(_ location: SFTPLocation, retries: Retries = Retries()) { client = SFTPClient(location, retries: retries) }
 
@@ -109,80 +109,6 @@ package final class SFTPStore: Store {
       do { if try client.answer("GET", key, { $0.limit = 0 }).body.isEmpty { return 0 } } catch StoreError.tooLarge { continue }
     }
     throw StoreError.unreachable(location: location, reason: "\(location) does not tell the size of \(key)")
-  }
-
-  package func list(_ prefix: String, _ body: (StoreEntry) throws -> Void) throws {
-    try list([prefix], body)
-  }
-
-  /// Lists folders one behind the other, a few of them fetched at once, with what lies in them: an answer takes its time.
-  private func list(_ folders: [String], _ body: (StoreEntry) throws -> Void) throws {
-    for start in stride(from: 0, to: folders.count, by: 32) {
-      let some = Array(folders[start..<min(start + 32, folders.count)])
-      var listings = try entries(of: some)
-      let within = some.flatMap { Self.folders(in: $0, listings) }
-      if within.count <= 64 { try listings.merge(entries(of: within)) { $1 } }
-      func tell(_ folder: String) throws {
-        let entries = listings[folder] ?? []
-        for entry in entries where entry.kind != .folder {
-          if let told = try shown(entry, folder, entries) { try body(told) }
-        }
-        let inner = Self.folders(in: folder, listings)
-        if inner.allSatisfy({ listings[$0] != nil }) { for folder in inner { try tell(folder) } } else { try list(inner, body) }
-      }
-      for folder in some { try tell(folder) }
-    }
-  }
-
-  private static func folders(in folder: String, _ listings: [String: [SFTPListing.Entry]]) -> [String] {
-    (listings[folder] ?? []).filter { $0.kind == .folder }.map { "\(folder)\($0.name)/" }
-  }
-
-  private func entries(of folders: [String]) throws -> [String: [SFTPListing.Entry]] {
-    let listings = Monitor<[String: [SFTPListing.Entry]]>([:])
-    try forEachInParallel(folders, thread: "list", threads: min(requestsAtOnce, folders.count)) { [self] folder in
-      let entries = try entries(of: folder)
-      listings.update { $0[folder] = entries }
-    }
-    return listings.current
-  }
-
-  private func entries(of folder: String) throws -> [SFTPListing.Entry] {
-    let response: TransferResponse
-    do { response = try client.answer("GET", folder) { $0.limit = 1 << 30 } } catch StoreError.missing { return [] }
-    guard let listing = SFTPListing(response.body, now: Date()) else {
-      throw StoreError.unreachable(location: location, reason: "\(location) listed what can't be understood")
-    }
-    return listing.entries
-  }
-
-  /// What a listing shows of an entry; nil for what is being written.
-  private func shown(_ entry: SFTPListing.Entry, _ folder: String, _ all: [SFTPListing.Entry]) throws -> StoreEntry? {
-    if entry.name.hasPrefix(Self.temporaryPrefix) { return nil }
-    var name = entry.name
-    if name.hasPrefix(Self.formerPrefix) {
-      name = String(name.dropFirst(Self.formerPrefix.count))
-      // It is the file, unless that is there as well.
-      if all.contains(where: { $0.name == name }) { return nil }
-    }
-    // Locks are told apart by minutes, also on a night when clocks are set.
-    let exact =
-      folder.hasPrefix("locks/") && entry.kind == .file ? try? client.answer("HEAD", folder + entry.name) { $0.asksForTime = true }.modified : nil
-    let modified = try exact.map(Double.init) ?? entry.modified + difference(for: entry, folder)
-    return StoreEntry(key: folder + name, size: entry.size, modified: modified, isFile: entry.kind == .file)
-  }
-
-  /// What is to be added to listed times. One file's time is asked for to tell.
-  private func difference(for entry: SFTPListing.Entry, _ folder: String) throws -> Double {
-    if let known = offset.current { return known }
-    guard entry.hasTime, entry.kind == .file else { return 0 }
-    let response: TransferResponse
-    do { response = try client.answer("HEAD", folder + entry.name) { $0.asksForTime = true } } catch StoreError.missing { return 0 }
-    guard let modified = response.modified else { return 0 }
-    // Time zones differ by quarters of hours.
-    let found = ((Double(modified) - entry.modified) / 900).rounded() * 900
-    offset.update { $0 = found }
-    return found
   }
 
   // MARK: Writing
@@ -390,7 +316,7 @@ package final class SFTPStore: Store {
   package func removeLeftovers() throws { try removeLeftovers(in: "") }
 
   private func removeLeftovers(in folder: String) throws {
-    let entries = try entries(of: folder)
+    let entries = try self.entries(of: folder)
     for entry in entries where entry.kind == .file {
       if entry.name.hasPrefix(Self.temporaryPrefix) { try discard(folder + entry.name) }
       guard entry.name.hasPrefix(Self.formerPrefix) else { continue }
