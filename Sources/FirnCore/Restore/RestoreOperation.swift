@@ -94,10 +94,9 @@ package struct RestoreOperation {
         result = try build(prepared, tools, work, safety)
       }
       if isWhole {
-        do { try RestoreRest.clear(for: request.target.name, restoredFrom: request.place.id, on: server) } catch PostgresError.statementFailed(
-          let message, _)
-        {
-          result.notes.append("what told of its loss can't be dropped: \(message)")
+        // The restore has come to its end, whatever fails here.
+        do { try RestoreRest.clear(for: request.target.name, restoredFrom: request.place.id, on: server) } catch {
+          result.notes.append("what had told of its loss could not be dropped: --recover tells what it is")
         }
       }
       result.elapsed = ContinuousClock.now - clock
