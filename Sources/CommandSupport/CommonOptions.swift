@@ -282,6 +282,7 @@ package struct CommandContext: Sendable {
     request.toolFolders = toolFolders(options.tools)
     request.spoolRoot = spoolRoot(options.spool)
     request.cacheRoot = cacheRoot
+    request.searchPath = configuration.searchPath
     if let wait = configuration.lockWait { request.lockWait = wait }
     if let cap = configuration.spoolCap { request.spoolCap = cap }
     return request

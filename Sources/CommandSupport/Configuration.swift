@@ -27,6 +27,8 @@ package struct Configuration: Sendable, Equatable {
   package var lockWait: Duration?
   package var toolFolders: [String] = []
   package var excludedTableData: [String] = []
+  /// For snapshots: the `search_path` that their restores will need.
+  package var searchPath: String?
   package var maintenance = Maintenance()
   package var migration = MigrationSettings()
   package var notifications = NotificationSettings()
@@ -52,7 +54,7 @@ package struct Configuration: Sendable, Equatable {
 
   /// Those of the file's top.
   package static let keys = [
-    "store", "database-url", "source", "jobs", "spool", "spool-cap", "lock-wait", "pg-bin", "exclude-table-data", "maintenance",
+    "store", "database-url", "source", "jobs", "spool", "spool-cap", "lock-wait", "pg-bin", "exclude-table-data", "restore", "maintenance",
     "assertions", "max-age", "max-proof-age", "anomaly", "policy", "time-zone", "credentials-command", "copies", "identity",
     "recipients", "migrate", "hooks", "ping", "webhook", "mail", "metrics", "log-format",
   ]
@@ -127,6 +129,7 @@ package struct Configuration: Sendable, Equatable {
       case "lock-wait": lockWait = try reader.duration()
       case "pg-bin": toolFolders = try reader.list()
       case "exclude-table-data": excludedTableData = try reader.list()
+      case "restore": for entry in try reader.entries(["search-path"]) { searchPath = try entry.text() }
       case "maintenance": maintenance = try Self.maintenance(reader)
       case "migrate": migration = try MigrationSettings(reader)
       case "log-format":

@@ -328,6 +328,14 @@ package struct FailureReport: Sendable {
       self.init(
         .postgres, "the server refused: \(message) (SQLSTATE \(state))",
         hint: state == "42501" ? "the role of this connection lacks that right: grant it, or connect as the owner or a superuser" : nil)
+    case .rowsRefused:
+      self.init(
+        .postgres, "the server refused rows of \(error.lines.joined(separator: "\n  "))",
+        hint: error.isOfMissingName
+          ? "a function used by this table finds names through search_path, which restores leave empty: name its schemas with --search-path, as --search-path public (or restore: search-path in firn.yaml, for snapshots to come)"
+          : "the reason is above: the row is in the snapshot as it was dumped, and this server does not take it")
+    case .unexpectedAnswer(let what):
+      self.init(.postgres, "the server answered the COPY of \(what) with something else", hint: "run it again; if it fails again, report it as a bug")
     case .behindPooler(let reason, let portOnly):
       self.init(
         .refused, "this connection goes through a pooler: \(reason)",
@@ -355,6 +363,8 @@ package struct FailureReport: Sendable {
           + messages.prefix(12).map { "\n  \($0)" }.joined(),
         hint: !isFull
           ? "what it says above is the reason"
+            + (tool == "pg_restore"
+              ? "; if it does not find a function or table that the database has, name its schema with --search-path, as --search-path public" : "")
           : tool == "pg_dump"
             ? "a disk is full: make room where the spool is, or name another place with --spool or less with --spool-cap"
             : "a disk is full, the server's most likely: make room, then run this again")

@@ -15,14 +15,14 @@ package final class WorkProgress: Sendable {
 
   private let monitor = Monitor(State())
   private let sharing = Monitor<(@Sendable (String) -> Void)?>(nil)
-  private let note: @Sendable (String) -> Void
+  private let log: @Sendable (String) -> Void
 
   /// - Parameter note: takes lines for `--verbose`.
-  package init(note: @escaping @Sendable (String) -> Void = { _ in }) { self.note = note }
+  package init(note: @escaping @Sendable (String) -> Void = { _ in }) { log = note }
 
   package func begin(_ phase: String, expected: Int64? = nil) {
     monitor.update { $0 = State(phase: phase, expected: expected) }
-    note(phase)
+    log(phase)
   }
 
   /// Has a body called, before they begin, for work by programs of others.
@@ -35,11 +35,11 @@ package final class WorkProgress: Sendable {
       $0.sharesTerminal = true
     }
     sharing.current?(phase)
-    note(phase)
+    log(phase)
   }
 
   package func advance(by bytes: Int) { monitor.update { $0.done += Int64(bytes) } }
   package func show(item: String) { monitor.update { $0.item = item } }
-  package func tell(_ line: String) { note(line) }
+  package func note(_ line: String) { log(line) }
   package var current: State { monitor.current }
 }

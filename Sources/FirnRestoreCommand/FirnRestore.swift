@@ -24,6 +24,8 @@ struct FirnRestore: FirnCommand {
   @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND, or before:TIME.") var snapshot: String?
   @Option(name: .customLong("as"), help: ArgumentHelp("Make a new database of this name instead of replacing one.", valueName: "name"))
   var newName: String?
+  @Option(help: ArgumentHelp("Restore into this database, which exists and is empty: for roles that may not create one.", valueName: "name"))
+  var into: String?
   @Flag(help: "Drop the database and build the new one in its place, for a disk that can't hold both. There is no --undo.") var inPlace = false
   @Flag(help: "Bring back the database that was replaced last.") var undo = false
   @Option(help: ArgumentHelp("With --undo: bring back this one of those that are kept.", valueName: "name")) var kept: String?
@@ -33,6 +35,7 @@ struct FirnRestore: FirnCommand {
   @OptionGroup var confirmation: ConfirmationOption
   @Flag(help: "Don't snapshot the database that is replaced.") var noSafetySnapshot = false
   @Flag(help: "Let a snapshot take a database's place from which something was left out.") var allowIncomplete = false
+  @Flag(help: "With --in-place: drop the database for a snapshot that no drill has restored.") var untested = false
   @Flag(help: "Take the exchange back where the health check fails.") var undoOnFailure = false
   @Option(name: .customLong("set"), help: ArgumentHelp("A server setting for the sessions that restore. May be repeated.", valueName: "name=value"))
   var settings: [String] = []
@@ -42,23 +45,28 @@ struct FirnRestore: FirnCommand {
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
-    let modes = [newName != nil, inPlace, parts.export != nil, undo, forgetOld, recover].count { $0 }
-    if modes > 1 { throw ValidationError("--as, --in-place, --export, --undo, --forget-old and --recover exclude each other") }
+    let modes = [newName != nil, into != nil, inPlace, parts.export != nil, undo, forgetOld, recover].count { $0 }
+    if modes > 1 { throw ValidationError("--as, --into, --in-place, --export, --undo, --forget-old and --recover exclude each other") }
+    if untested && !inPlace { throw ValidationError("--untested is an option of --in-place") }
+    if into != nil && parts.locale != nil { throw ValidationError("--locale is for a new database: the one that --into names has its own") }
     if (undo || forgetOld || recover) && snapshot != nil { throw ValidationError("--undo, --forget-old and --recover take no snapshot") }
     if kept != nil && !undo { throw ValidationError("--kept goes with --undo") }
     if inPlace && (!parts.tables.isEmpty || parts.dataOnly) { throw ValidationError("--table and --data-only replace no database") }
-    if parts.dataOnly || !parts.tables.isEmpty && newName == nil && parts.export == nil {
+    if restoresIntoLive {
       let chosen = [
         ("--prove", prove), ("--owner", parts.owner != nil), ("--no-owner", parts.noOwner), ("--no-privileges", parts.noPrivileges),
         ("--tablespace", !parts.tablespaces.isEmpty), ("--set", !settings.isEmpty), ("--only-intact", parts.onlyIntact),
-        ("--confirm", confirmation.confirm != nil),
+        ("--confirm", confirmation.confirm != nil), ("--locale", parts.locale != nil),
+        ("--search-path", parts.searchPath != nil),
       ].filter(\.1).map(\.0)
       if let first = chosen.first { throw ValidationError("\(first) means nothing where rows go into a database that exists") }
     }
     if schemaOnlyReplaces { throw ValidationError("--schema-only replaces no database: name a new one with --as") }
   }
 
-  private var schemaOnlyReplaces: Bool { parts.schemaOnly && newName == nil && parts.export == nil }
+  private var schemaOnlyReplaces: Bool { parts.schemaOnly && newName == nil && into == nil && parts.export == nil }
+  /// Whether rows go into a database that is in use.
+  private var restoresIntoLive: Bool { parts.dataOnly || !parts.tables.isEmpty && newName == nil && into == nil && parts.export == nil }
 
   var job: RunReport.Job? { undo || forgetOld || recover || parts.export != nil ? nil : .restore }
   var stateAfterInterruption: String? {
@@ -81,7 +89,7 @@ struct FirnRestore: FirnCommand {
     let place = try SnapshotSelector(snapshot ?? "latest").choose(from: places, in: repository.catalog)
     warnOfClocks(place, among: places, context)
     if let export = parts.export { return try PartialRestores(command: self, context: context).export(place, in: repository, to: export) }
-    if parts.dataOnly || !parts.tables.isEmpty && newName == nil {
+    if restoresIntoLive {
       return try PartialRestores(command: self, context: context).restoreTables(of: place, in: repository)
     }
     var request = try request(context, place)
@@ -98,7 +106,7 @@ struct FirnRestore: FirnCommand {
       request.keptName = plan.impact?.keptAs
       request.replacedOID = plan.impact?.oid
     } else {
-      context.tell("restoring \(place.database) of \(place.id) into a new database, \(request.target.name)")
+      context.tell("restoring \(place.database) of \(place.id) into \(into == nil ? "a new database" : "the empty database"), \(request.target.name)")
       // A database that is gone may have been given up for another, and what it held last be in there.
       if request.target.name.isSame(as: place.database), snapshot == nil,
         let newer = places.last(where: { $0.id > place.id && repository.catalog.isSafetySnapshot($0) })
@@ -162,6 +170,7 @@ struct FirnRestore: FirnCommand {
     request.jobs = context.jobs(server)
     request.proves = prove
     request.allowsIncomplete = allowIncomplete
+    request.allowsUntested = untested
     request.maintenance = context.configuration.maintenance
     request.undoesOnFailure = undoOnFailure
     request.sessionSettings = try self.settings.map { setting in
@@ -182,6 +191,7 @@ struct FirnRestore: FirnCommand {
   /// Without `--as` the database itself: replaced where it exists, made where it doesn't.
   private func target(_ settings: ConnectionSettings, _ place: SnapshotPlace) throws -> RestoreRequest.Target {
     if let newName { return .new(newName) }
+    if let into { return .empty(into) }
     let server = try ServerConnection.open(settings, except: place.database)
     guard try server.databaseExists(place.database) else { return .new(place.database) }
     return inPlace ? .inPlace(place.database) : .replacing(place.database)

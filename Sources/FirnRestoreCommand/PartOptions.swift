@@ -18,6 +18,12 @@ struct PartOptions: ParsableArguments {
   @Flag(help: "Leave everything to the role that restores.") var noOwner = false
   @Flag(help: "Grant nothing to anybody.") var noPrivileges = false
   @Option(
+    help: ArgumentHelp(
+      "The search_path for the restore, for functions in columns, checks and indexes that name tables or functions without a schema. Default: the snapshot's, or empty.",
+      valueName: "list"))
+  var searchPath: String?
+  @Option(help: ArgumentHelp("The libc locale of the new database, such as C.UTF-8. Default: the original's.", valueName: "name")) var locale: String?
+  @Option(
     name: .customLong("tablespace"), help: ArgumentHelp("Put into tablespace NEW what was in OLD. May be repeated.", valueName: "old=new"))
   var tablespaces: [String] = []
 
@@ -34,6 +40,8 @@ struct PartOptions: ParsableArguments {
     scope.restoresPrivileges = !noPrivileges
     scope.content = schemaOnly ? .schemaOnly : .everything
     scope.onlyIntact = onlyIntact
+    scope.searchPath = searchPath
+    scope.locale = locale
     scope.tables = try tables.map { try TablePattern($0) }
     for mapping in tablespaces {
       let parts = mapping.split(separator: "=", maxSplits: 1).map(String.init)

@@ -29,6 +29,7 @@ struct PartialRestores {
           rows: rows, objectsRead: outcome.objectsRead, objectsOfSnapshot: outcome.objectsOfSnapshot))
       return .done
     }
+    for note in outcome.notes { context.tell("note: \(note)") }
     context.output(target)
     for table in outcome.tables { context.tell("  \(outcome.schema.map { "\($0)." } ?? "")\(table.name): \(Quantity.count(table.rows)) rows") }
     let destinationName = "\(outcome.schema.map { "new schema \($0)" } ?? "the empty tables") of \(database)"

@@ -19,7 +19,7 @@ struct FirnSnapshot: FirnCommand {
   @Argument(help: "The database; else the one of the URL.") var database: String?
   @Option(help: "What it is for: nightly, pre-migration, manual, or a word of yours.") var kind = "manual"
   @Option(name: .customLong("tag"), help: ArgumentHelp("A note to find it by. May be repeated.", valueName: "key=value")) var tags: [String] = []
-  @Option(help: ArgumentHelp("Leave the rows of these tables out; the snapshot is then marked incomplete.", valueName: "pattern"))
+  @Option(help: ArgumentHelp("Exclude the rows of these tables, as pg_dump does. May be repeated.", valueName: "pattern"))
   var excludeTableData: [String] = []
   @Option(help: ArgumentHelp("How long to wait for another session's lock.", valueName: "duration")) var lockWait: String?
   @Option(help: ArgumentHelp("The name of the cluster; else its system identifier.", valueName: "name")) var source: String?
@@ -47,7 +47,7 @@ struct FirnSnapshot: FirnCommand {
     try context.result(SnapshotReport(result, copied))
     if !common.json {
       context.output(manifest.id.description)
-      for warning in manifest.warnings + result.notes { context.warn(warning) }
+      for warning in manifest.warnings + result.warnings + result.notes { context.warn(warning) }
       for reason in manifest.incompleteReasons { context.warn("incomplete: \(reason)") }
       let seconds = result.elapsed.inSeconds
       context.tell(
@@ -56,14 +56,14 @@ struct FirnSnapshot: FirnCommand {
           + "\(Quantity.size(manifest.storedBytes)) stored" + (manifest.complete ? "" : ", INCOMPLETE"))
     }
     copied.tell(context)
-    return manifest.complete && manifest.anomalies == nil && copied.areAllMade ? .done : .doneWithWarnings
+    return manifest.complete && manifest.anomalies == nil && result.warnings.isEmpty && copied.areAllMade ? .done : .doneWithWarnings
   }
 
   private func note(_ result: SnapshotResult, _ context: CommandContext) {
     let manifest = result.manifest
     context.record.note { report in
       (report.database, report.source, report.snapshot) = (manifest.database, manifest.source, manifest.id.description)
-      report.warnings += manifest.incompleteReasons.map { "incomplete: \($0)" } + (manifest.anomalies ?? [])
+      report.warnings += result.warnings + manifest.incompleteReasons.map { "incomplete: \($0)" } + (manifest.anomalies ?? [])
     }
     context.record.add(MetricsFile.samples(of: manifest, in: context.shownStore))
   }
@@ -83,6 +83,8 @@ struct FirnSnapshot: FirnCommand {
       guard parts.count == 2, !parts[0].isEmpty else { throw UsageError("--tag takes KEY=VALUE, not \(tag)") }
       request.tags[String(parts[0])] = String(parts[1])
     }
+    // A table that a migration dropped must not cost a night.
+    request.requiresMatches = !excludeTableData.isEmpty
     request.excludedTableData = excludeTableData.isEmpty ? file.excludedTableData : excludeTableData
     if let lockWait {
       guard let duration = Quantity.duration(lockWait) else { throw UsageError("--lock-wait takes a duration such as 30s, not \(lockWait)") }
@@ -125,7 +127,7 @@ private struct SnapshotReport: Encodable {
     database = manifest.database
     kind = manifest.kind
     complete = manifest.complete
-    warnings = manifest.warnings + manifest.incompleteReasons
+    warnings = manifest.warnings + result.warnings + manifest.incompleteReasons
     tables = manifest.tables.map { Table(name: $0.displayName, rows: $0.rows, bytes: $0.bytes) }
     bytes = manifest.bytes
     storedBytes = manifest.storedBytes

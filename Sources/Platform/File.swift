@@ -16,8 +16,6 @@ package struct File: ~Copyable, Sendable {
     /// Made with mode 0600 where it is missing; writes go to the end.
     case append
     case readWrite
-    /// The writing end of a FIFO that already has a reader.
-    case fifoWriter
 
     fileprivate var flags: Int32 {
       switch self {
@@ -26,7 +24,6 @@ package struct File: ~Copyable, Sendable {
       case .replace: O_WRONLY | O_CREAT | O_TRUNC
       case .append: O_WRONLY | O_CREAT | O_APPEND
       case .readWrite: O_RDWR
-      case .fifoWriter: O_WRONLY | O_NONBLOCK
       }
     }
   }
@@ -35,7 +32,6 @@ package struct File: ~Copyable, Sendable {
     descriptor = unsafe path.withPlatformString { unsafe firn_open($0, mode.flags, 0o600) }
     self.path = path
     if descriptor < 0 { throw SystemError("open", path.string) }
-    if case .fifoWriter = mode { _ = firn_set_blocking(descriptor) }
   }
 
   /// A file in memory with these bytes, to be read from its beginning.
@@ -154,9 +150,6 @@ package struct File: ~Copyable, Sendable {
   package func truncate(to length: Int64) throws(SystemError) {
     if ftruncate(descriptor, off_t(length)) != 0 { throw SystemError("resize", path.string) }
   }
-
-  /// A larger pipe buffer, where the system allows it: fewer switches between the two sides.
-  package func enlargePipe(to bytes: Int) { _ = firn_set_pipe_size(descriptor, Int32(bytes)) }
 
   /// Keeps other processes that lock it out, until the value ends.
   /// - Throws: where another still has it after `patience`.

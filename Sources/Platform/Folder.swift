@@ -125,11 +125,6 @@ package enum Folder {
     return true
   }
 
-  /// Makes a FIFO, mode 0600.
-  package static func makeFIFO(_ path: FilePath) throws(SystemError) {
-    if unsafe path.withPlatformString({ unsafe mkfifo($0, 0o600) }) != 0 { throw SystemError("make FIFO", path.string) }
-  }
-
   /// Returns when the names in the folder are on the disk.
   package static func synchronize(_ path: FilePath) throws(SystemError) {
     try File(path, .read).synchronize()

@@ -2,11 +2,10 @@ internal import CLinux
 package import SystemPackage
 internal import Glibc
 
-/// Tells of files in one folder as they are made, opened and closed (inotify).
+/// Tells of files in one folder as they are created and closed (inotify).
 package struct FolderWatch: ~Copyable, Sendable {
   package enum Event: Sendable, Equatable {
     case created(String)
-    case opened(String)
     /// A writer closed the file.
     case written(String)
     /// Events came faster than they were read and some are lost: look at the folder itself.
@@ -15,10 +14,10 @@ package struct FolderWatch: ~Copyable, Sendable {
 
   private let descriptor: Int32
 
-  package init(_ path: FilePath, opens: Bool = false) throws(SystemError) {
+  package init(_ path: FilePath) throws(SystemError) {
     descriptor = inotify_init1(Int32(IN_NONBLOCK) | Int32(IN_CLOEXEC))
     guard descriptor >= 0 else { throw SystemError("watch", path.string) }
-    let mask = UInt32(opens ? IN_OPEN : IN_CREATE | IN_CLOSE_WRITE)
+    let mask = UInt32(IN_CREATE | IN_CLOSE_WRITE)
     if unsafe path.withPlatformString({ unsafe inotify_add_watch(descriptor, $0, mask) }) < 0 {
       let number = errno
       close(descriptor)
@@ -54,8 +53,6 @@ package struct FolderWatch: ~Copyable, Sendable {
         events.append(.created(name))
       } else if mask & UInt32(IN_CLOSE_WRITE) != 0 {
         events.append(.written(name))
-      } else if mask & UInt32(IN_OPEN) != 0 {
-        events.append(.opened(name))
       }
       place += 16 + length
     }

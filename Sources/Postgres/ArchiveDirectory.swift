@@ -10,30 +10,27 @@ package struct ArchiveDirectory: Sendable {
     package let tag: String
     /// Such as `TABLE DATA` or `FK CONSTRAINT`.
     package let kind: String
+    package let section: Section
     package let definition: String
-    package let copyStatement: String
+    package let copyStatement: CopyStatement?
     package let schema: String
     package let tablespace: String
     package let owner: String
     package let dependencies: [Int]
-    fileprivate let copyRange: Range<Int>
+    fileprivate let definitionRange: Range<Int>
     fileprivate let tablespaceRange: Range<Int>
     fileprivate let ownerRange: Range<Int>
 
     /// The file of its rows.
     package var file: String { "\(dumpID).dat" }
     package var name: String { schema.isEmpty ? tag : "\(schema).\(tag)" }
-
-    /// The `COPY` statement for rows that need no vacuuming afterwards. It works only in a transaction that has made or emptied the
-    /// table, as a parallel pg_restore's does; not through the root of partitions.
-    package var freezingCopyStatement: String {
-      let end = " FROM stdin;\n"
-      guard copyStatement.hasPrefix("COPY "), copyStatement.hasSuffix(end), !definition.hasPrefix("-- load via partition root") else {
-        return copyStatement
-      }
-      return copyStatement.dropLast(end.count) + " FROM stdin WITH (FREEZE);\n"
-    }
+    package var qualifiedName: QualifiedName { QualifiedName(schema: schema, name: tag) }
+    /// Whether rows are loaded through the root of the partitions, which may put them in another partition.
+    package var isLoadedThroughRoot: Bool { definition.hasPrefix("-- load via partition root") }
   }
+
+  /// Where an entry stands in the order of a restore (pg_backup.h, teSection). Comments and privileges have no section of their own.
+  package enum Section: Int, Sendable { case none = 1, preData, data, postData }
 
   package let entries: [Entry]
   private let bytes: [UInt8]
@@ -78,12 +75,12 @@ package struct ArchiveDirectory: Sendable {
       let oid = UInt32(try reader.text()) ?? 0
       let tag = try reader.text()
       let kind = try reader.text()
-      _ = try reader.integer()
+      let section = Section(rawValue: try reader.integer()) ?? .none
+      let definitionStart = reader.place
       let definition = try reader.text()
+      let definitionRange = definitionStart..<reader.place
       _ = try reader.string()
-      let copyStart = reader.place
-      let copy = try reader.text()
-      let copyRange = copyStart..<reader.place
+      let copyStatement = try reader.string().flatMap { CopyStatement(Array($0)) }
       let schema = try reader.text()
       let tablespaceStart = reader.place
       let tablespace = try reader.text()
@@ -100,23 +97,41 @@ package struct ArchiveDirectory: Sendable {
       _ = try reader.string()
       entries.append(
         Entry(
-          dumpID: id, oid: oid, tag: tag, kind: kind, definition: definition, copyStatement: copy, schema: schema, tablespace: tablespace,
-          owner: owner, dependencies: dependencies, copyRange: copyRange, tablespaceRange: tablespaceRange, ownerRange: ownerRange))
+          dumpID: id, oid: oid, tag: tag, kind: kind, section: section, definition: definition, copyStatement: copyStatement, schema: schema,
+          tablespace: tablespace, owner: owner, dependencies: dependencies, definitionRange: definitionRange,
+          tablespaceRange: tablespaceRange, ownerRange: ownerRange))
     }
     guard reader.place == bytes.count else { throw Unreadable(reason: "something follows its end") }
     self.entries = entries
   }
 
-  /// The same table of contents with other tablespaces, owners and `COPY` statements. An empty owner leaves an object with whoever
-  /// makes it.
-  package func bytes(tablespace: (String) -> String, owner: (Entry) -> String, copyStatement: (Entry) -> String) -> [UInt8] {
+  /// The encoding of names, statements and rows, as PostgreSQL calls it.
+  package var encodingName: String {
+    let parts = (entries.first { $0.kind == "ENCODING" }?.definition ?? "").split(separator: "'", omittingEmptySubsequences: false)
+    return parts.count >= 3 ? String(parts[1]) : "UTF8"
+  }
+
+  /// Text of the archive, or of a server's answer in its encoding.
+  package func text(_ bytes: some Collection<UInt8>) -> String { encoding.text(bytes) }
+
+  /// Text in the archive's encoding.
+  package func encoded(_ text: String) -> [UInt8] { encoding.bytes(text) }
+
+  /// The statements by which `pg_restore` sets what the archive says of its sessions: encoding, string literals, `search_path`.
+  package var sessionStatements: [String] {
+    ["ENCODING", "STDSTRINGS", "SEARCHPATH"].compactMap { kind in entries.first { $0.kind == kind }?.definition }
+  }
+
+  /// The same table of contents with other definitions, tablespaces and owners. An empty owner leaves an object with the role that
+  /// creates it.
+  package func bytes(definition: (Entry) -> String, tablespace: (String) -> String, owner: (Entry) -> String) -> [UInt8] {
     var result: [UInt8] = []
     result.reserveCapacity(bytes.count)
     var done = 0
     for entry in entries {
       for (range, before, after) in [
-        (entry.copyRange, entry.copyStatement, copyStatement(entry)), (entry.tablespaceRange, entry.tablespace, tablespace(entry.tablespace)),
-        (entry.ownerRange, entry.owner, owner(entry)),
+        (entry.definitionRange, entry.definition, definition(entry)),
+        (entry.tablespaceRange, entry.tablespace, tablespace(entry.tablespace)), (entry.ownerRange, entry.owner, owner(entry)),
       ] where !before.isSame(as: after) {
         result += bytes[done..<range.lowerBound]
         let text = encoding.bytes(after)

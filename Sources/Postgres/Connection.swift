@@ -7,8 +7,12 @@ internal import Platform
 ///
 /// Its session reads and writes UTF-8, has an empty `search_path`, and no time limits but those a caller sets.
 @safe package final class Connection {
-  private let handle: OpaquePointer
+  let handle: OpaquePointer
   package let settings: ConnectionSettings
+  /// How the server writes its messages to this session: as `client_encoding` says.
+  var messageEncoding = ArchiveEncoding.utf8
+  /// Asked several times a second while the server is waited for; what it throws cancels the statement.
+  package var check: () throws -> Void = Interruption.check
 
   /// - Throws: `PostgresError.cannotConnect`, `.wrongPassword`, `.noSuchDatabase`, or `Interruption`.
   package init(_ settings: ConnectionSettings, applicationName: String = "firn") throws {
@@ -211,18 +215,7 @@ internal import Platform
     guard unsafe send(handle) == 1 else { throw lost() }
     var rows: [[String?]] = []
     var failure: PostgresError?
-    var interruption: Interruption?
-    while true {
-      while unsafe PQisBusy(handle) == 1 {
-        if interruption == nil, let signal = Interruption.signal {
-          interruption = Interruption(signal: signal)
-          cancel()
-        }
-        var descriptor = pollfd(fd: unsafe PQsocket(handle), events: Int16(POLLIN), revents: 0)
-        if unsafe poll(&descriptor, 1, 200) > 0, unsafe PQconsumeInput(handle) == 0 { throw lost() }
-      }
-      guard let result = unsafe PQgetResult(handle) else { break }
-      defer { unsafe PQclear(result) }
+    let interruption = unsafe try forEachResult { result in
       switch unsafe PQresultStatus(result) {
       case PGRES_TUPLES_OK: rows = unsafe Self.rows(of: result)
       case PGRES_COMMAND_OK, PGRES_EMPTY_QUERY: break
@@ -230,9 +223,10 @@ internal import Platform
         if unsafe PQstatus(handle) == CONNECTION_BAD {
           failure = lost()
         } else if failure == nil {
-          failure = unsafe Self.failure(in: result)
+          failure = unsafe self.failure(in: result)
         }
       }
+      return true
     }
     // What was done in spite of it is done; the next statement will not be.
     if let interruption, failure != nil { throw interruption }
@@ -240,44 +234,42 @@ internal import Platform
     return rows
   }
 
-  /// Runs a `COPY … FROM STDIN`.
-  /// - Parameters:
-  ///   - encoding: of what is sent.
-  ///   - produce: hands its bytes over.
-  package func copyIn(_ sql: String, encoding: String, _ produce: ((Span<UInt8>) throws -> Void) throws -> Void) throws {
-    for setting in ValueText.settings { try execute("SET \(setting.0) = \(Self.literal(setting.1))") }
-    // The rows' alone: the statement's names are in UTF-8, as all that we send.
-    let statement = sql.trimmingCharacters(in: CharacterSet(charactersIn: "; \n")) + " WITH (ENCODING \(Self.literal(encoding)))"
-    guard let result = unsafe PQexec(handle, statement) else { throw lost() }
-    let isReady = unsafe PQresultStatus(result) == PGRES_COPY_IN
-    let refusal = unsafe Self.failure(in: result)
-    unsafe PQclear(result)
-    guard isReady else { throw unsafe PQstatus(handle) == CONNECTION_BAD ? lost() : refusal }
-    do {
-      try produce { bytes in
-        let sent = unsafe bytes.withUnsafeBufferPointer { buffer in
-          unsafe buffer.withMemoryRebound(to: CChar.self) { unsafe PQputCopyData(handle, $0.baseAddress, Int32($0.count)) }
+  /// Waits for the results of what was sent, and hands them over until `body` returns false or none is left.
+  /// - Returns: what `check` threw meanwhile; the statement was cancelled then.
+  @discardableResult func forEachResult(_ body: (OpaquePointer) throws -> Bool) throws -> (any Error)? {
+    var interruption: (any Error)?
+    while true {
+      while unsafe PQisBusy(handle) == 1 {
+        if interruption == nil {
+          do { try check() } catch {
+            interruption = error
+            cancel()
+          }
         }
-        if sent != 1 { throw lost() }
+        try waitForServer(Int16(POLLIN))
       }
-    } catch {
-      _ = unsafe PQputCopyEnd(handle, "given up")
-      while let result = unsafe PQgetResult(handle) { unsafe PQclear(result) }
-      throw error
+      guard let result = unsafe PQgetResult(handle) else { return interruption }
+      defer { unsafe PQclear(result) }
+      guard try unsafe body(result) else { return interruption }
     }
-    guard unsafe PQputCopyEnd(handle, nil) == 1 else { throw lost() }
-    var failure: PostgresError?
-    while let result = unsafe PQgetResult(handle) {
-      if unsafe PQresultStatus(result) != PGRES_COMMAND_OK, failure == nil { failure = unsafe Self.failure(in: result) }
-      unsafe PQclear(result)
-    }
-    if let failure { throw failure }
   }
 
-  private static func failure(in result: OpaquePointer) -> PostgresError {
-    let state = unsafe PQresultErrorField(result, Int32(UInt8(ascii: "C"))).map { unsafe String(cString: $0) } ?? ""
-    let message = unsafe PQresultErrorField(result, Int32(UInt8(ascii: "M"))).map { unsafe String(cString: $0) } ?? ""
-    return .statementFailed(message: message, state: state)
+  /// Waits a moment until the server has sent something, or takes more.
+  func waitForServer(_ events: Int16) throws {
+    var descriptor = pollfd(fd: unsafe PQsocket(handle), events: events, revents: 0)
+    guard unsafe poll(&descriptor, 1, 200) > 0, descriptor.revents & ~Int16(POLLOUT) != 0 else { return }
+    if unsafe PQconsumeInput(handle) == 0 { throw lost() }
+  }
+
+  func failure(in result: OpaquePointer) -> PostgresError {
+    .statementFailed(message: unsafe errorField("M", of: result) ?? "", state: unsafe errorField("C", of: result) ?? "")
+  }
+
+  /// A field of an error, by its letter (PostgreSQL's documentation, "Error and Notice Message Fields"); nil where it has none.
+  func errorField(_ letter: Unicode.Scalar, of result: OpaquePointer) -> String? {
+    unsafe PQresultErrorField(result, Int32(letter.value)).map { text in
+      unsafe messageEncoding.text(UnsafeRawBufferPointer(start: text, count: strlen(text)))
+    }
   }
 
   private static func rows(of result: OpaquePointer) -> [[String?]] {
@@ -289,11 +281,11 @@ internal import Platform
     }
   }
 
-  private func lost() -> PostgresError {
+  func lost() -> PostgresError {
     .connectionLost(reason: unsafe String(cString: PQerrorMessage(handle)).trimmingCharacters(in: .whitespacesAndNewlines))
   }
 
-  private func cancel() {
+  func cancel() {
     guard let request = unsafe PQgetCancel(handle) else { return }
     defer { unsafe PQfreeCancel(request) }
     var reason = [CChar](repeating: 0, count: 256)

@@ -43,7 +43,7 @@ package final class ToolMessages: Sendable {
 enum ValueText {
   static let settings = [
     ("timezone", "UTC"), ("bytea_output", "hex"), ("lc_monetary", "C"), ("intervalstyle", "postgres"), ("array_nulls", "on"),
-    ("xmloption", "content"),
+    ("xmloption", "content"), ("datestyle", "ISO"), ("standard_conforming_strings", "on"),
   ]
   static let options = settings.map { "-c \($0.0)=\($0.1)" }.joined(separator: " ")
 }
@@ -81,6 +81,9 @@ package struct DumpTool: Sendable {
     self.lockWait = lockWait
     self.excludedTableData = excludedTableData
   }
+
+  /// For every run of pg_dump: what is dumped doesn't depend on how servers and roles are set.
+  package static let fixedOptions = ValueText.options
 
   /// Starts the dump into `folder`, which must not exist.
   package func start(into folder: FilePath, messages: ToolMessages) throws -> ChildProcess {

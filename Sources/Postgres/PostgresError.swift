@@ -8,6 +8,10 @@ package enum PostgresError: Error, Equatable {
   case connectionLost(reason: String)
   /// A statement failed. `state` is the SQLSTATE.
   case statementFailed(message: String, state: String)
+  /// The server did not take rows of a table, or a large object, named by `what`.
+  case rowsRefused(what: String, message: String, details: RowsRefusedDetails)
+  /// The server answered a COPY with something else.
+  case unexpectedAnswer(what: String)
   case behindPooler(reason: String, portOnly: Bool)
   case noTool(name: String, major: Int, found: [String])
   case unsupportedServer(version: String)
@@ -18,7 +22,38 @@ package enum PostgresError: Error, Equatable {
   case toolFailed(tool: String, exitCode: Int32, messages: [String])
 }
 
+/// What a server said of rows that it did not take.
+package struct RowsRefusedDetails: Sendable, Equatable {
+  package let state: String
+  /// May hold values of the row.
+  package let detail: String?
+  /// The line of the COPY, and the column. May hold its value.
+  package let context: String?
+}
+
 extension PostgresError {
+  /// What the server said of rows it refused, with its details, a line each; its reason for others.
+  package var lines: [String] {
+    guard case .rowsRefused(let what, let message, let details) = self else { return [briefly] }
+    return ["\(what): \(message) (SQLSTATE \(details.state))"] + [details.detail.map { "DETAIL:  \($0)" }, details.context.map { "CONTEXT:  \($0)" }].compactMap(\.self)
+  }
+
+  /// Its reason in a few words, for a note beside other things.
+  package var briefly: String {
+    switch self {
+    case .statementFailed(let message, _), .rowsRefused(_, let message, _), .lockTimeout(let message, _): message
+    case .connectionLost(let reason), .cannotConnect(_, let reason): reason
+    case .toolFailed(let tool, let code, let messages): messages.first ?? "\(tool) ended with exit code \(code)"
+    default: "\(self)"
+    }
+  }
+
+  /// Whether a name was not found (SQLSTATE 42883, 42P01, 42703, 42704, 3F000): in functions, most often for want of a `search_path`.
+  package var isOfMissingName: Bool {
+    guard case .rowsRefused(_, _, let details) = self else { return false }
+    return ["42883", "42P01", "42703", "42704", "3F000"].contains(details.state)
+  }
+
   /// Whether a statement waited for a lock as long as it may.
   package var isLockTimeout: Bool { if case .statementFailed(_, "55P03") = self { true } else { false } }
 

@@ -37,6 +37,8 @@ package struct Manifest: Codable, Sendable {
     package var sha256: String
     /// The partitioned table its rows are restored through, where that may put them in another partition than this.
     package var loadedThrough: Root?
+    /// The extension it belongs to: only the rows that the extension's condition selects are in a dump.
+    package var ofExtension: String?
 
     package struct Root: Codable, Sendable, Hashable {
       package var schema: String
@@ -66,6 +68,8 @@ package struct Manifest: Codable, Sendable {
     package var name: String
     /// Where the archive sets it; nil where it was never used.
     package var lastValue: Int64?
+    /// The extension it belongs to.
+    package var ofExtension: String?
 
     package init(schema: String, name: String, lastValue: Int64?) {
       self.schema = schema
@@ -117,6 +121,12 @@ package struct Manifest: Codable, Sendable {
   package var complete: Bool
   package var incompleteReasons: [String] = []
   package var warnings: [String] = []
+  /// Tables whose rows were excluded on request, as `schema.name`.
+  package var excludedTables: [String]?
+  /// The `search_path` that its restore needs, as SQL's `SET` takes it; nil for the archive's own, which is empty.
+  package var searchPath: String?
+  /// The server's `shared_preload_libraries`, as far as the role could read it.
+  package var preloadedLibraries: [String]?
   /// Those of the warnings that tell of tables with far fewer rows than before.
   package var anomalies: [String]?
   package var versions: Versions

@@ -16,6 +16,9 @@ package struct SnapshotReader: Sendable {
   package let table: ChunkTable
   private let contents: StoredContents
   private let cache: FrameCache
+  /// Segments that were parsed last, by their numbers: thousands of small files lie in one. The last used one is the last.
+  private let parsed = Monitor<[(number: Int, parts: [String: [SegmentPart]])]>([])
+  private static let parsedAtOnce = 8
 
   package init(_ contents: StoredContents, manifest: Manifest) throws {
     self.contents = contents
@@ -95,11 +98,28 @@ package struct SnapshotReader: Sendable {
 
   /// A part of a file, of which frames begin to be fetched.
   private func open(_ file: FileEntry, _ segment: Int32, at offset: Int64, isNext: Bool) throws -> (part: SegmentPart, ahead: FramesAhead?) {
-    let parts = try table.parts(ofSegment: Int(segment), contents).filter { $0.file == file.name && $0.offset >= offset }
+    let parts = try parts(of: file.name, inSegment: Int(segment)).filter { $0.offset >= offset }
     guard let part = parts.min(by: { $0.offset < $1.offset }), part.offset == offset || part.chunks.isEmpty else {
       throw RepositoryError.malformed(key: table.key, reason: "a part of \(file.name) is missing")
     }
     return (part, cache.ahead(of: part.chunks.lazy.map(\.location), isNext: isNext))
+  }
+
+  private func parts(of file: String, inSegment number: Int) throws -> [SegmentPart] {
+    let known: [SegmentPart]?? = parsed.update { parsed in
+      guard let place = parsed.firstIndex(where: { $0.number == number }) else { return nil }
+      let segment = parsed.remove(at: place)
+      parsed.append(segment)
+      return .some(segment.parts[file])
+    }
+    if let known { return known ?? [] }
+    let parts = Dictionary(grouping: try table.parts(ofSegment: number, contents), by: \.file)
+    parsed.update { parsed in
+      parsed.removeAll { $0.number == number }
+      parsed.append((number, parts))
+      if parsed.count > Self.parsedAtOnce { parsed.removeFirst() }
+    }
+    return parts[file] ?? []
   }
 
   /// The objects that hold any byte of the file.

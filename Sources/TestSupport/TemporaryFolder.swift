@@ -16,6 +16,11 @@ package final class TemporaryFolder: Sendable {
 
   package func path(_ name: String) -> FilePath { path.appending(name) }
 
+  /// Creates a FIFO, mode 0600.
+  package func makeFIFO(_ name: String) throws {
+    if unsafe mkfifo(path(name).string, 0o600) != 0 { throw Unavailable("cannot create FIFO \(name)") }
+  }
+
   /// Writes a text file and gives its path.
   @discardableResult package func write(_ text: String, to name: String) throws -> FilePath {
     let target = path(name)

@@ -73,15 +73,15 @@ import Testing
     var place = try workplace()
     let changes: [(sql: String, words: [String])] = [
       ("UPDATE notes SET body = 'other' WHERE id = 77", ["public.notes: its bytes differ"]),
-      ("DROP INDEX by_body", ["the schema differs", "- CREATE INDEX by_body ON public.notes USING btree (body);"]),
+      ("DROP INDEX by_body", ["the schema differs", "missing: index public.by_body"]),
       (
         "GRANT UPDATE ON notes TO PUBLIC",
-        ["the schema differs", "- GRANT SELECT ON TABLE public.notes TO PUBLIC;", "+ GRANT SELECT,UPDATE ON TABLE public.notes TO PUBLIC;"]
+        ["the schema differs", "differs: privileges on public.TABLE notes", "- GRANT SELECT ON TABLE public.notes TO PUBLIC;", "+ GRANT SELECT,UPDATE ON TABLE public.notes TO PUBLIC;"]
       ),
       ("SELECT setval('notes_id_seq', 7)", ["sequence public.notes_id_seq stands at 7 instead of 20000"]),
       (
         "ALTER TABLE notes ALTER body SET DEFAULT 'some'",
-        ["the schema differs", "-     body text DEFAULT 'none'::text,", "+     body text DEFAULT 'some'::text,"]
+        ["the schema differs", "differs: table public.notes", "-     body text DEFAULT 'none'::text,", "+     body text DEFAULT 'some'::text,"]
       ),
       ("SELECT lo_put(oid, 0, 'L') FROM pg_largeobject_metadata", ["large object"]),
       (

@@ -15,7 +15,7 @@ import Testing
     let others = ["ALTER DATABASE \"\(name)\" RENAME TO \"\(name)_aside\"", "CREATE DATABASE \"\(name)\""]
     let file = try place.folder.write(others.joined(separator: ";\n") + ";\n", to: "others.sql")
     try place.configure(maintenance: "  stop: [\"\(place.psqlCommand().replacing(" -Xqc", with: " -Xqf")) '\(file)'\"]\n")
-    let result = try place.restore(name, "latest", "--in-place", "--confirm", "destroy \(name)")
+    let result = try place.restore(name, "latest", "--in-place", "--untested", "--confirm", "destroy \(name)")
     #expect(result.status == 6 && result.errors.contains("was replaced meanwhile"), "\(result)")
     #expect(try Set([name, "\(name)_aside"]).isSubset(of: place.server.databaseNames()))
   }
@@ -29,7 +29,7 @@ import Testing
     try place.sql("DELETE FROM notes WHERE id > 100")
     let mark = place.folder.path("at-work")
     try place.beforeRestoring(run: "touch '\(mark)'; sleep 60")
-    let run = try place.start("firn-restore", [name, id, "--in-place", "--confirm", "destroy \(name)"])
+    let run = try place.start("firn-restore", [name, id, "--in-place", "--untested", "--confirm", "destroy \(name)"])
     while !Folder.exists(mark), run.exitCode() == nil { Thread.sleep(forTimeInterval: 0.02) }
     ProcessTable.send(signal, to: run.id)
     #expect(run.wait() == 128 + signal)
@@ -89,7 +89,7 @@ import Testing
     let name = place.database
     let id = try place.takeSnapshot()
     try place.beforeRestoring(run: "\(place.psqlCommand()) 'CREATE DATABASE \"\(name)\"' >&2")
-    let result = try place.restore(name, id, "--in-place", "--confirm", "destroy \(name)")
+    let result = try place.restore(name, id, "--in-place", "--untested", "--confirm", "destroy \(name)")
     #expect(result.status == 6 && result.errors.contains("it is whole, under the name firn_unfinished_"), "\(result)")
     place.environment["FIRN_PG_BIN"] = place.server.binaries.string
     for _ in 0..<2 {
@@ -115,7 +115,7 @@ import Testing
     try Folder.removeFile(library)
     let log = place.folder.path("log").string
     try place.configure(maintenance: "  stop: ['echo stop >> \(log)']\n  start: ['echo start >> \(log)']\n")
-    let refused = try place.restore(place.database, id, "--in-place", "--confirm", "destroy \(place.database)")
+    let refused = try place.restore(place.database, id, "--in-place", "--untested", "--confirm", "destroy \(place.database)")
     #expect(refused.status == 8 && refused.errors.contains("gone.so"), "\(refused)")
     #expect(refused.errors.contains("\(place.database) is as it was"), "\(refused)")
     #expect(try place.noteCount() == "5000")
@@ -138,7 +138,7 @@ import Testing
       """)
     let id = try place.takeSnapshot()
     #expect(try place.verify(place.database, id, "--drill", "--server", place.server.url("postgres")).status == 4)
-    let refused = try place.restore(place.database, id, "--in-place", "--confirm", "destroy \(place.database)")
+    let refused = try place.restore(place.database, id, "--in-place", "--untested", "--confirm", "destroy \(place.database)")
     #expect(refused.status == 6 && refused.errors.contains("the last drill of \(id) could not restore it"), "\(refused)")
     #expect(try place.noteCount() == "5000" && place.listedSnapshots().count == 1)
   }
@@ -159,11 +159,11 @@ import Testing
     let id = try place.takeSnapshot()
     try place.sql("DELETE FROM notes WHERE id > 100; COMMENT ON DATABASE \"\(place.database)\" IS 'mine'")
     for word in [place.database, "destroy", "DESTROY \(place.database)"] {
-      let refused = try place.restore(place.database, id, "--in-place", "--confirm", word)
+      let refused = try place.restore(place.database, id, "--in-place", "--untested", "--confirm", word)
       #expect(refused.status == 5 && refused.errors.contains("DESTROYS"), "\(refused)")
     }
     #expect(try place.noteCount() == "100")
-    let result = try place.restore(place.database, id, "--in-place", "--confirm", "destroy \(place.database)", "--json")
+    let result = try place.restore(place.database, id, "--in-place", "--untested", "--confirm", "destroy \(place.database)", "--json")
     #expect(result.status == 0, "\(result)")
     #expect(try result.json()["keptAs"] is NSNull)
     let safety = try #require(result.json()["safetySnapshot"] as? String)
@@ -175,7 +175,7 @@ import Testing
 
     // Damage is found before anything is dropped, also where the last snapshot would share it.
     try place.flipBitOfLargestObject()
-    let damaged = try place.restore(place.database, id, "--in-place", "--confirm", "destroy \(place.database)")
+    let damaged = try place.restore(place.database, id, "--in-place", "--untested", "--confirm", "destroy \(place.database)")
     #expect(damaged.status == 4 && damaged.errors.contains("public.wide"), "\(damaged)")
     #expect(try place.noteCount() == "5000")
     try place.flipBitOfLargestObject()
@@ -185,7 +185,7 @@ import Testing
     let log = place.folder.path("log").string
     try stopping.configure(maintenance: "  stop: ['echo stop >> \(log)']\n  start: ['echo start >> \(log)']\n")
     try stopping.beforeRestoring(run: "echo 'pg_restore: error: no' >&2; exit 1")
-    let failed = try stopping.restore(place.database, id, "--in-place", "--confirm", "destroy \(place.database)")
+    let failed = try stopping.restore(place.database, id, "--in-place", "--untested", "--confirm", "destroy \(place.database)")
     #expect(failed.status == 8, "\(failed)")
     stopping.environment["FIRN_PG_BIN"] = place.server.binaries.string
     let last = try #require(place.listedSnapshots().last)

@@ -199,7 +199,7 @@ import Testing
     try server.sql("CREATE DATABASE app")
     var place = try workplace(server, database: "app")
     let log = try addApplication(to: &place)
-    let arguments = ["app", "latest:manual", "--in-place", "--confirm", "destroy app"]
+    let arguments = ["app", "latest:manual", "--in-place", "--untested", "--confirm", "destroy app"]
     let steps = try steps(of: arguments, place)
     #expect(steps.contains("dropping app"), "\(steps)")
     for step in steps + ["dropping app", "dropping app", "restoring rows"] {

@@ -69,7 +69,7 @@ import Testing
   @Test func `in a folder never waits for a FIFO, nor follows a folder put in a file's place`() throws {
     let folder = try TemporaryFolder()
     let store = LocalStore(root: folder.path)
-    try Folder.makeFIFO(folder.path("fifo"))
+    try folder.makeFIFO("fifo")
     try Folder.make(folder.path("folder"))
     for key in ["fifo", "folder"] {
       #expect(throws: StoreError.notAFile(key)) { try store.read(key, limit: 10) }

@@ -81,14 +81,14 @@ package struct CopyOperation: Sendable {
         do { done = try copy.run(place) { [progress] in progress.advance(by: $0) } } catch let error as SourceDamaged {
           // One that is damaged keeps no other from being copied.
           outcome.failure = outcome.failure ?? error.cause
-          progress.tell("\(place.database) \(place.id) is damaged, and not copied")
+          progress.note("\(place.database) \(place.id) is damaged, and not copied")
           continue
         }
         outcome.snapshots += 1
         guard done.bytes > 0 else { continue }
         outcome.objects += done.objects
         outcome.bytes += done.bytes
-        progress.tell("\(place.database) \(place.id): \(done.objects) objects copied to \(target.location)")
+        progress.note("\(place.database) \(place.id): \(done.objects) objects copied to \(target.location)")
       }
     } catch {
       outcome.failure = outcome.failure ?? error

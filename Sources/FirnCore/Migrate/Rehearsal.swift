@@ -42,7 +42,7 @@ package struct Rehearsal {
     let outcome = try source.namingDamage {
       try Drill(repository: repository, request: drill, progress: progress).runOnOwnServer(
         source, work, connected: sessions.add
-      ) { build, database, _, _ in
+      ) { build, database, _, _, _ in
         report = try rehearse(build, database, sessions, line)
       }
     }
@@ -116,20 +116,7 @@ package struct Rehearsal {
   }
 
   private func schema(_ connection: Connection, _ build: DatabaseBuild, _ name: String) throws -> ArchiveDirectory {
-    let folder = build.work.path.appending("schema-\(name)")
-    let access = try ToolAccess(as: connection, folder: build.work.path)
-    let messages = ToolMessages(tool: "pg_dump")
-    let result = try ProgramResult.run(
-      build.tools.path("pg_dump"),
-      [
-        "--dbname", access.connectionString(database: connection.database, applicationName: "firn pg_dump"), "--format=directory", "--schema-only",
-        "--compress=0", "--no-sync", "--no-password", "--file", folder.string,
-      ], environment: ToolAccess.environment)
-    result.errors.forEach(messages.add)
-    guard result.exitCode == 0 else { throw PostgresError.toolFailed(tool: "pg_dump", exitCode: result.exitCode, messages: messages.errors) }
-    do { return try ArchiveDirectory(parsing: Folder.contents(of: folder.appending("toc.dat"))) } catch let error as ArchiveDirectory.Unreadable {
-      throw FirnError.unsoundArchive(reason: error.reason)
-    }
+    try SchemaDump.take(of: connection, tools: build.tools, into: build.work.path.appending("schema-\(name)"))
   }
 
   /// The strongest locks on each table that was there before, and the longest time each was held.

@@ -23,46 +23,43 @@ struct DatabaseBuild {
   /// How often a database is filled before sessions of pg_restore that lock each other out count as a failure.
   private static let attempts = 3
 
-  /// Fills it. Where sessions of pg_restore, which work side by side, came to wait for each other, it is made and filled once more.
-  /// - Returns: warnings.
-  func fill(_ database: UnfinishedDatabase) throws -> [String] {
+  /// Fills it. If sessions of pg_restore, which work side by side, waited for each other, it is created and filled again.
+  func fill(_ database: UnfinishedDatabase) throws -> ArchiveLoad.Outcome {
     for _ in 1..<Self.attempts {
       do {
-        return try fillOnce(database)
+        return try load(database) { try $0.run() }
       } catch let error as PostgresError {
-        guard case .toolFailed = error, try server.hadDeadlock(in: database.name) else { throw error }
-        progress.tell("sessions of pg_restore waited for each other: the database is made once more")
-        // What it tells by its mark is told at any moment.
+        guard database.isTemporary, case .toolFailed = error, try server.hadDeadlock(in: database.name) else { throw error }
+        progress.note("sessions of pg_restore waited for each other: creating the database again")
+        // The marker must exist at all times, so the new database is created before the old one is dropped.
         let former = UnfinishedDatabase.passingName()
         try server.endSessions(in: [database.name])
-        try server.execute("ALTER DATABASE \(Connection.identifier(database.name)) RENAME TO \(Connection.identifier(former))")
+        try server.execute(Connection.renameStatement(database.name, to: former))
         try make(database)
         try server.dropDatabase(former)
       }
     }
-    return try fillOnce(database)
+    return try load(database) { try $0.run() }
   }
 
-  private func fillOnce(_ database: UnfinishedDatabase) throws -> [String] { try filling(database) { try $0.run() } }
-
-  private func filling<Result>(_ database: UnfinishedDatabase, _ body: (DatabaseFilling) throws -> Result) throws -> Result {
-    let folder = try WorkFolder(in: work.path, prefix: "filling-")
+  private func load<Result>(_ database: UnfinishedDatabase, _ body: (ArchiveLoad) throws -> Result) throws -> Result {
+    let folder = try WorkFolder(in: work.path, prefix: "load-")
     defer { folder.remove() }
     return try body(
-      DatabaseFilling(
-        settings: settings(database), selection: selection, reader: source.reader, tools: tools, work: folder, jobs: jobs,
+      ArchiveLoad(
+        settings: settings(database), archive: source.directory, selection: selection, reader: source.reader, tools: tools, work: folder, jobs: jobs,
         sessionSettings: sessionSettings, progress: progress, applySettings: { try database.applySettings(on: server) }))
   }
 
-  /// Makes it, and in it everything but rows, indexes and constraints.
-  /// - Throws: what would keep it from being made.
-  func rehearse(_ database: UnfinishedDatabase) throws {
+  /// Creates it, and tries in it whether the snapshot can be restored here.
+  /// - Throws: the reason why it can't.
+  func trySchema(_ database: UnfinishedDatabase) throws {
     try make(database)
-    try filling(database) { try $0.makeSchema() }
+    try load(database) { try $0.trySchema() }
   }
 
-  func proof(of database: UnfinishedDatabase) -> RestoreProof {
-    RestoreProof(
-      source: source, selection: selection, tools: tools, settings: settings(database), work: work, jobs: jobs, progress: progress)
+  /// - Parameter selection: what was restored.
+  func proof(of database: UnfinishedDatabase, _ selection: RestoreSelection) -> RestoreProof {
+    RestoreProof(build: self, selection: selection, database: database, settings: settings(database))
   }
 }

@@ -59,12 +59,11 @@ struct DatabaseBuilder {
       }
   }
 
-  /// The privileges on a database that is still empty, so that those who were kept out of the original don't get into this one while it
-  /// is filled. None where they might keep out the role that fills it.
-  func earlyGrantStatements(name: String) throws -> [String] {
-    let letsOwnerIn = properties.grants?.contains { $0.privilege == "CONNECT" && ($0.grantee == nil || $0.grantee == properties.owner) } ?? true
-    guard try server.isSuperuser() || server.user == properties.owner && letsOwnerIn else { return [] }
-    return grantStatements(name: name)
+  /// For a database that is still empty: keeps roles out that may not connect to the original. The owner keeps the default privileges
+  /// until the database is filled.
+  func earlyGrantStatements(name: String) -> [String] {
+    guard let grants = properties.grants, !grants.contains(where: { $0.privilege == "CONNECT" && $0.grantee == nil }) else { return [] }
+    return ["REVOKE CONNECT ON DATABASE \(Connection.identifier(name)) FROM PUBLIC"]
   }
 
   /// As after SQL's SET.

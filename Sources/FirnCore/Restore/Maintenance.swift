@@ -63,7 +63,7 @@ package struct Maintenance: Sendable, Equatable {
   }
 
   private static func run(_ command: String, _ progress: WorkProgress) throws {
-    progress.tell("running: \(command)")
+    progress.note("running: \(command)")
     let code = try ShellCommand.run(command)
     if code != 0 { throw Failure(command: command, exitCode: code) }
   }

@@ -4,10 +4,18 @@ internal import Postgres
 internal import Repository
 
 /// Gathers the statistics of a restored database, counts the rows of every table, and looks where its sequences stand.
-struct RestoreCount {
+struct RestoreCount: Sendable {
   let settings: ConnectionSettings
   let manifest: Manifest
   let jobs: Int
+  /// For functions in indexes; nil for an empty one.
+  let searchPath: String?
+
+  private func open() throws -> Connection {
+    let connection = try Connection(settings, applicationName: "firn-restore")
+    if let searchPath { try connection.useSearchPath(searchPath) }
+    return connection
+  }
 
   /// - Returns: warnings.
   /// - Throws: `FirnError.restoredCopyDiffers`.
@@ -15,7 +23,7 @@ struct RestoreCount {
     let unanalysed = Monitor<[String]>([])
     let differences = try rowDifferences(unanalysed) + sequenceDifferences()
     if !differences.isEmpty { throw FirnError.restoredCopyDiffers(differences: differences) }
-    let connection = try Connection(settings, applicationName: "firn-restore")
+    let connection = try open()
     for name in try connection.derivedRelations() { Self.gatherStatistics(of: [name], connection, unanalysed) }
     return unanalysed.current
   }
@@ -37,47 +45,43 @@ struct RestoreCount {
 
   /// Vacuums, analyses and counts several tables at once, the largest first.
   private func rowDifferences(_ unanalysed: Monitor<[String]>) throws -> [String] {
-    let queue = Monitor(manifest.tables.sorted { $0.bytes < $1.bytes })
     let counted = Monitor<[Manifest.Table: Int64]>([:])
     let hidden = Monitor<Set<Manifest.Table>>([])
-    let failure = FirstFailure()
-    let threads = (0..<jobs).map { [settings] _ in
-      WorkerThread(name: "count") {
-        failure.capture {
-          let connection = try Connection(settings, applicationName: "firn-restore")
-          // Where row security hides rows that is an error, rather than fewer of them.
-          try connection.execute("SET row_security = off")
-          while failure.error == nil {
-            let group = queue.update(Self.takeGroup)
-            if group.isEmpty { break }
-            Self.gatherStatistics(of: group.map { QualifiedName(schema: $0.schema, name: $0.name) }, connection, unanalysed)
-            for table in group {
-              do {
-                let rows = try connection.rowCount(schema: table.schema, table: table.name)
-                counted.update { $0[table] = rows }
-              } catch PostgresError.statementFailed(_, state: "42501") {
-                hidden.update { _ = $0.insert(table) }
-                unanalysed.update { $0.append("the rows of \(table.displayName) were not counted: \(connection.user) may not read them all") }
-              }
-            }
-          }
+    // Of an extension's table a dump holds the rows that its condition selects.
+    let conditions = Dictionary(try open().configurationTables().map { ($0.name, $0.condition) }, uniquingKeysWith: { first, _ in first })
+    try forEachOverSessions(groups(), sessions: jobs) { [self] in
+      let connection = try open()
+      // If row security hides rows that is an error, rather than fewer rows.
+      try connection.execute("SET row_security = off")
+      return connection
+    } _: { group, connection in
+      Self.gatherStatistics(of: group.map(\.qualifiedName), connection, unanalysed)
+      for table in group {
+        do {
+          let rows = try connection.rowCount(schema: table.schema, table: table.name, condition: conditions[table.qualifiedName] ?? "")
+          counted.update { $0[table] = rows }
+        } catch PostgresError.statementFailed(_, state: "42501") {
+          hidden.update { _ = $0.insert(table) }
+          unanalysed.update { $0.append("the rows of \(table.displayName) were not counted: \(connection.user) may not read them all") }
         }
       }
     }
-    for thread in threads { thread.join() }
-    try failure.check()
     return compare(counted.current, hidden.current)
   }
 
-  /// Small tables go in groups: a statement each would take longer than the work.
-  private static func takeGroup(_ tables: inout [Manifest.Table]) -> [Manifest.Table] {
-    var group: [Manifest.Table] = []
+  /// Small tables go in groups: a statement each would take longer than the work. The largest come last.
+  private func groups() -> [[Manifest.Table]] {
+    var groups: [[Manifest.Table]] = []
     var bytes: Int64 = 0
-    while group.count < 100, bytes < 1 << 20, let table = tables.popLast() {
-      group.append(table)
+    for table in manifest.tables.sorted(by: { $0.bytes < $1.bytes }) {
+      if groups.isEmpty || groups[groups.count - 1].count >= 100 || bytes >= 1 << 20 {
+        groups.append([])
+        bytes = 0
+      }
+      groups[groups.count - 1].append(table)
       bytes += table.bytes
     }
-    return group
+    return groups
   }
 
   private func compare(_ counted: [Manifest.Table: Int64], _ hidden: Set<Manifest.Table>) -> [String] {

@@ -40,10 +40,11 @@ package struct RestoreOperation {
   }
 
   private func prepare() throws -> Preparation {
-    progress.begin("looking before leaping")
+    progress.begin("checking prerequisites")
     let source = try RestoreSource(repository, request.place)
     let server = try ServerConnection.open(request.settings, except: replaced)
-    let role = try RestoringRole(of: server)
+    let role = try RestoringRole(
+      of: server, creatableExtensions: ExtensionTrial(server: server, target: request.target).creatable(source), finalName: request.target.name)
     let damaged = request.scope.onlyIntact ? try source.damagedFiles(progress) : []
     let selection = try RestoreSelection(source, scope: request.scope, role: role, damaged: damaged)
     let properties = try properties(source.manifest, role, server)
@@ -83,7 +84,7 @@ package struct RestoreOperation {
       var result: RestoreResult
       if case .inPlace(let name) = request.target {
         try requireIntact(source)
-        try rehearse(prepared, tools, work)
+        try trySchema(prepared, tools, work)
         let safety = { try self.takeProvenSafetySnapshot(source.manifest, server) }
         result = try DestructiveRestore(name: name, server: server, maintenance: request.maintenance, progress: progress).run(
           requireSameDatabase: { try self.requireSameDatabase(on: server) }, takeSafetySnapshot: safety
@@ -121,9 +122,10 @@ package struct RestoreOperation {
     _ prepared: Preparation, _ tools: ServerTools, _ work: WorkFolder, _ safety: Manifest?, beforeFilling: (String) throws -> Void = { _ in }
   ) throws -> RestoreResult {
     let (server, source, selection) = (prepared.server, prepared.source, prepared.selection)
-    let database = UnfinishedDatabase(for: request.target.name, builder: DatabaseBuilder(server: server, properties: prepared.properties))
+    let database = unfinishedDatabase(prepared)
     var madeRoles: [String] = []
     var old: UInt32?
+    var isBegun = false
     do {
       try server.executeTogether(prepared.findings.roleStatements)
       madeRoles = prepared.findings.madeRoles
@@ -137,18 +139,21 @@ package struct RestoreOperation {
       try build.make(database)
       old = build.inPlace?.oid
       try beforeFilling(database.name)
-      warnings += try build.fill(database)
-      let proof = build.proof(of: database)
+      isBegun = true
+      let filled = try build.fill(database)
+      warnings += filled.warnings
+      var schemaCompared = false
       if request.proves {
-        progress.begin("proving", expected: selection.manifest.bytes)
-        warnings += try proof.run()
+        let findings = try build.proof(of: database, filled.selection).run()
+        schemaCompared = findings.schemaCompared
+        warnings += findings.notes
       }
       var result = RestoreResult(
         manifest: source.manifest, database: request.target.name, safetySnapshot: safety?.id, leftOutOfSafety: safety?.incompleteReasons ?? [],
-        tables: selection.manifest.tables.count, rows: selection.manifest.rows, elapsed: .zero, notes: prepared.findings.notes,
-        warnings: warnings, proven: request.proves, schemaCompared: request.proves && proof.comparesSchema)
+        tables: filled.selection.manifest.tables.count, rows: filled.selection.manifest.rows, elapsed: .zero, notes: prepared.findings.notes,
+        warnings: warnings, proven: request.proves, schemaCompared: schemaCompared)
       switch request.target {
-      case .new: try database.finish(on: server)
+      case .new, .empty: try database.finish(on: server)
       case .replacing: try exchange(database, prepared, &result)
       case .inPlace:
         do {
@@ -156,10 +161,18 @@ package struct RestoreOperation {
           try database.finish(on: server)
         } catch { throw NotNamed(built: database.name, cause: error) }
       }
+      if let jobs = selection.scheduledJobs {
+        // The database is whole and has its name: this fails nothing.
+        do { try jobs.restore(server.settings.with(database: request.target.name), progress: progress) } catch {
+          result.warnings.append("the jobs of pg_cron were not restored: \((error as? PostgresError)?.briefly ?? "\(error)")")
+        }
+      }
       return result
     } catch {
       // What there is of it then is more than nothing; and by its mark whoever comes next is told what was lost.
-      if old.map(isThere) ?? true { try discard(database, madeRoles, after: error) }
+      if old.map(isThere) ?? true, database.isTemporary || isBegun && !error.isOfExistingDatabase {
+        try discard(database, source, madeRoles, after: error)
+      }
       throw error
     }
   }
@@ -172,10 +185,16 @@ package struct RestoreOperation {
     }
   }
 
-  /// Whether this server can make what the snapshot holds is seen while the old database is there and the application at work.
-  private func rehearse(_ prepared: Preparation, _ tools: ServerTools, _ work: WorkFolder) throws {
-    progress.begin("making the schema for a trial")
-    let database = UnfinishedDatabase(for: request.target.name, builder: DatabaseBuilder(server: prepared.server, properties: prepared.properties))
+  private func unfinishedDatabase(_ prepared: Preparation) -> UnfinishedDatabase {
+    let builder = DatabaseBuilder(server: prepared.server, properties: prepared.properties)
+    if case .empty(let name) = request.target { return UnfinishedDatabase(existing: name, builder: builder) }
+    return UnfinishedDatabase(for: request.target.name, builder: builder)
+  }
+
+  /// Tries the snapshot's schema, and some rows of each table, on this server, while the old database is there and the application runs.
+  private func trySchema(_ prepared: Preparation, _ tools: ServerTools, _ work: WorkFolder) throws {
+    progress.begin("trying the schema")
+    let database = unfinishedDatabase(prepared)
     let build = DatabaseBuild(
       server: prepared.server, source: prepared.source, selection: prepared.selection, tools: tools, work: work, jobs: request.jobs,
       sessionSettings: request.sessionSettings, progress: progress)
@@ -183,13 +202,13 @@ package struct RestoreOperation {
     do {
       try prepared.server.executeTogether(prepared.findings.roleStatements)
       madeRoles = prepared.findings.madeRoles
-      try build.rehearse(database)
+      try build.trySchema(database)
     } catch {
       let failure: any Error = error is Interruption ? error : TrialFailed(database: request.target.name, cause: error)
-      try discard(database, madeRoles, after: failure)
+      try discard(database, prepared.source, madeRoles, after: failure)
       throw failure
     }
-    do { try takeAway(database, madeRoles) } catch {
+    do { try takeAway(database, prepared.source, madeRoles) } catch {
       throw LeftBehind(
         database: database.name, roles: madeRoles, reason: error, cause: TrialFailed(database: request.target.name, cause: error))
     }
@@ -286,24 +305,29 @@ package struct RestoreOperation {
   }
 
   /// Drops the new database and the roles made for it. An interruption must not keep them from being dropped.
-  private func takeAway(_ database: UnfinishedDatabase, _ roles: [String]) throws {
+  private func takeAway(_ database: UnfinishedDatabase, _ source: RestoreSource, _ roles: [String]) throws {
     progress.begin("dropping the unfinished database")
     try Interruption.putOff {
       // The connection of before may be what failed.
       let server = try ServerConnection.open(request.settings, except: replaced)
-      try server.dropDatabase(database.name, within: .seconds(600))
+      try database.discard(on: server, relations: Set(source.directory.entries.map(\.qualifiedName)))
       try server.executeTogether(roles.map { "DROP ROLE IF EXISTS \(Connection.identifier($0))" })
     }
   }
 
   /// - Throws: `LeftBehind`.
-  private func discard(_ database: UnfinishedDatabase, _ roles: [String], after cause: any Error) throws {
+  private func discard(_ database: UnfinishedDatabase, _ source: RestoreSource, _ roles: [String], after cause: any Error) throws {
     // Its name leads to it by now: it is no rest of anything.
     if cause is any AfterExchange || cause is NotNamed { return }
-    do { try takeAway(database, roles) } catch {
+    do { try takeAway(database, source, roles) } catch {
       throw LeftBehind(database: database.name, roles: roles, reason: error, cause: cause)
     }
   }
+}
+
+extension Error {
+  /// Whether the database had contents that are not of this restore.
+  fileprivate var isOfExistingDatabase: Bool { if case .databaseExists? = self as? FirnError { true } else { false } }
 }
 
 /// The snapshot of the database that was to be replaced could not be made.

@@ -28,8 +28,12 @@ struct RestorePreflight {
     var findings = Findings()
     var reasons =
       try standbyReasons() + nameReasons() + versionReasons() + extensionReasons(&findings) + placeReasons() + roleReasons(&findings)
-      + diskReasons(&findings) + drillReasons()
+      + policyReasons() + diskReasons(&findings) + verificationReasons()
     let leftOut = properties.leftOut + selection.leftOut
+    if let tables = manifest.excludedTables {
+      findings.notes.append("the snapshot has no rows of \(tables.joined(separator: ", ")): they were excluded when it was made")
+    }
+    findings.notes += selection.notes
     findings.warnings += leftOut.map { "left out: \($0)" }
     if !manifest.complete { findings.warnings += manifest.incompleteReasons.map { "the snapshot is incomplete: \($0)" } }
     if request.target.isExisting, !request.allowsIncomplete {
@@ -59,19 +63,41 @@ struct RestorePreflight {
     let exists = try server.databaseExists(newName)
     switch request.target {
     case .new: return exists ? ["database \(newName) exists: a restore never goes into an existing one"] : []
+    case .empty: return exists ? try emptinessReasons() : ["there is no database \(newName): --into takes one that exists and is empty"]
     case .replacing, .inPlace:
       guard exists else { return ["there is no database \(newName) to replace"] }
       return try SwapPreflight(server: server, database: newName).reasons()
     }
   }
 
-  /// What a database is given up for must not be known to be of no use.
-  private func drillReasons() throws -> [String] {
+  private func emptinessReasons() throws -> [String] {
+    let connection = try Connection(server.settings.with(database: newName), applicationName: "firn-restore")
+    guard try connection.isEmptyDatabase() else { return ["database \(newName) is not empty: rows are never added to what is there"] }
+    let facts = try server.databaseFacts(of: newName)
+    var reasons: [String] = []
+    if facts.encoding != manifest.properties.encoding {
+      reasons.append("database \(newName) is in \(facts.encoding), the snapshot's was in \(manifest.properties.encoding): create it with that ENCODING")
+    }
+    if !role.canGive(to: facts.owner) { reasons.append("database \(newName) belongs to \(facts.owner): role \(server.user) is not a member of that") }
+    return reasons
+  }
+
+  /// A database is not given up for a snapshot that is known to be of no use, nor unasked for one that no drill has restored.
+  private func verificationReasons() throws -> [String] {
     guard case .inPlace = request.target else { return [] }
     let catalog = repository.catalog
-    guard let drill = try catalog.lastDrill(of: catalog.checkKeys(of: manifest.place)), let failure = drill.failedDrill else { return [] }
+    if !request.scope.onlyIntact, let verdict = try catalog.verdict(of: manifest.place), !verdict.ok {
+      return ["\(manifest.id) was FOUND DAMAGED (firn-verify): use another snapshot, or restore without --in-place"]
+    }
+    let drill = try catalog.lastDrill(of: catalog.checkKeys(of: manifest.place))
+    if let failure = drill?.failedDrill {
+      return [
+        "the last drill of \(manifest.id) could not restore it (\(failure)): nothing is given up for it; see firn-verify --drill, or restore without --in-place"
+      ]
+    }
+    guard drill?.level != .drill, !request.allowsUntested else { return [] }
     return [
-      "the last drill of \(manifest.id) could not restore it (\(failure)): nothing is given up for it; see firn-verify --drill, or restore without --in-place"
+      "no drill has restored \(manifest.id) yet. If its restore fails after the database is dropped, there is no database: run firn-verify \(manifest.database) \(manifest.id) --drill first, or add --untested to take that risk"
     ]
   }
 
@@ -93,7 +119,7 @@ struct RestorePreflight {
     var least = ServerDisk.least(forDumped: bytes)
     var most = bytes
     switch request.target {
-    case .new: break
+    case .new, .empty: break
     case .replacing(let name):
       if let size = try server.diskSize(of: name) { (least, most) = (min(size, bytes), max(size, bytes)) }
     case .inPlace(let name): free += try server.diskSize(of: name) ?? 0
@@ -120,7 +146,7 @@ struct RestorePreflight {
   private func extensionReasons(_ findings: inout Findings) throws -> [String] {
     let available = try server.availableExtensions()
     var reasons: [String] = []
-    for wanted in manifest.extensions {
+    for wanted in manifest.extensions where wanted.name != ScheduledJobs.extensionName || role.loadsScheduledJobs {
       guard let versions = available[wanted.name] else {
         reasons.append("extension \(wanted.name) is not installed on this server")
         continue
@@ -133,6 +159,16 @@ struct RestorePreflight {
     return reasons
   }
 
+  /// A policy is never left out: without a restrictive one more rows could be seen than before.
+  private func policyReasons() -> [String] {
+    // A superuser creates missing roles.
+    guard !role.isSuperuser else { return [] }
+    return selection.policies.compactMap { policy in
+      let missing = role.missingRoles(ofPolicy: policy)
+      return missing.isEmpty ? nil : "policy \(policy.name) is for role \(missing.joined(separator: ", ")), which does not exist: create it first"
+    }
+  }
+
   /// Tablespaces and locales.
   private func placeReasons() throws -> [String] {
     let spaces = try server.tablespaceNames()
@@ -142,7 +178,7 @@ struct RestorePreflight {
     reasons += Set(request.scope.tablespaces.keys).subtracting(known).sorted().map { name in
       "nothing of the snapshot is in a tablespace \(name): it has \(Set(known).sorted().joined(separator: ", "))"
     }
-    switch manifest.properties.localeProvider {
+    switch properties.properties.localeProvider {
     case "b" where server.serverMajor < 17: reasons.append("the builtin locale provider needs PostgreSQL 17")
     case "i" where try !server.hasICU(): reasons.append("the database's collation is of ICU, which this server is built without")
     default: break
@@ -152,8 +188,11 @@ struct RestorePreflight {
 
   private func roleReasons(_ findings: inout Findings) throws -> [String] {
     var reasons: [String] = []
-    if try !server.mayCreateDatabases() { reasons.append("role \(server.user) may not create databases") }
     let properties = properties.properties
+    let intoEmpty = if case .empty = request.target { true } else { false }
+    if try !intoEmpty && !server.mayCreateDatabases() {
+      reasons.append("role \(server.user) may not create databases: an empty one that it owns can be filled with --into NAME")
+    }
     if role.existing.contains(properties.owner), !role.canGive(to: properties.owner) {
       reasons.append("role \(server.user) is no member of \(properties.owner), who owns the database: it can make none for it")
     }

@@ -3,131 +3,184 @@ internal import Foundation
 internal import Platform
 internal import Postgres
 internal import Repository
-internal import SystemPackage
 
-/// Dumps a restored database again, stores nothing, and compares it with the snapshot: every table's bytes, and the schema.
+/// Reads a restored database and compares it with the snapshot: the rows of every table, as the text that was dumped, every large object,
+/// and the schema.
 struct RestoreProof {
-  let source: RestoreSource
+  struct Findings {
+    /// What could not be compared, or differs for a reason outside the snapshot.
+    var notes: [String] = []
+    var schemaCompared = false
+  }
+
+  let build: DatabaseBuild
+  /// What was restored.
   let selection: RestoreSelection
-  let tools: ServerTools
+  let database: UnfinishedDatabase
   let settings: ConnectionSettings
-  let work: WorkFolder
-  let jobs: Int
-  let progress: WorkProgress
 
   private var manifest: Manifest { selection.manifest }
-  private var files: [String: SnapshotReader.FileEntry] { selection.files }
+  private var reader: SnapshotReader { build.source.reader }
+  private var progress: WorkProgress { build.progress }
 
-  /// Whether the whole schema was restored, and both are written by pg_dump of one major version: another writes the same otherwise.
-  var comparesSchema: Bool { selection.isWhole && tools.major == manifest.versions.serverMajor }
-
-  /// - Returns: what could not be compared.
   /// - Throws: `FirnError.restoredCopyDiffers`.
-  func run() throws -> [String] {
-    let connection = try Connection(settings, applicationName: "firn-restore")
-    let transaction = try ExportTransaction.begin(on: connection, lockWait: .seconds(30), progress: progress)
-    defer { try? transaction.end() }
-    let folder = work.path.appending("proof")
-    let access = try ToolAccess(as: connection, folder: work.path)
-    let dump = try DumpTool(
-      tools: tools, access: access, database: connection.database, encoding: connection.serverEncoding(), jobs: jobs, snapshot: transaction.snapshot,
-      lockWait: .seconds(30),
-      excludedTableData: [])
-    let seen = try DumpReader(spool: folder, progress: progress).run(dump)
-    let contents = try ArchiveContents(of: folder, tools: tools)
-    var differences = try compare(contents, seen, transaction.tables) + comparePartitions(dump)
-    var notes: [String] = []
-    if comparesSchema {
-      differences += try compareSchemas(with: folder)
-    } else if selection.isWhole {
-      notes.append("the schemas were not compared: PostgreSQL \(manifest.versions.serverMajor) and \(tools.major) write them differently")
+  func run() throws -> Findings {
+    progress.begin("comparing rows", expected: manifest.bytes)
+    let rows = try compareRows()
+    var differences = try rows.differences + unknownTables() + largeObjectDifferences()
+    var findings = Findings(notes: rows.notes)
+    progress.begin("comparing the schema")
+    do {
+      differences += try SchemaProof(build: build, selection: selection, database: database, settings: settings).differences()
+      findings.schemaCompared = true
+    } catch let error as PostgresError {
+      findings.notes.append("the schema was not compared: \(error.briefly)")
     }
     if !differences.isEmpty { throw FirnError.restoredCopyDiffers(differences: differences) }
-    return notes
+    return findings
   }
 
-  private func compare(
-    _ contents: ArchiveContents, _ seen: [String: StreamedFile], _ tables: [UInt32: DumpedTable]
-  ) throws -> [String] {
-    var restored: [QualifiedName: StreamedFile] = [:]
-    for entry in contents.entries where entry.isTableData {
-      if let table = tables[entry.oid] { restored[QualifiedName(schema: table.schema, name: table.name)] = seen[entry.file] }
-    }
+  private var session: LoadingSession {
+    LoadingSession(
+      settings: settings, archive: build.source.directory, searchPath: selection.searchPath,
+      serverSettings: RestoreSettings.usual(jobs: 2, sharedBuffers: 0, serverMajor: build.server.serverMajor).filter { $0.name != "maintenance_work_mem" })
+  }
+
+  private struct Comparison: Sendable {
     var differences: [String] = []
-    for table in manifest.tables {
-      let found = restored.removeValue(forKey: QualifiedName(schema: table.schema, name: table.name))
-      if table.loadedThrough != nil && found != nil { continue }
-      if found?.digest.description != table.sha256 { differences.append("\(table.displayName): its bytes differ") }
-    }
-    // Whose rows were not wanted, or are not in the snapshot, is empty, and no surprise.
-    for entry in source.directory.entries where entry.kind == "TABLE" {
-      let name = QualifiedName(schema: entry.schema, name: entry.tag)
-      if restored[name]?.rows == 0 { restored.removeValue(forKey: name) }
-    }
-    differences += restored.keys.map { "\($0.schema).\($0.name): not in the snapshot" }.sorted()
-    return differences + largeObjectDifferences(seen)
+    var notes: [String] = []
+    /// Rows of all partitions of a root, in any order.
+    var partitions: [Manifest.Table.Root: RowSetDigest] = [:]
   }
 
-  /// The file of a large object is named for its id, which a restore keeps.
-  private func largeObjectDifferences(_ seen: [String: StreamedFile]) -> [String] {
-    let before = files.values.filter { $0.name.hasPrefix("blob_") }
-    var differences = before.filter { seen[$0.name]?.digest != $0.digest }.map {
-      "large object \($0.name.dropFirst(5).dropLast(4)): its bytes differ"
+  /// Compares several tables at once, the largest first.
+  private func compareRows() throws -> Comparison {
+    let conditions = Dictionary(
+      try Connection(settings, applicationName: "firn-restore").configurationTables().map { ($0.name, $0.condition) },
+      uniquingKeysWith: { first, _ in first })
+    let found = Monitor(Comparison())
+    let session = session
+    try forEachOverSessions(selection.loads.sorted { $0.file.bytes < $1.file.bytes }, sessions: build.jobs) {
+      try session.open()
+    } _: { [reader, progress] load, connection in
+      try Self.compare(load, conditions[load.table.qualifiedName] ?? "", connection, reader, progress, found)
     }
-    let added = Set(seen.keys.filter { $0.hasPrefix("blob_") }).subtracting(before.map(\.name))
-    differences += added.map { "large object \($0.dropFirst(5).dropLast(4)): not in the snapshot" }
-    return differences.sorted()
+    return try comparePartitions(found.current)
   }
 
-  /// Partitions among which a restore may have moved rows: all rows of all partitions together, in any order.
-  private func comparePartitions(_ dump: DumpTool) throws -> [String] {
-    let groups = Dictionary(grouping: manifest.tables.filter { $0.loadedThrough != nil }) { $0.loadedThrough }
-    return try groups.compactMap { root, tables -> String? in
-      guard let root else { return nil }
+  private static func compare(
+    _ load: TableLoad, _ condition: String, _ connection: Connection, _ reader: SnapshotReader, _ progress: WorkProgress,
+    _ found: Monitor<Comparison>
+  ) throws {
+    let table = load.table
+    progress.show(item: table.displayName)
+    do {
+      if let root = table.loadedThrough {
+        let digest = try rowSet(of: load, condition, connection, progress)
+        return found.update { $0.partitions[root, default: RowSetDigest()].add(digest) }
+      }
+      var tally = StreamTally()
+      try connection.copyOut(load.statement.dumping(condition: condition), what: table.displayName) { piece in
+        tally.add(piece)
+        progress.advance(by: piece.count)
+      }
+      tally.add(StreamedFile.tableEnd.span)
+      guard tally.finish(name: load.file.name).digest.description != table.sha256 else { return }
+      // A table has no order. Rows that came in the order of the dump may lie in another one beside rows that were there.
       var before = RowSetDigest()
-      for table in tables {
-        guard let file = files[table.file] else { continue }
-        try source.reader.read(file) { before.add($0) }
+      try reader.read(load.file) { before.add($0) }
+      before.endFile()
+      let isSame = try before == rowSet(of: load, condition, connection, progress)
+      found.update { found in
+        if isSame {
+          found.notes.append("\(table.displayName): the same rows, in another order")
+        } else {
+          found.differences.append("\(table.displayName): its bytes differ")
+        }
+      }
+    } catch PostgresError.rowsRefused(_, let message, let details) where details.state == "42501" {
+      found.update { $0.notes.append("the rows of \(table.displayName) were not compared: \(message)") }
+    } catch PostgresError.rowsRefused(_, let message, let details) where details.state == "42P01" || details.state == "42703" {
+      found.update { $0.differences.append("\(table.displayName): \(message)") }
+    }
+  }
+
+  private static func rowSet(
+    of load: TableLoad, _ condition: String, _ connection: Connection, _ progress: WorkProgress
+  ) throws -> RowSetDigest {
+    let table = load.table
+    var digest = RowSetDigest()
+    let statement = table.loadedThrough == nil ? load.statement : load.statement.with(target: connection.sessionText(table.qualifiedName.identifier))
+    try connection.copyOut(statement.dumping(condition: condition), what: table.displayName) { piece in
+      digest.add(piece)
+      progress.advance(by: piece.count)
+    }
+    digest.add(StreamedFile.tableEnd.span)
+    digest.endFile()
+    return digest
+  }
+
+  /// Partitions among which a restore may have moved rows: all rows of all partitions together.
+  private func comparePartitions(_ comparison: Comparison) throws -> Comparison {
+    var comparison = comparison
+    for (root, loads) in Dictionary(grouping: selection.loads.filter { $0.table.loadedThrough != nil }, by: { $0.table.loadedThrough! }) {
+      var before = RowSetDigest()
+      for load in loads {
+        try reader.read(load.file) { before.add($0) }
         before.endFile()
       }
-      var again = dump
-      again.onlyTables = tables.map { "\(Connection.identifier($0.schema)).\(Connection.identifier($0.name))" }
-      let folder = work.path.appending("partitions")
-      let after = try DumpReader(spool: folder, progress: progress).rowSet(again)
-      try? Folder.removeTree(folder)
-      return before == after ? nil : "\(root.schema).\(root.name): its rows differ"
+      if before != comparison.partitions[root] { comparison.differences.append("\(root.schema).\(root.name): its rows differ") }
     }
+    comparison.differences.sort()
+    comparison.notes.sort()
+    return comparison
   }
 
-  private func compareSchemas(with folder: FilePath) throws -> [String] {
-    let original = work.path.appending("original")
-    try Folder.make(original)
-    try Folder.write(selection.expectedContents, to: original.appending("toc.dat"))
-    let before = try schema(of: original)
-    let after = try schema(of: folder)
-    guard before != after else { return [] }
-    func only(_ mine: [String], _ others: [String]) -> ArraySlice<String> {
-      let lines = Set(mine).subtracting(others).sorted()
-      // A heading beside what it heads says nothing more.
-      let statements = lines.filter { !$0.hasPrefix("-- ") }
-      return (statements.isEmpty ? lines : statements).prefix(5)
-    }
-    let (removed, added) = (only(before, after), only(after, before))
-    return ["the schema differs"] + removed.map { "- \($0)" } + added.map { "+ \($0)" }
+  /// Tables that have rows and are not in the snapshot.
+  private func unknownTables() throws -> [String] {
+    let connection = try Connection(settings, applicationName: "firn-restore")
+    let known = Set(manifest.tables.map(\.qualifiedName))
+    return try connection.tables().filter { $0.hasRows && $0.ofExtension == nil }.filter { table in
+      let name = QualifiedName(schema: table.schema, name: table.name)
+      return try !known.contains(name) && connection.state(schema: table.schema, name: table.name) == .filled
+    }.map { "\($0.schema).\($0.name): not in the snapshot" }.sorted()
   }
 
-  /// The schema of an archive as SQL, without what differs from run to run.
-  private func schema(of folder: FilePath) throws -> [String] {
-    let messages = ToolMessages(tool: "pg_restore")
-    let result = try ProgramResult.run(
-      tools.path("pg_restore"),
-      ["--schema-only", "--no-subscriptions", "--file=-"] + selection.flags.filter { $0 == "--no-privileges" } + [folder.string],
-      environment: ToolAccess.environment)
-    result.errors.forEach(messages.add)
-    guard result.exitCode == 0 else {
-      throw PostgresError.toolFailed(tool: "pg_restore", exitCode: result.exitCode, messages: messages.errors)
+  /// Bytes of a large object that are read at once.
+  private static let pieceOfLargeObject: Int32 = 1 << 20
+
+  private func largeObjectDifferences() throws -> [String] {
+    let connection = try session.open()
+    let files = Dictionary(
+      selection.largeObjects.compactMap { file in file.largeObjectID.map { ($0, file) } }, uniquingKeysWith: { first, _ in first })
+    let there = try connection.largeObjects()
+    var differences = there.subtracting(files.keys).map { "large object \($0): not in the snapshot" }
+    differences += Set(files.keys).subtracting(there).map { "large object \($0): missing" }
+    let common = there.intersection(files.keys).sorted()
+    for start in stride(from: 0, to: common.count, by: 500) {
+      try Interruption.check()
+      let ids = Array(common[start..<min(common.count, start + 500)])
+      var hashers = ids.map { _ in SHA256Hasher() }
+      var waiting = Array(ids.indices)
+      var offset: Int64 = 0
+      while !waiting.isEmpty {
+        var unfinished: [Int] = []
+        try connection.getLargeObjects(waiting.map { (ids[$0], offset, Self.pieceOfLargeObject) }) { number, piece in
+          hashers[waiting[number]].update(piece)
+          if piece.count == Self.pieceOfLargeObject { unfinished.append(waiting[number]) }
+        }
+        offset += Int64(Self.pieceOfLargeObject)
+        waiting = unfinished
+      }
+      for (id, hasher) in zip(ids, hashers) where hasher.finalize() != files[id]?.digest {
+        differences.append("large object \(id): its bytes differ")
+      }
     }
-    return String(decoding: result.output, as: UTF8.self).split(separator: "\n").map(String.init)
-      .filter { !$0.hasPrefix("\\restrict ") && !$0.hasPrefix("\\unrestrict ") && !$0.hasPrefix("-- Dumped") }
+    return differences.sorted()
   }
+}
+
+extension QualifiedName {
+  /// As SQL writes it.
+  var identifier: String { "\(Connection.identifier(schema)).\(Connection.identifier(name))" }
 }

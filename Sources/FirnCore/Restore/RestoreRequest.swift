@@ -12,15 +12,23 @@ package struct RestoreRequest: Sendable {
     case replacing(String)
     /// In the place of a database that is dropped before.
     case inPlace(String)
+    /// Into a database that exists and is empty.
+    case empty(String)
 
     /// The name that leads to the restored database in the end.
     package var name: String {
       switch self {
-      case .new(let name), .replacing(let name), .inPlace(let name): name
+      case .new(let name), .replacing(let name), .inPlace(let name), .empty(let name): name
       }
     }
 
-    package var isExisting: Bool { if case .new = self { false } else { true } }
+    /// Whether it takes the place of a database that has contents.
+    package var isExisting: Bool {
+      switch self {
+      case .new, .empty: false
+      case .replacing, .inPlace: true
+      }
+    }
 
     /// What has to be typed before.
     package var phrase: String { if case .inPlace(let name) = self { "destroy \(name)" } else { name } }
@@ -33,6 +41,8 @@ package struct RestoreRequest: Sendable {
   package var jobs = 2
   /// Whether every table's bytes and the schema are compared with the snapshot afterwards.
   package var proves = false
+  /// Whether a database may be dropped for a snapshot that no drill has restored.
+  package var allowsUntested = false
   /// Whether a snapshot from which something was left out may take a database's place.
   package var allowsIncomplete = false
   /// How the database that is replaced is snapshotted before; nil where that was refused.

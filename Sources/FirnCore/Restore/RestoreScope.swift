@@ -17,6 +17,10 @@ package struct RestoreScope: Sendable {
   package var content: Content = .everything
   /// Where not empty, only these tables' rows.
   package var tables: [TablePattern] = []
+  /// For the sessions that restore, as SQL's `SET search_path` takes it; nil for the snapshot's own.
+  package var searchPath: String?
+  /// The libc locale of the new database; nil for the original's.
+  package var locale: String?
   /// Whether damaged tables are left out.
   package var onlyIntact = false
 

@@ -1,98 +1,165 @@
+internal import Foundation
 internal import Platform
 internal import Postgres
 internal import Repository
 
-/// What of a snapshot is restored: which objects of the archive, which files, which tables are counted; and what is left out.
+/// What of a snapshot is restored: which entries of the archive, which rows; and what is left out.
 struct RestoreSelection {
   /// With the tables whose rows are restored.
-  let manifest: Manifest
+  private(set) var manifest: Manifest
   let files: [String: SnapshotReader.FileEntry]
-  /// The archive's table of contents, with the tablespaces and owners of here.
+  /// The archive's table of contents, with the tablespaces, owners and `search_path` of this restore.
   let contents: [UInt8]
-  /// The same as a dump of the restored database will tell it.
+  /// The same as a dump of the restored database has it.
   let expectedContents: [UInt8]
   /// Entries that are not restored.
-  let excluded: Set<Int>
-  /// What is left out that was not asked for, in words.
+  private(set) var excluded: Set<Int>
+  /// What is left out that was not asked for.
   let leftOut: [String]
+  /// What the operator should know.
+  let notes: [String]
   /// For pg_restore.
   let flags: [String]
-  /// Whether a restored database has the whole schema.
-  let isWhole: Bool
+  /// Rows to load into tables.
+  private(set) var loads: [TableLoad]
+  /// Files of large objects.
+  let largeObjects: [SnapshotReader.FileEntry]
+  /// Rows and sequences of pg_cron that are loaded once the database has its name.
+  let scheduledJobs: ScheduledJobs?
+  /// For the sessions that restore; nil for the archive's own.
+  let searchPath: String?
+  /// Row security policies that are restored.
+  let policies: [ArchiveDirectory.Entry]
 
   /// - Parameters:
   ///   - damaged: files that can't be restored.
-  ///   - isForStockTools: whether others restore the archive, who knows how.
+  ///   - isForStockTools: whether other programs restore the archive.
+  /// - Throws: `FirnError.refused` for a pattern that matches no table.
   init(_ source: RestoreSource, scope: RestoreScope, role: RestoringRole, damaged: Set<String> = [], isForStockTools: Bool = false) throws {
     let directory = source.directory
+    let tables = ArchiveTables(directory)
     var choice = Choice(directory)
-    let chosen = source.manifest.tables.filter { table in
-      scope.content == .everything && (scope.tables.isEmpty || scope.tables.contains { $0.matches(schema: table.schema, name: table.name) })
-    }
-    if scope.content == .everything { try source.requireMatches(scope.tables) }
     for entry in directory.entries {
       if let reason = role.obstacle(to: entry) { choice.leaveOut(entry, reason) }
     }
-    choice.leaveOutDependents()
-    let lostLargeObjects = damaged.contains { $0.hasPrefix("blob") }
-    var wanted: Set<String> = []
-    for table in chosen {
-      guard !choice.excludes(file: table.file) else { continue }
-      if damaged.contains(table.file) { choice.tell("rows of \(table.displayName): they are damaged") } else { wanted.insert(table.file) }
+    let scheduler = role.loadsScheduledJobs && !scope.isPartial ? ScheduledJobs(source, damaged: damaged) : nil
+    if role.loadsScheduledJobs, scheduler == nil {
+      for entry in directory.entries where entry.kind == "EXTENSION" && entry.tag == ScheduledJobs.extensionName {
+        choice.leaveOut(entry, scope.isPartial ? "it is restored with a whole database only" : "its rows are damaged")
+      }
     }
-    let filled = Set(directory.entries.filter { $0.kind == "TABLE DATA" && wanted.contains($0.file) }.flatMap(\.dependencies))
-    let lacksRows = directory.entries.contains { $0.kind == "TABLE" && !filled.contains($0.dumpID) && !$0.isPartitioned }
+    choice.leaveOutDependents()
+    let leftOutExtensions = Set(choice.entries(of: ["EXTENSION"]).map(\.tag))
+    if let scheduler { for id in scheduler.entries { choice.exclude(id) } }
+
+    let chosen = scope.content == .everything ? try source.tables(matching: scope.tables) : []
+    var wanted: [String: Manifest.Table] = [:]
+    for table in chosen where !choice.excludes(file: table.file) {
+      if let name = table.ofExtension, leftOutExtensions.contains(name) {
+        if table.rows > 0 { choice.note("rows of \(table.displayName): they belong to extension \(name)") }
+      } else if damaged.contains(table.file) {
+        choice.note("rows of \(table.displayName): they are damaged")
+      } else {
+        wanted[table.file] = table
+      }
+    }
+    let lostLargeObjects = damaged.contains { $0.hasPrefix("blob") }
+    let data = directory.entries.filter { $0.kind == "TABLE DATA" }
+    let loaded = Set(data.filter { wanted[$0.file] != nil }.flatMap(\.dependencies))
+    let withRows = Set(data.filter { (wanted[$0.file]?.rows ?? 0) > 0 }.flatMap(\.dependencies))
+    func lacksRows(_ table: Int) -> Bool { tables.entries[table].map { !$0.isPartitioned && !loaded.contains(table) } ?? false }
+    let ownedByExtensions = Dictionary(
+      source.manifest.sequences.compactMap { sequence in sequence.ofExtension.map { (sequence.qualifiedName, $0) } }, uniquingKeysWith: { first, _ in first })
     for entry in directory.entries {
-      if entry.kind == "TABLE DATA", !wanted.contains(entry.file) { choice.exclude(entry) }
-      // Rows that they point to may not be there.
-      if lacksRows, scope.content == .everything, entry.kind == "FK CONSTRAINT", !choice.excludes(entry) {
-        choice.leaveOut(entry, "rows it points to may be missing")
+      if entry.kind == "TABLE DATA", wanted[entry.file] == nil { choice.exclude(entry.dumpID) }
+      if entry.kind == "SEQUENCE SET", let name = ownedByExtensions[entry.qualifiedName], leftOutExtensions.contains(name) {
+        choice.exclude(entry.dumpID)
+      }
+      if scope.content == .everything, !choice.excludes(entry), let key = tables.foreignKey(entry) {
+        let others = key.to.subtracting([key.from]).flatMap(tables.withPartitions)
+        if tables.withPartitions(key.from).contains(where: withRows.contains), others.contains(where: lacksRows) {
+          choice.leaveOut(entry, "the rows it points to are not restored")
+        }
       }
       if entry.isOfLargeObjects {
-        if scope.isPartial { choice.exclude(entry) } else if lostLargeObjects { choice.leaveOut(entry, "they are damaged") }
+        if scope.isPartial { choice.exclude(entry.dumpID) } else if lostLargeObjects { choice.leaveOut(entry, "they are damaged") }
       }
-      if scope.content == .schemaOnly, ["SEQUENCE SET", "MATERIALIZED VIEW DATA"].contains(entry.kind) { choice.exclude(entry) }
-      if !scope.restoresPrivileges, ["ACL", "DEFAULT ACL"].contains(entry.kind) { choice.exclude(entry) }
+      if scope.content == .schemaOnly, ["SEQUENCE SET", "MATERIALIZED VIEW DATA"].contains(entry.kind) { choice.exclude(entry.dumpID) }
+      if !scope.restoresPrivileges, ["ACL", "DEFAULT ACL"].contains(entry.kind) { choice.exclude(entry.dumpID) }
     }
     let hasLargeObjects = scope.content == .everything && scope.tables.isEmpty && !lostLargeObjects
     files = source.files.filter { name, _ in
-      name == "toc.dat" || wanted.contains(name)
+      name == "toc.dat" || wanted[name] != nil
         || hasLargeObjects && (name.hasPrefix("blob_") || name.hasPrefix("blobs")) && !damaged.contains(name)
     }
+    largeObjects = files.values.filter(\.isLargeObject)
     var manifest = source.manifest
-    manifest.tables = source.manifest.tables.filter { wanted.contains($0.file) }
+    manifest.tables = source.manifest.tables.filter { wanted[$0.file] != nil }
     if scope.content == .schemaOnly { manifest.sequences = [] }
-    let absent = Set(choice.entries(of: ["SEQUENCE", "SEQUENCE SET"]).map { QualifiedName(schema: $0.schema, name: $0.tag) })
-    manifest.sequences.removeAll { absent.contains(QualifiedName(schema: $0.schema, name: $0.name)) }
+    let absent = Set(choice.entries(of: ["SEQUENCE", "SEQUENCE SET"]).map(\.qualifiedName))
+    manifest.sequences.removeAll { absent.contains($0.qualifiedName) }
     self.manifest = manifest
 
     let owners = Owners(scope: scope, role: role)
     for owner in Set(directory.entries.map(\.owner)).subtracting([""]).sorted() where owners.keeps && !role.canGive(to: owner) {
       let reason = role.existing.contains(owner) ? "\(role.name) may not give it away" : "that role does not exist"
-      choice.tell("ownership by \(owner), which goes to \(role.name): \(reason)")
+      choice.note("ownership by \(owner), which goes to \(role.name): \(reason)")
     }
-    let throughRoot = Set(source.manifest.tables.filter { $0.loadedThrough != nil }.map(\.file))
-    // Only what pg_restore makes in the same run does it empty in the transaction that fills it: not an extension's tables.
-    let made = Set(directory.entries.filter { $0.kind == "TABLE" && !choice.excludes($0) }.map(\.dumpID))
-    contents = directory.bytes(tablespace: scope.tablespace, owner: owners.written) { entry in
-      let mayFreeze = !isForStockTools && !throughRoot.contains(entry.file) && entry.dependencies.contains(where: made.contains)
-      return mayFreeze ? entry.freezingCopyStatement : entry.copyStatement
+    let searchPath = scope.searchPath ?? source.manifest.searchPath
+    self.searchPath = searchPath
+    contents = directory.bytes(
+      definition: { $0.restored(searchPath: searchPath) }, tablespace: scope.tablespace, owner: owners.written)
+    expectedContents = directory.bytes(definition: { $0.restored(searchPath: nil) }, tablespace: scope.tablespace, owner: owners.expected)
+    // Only what pg_restore creates in this run can be emptied and frozen: not an extension's tables.
+    let made = Set(tables.entries.keys.filter { !choice.excluded.contains($0) })
+    loads = try data.compactMap { entry -> TableLoad? in
+      guard let table = wanted[entry.file], let file = source.files[entry.file] else { return nil }
+      guard let statement = entry.copyStatement else {
+        throw FirnError.unsoundArchive(reason: "the rows of \(table.displayName) are restored by no COPY statement")
+      }
+      return TableLoad(
+        table: table, file: file, statement: statement, tableID: entry.dependencies.first,
+        isNew: entry.dependencies.contains(where: made.contains) && !entry.isLoadedThroughRoot)
     }
-    expectedContents = directory.bytes(tablespace: scope.tablespace, owner: owners.expected) { $0.copyStatement }
     excluded = choice.excluded
+    policies = directory.entries.filter { $0.kind == "POLICY" && !choice.excludes($0) }
     leftOut = choice.leftOut
+    notes = source.notesOfInheritance(scope.tables.isEmpty ? [] : manifest.tables)
+    scheduledJobs = scheduler
     flags = (scope.restoresPrivileges ? [] : ["--no-privileges"]) + (scope.content == .schemaOnly ? ["--schema-only"] : [])
-    isWhole = leftOut.isEmpty && scope.tables.isEmpty
   }
 
-  /// Whose an object becomes.
+  /// Rows, sequence values and privileges of objects that no entry creates: extensions do.
+  func membersOfExtensions(in directory: ArchiveDirectory) -> [ArchiveDirectory.Entry] {
+    let created = Set(directory.entries.filter { ["TABLE", "SEQUENCE"].contains($0.kind) }.map(\.qualifiedName))
+    let ids = Set(directory.entries.map(\.dumpID))
+    return directory.entries.filter { entry in
+      guard !excluded.contains(entry.dumpID) else { return false }
+      return switch entry.kind {
+      case "TABLE DATA", "SEQUENCE SET": !created.contains(entry.qualifiedName)
+      case "ACL": entry.dependencies.allSatisfy { !ids.contains($0) }
+      default: false
+      }
+    }
+  }
+
+  /// Restores nothing into these tables and sequences either.
+  mutating func exclude(_ entries: [ArchiveDirectory.Entry]) {
+    excluded.formUnion(entries.map(\.dumpID))
+    let names = Set(entries.filter { $0.kind != "ACL" }.map(\.qualifiedName))
+    manifest.tables.removeAll { names.contains($0.qualifiedName) }
+    manifest.sequences.removeAll { names.contains($0.qualifiedName) }
+    loads.removeAll { names.contains($0.table.qualifiedName) }
+  }
+
+  /// The role that an object is given to.
   private struct Owners {
     let scope: RestoreScope
     let role: RestoringRole
 
     var keeps: Bool { scope.owner == .recorded }
 
-    /// Empty where it stays with whoever makes it.
+    /// Empty where it stays with the role that creates it.
     func written(for entry: ArchiveDirectory.Entry) -> String {
       // Of default privileges it is the role that they are of.
       if entry.owner.isEmpty || entry.owner == "pg_database_owner" || entry.kind == "DEFAULT ACL" { return entry.owner }
@@ -110,7 +177,7 @@ struct RestoreSelection {
     }
   }
 
-  /// Entries that are given up, one after the other.
+  /// Entries that are excluded, one after the other.
   private struct Choice {
     private let directory: ArchiveDirectory
     private(set) var excluded: Set<Int> = []
@@ -122,15 +189,15 @@ struct RestoreSelection {
     func excludes(file: String) -> Bool { Int(file.dropLast(4)).map(excluded.contains) ?? false }
     func entries(of kinds: Set<String>) -> [ArchiveDirectory.Entry] { directory.entries.filter { kinds.contains($0.kind) && excludes($0) } }
 
-    mutating func tell(_ what: String) { leftOut.append(what) }
-    mutating func exclude(_ entry: ArchiveDirectory.Entry) { excluded.insert(entry.dumpID) }
+    mutating func note(_ what: String) { leftOut.append(what) }
+    mutating func exclude(_ id: Int) { excluded.insert(id) }
 
     mutating func leaveOut(_ entry: ArchiveDirectory.Entry, _ reason: String) {
       guard excluded.insert(entry.dumpID).inserted else { return }
-      leftOut.append("\(entry.words): \(reason)")
+      leftOut.append("\(entry.title): \(reason)")
     }
 
-    /// Comments, privileges, and whatever else can't be without what is left out.
+    /// Comments, privileges, and all else that can't exist without what is left out.
     mutating func leaveOutDependents() {
       var isAnyNew = true
       while isAnyNew {
@@ -139,10 +206,10 @@ struct RestoreSelection {
           guard let cause = entry.dependencies.first(where: excluded.contains) else { continue }
           isAnyNew = true
           guard !["COMMENT", "ACL", "TABLE DATA", "SEQUENCE SET"].contains(entry.kind) else {
-            exclude(entry)
+            exclude(entry.dumpID)
             continue
           }
-          let name = directory.entries.first { $0.dumpID == cause }?.words ?? "what is left out"
+          let name = directory.entries.first { $0.dumpID == cause }?.title ?? "what is left out"
           leaveOut(entry, "it needs \(name)")
         }
       }
@@ -151,23 +218,43 @@ struct RestoreSelection {
 }
 
 extension RestoreSource {
+  /// The tables of the snapshot that patterns name, all where there is no pattern. A partitioned table stands for its partitions.
   /// - Throws: `FirnError.refused` naming every pattern that matches no table.
-  func requireMatches(_ patterns: [TablePattern]) throws {
-    let reasons = patterns.filter { pattern in !manifest.tables.contains { pattern.matches(schema: $0.schema, name: $0.name) } }.map { pattern in
-      let isRoot = directory.entries.contains { $0.kind == "TABLE" && $0.isPartitioned && pattern.matches(schema: $0.schema, name: $0.tag) }
-      return "no table of the snapshot is called \(pattern.text)"
-        + (isRoot ? " and has rows: it is partitioned, and its rows are in its partitions, which can be named with *" : "")
+  func tables(matching patterns: [TablePattern]) throws -> [Manifest.Table] {
+    guard !patterns.isEmpty else { return manifest.tables }
+    let archive = ArchiveTables(directory)
+    var found: Set<QualifiedName> = []
+    var reasons: [String] = []
+    for pattern in patterns {
+      let roots = archive.entries.values.filter { $0.isPartitioned && pattern.matches(schema: $0.schema, name: $0.tag) }
+      let partitions = Set(roots.flatMap { archive.withPartitions($0.dumpID) }.compactMap { archive.entries[$0]?.qualifiedName })
+      let tables = manifest.tables.map(\.qualifiedName).filter { pattern.matches(schema: $0.schema, name: $0.name) || partitions.contains($0) }
+      if tables.isEmpty {
+        reasons.append(
+          roots.isEmpty
+            ? "no table of the snapshot is called \(pattern.text)" : "the snapshot has no rows of \(pattern.text): it is partitioned, and has no partition")
+      }
+      found.formUnion(tables)
     }
     guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
+    return manifest.tables.filter { found.contains($0.qualifiedName) }
+  }
+
+  /// For tables that others inherit from: where else rows are that a query of the table shows.
+  func notesOfInheritance(_ chosen: [Manifest.Table]) -> [String] {
+    let archive = ArchiveTables(directory)
+    let names = Set(chosen.map(\.qualifiedName))
+    return archive.entries.values.filter { names.contains($0.qualifiedName) }.sorted { $0.name < $1.name }.compactMap { table in
+      let others = archive.children(of: table.dumpID).filter { !names.contains($0.qualifiedName) }.map(\.name)
+      guard !others.isEmpty else { return nil }
+      return "\(table.name) is restored with its own rows only; the rows of \(others.joined(separator: ", ")), which inherit from it, are not: name them with --table as well"
+    }
   }
 }
 
 extension ArchiveDirectory.Entry {
-  /// Whether its rows are others'.
-  var isPartitioned: Bool { definition.contains("\nPARTITION BY ") }
-
   /// As users read it.
-  fileprivate var words: String {
+  var title: String {
     switch kind {
     case "ACL": "privileges on \(schema.isEmpty ? "" : "\(schema).")\(tag)"
     case "DEFAULT ACL": "\(tag)\(schema.isEmpty ? "" : " in schema \(schema)")"
@@ -180,4 +267,40 @@ extension ArchiveDirectory.Entry {
     ["BLOB", "BLOBS", "BLOB METADATA"].contains(kind)
       || ["COMMENT", "ACL", "SECURITY LABEL"].contains(kind) && (tag.hasPrefix("LARGE OBJECT ") || tag.hasPrefix("LARGE OBJECTS "))
   }
+
+  /// The definition to restore: with another `search_path`, where one is given, and without the server's own bookkeeping.
+  func restored(searchPath: String?) -> String {
+    if kind == "SEARCHPATH", let searchPath { return "SELECT pg_catalog.set_config('search_path', \(Connection.literal(searchPath)), false);\n" }
+    return Self.withoutVersions(definition)
+  }
+
+  /// From its minor releases of November 2026 on a server keeps count of a column's type changes as `pg_attver` among the column's
+  /// options. Their pg_dump leaves that out; an older one prints it, and no server takes it.
+  static func withoutVersions(_ definition: String) -> String {
+    guard definition.contains("pg_attver=") else { return definition }
+    let lines = definition.split(separator: "\n", omittingEmptySubsequences: false)
+    return lines.compactMap { line -> String? in
+      guard line.hasPrefix("ALTER "), line.hasSuffix(");"), let start = line.range(of: " SET (", options: .backwards) else { return String(line) }
+      let options = line[start.upperBound...].dropLast(2).components(separatedBy: ", ")
+      let kept = options.filter { !$0.hasPrefix("pg_attver=") }
+      if kept.count == options.count { return String(line) }
+      return kept.isEmpty ? nil : "\(line[..<start.upperBound])\(kept.joined(separator: ", ")));"
+    }.joined(separator: "\n")
+  }
+}
+
+extension SnapshotReader.FileEntry {
+  /// Whether it holds a large object; its name tells which.
+  var isLargeObject: Bool { name.hasPrefix("blob_") }
+
+  /// The id of the large object that it holds.
+  var largeObjectID: UInt32? { isLargeObject ? UInt32(name.dropFirst(5).dropLast(4)) : nil }
+}
+
+extension Manifest.Table {
+  var qualifiedName: QualifiedName { QualifiedName(schema: schema, name: name) }
+}
+
+extension Manifest.Sequence {
+  var qualifiedName: QualifiedName { QualifiedName(schema: schema, name: name) }
 }

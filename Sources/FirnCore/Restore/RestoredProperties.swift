@@ -12,6 +12,10 @@ struct RestoredProperties {
     properties = manifest.properties
     properties.comment = KeptDatabase.original(properties.comment)
     properties.tablespace = scope.tablespace(properties.tablespace)
+    if let locale = scope.locale {
+      (properties.localeProvider, properties.collate, properties.ctype) = ("c", locale, locale)
+      (properties.locale, properties.icuRules) = (nil, nil)
+    }
     if let live {
       properties.owner = live.owner
       properties.settings = live.settings
@@ -23,17 +27,30 @@ struct RestoredProperties {
     }
     switch scope.owner {
     case .recorded: break
-    case .restoring: properties.owner = role.name
-    case .role(let name): properties.owner = name
+    case .restoring: giveDatabase(to: role.name)
+    case .role(let name): giveDatabase(to: name)
     }
     if !scope.restoresPrivileges { properties.grants = nil }
     if !role.isSuperuser || role.keepsToExisting { try reduce(to: role, on: server) }
   }
 
+  /// Privileges of the former owner become the new one's, as with `ALTER DATABASE … OWNER TO` (aclchk.c, aclnewowner).
+  private mutating func giveDatabase(to owner: String) {
+    let former = properties.owner
+    properties.owner = owner
+    guard let grants = properties.grants else { return }
+    var seen: Set<String> = []
+    properties.grants = grants.compactMap { grant in
+      var grant = grant
+      if grant.grantee == former { grant.grantee = owner }
+      return seen.insert("\(grant.privilege) \(grant.grantee ?? "")").inserted ? grant : nil
+    }
+  }
+
   private mutating func reduce(to role: RestoringRole, on server: Connection) throws {
     if !role.canGive(to: properties.owner) {
       leftOut.append("ownership of the database by \(properties.owner), which goes to \(role.name)")
-      properties.owner = role.name
+      giveDatabase(to: role.name)
     }
     properties.grants?.removeAll { grant in
       guard let grantee = grant.grantee, !role.existing.contains(grantee) else { return false }

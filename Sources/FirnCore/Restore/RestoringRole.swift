@@ -15,15 +15,24 @@ struct RestoringRole {
   let availableExtensions: Set<String>?
   /// Whether roles that don't exist are done without.
   let keepsToExisting: Bool
+  /// Whether the database is the one that pg_cron runs its jobs from, under the name it will have.
+  let loadsScheduledJobs: Bool
 
-  init(of server: Connection, keepsToExisting: Bool = false, availableExtensions: Set<String>? = nil) throws {
+  /// - Parameters:
+  ///   - creatableExtensions: those it may create; nil for what the server's list of extensions says.
+  ///   - finalName: of the restored database; nil if it is dropped again.
+  init(
+    of server: Connection, keepsToExisting: Bool = false, availableExtensions: Set<String>? = nil, creatableExtensions: Set<String>? = nil,
+    finalName: String? = nil
+  ) throws {
     self.keepsToExisting = keepsToExisting
     self.availableExtensions = availableExtensions
     name = server.user
     isSuperuser = try server.isSuperuser()
     existing = try server.roleNames()
     assumable = try server.assumableRoles()
-    creatableExtensions = try server.creatableExtensions()
+    self.creatableExtensions = try creatableExtensions ?? server.creatableExtensions()
+    loadsScheduledJobs = try isSuperuser && finalName != nil && server.cronDatabase() == finalName
   }
 
   /// One that may do everything, on no server in particular.
@@ -37,6 +46,7 @@ struct RestoringRole {
     self.creatableExtensions = creatableExtensions
     availableExtensions = nil
     keepsToExisting = false
+    loadsScheduledJobs = false
   }
 
   /// Whether it can give objects to a role.
@@ -54,11 +64,15 @@ struct RestoringRole {
   func obstacle(to entry: ArchiveDirectory.Entry) -> String? {
     if entry.kind == "EXTENSION" {
       if let availableExtensions, !availableExtensions.contains(entry.tag) { return "it is not installed here" }
-      // Its cron.database_name names one database, and a new one has a passing name.
-      if entry.tag == "pg_cron" { return "it can be made in one database only, under the name it is to keep: make it, and its jobs, by hand" }
+      // A new database has a temporary name.
+      if entry.tag == ScheduledJobs.extensionName, !loadsScheduledJobs {
+        return "the server allows it only in the database that cron.database_name names"
+      }
     }
     if isSuperuser {
-      return keepsToExisting && ["ACL", "DEFAULT ACL"].contains(entry.kind) ? obstacle(toPrivileges: entry) : nil
+      guard keepsToExisting else { return nil }
+      if entry.kind == "POLICY" { return missingRoles(ofPolicy: entry).first.map { "role \($0) does not exist" } }
+      return ["ACL", "DEFAULT ACL"].contains(entry.kind) ? obstacle(toPrivileges: entry) : nil
     }
     switch entry.kind {
     case "EXTENSION": return creatableExtensions.contains(entry.tag) ? nil : "only a superuser may make it"
@@ -68,9 +82,15 @@ struct RestoringRole {
       return lines.contains { $0.hasPrefix("    LANGUAGE c ") || $0 == "    LANGUAGE c" || $0.hasPrefix("    LANGUAGE internal") }
         ? "only a superuser may make functions in C" : nil
     case "ACL", "DEFAULT ACL": return obstacle(toPrivileges: entry)
+    case "POLICY" where keepsToExisting: return missingRoles(ofPolicy: entry).first.map { "role \($0) does not exist" }
     case _ where Self.reserved.contains(entry.kind): return "only a superuser may make it"
     default: return nil
     }
+  }
+
+  /// Roles that a policy names and the server lacks.
+  func missingRoles(ofPolicy entry: ArchiveDirectory.Entry) -> [String] {
+    entry.kind == "POLICY" ? StatementWords.roles(ofPolicy: entry.definition).filter { !existing.contains($0) } : []
   }
 
   private func obstacle(toPrivileges entry: ArchiveDirectory.Entry) -> String? {

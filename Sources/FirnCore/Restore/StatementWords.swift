@@ -37,4 +37,28 @@ struct StatementWords {
       if word == "GRANTED" && !isQuoted { return String(statement[..<start]) }
     }
   }
+
+  /// The roles of a `CREATE POLICY name ON table … TO role, …`, `PUBLIC` and the like left out.
+  static func roles(ofPolicy definition: String) -> [String] {
+    var words: [String] = []
+    var word = String.UnicodeScalarView()
+    var isQuoted = false
+    for scalar in definition.unicodeScalars {
+      if scalar == "\"" { isQuoted.toggle() }
+      if isQuoted || !(scalar.properties.isWhitespace || scalar == "," || scalar == "(" || scalar == ";") {
+        word.append(scalar)
+        continue
+      }
+      if !word.isEmpty { words.append(String(word)) }
+      word = .init()
+      // What follows is an expression.
+      if scalar == "(" { break }
+    }
+    // After "CREATE POLICY name ON table" keywords are as written.
+    guard let start = words.dropFirst(5).firstIndex(of: "TO") else { return [] }
+    let roles = words[(start + 1)...].prefix { !["USING", "WITH"].contains($0) }
+    return roles.filter { !["PUBLIC", "CURRENT_ROLE", "CURRENT_USER", "SESSION_USER"].contains($0) }.map { role in
+      role.hasPrefix("\"") ? String(role.dropFirst().dropLast()).replacing("\"\"", with: "\"") : role
+    }
+  }
 }

@@ -17,6 +17,8 @@ package struct TableRestore {
     /// The new schema.
     package let schema: String?
     package let tables: [(name: String, rows: Int64)]
+    /// What the operator should know.
+    package let notes: [String]
     package let objectsRead: Int
     package let objectsOfSnapshot: Int
   }
@@ -40,12 +42,9 @@ package struct TableRestore {
   package func run(into destination: Destination) throws -> Outcome {
     let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-restore of \(place.database)", onlyReads: true)
     defer { lock.release() }
-    progress.begin("looking before leaping")
+    progress.begin("checking prerequisites")
     let source = try RestoreSource(repository, place)
-    let tables = source.manifest.tables.filter { table in
-      patterns.isEmpty || patterns.contains { $0.matches(schema: table.schema, name: table.name) }
-    }
-    try source.requireMatches(patterns)
+    let tables = try source.tables(matching: patterns)
     let connection = try Connection(settings, applicationName: "firn-restore")
     try connection.refusePooler()
     try requireRoom(for: tables, connection)
@@ -79,17 +78,18 @@ package struct TableRestore {
       throw error
     }
     return Outcome(
-      schema: schema, tables: plans.map { (schema == nil ? $0.table.displayName : $0.target.name, $0.table.rows) },
+      schema: schema, tables: plans.map { (schema == nil ? $0.load.table.displayName : $0.target.name, $0.load.table.rows) },
+      notes: source.notesOfInheritance(patterns.isEmpty ? [] : tables),
       objectsRead: source.reader.objectsRead,
       objectsOfSnapshot: source.reader.table.objects.count)
   }
 
   private struct Plan {
-    let table: Manifest.Table
+    let load: TableLoad
+    /// The table that is filled.
     let target: QualifiedName
-    /// What makes it; nil where it is there.
+    /// Creates it; nil if it exists.
     let creation: String?
-    let copy: String
   }
 
   private func plansForNew(_ tables: [Manifest.Table], in schema: String, of source: RestoreSource) throws -> [Plan] {
@@ -99,7 +99,7 @@ package struct TableRestore {
     let definitions = Dictionary(source.directory.entries.filter { $0.kind == "TABLE" }.map { ($0.oid, $0) }, uniquingKeysWith: { first, _ in first })
     for table in tables {
       guard let entry = data[table.file], let definition = definitions[entry.oid],
-        let columns = TableStatement.columns(of: definition.definition), let copyColumns = TableStatement.copyColumns(of: entry.copyStatement)
+        let columns = TableStatement.columns(of: definition.definition), let statement = entry.copyStatement, let file = source.files[table.file]
       else {
         reasons.append("\(table.displayName) is of a form that can't be made alone (it inherits, or is of a type): restore it with --as")
         continue
@@ -108,8 +108,9 @@ package struct TableRestore {
       let name = QualifiedName(schema: schema, name: isAlone ? table.name : "\(table.schema).\(table.name)")
       if name.name.utf8.count > 63 { reasons.append("the name \(name.name) is too long: restore it with --as") }
       let target = "\(Connection.identifier(schema)).\(Connection.identifier(name.name))"
-      plans.append(
-        Plan(table: table, target: name, creation: "CREATE TABLE \(target) \(columns)", copy: "COPY \(target)\(copyColumns) FROM STDIN"))
+      let load = TableLoad(
+        table: table, file: file, statement: statement.with(target: source.directory.encoded(target)), tableID: definition.dumpID, isNew: true)
+      plans.append(Plan(load: load, target: name, creation: "CREATE TABLE \(target) \(columns)"))
     }
     guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
     return plans
@@ -134,7 +135,7 @@ package struct TableRestore {
 
   /// A trigger would make other rows of those that come, or write elsewhere.
   private func refuseTriggers(of tables: [Manifest.Table], isReplica: Bool, _ connection: Connection) throws {
-    let triggers = try connection.triggersOfInserts(into: tables.map(Self.name), isReplica: isReplica)
+    let triggers = try connection.triggersOfInserts(into: tables.map(\.qualifiedName), isReplica: isReplica)
     guard !triggers.isEmpty else { return }
     throw FirnError.refused(
       reasons: triggers.map { trigger in
@@ -144,17 +145,15 @@ package struct TableRestore {
       })
   }
 
-  private static func name(_ table: Manifest.Table) -> QualifiedName { QualifiedName(schema: table.schema, name: table.name) }
-
   /// Tables before those whose foreign keys point to them. Of some that point to each other, none is first.
   private func referencedFirst(_ tables: [Manifest.Table], _ connection: Connection) throws -> [Manifest.Table] {
-    var waiting = try connection.references(among: tables.map(Self.name))
+    var waiting = try connection.references(among: tables.map(\.qualifiedName))
     var rest = tables
     var ordered: [Manifest.Table] = []
     while !rest.isEmpty {
-      let next = rest.firstIndex { table in !waiting.contains { $0.from == Self.name(table) } } ?? 0
+      let next = rest.firstIndex { table in !waiting.contains { $0.from == table.qualifiedName } } ?? 0
       let table = rest.remove(at: next)
-      waiting.removeAll { $0.to == Self.name(table) }
+      waiting.removeAll { $0.to == table.qualifiedName }
       ordered.append(table)
     }
     return ordered
@@ -178,7 +177,7 @@ package struct TableRestore {
   /// Foreign keys were not looked at while rows came in no order; sequences go on behind what came, and never back.
   private func finish(_ tables: [Manifest.Table], _ source: RestoreSource, _ connection: Connection) throws {
     progress.begin("checking foreign keys")
-    let names = tables.map(Self.name)
+    let names = tables.map(\.qualifiedName)
     let reasons = try connection.danglingReferences(of: names)
     guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
     let owned = try connection.ownedSequences(of: names)
@@ -200,92 +199,22 @@ package struct TableRestore {
       try connection.lockForFilling(schema: table.schema, name: table.name)
       if let reason = Self.reason(for: table, try connection.state(schema: table.schema, name: table.name)) { reasons.append(reason) }
       // Partitions may be filled through their root: the archive's own statement tells.
-      guard let copy = data[table.file]?.copyStatement, copy.hasPrefix("COPY ") else { continue }
-      plans.append(Plan(table: table, target: QualifiedName(schema: table.schema, name: table.name), creation: nil, copy: copy))
+      guard let statement = data[table.file]?.copyStatement, let file = source.files[table.file] else { continue }
+      let load = TableLoad(table: table, file: file, statement: statement, tableID: nil, isNew: false)
+      plans.append(Plan(load: load, target: table.qualifiedName, creation: nil))
     }
     guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
     return plans
   }
 
   private func restore(_ plan: Plan, from source: RestoreSource, _ connection: Connection) throws {
-    guard let file = source.files[plan.table.file] else { return }
-    progress.show(item: plan.table.displayName)
     if let creation = plan.creation { try connection.execute(creation) }
-    var held: [UInt8] = []
-    let end = StreamedFile.tableEnd
-    try connection.copyIn(plan.copy, encoding: source.manifest.properties.encoding) { send in
-      try source.reader.read(file) { piece in
-        try Interruption.check()
-        // The lines that end the rows are for psql.
-        held.append(piece)
-        if held.count > end.count {
-          try send(held.span.extracting(first: held.count - end.count))
-          held.removeFirst(held.count - end.count)
-        }
-        progress.advance(by: piece.count)
-      }
+    let rows = try connection.inSession(of: source.directory) {
+      try plan.load.send(over: connection, freezes: plan.load.isNew, from: source.reader, progress: progress, check: Interruption.check)
     }
-    guard held == end else { throw FirnError.unsoundArchive(reason: "\(plan.table.displayName) is cut off") }
-    let rows = try connection.rowCount(schema: plan.target.schema, table: plan.target.name)
-    if rows != plan.table.rows && plan.table.loadedThrough == nil {
-      throw FirnError.restoredCopyDiffers(differences: ["\(plan.table.displayName): \(rows ?? 0) rows instead of \(plan.table.rows)"])
+    let wanted = plan.load.table.rows
+    if rows != wanted {
+      throw FirnError.restoredCopyDiffers(differences: ["\(plan.load.table.displayName): \(rows) rows instead of \(wanted)"])
     }
-  }
-}
-
-/// Takes the statements of an archive apart.
-package enum TableStatement {
-  /// The columns of a `CREATE TABLE`, in their parentheses; nil for a table that has others besides.
-  package static func columns(of definition: String) -> String? {
-    guard let statement = GlobalsScript(definition).statements.first else { return nil }
-    var rest = statement[...].unicodeScalars
-    for prefix in ["CREATE UNLOGGED TABLE ", "CREATE TABLE "] where rest.starts(with: prefix.unicodeScalars) {
-      rest = rest.dropFirst(prefix.unicodeScalars.count)
-      guard skipName(&rest), rest.starts(with: " (".unicodeScalars) else { return nil }
-      rest = rest.dropFirst(1)
-      var depth = 0
-      var quote: Unicode.Scalar?
-      var columns = String.UnicodeScalarView()
-      while let scalar = rest.popFirst() {
-        columns.append(scalar)
-        if let open = quote {
-          if scalar == open { quote = nil }
-          continue
-        }
-        switch scalar {
-        case "'", "\"": quote = scalar
-        case "(": depth += 1
-        case ")": depth -= 1
-        default: break
-        }
-        if depth == 0 { return rest.starts(with: "\nINHERITS".unicodeScalars) ? nil : String(columns) }
-      }
-      return nil
-    }
-    return nil
-  }
-
-  /// What stands between name and `FROM` in a `COPY`.
-  package static func copyColumns(of statement: String) -> String? {
-    var rest = statement[...].unicodeScalars
-    guard rest.starts(with: "COPY ".unicodeScalars) else { return nil }
-    rest = rest.dropFirst(5)
-    guard skipName(&rest) else { return nil }
-    let text = String(rest)
-    guard let end = text.range(of: " FROM stdin;", options: .backwards) else { return nil }
-    return String(text[..<end.lowerBound])
-  }
-
-  /// Steps over `schema.name`, with quotes or without.
-  private static func skipName(_ rest: inout Substring.UnicodeScalarView) -> Bool {
-    var isQuoted = false
-    var length = 0
-    while let scalar = rest.first {
-      if scalar == "\"" { isQuoted.toggle() }
-      if !isQuoted && (scalar == " " || scalar == "(") { break }
-      rest.removeFirst()
-      length += 1
-    }
-    return length > 0 && !isQuoted
   }
 }

@@ -12,6 +12,8 @@ struct UnfinishedDatabase {
   private static let prefix = "firn_unfinished_"
 
   let name: String
+  /// Whether it is created under a temporary name. Else it exists, empty, under the name it keeps.
+  let isTemporary: Bool
   private let finalName: String
   private let builder: DatabaseBuilder
 
@@ -19,6 +21,14 @@ struct UnfinishedDatabase {
     self.finalName = finalName
     self.builder = builder
     name = Self.passingName()
+    isTemporary = true
+  }
+
+  /// A database that exists and is empty.
+  init(existing name: String, builder: DatabaseBuilder) {
+    (self.name, finalName) = (name, name)
+    self.builder = builder
+    isTemporary = false
   }
 
   /// It tells whose it is before the comment does.
@@ -51,6 +61,7 @@ struct UnfinishedDatabase {
   /// - Throws: `FirnError.refused` where the server can't make one with these properties, `.beingRestored` where another restore is
   ///   building one for the same name.
   func make(on server: Connection, snapshot: SnapshotID, inPlace: InPlace? = nil) throws {
+    guard isTemporary else { return }
     // Also before: while that one stands still, nothing can be dropped.
     try refuseRivals(server)
     do {
@@ -58,9 +69,19 @@ struct UnfinishedDatabase {
       let owner = UnfinishedDatabaseOwner(target: finalName, snapshot: snapshot, inPlace: inPlace)
       try server.executeTogether([owner.commentStatement(for: name)] + builder.earlyGrantStatements(name: name))
     } catch PostgresError.statementFailed(let message, let state) where !state.hasPrefix("57") {
-      throw FirnError.refused(reasons: ["the server cannot make the database: \(message)"])
+      // 42809, wrong_object_type, is what it says of a locale that it lacks.
+      let hint = state == "42809" ? ": this server has other locales than the original; name one of its own with --locale" : ""
+      throw FirnError.refused(reasons: ["the server cannot create the database: \(message)\(hint)"])
     }
     try refuseRivals(server)
+  }
+
+  /// Creates another, empty one with the same properties, to be dropped by the caller.
+  func makeReference(on server: Connection, snapshot: SnapshotID) throws -> UnfinishedDatabase {
+    let reference = UnfinishedDatabase(for: finalName, builder: builder)
+    try server.execute(builder.createStatement(name: reference.name))
+    try server.execute(UnfinishedDatabaseOwner(target: finalName, snapshot: snapshot, inPlace: nil).commentStatement(for: reference.name))
+    return reference
   }
 
   /// Gives it all but its name, and has it say so.
@@ -73,8 +94,9 @@ struct UnfinishedDatabase {
   /// Gives it the settings it is to have.
   func applySettings(on server: Connection) throws { try server.executeTogether(builder.settingStatements(name: name)) }
 
-  /// Gives it the last of its properties and its own name, in one step.
+  /// Gives it the last of its properties and its own name, in one step. One that existed keeps its own.
   func finish(on server: Connection) throws {
+    guard isTemporary else { return try server.executeTogether(builder.settingStatements(name: name)) }
     let statements =
       builder.finishingStatements(name: name)
       + ["ALTER DATABASE \(Connection.identifier(name)) RENAME TO \(Connection.identifier(finalName))"]
@@ -89,6 +111,19 @@ struct UnfinishedDatabase {
         throw FirnError.refused(reasons: ["database \(finalName) was made by someone else meanwhile"])
       }
     }
+  }
+
+  /// Takes it away: drops it, or, if it existed, empties it again.
+  /// - Parameter relations: those that the restore may have created. Where others are found in a database that existed, all stays.
+  /// - Throws: what keeps it from being dropped; `FirnError.refused` where something is left in it.
+  func discard(on server: Connection, relations: Set<QualifiedName>) throws {
+    guard !isTemporary else { return try server.dropDatabase(name, within: .seconds(600)) }
+    let connection = try Connection(server.settings.with(database: name), applicationName: "firn-restore")
+    if let other = try connection.ownRelations().subtracting(relations).first {
+      throw FirnError.refused(reasons: ["\(other.schema).\(other.name) in database \(name) is not from this restore: nothing in it was dropped"])
+    }
+    try connection.dropEverything()
+    guard try connection.isEmptyDatabase() else { throw FirnError.refused(reasons: ["database \(name) could not be emptied again"]) }
   }
 
   /// Two that build for the same name see each other, however they come: each has made its own before it looks.

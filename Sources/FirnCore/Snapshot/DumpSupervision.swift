@@ -44,7 +44,7 @@ struct DumpSupervision {
       if !isStopped && unread > spoolCap {
         child.stop()
         isStopped = true
-        progress.tell("the spool is full: pg_dump waits")
+        progress.note("the spool is full: pg_dump waits")
       } else if isStopped && unread <= spoolCap / 2 {
         child.resume()
         isStopped = false

@@ -38,7 +38,7 @@ package final class ExportTransaction {
         return try tryToBegin(on: connection, lockWait: min(longestStand, max(.zero, deadline - .now)), longestWait: lockWait)
       } catch Unusable.changed(let what) {
         try connection.rollback()
-        progress.tell("attempt \(attempt): \(what)")
+        progress.note("attempt \(attempt): \(what)")
         last = what
         try Interruption.sleep(until: .now + .milliseconds(200 * attempt))
         attempt += 1
@@ -57,6 +57,17 @@ package final class ExportTransaction {
       }
     }
     throw FirnError.tablesKeptChanging(attempts: attempts, example: last)
+  }
+
+  /// How many jobs of pg_dump the server's lock table has room for, besides our own locks. The first session of pg_dump locks every table
+  /// once more, and if there are others, each table is locked by one of them too. The table keeps two holders for each of its locks (lock.c,
+  /// InitLocks).
+  package func dumpJobs(wanted: Int, note: (String) -> Void) throws -> Int {
+    let capacity = try connection.lockTableCapacity()
+    guard wanted > 1, 3 * tables.count > capacity / 5 * 9 else { return wanted }
+    note(
+      "dumped with one job instead of \(wanted): the database has \(tables.count) tables, and the server's lock table has room for about \(capacity) locks (max_locks_per_transaction)")
+    return 1
   }
 
   private static func checkCapacity(of connection: Connection) throws {

@@ -12,6 +12,7 @@ package struct SnapshotOperation {
   private let request: SnapshotRequest
   private let progress: WorkProgress
   private let notes = Monitor<[String]>([])
+  private let warnings = Monitor<[String]>([])
   /// Seconds by which clocks may differ.
   private static let clockTolerance: TimeInterval = 600
 
@@ -32,7 +33,7 @@ package struct SnapshotOperation {
       throw PostgresError.unsupportedServer(version: try connection.versionText())
     }
     let tools = try ServerTools.find("pg_dump", major: connection.serverMajor, configured: request.toolFolders)
-    progress.tell("server \(try connection.versionText()) at \(connection.target), \(try tools.versionLine(of: "pg_dump")) in \(tools.folder)")
+    progress.note("server \(try connection.versionText()) at \(connection.target), \(try tools.versionLine(of: "pg_dump")) in \(tools.folder)")
 
     let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-snapshot of \(connection.database)")
     defer { lock.release() }
@@ -44,7 +45,7 @@ package struct SnapshotOperation {
     defer { work.remove() }
     do {
       let manifest = try attempt(connection, tools, work, lock, startedAt: startedAt)
-      return SnapshotResult(manifest: manifest, notes: notes.current, elapsed: ContinuousClock.now - clock)
+      return SnapshotResult(manifest: manifest, warnings: warnings.current, notes: notes.current, elapsed: ContinuousClock.now - clock)
     } catch {
       // What was stored so far is named by nothing. Where others are at work it stays for the next to clear.
       lock.release()
@@ -78,11 +79,11 @@ package struct SnapshotOperation {
       try Folder.make(scratch)
       let run = SnapshotRun(
         repository: repository, request: request, progress: progress, connection: connection, tools: tools, scratch: scratch,
-        place: place, startedAt: startedAt, parent: parent, cache: cache, lock: lock, notes: notes)
+        place: place, startedAt: startedAt, parent: parent, cache: cache, lock: lock, notes: notes, warnings: warnings)
       switch try run.dump() {
       case .done(let manifest): return manifest
       case .changed(let what):
-        progress.tell("attempt \(number): \(what); trying again")
+        progress.note("attempt \(number): \(what); trying again")
         if number == attempts { throw FirnError.tablesKeptChanging(attempts: attempts, example: what) }
         try? Folder.removeTree(scratch)
         Thread.sleep(forTimeInterval: Double(number))
@@ -114,7 +115,7 @@ package struct SnapshotOperation {
         if parent.manifest.kind != Manifest.safetyKind { return parent }
         safety = safety ?? parent
       } catch is RepositoryError {
-        progress.tell("\(place.id) cannot be read and is passed over as parent")
+        progress.note("\(place.id) cannot be read and is passed over as parent")
       }
     }
     return safety

@@ -11,7 +11,12 @@ package struct SnapshotRequest: Sendable {
   package var kind = "manual"
   package var tags: [String: String] = [:]
   package var jobs = 2
+  /// Patterns as pg_dump takes them.
   package var excludedTableData: [String] = []
+  /// Whether a pattern that matches no table is refused; else it is a warning.
+  package var requiresMatches = true
+  /// The `search_path` that restores will need; nil for an empty one.
+  package var searchPath: String?
   package var lockWait: Duration = .seconds(30)
   /// The share of its rows, or of all bytes, whose loss since the parent is worth a warning.
   package var anomaly = 0.5
@@ -29,6 +34,8 @@ package struct SnapshotRequest: Sendable {
 
 package struct SnapshotResult: Sendable {
   package let manifest: Manifest
+  /// What is not as it was asked for, though the snapshot is whole.
+  package let warnings: [String]
   /// What the operator should know of this machine rather than of the snapshot.
   package let notes: [String]
   package let elapsed: Duration

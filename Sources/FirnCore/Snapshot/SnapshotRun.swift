@@ -26,12 +26,15 @@ struct SnapshotRun {
   let cache: ParentCache?
   let lock: RepositoryLock
   let notes: Monitor<[String]>
+  let warnings: Monitor<[String]>
 
   func dump() throws -> Outcome {
     progress.begin("locking tables")
     let transaction = try ExportTransaction.begin(on: connection, lockWait: request.lockWait, progress: progress)
     defer { try? transaction.end() }
     let facts = try gatherFacts()
+    try refuseNamesThatAreNoText(facts.database.encoding)
+    let exclusions = try exclusions(facts)
     let registry = ObjectRegistry()
     let table = ChunkTableWriter(scratch: scratch, registry: registry)
     let index = try parentIndex(registry)
@@ -45,9 +48,9 @@ struct SnapshotRun {
     var rewritten: String?
     do {
       var dump = DumpTool(
-        tools: tools, access: access, database: connection.database, encoding: facts.database.encoding, jobs: request.jobs,
-        snapshot: transaction.snapshot,
-        lockWait: request.lockWait, excludedTableData: request.excludedTableData)
+        tools: tools, access: access, database: connection.database, encoding: facts.database.encoding,
+        jobs: try transaction.dumpJobs(wanted: request.jobs) { note in notes.update { $0.append(note) } }, snapshot: transaction.snapshot,
+        lockWait: request.lockWait, excludedTableData: exclusions.patterns)
       // It is to fail where there is damage.
       if facts.canTurnOff { dump.settingsToTurnOff = facts.damageHiders }
       let name = dump.applicationName
@@ -68,7 +71,8 @@ struct SnapshotRun {
       throw error
     }
     if let rewritten { return .changed("\(rewritten) was rewritten") }
-    return .done(try commit(outcome, transaction, facts, table: table, registry: registry, index: index, spool: spool, access: access))
+    return .done(
+      try commit(outcome, transaction, facts, exclusions, table: table, registry: registry, index: index, spool: spool, access: access))
   }
 
   private struct Facts {
@@ -83,6 +87,10 @@ struct SnapshotRun {
     var isInRecovery: Bool
     /// Settings that are on, under which damage is not seen.
     var damageHiders: [String]
+    /// Rows of extensions' tables that were changed and are in no dump.
+    var changedRowsOutsideDump: [String]
+    var sequencesOfExtensions: [QualifiedName: String]
+    var preloadedLibraries: [String]?
     /// Whether this role may turn these off.
     var canTurnOff: Bool
   }
@@ -93,7 +101,49 @@ struct SnapshotRun {
       database: try connection.databaseFacts(), extensions: try connection.extensions(), roles: try connection.rolesInUse(),
       tablespaces: try connection.tablespacesInUse(), leftOut: try connection.leftOut(), largeObjects: try connection.largeObjectCount(),
       lsn: try connection.logPosition(), systemIdentifier: try connection.systemIdentifier(), isInRecovery: try connection.isInRecovery(),
-      damageHiders: try connection.settingsThatHideDamage(), canTurnOff: try connection.isSuperuser())
+      damageHiders: try connection.settingsThatHideDamage(), changedRowsOutsideDump: try changedRowsOutsideDump(),
+      sequencesOfExtensions: try connection.sequencesOfExtensions(), preloadedLibraries: try connection.preloadedLibraries(),
+      canTurnOff: try connection.isSuperuser())
+  }
+
+  private func changedRowsOutsideDump() throws -> [String] {
+    try connection.configurationTables().compactMap { table in
+      guard let rows = try connection.changedRowsOutsideDump(of: table), rows > 0 else { return nil }
+      return "\(table.name.schema).\(table.name.name), of extension \(table.ofExtension), has \(rows) changed row\(rows == 1 ? "" : "s") that no dump keeps: it keeps rows \(table.condition.prefix(80))"
+    }
+  }
+
+  /// In SQL_ASCII a name can be any bytes. A manifest is text.
+  private func refuseNamesThatAreNoText(_ encoding: String) throws {
+    guard encoding == "SQL_ASCII" else { return }
+    let names = try connection.namesThatAreNoText()
+    guard !names.isEmpty else { return }
+    throw FirnError.refused(reasons: names.map { "\($0): its name or value is not UTF-8, and the snapshot could not be restored: rename it" })
+  }
+
+  private struct Exclusions {
+    /// For pg_dump.
+    var patterns: [String] = []
+    var tables: Set<QualifiedName> = []
+  }
+
+  /// - Throws: `FirnError.refused` for a pattern that matches no table.
+  private func exclusions(_ facts: Facts) throws -> Exclusions {
+    var exclusions = Exclusions()
+    var unmatched: [String] = []
+    for pattern in request.excludedTableData {
+      let tables = try connection.tables(matching: pattern)
+      if tables.isEmpty { unmatched.append(pattern) }
+      exclusions.tables.formUnion(tables.map(\.name))
+      exclusions.patterns.append(pattern)
+      // pg_dump takes a partitioned table for one without rows.
+      exclusions.patterns += tables.filter(\.isPartition).map(\.name.identifier)
+    }
+    guard !unmatched.isEmpty else { return exclusions }
+    let reasons = unmatched.map { "no table matches \($0), whose rows were to be excluded" }
+    if request.requiresMatches { throw FirnError.refused(reasons: reasons) }
+    warnings.update { $0 = reasons }
+    return exclusions
   }
 
   private func parentIndex(_ registry: ObjectRegistry) throws -> ParentIndex? {
@@ -102,10 +152,10 @@ struct SnapshotRun {
       return try parent.index(
         objectsIn: repository.store, objectsAreSealed: repository.format.isSealed, registry: registry, suspects: try suspects())
     } catch is RepositoryError {
-      progress.tell("the chunk table of \(parent.manifest.id) cannot be read: everything is stored once more")
+      progress.note("the chunk table of \(parent.manifest.id) cannot be read: everything is stored once more")
       return nil
     } catch is StoreError {
-      progress.tell("the chunk table of \(parent.manifest.id) cannot be read: everything is stored once more")
+      progress.note("the chunk table of \(parent.manifest.id) cannot be read: everything is stored once more")
       return nil
     }
   }
@@ -116,8 +166,8 @@ struct SnapshotRun {
   }
 
   private func commit(
-    _ outcome: DumpEngine.Outcome, _ transaction: ExportTransaction, _ facts: Facts, table: ChunkTableWriter, registry: ObjectRegistry,
-    index: ParentIndex?, spool: FilePath, access: ToolAccess
+    _ outcome: DumpEngine.Outcome, _ transaction: ExportTransaction, _ facts: Facts, _ exclusions: Exclusions, table: ChunkTableWriter,
+    registry: ObjectRegistry, index: ParentIndex?, spool: FilePath, access: ToolAccess
   ) throws -> Manifest {
     progress.begin("committing")
     let contents = try ArchiveContents(of: spool, tools: tools)
@@ -141,7 +191,11 @@ struct SnapshotRun {
     manifest.systemIdentifier = facts.systemIdentifier
     manifest.lsn = facts.lsn
     manifest.extensions = facts.extensions.map { .init(name: $0.name, version: $0.version, schema: $0.schema) }
-    manifest.sequences = try contents.sequenceValues(scratch: scratch).map { .init(schema: $0.key.schema, name: $0.key.name, lastValue: $0.value) }
+    manifest.sequences = try contents.sequenceValues(scratch: scratch).map { name, value in
+      var sequence = Manifest.Sequence(schema: name.schema, name: name.name, lastValue: value)
+      sequence.ofExtension = facts.sequencesOfExtensions[name]
+      return sequence
+    }
       .sorted { ($0.schema, $0.name) < ($1.schema, $1.name) }
     manifest.roles = facts.roles
     manifest.tablespaces = facts.tablespaces
@@ -153,11 +207,16 @@ struct SnapshotRun {
     manifest.storedBytes = added.bytes + chunkTable.place.storedBytes
 
     let globals = try writeGlobals(access, to: files.globals, sealing)
-    manifest.incompleteReasons = reasons(facts, outcome, missing) + globals.reasons
+    let excluded = missing.map { QualifiedName(schema: $0.schema, name: $0.name) }.filter(exclusions.tables.contains)
+    if !excluded.isEmpty { manifest.excludedTables = excluded.map { "\($0.schema).\($0.name)" } }
+    manifest.searchPath = request.searchPath
+    manifest.preloadedLibraries = facts.preloadedLibraries
+    manifest.incompleteReasons =
+      reasons(facts, outcome, missing.filter { !excluded.contains(QualifiedName(schema: $0.schema, name: $0.name)) }) + globals.reasons
     manifest.complete = manifest.incompleteReasons.isEmpty
     let anomalies = fallenTables(tables) + signsOfAClone(facts)
     manifest.anomalies = anomalies.isEmpty ? nil : anomalies
-    manifest.warnings = anomalies + outcome.notes + (index?.warnings ?? [])
+    manifest.warnings = anomalies + facts.changedRowsOutsideDump + outcome.notes + (index?.warnings ?? [])
     if let recorded = facts.database.collationVersion, let actual = facts.database.actualCollationVersion, recorded != actual {
       manifest.warnings.append("the database's collation is of version \(recorded), the server's library of \(actual): its indexes may be wrong")
     }
@@ -189,7 +248,7 @@ struct SnapshotRun {
     _ contents: ArchiveContents, _ outcome: DumpEngine.Outcome, _ known: [UInt32: DumpedTable]
   ) throws -> (tables: [Manifest.Table], missing: [DumpedTable]) {
     var tables: [Manifest.Table] = []
-    var missing = known.filter { $0.value.hasRows && !$0.value.isExtensionMember }
+    var missing = known.filter { $0.value.hasRows && $0.value.ofExtension == nil }
     for listed in contents.entries where listed.isTableData {
       guard let file = outcome.files[listed.file] else { throw FirnError.unsoundArchive(reason: "\(listed.file) (\(listed.text)) never came") }
       guard file.endsAsTable else { throw FirnError.unsoundArchive(reason: "\(listed.file) (\(listed.text)) is cut off") }
@@ -198,6 +257,7 @@ struct SnapshotRun {
       var entry = Manifest.Table(
         schema: table.schema, name: table.name, file: file.name, rows: file.rows, bytes: file.bytes, sha256: file.digest.description)
       entry.loadedThrough = table.loadedThrough.map { .init(schema: $0.schema, name: $0.name) }
+      entry.ofExtension = table.ofExtension
       tables.append(entry)
     }
     guard outcome.files["toc.dat"] != nil else { throw FirnError.unsoundArchive(reason: "toc.dat never came") }
@@ -241,7 +301,7 @@ struct SnapshotRun {
     }
     let left = facts.leftOut
     let unlogged = Set(left.unloggedTables)
-    return some("rows left out on request", missing.map(\.identifier).filter { !unlogged.contains($0) })
+    return some("rows that are not in the dump", missing.map(\.identifier).filter { !unlogged.contains($0) })
       + some("damaged pages pass for empty ones, by settings of this server", facts.canTurnOff ? [] : facts.damageHiders)
       + some("invalid indexes are not in a dump", left.invalidIndexes)
       + some("rows of foreign tables are not in a dump", left.foreignTables)

@@ -57,7 +57,6 @@ package final class SpoolFollower: Sendable {
           if Self.staysOpen(name) { state.waiting.append(name) }
           let size = (try? Folder.status(of: folder.appending(name)))?.size ?? 0
           state.written[name] = size
-        case .opened: break
         case .overflow: failure.record(FirnError.lostTrackOfSpool)
         }
       }

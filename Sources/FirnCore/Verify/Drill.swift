@@ -86,7 +86,7 @@ package struct Drill {
   }
 
   /// What is done with the restored database before it is dropped.
-  typealias Inspection = (DatabaseBuild, UnfinishedDatabase, DatabaseProperties, inout DrillOutcome) throws -> Void
+  typealias Inspection = (DatabaseBuild, UnfinishedDatabase, RestoreSelection, DatabaseProperties, inout DrillOutcome) throws -> Void
 
   /// Restores into a server made for it, which is gone afterwards.
   /// - Parameter connected: is told the application of each of its sessions.
@@ -145,10 +145,11 @@ package struct Drill {
     do {
       let start = ContinuousClock.now
       try build.make(database)
-      outcome.notes += try build.fill(database)
+      let filled = try build.fill(database)
+      outcome.notes += filled.warnings
       try server.executeTogether(builder.finishingStatements(name: database.name))
       outcome.restoreSeconds = (ContinuousClock.now - start).inSeconds
-      try inspect(build, database, restored.properties, &outcome)
+      try inspect(build, database, filled.selection, restored.properties, &outcome)
     } catch {
       try? drop(database, server)
       throw Self.failure(error, server) ?? error
@@ -162,10 +163,14 @@ package struct Drill {
   struct Failure: Error { let message: String }
 
   private static func failure(_ error: any Error, _ server: Connection) -> Failure? {
-    guard case PostgresError.toolFailed("pg_restore", exitCode: 1, let messages) = error, !PostgresError.tellsOfFullDisk(messages),
-      (try? server.isSuperuser()) != nil
-    else { return nil }
-    return Failure(message: messages.prefix(12).joined(separator: "\n    "))
+    guard (try? server.isSuperuser()) != nil else { return nil }
+    switch error {
+    case PostgresError.toolFailed("pg_restore", exitCode: 1, let messages) where !PostgresError.tellsOfFullDisk(messages):
+      return Failure(message: messages.prefix(12).joined(separator: "\n    "))
+    case let error as PostgresError where error.mayDependOnOrder:
+      return Failure(message: error.lines.joined(separator: "\n    "))
+    default: return nil
+    }
   }
 
   /// What is left out of a restore, as an extension is not installed here, is read at least, or it would pass for proven.
@@ -200,22 +205,28 @@ package struct Drill {
   }
 
   private func compareMeddled(
-    _ build: DatabaseBuild, _ database: UnfinishedDatabase, _ properties: DatabaseProperties, _ outcome: inout DrillOutcome
+    _ build: DatabaseBuild, _ database: UnfinishedDatabase, _ selection: RestoreSelection, _ properties: DatabaseProperties,
+    _ outcome: inout DrillOutcome
   ) throws {
     try meddle(with: database, build.server)
-    try compare(build, database, properties, &outcome)
+    try compare(build, database, selection, properties, &outcome)
   }
 
   private func compare(
-    _ build: DatabaseBuild, _ database: UnfinishedDatabase, _ properties: DatabaseProperties, _ outcome: inout DrillOutcome
+    _ build: DatabaseBuild, _ database: UnfinishedDatabase, _ selection: RestoreSelection, _ properties: DatabaseProperties,
+    _ outcome: inout DrillOutcome
   ) throws {
-    let proof = build.proof(of: database)
-    progress.begin("comparing", expected: build.selection.manifest.bytes)
-    do { outcome.notes += try proof.run() } catch FirnError.restoredCopyDiffers(let differences) { outcome.differences += differences }
-    outcome.tablesCompared = build.selection.manifest.tables.count
-    outcome.schemaCompared = proof.comparesSchema
+    do {
+      let findings = try build.proof(of: database, selection).run()
+      outcome.notes += findings.notes
+      outcome.schemaCompared = findings.schemaCompared
+    } catch FirnError.restoredCopyDiffers(let differences) {
+      outcome.differences += differences
+      outcome.schemaCompared = true
+    }
+    outcome.tablesCompared = selection.manifest.tables.count
     let settings = build.server.settings.with(database: database.name)
-    outcome.differences += try RestoreCount(settings: settings, manifest: build.selection.manifest, jobs: 1).sequenceDifferences()
+    outcome.differences += try RestoreCount(settings: settings, manifest: selection.manifest, jobs: 1, searchPath: selection.searchPath).sequenceDifferences()
     var found = DatabaseProperties(try build.server.databaseFacts(of: database.name))
     var wanted = properties
     // Of the libraries here, not of the snapshot.
@@ -223,30 +234,35 @@ package struct Drill {
       (found[keyPath: keyPath], wanted[keyPath: keyPath]) = (nil, nil)
     }
     outcome.differences += wanted.differences(from: found)
-    try check(database, build, &outcome)
+    try check(database, selection, build, &outcome)
     try assert(Connection(settings, applicationName: "firn-verify"), &outcome)
   }
 
-  /// pg_amcheck reads every table and index by their own rules, where it is installed.
-  private func check(_ database: UnfinishedDatabase, _ build: DatabaseBuild, _ outcome: inout DrillOutcome) throws {
-    let tool = build.tools.path("pg_amcheck")
-    guard Folder.isExecutable(tool), try build.server.availableExtensions()["amcheck"] != nil, try build.server.isSuperuser() else {
-      outcome.notes.append("pg_amcheck did not look at it: it is not installed, or \(build.server.user) is no superuser")
+  /// amcheck reads every table and index by their own rules, if it is installed.
+  private func check(_ database: UnfinishedDatabase, _ selection: RestoreSelection, _ build: DatabaseBuild, _ outcome: inout DrillOutcome) throws {
+    guard try build.server.availableExtensions()["amcheck"] != nil, try build.server.isSuperuser() else {
+      outcome.notes.append("amcheck did not check tables and indexes: it is not installed, or \(build.server.user) is no superuser")
       return
     }
     progress.begin("checking tables and indexes")
-    let connection = try Connection(build.server.settings.with(database: database.name), applicationName: "firn-verify")
-    let access = try ToolAccess(as: connection, folder: build.work.path)
-    let result = try ProgramResult.run(
-      tool, ["--install-missing=pg_catalog", "--jobs=\(request.jobs)", "--no-password", "--heapallindexed", database.name],
-      environment: access.environment(database: database.name))
-    // 2 where it found damage, which it tells on standard output.
-    let found = String(decoding: result.output, as: UTF8.self).split(separator: "\n").map(String.init)
-    if result.exitCode == 2 {
-      outcome.differences += (found.isEmpty ? ["it found damage"] : Array(found.prefix(10))).map { "pg_amcheck: \($0)" }
-    } else if result.exitCode != 0 {
-      outcome.notes.append("pg_amcheck could not look at it: \(result.errors.first ?? "exit code \(result.exitCode)")")
+    let settings = build.server.settings.with(database: database.name)
+    let connection = try Connection(settings, applicationName: "firn-verify")
+    try connection.installAmcheck()
+    let found = Monitor<(damage: [String], unchecked: [String])>(([], []))
+    try forEachOverSessions(connection.checkableRelations(), sessions: request.jobs) {
+      let connection = try Connection(settings, applicationName: "firn-verify")
+      if let path = selection.searchPath { try connection.useSearchPath("\(path), pg_catalog") }
+      return connection
+    } _: { relation, connection in
+      do {
+        let damage = try connection.damage(in: relation).map { "amcheck: \(relation.name): \($0)" }
+        found.update { $0.damage += damage }
+      } catch PostgresError.statementFailed(let message, _) {
+        found.update { $0.unchecked.append("amcheck could not check \(relation.name): \(message)") }
+      }
     }
+    outcome.differences += found.current.damage.sorted()
+    outcome.notes += found.current.unchecked.sorted()
   }
 
   private func assert(_ connection: Connection, _ outcome: inout DrillOutcome) throws {

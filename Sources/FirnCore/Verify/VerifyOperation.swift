@@ -191,7 +191,7 @@ package struct VerifyOperation {
   /// Notes how far the reading of samples has come.
   private func note(_ last: ObjectName?) {
     guard let last else { return }
-    do { try ScrubCursor(after: last).save(in: repository.store) } catch { progress.tell("where to go on could not be noted: \(error)") }
+    do { try ScrubCursor(after: last).save(in: repository.store) } catch { progress.note("where to go on could not be noted: \(error)") }
   }
 
   private func record(_ snapshot: SnapshotOutcome, _ checksums: ChecksumFile?, _ elapsed: Duration) throws {

@@ -8,8 +8,8 @@ package struct DumpedTable: Hashable, Sendable {
   package let name: String
   /// Whether it has rows of its own: a partitioned table has none.
   package let hasRows: Bool
-  /// A member of an extension: dumped only where the extension says so.
-  package let isExtensionMember: Bool
+  /// The extension it belongs to: dumped only if the extension says so.
+  package let ofExtension: String?
   /// The partitioned table its rows are loaded through: a restore may put them in another partition.
   package let loadedThrough: QualifiedName?
 
@@ -40,9 +40,8 @@ extension Connection {
   package func tables() throws -> Set<DumpedTable> {
     let found = try rows(
       """
-      SELECT c.oid, n.nspname, c.relname, c.relkind, EXISTS (SELECT FROM pg_catalog.pg_depend d
-        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'),
-        rn.nspname, r.relname
+      SELECT c.oid, n.nspname, c.relname, c.relkind, (SELECT e.extname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'), rn.nspname, r.relname
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN pg_catalog.pg_class r ON c.relispartition AND r.oid = pg_catalog.pg_partition_root(c.oid)
           AND EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(c.oid) a JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = a.relid
@@ -55,9 +54,47 @@ extension Connection {
     return Set(
       found.map { row in
         DumpedTable(
-          oid: UInt32(row[0] ?? "") ?? 0, schema: row[1] ?? "", name: row[2] ?? "", hasRows: row[3] == "r", isExtensionMember: row[4] == "t",
+          oid: UInt32(row[0] ?? "") ?? 0, schema: row[1] ?? "", name: row[2] ?? "", hasRows: row[3] == "r", ofExtension: row[4],
           loadedThrough: row[6].map { .init(schema: row[5] ?? "", name: $0) })
       })
+  }
+
+  /// Tables that a pattern names as pg_dump's options take it, with the partitions of those that have some.
+  package func tables(matching pattern: String) throws -> [(name: QualifiedName, isPartition: Bool)] {
+    let parts = DumpPattern(pattern)
+    // As pg_dump does, names without a schema are found by the role's own search_path (pg_dump.c, expand_table_name_patterns).
+    let place = parts.schema == nil ? "pg_catalog.pg_table_is_visible(c.oid)" : "n.nspname ~ $2"
+    try execute("SET LOCAL search_path TO DEFAULT")
+    defer { try? execute("SET LOCAL search_path = ''") }
+    let found = try rows(
+      """
+      WITH named AS (SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'p', 'm', 'f', 'v', 'S') AND c.relname OPERATOR(pg_catalog.~) $1 AND \(place))
+      SELECT n.nspname, c.relname, pg_catalog.bool_and(f.is_partition) FROM (SELECT oid, false AS is_partition FROM named
+        UNION ALL SELECT t.relid, true FROM named, LATERAL pg_catalog.pg_partition_tree(named.oid) t WHERE t.relid <> named.oid) f
+        JOIN pg_catalog.pg_class c ON c.oid = f.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace GROUP BY 1, 2 ORDER BY 1, 2
+      """, [parts.name] + (parts.schema.map { [$0] } ?? []))
+    return found.map { (QualifiedName(schema: $0[0] ?? "", name: $0[1] ?? ""), $0[2] == "t") }
+  }
+
+  /// Of a database in SQL_ASCII: tables, sequences, schemas and settings whose names or values are not UTF-8, as escaped text.
+  package func namesThatAreNoText() throws -> [String] {
+    try rows(
+      """
+      SELECT kind, pg_catalog.encode(pg_catalog.convert_to(name, 'SQL_ASCII'), 'hex') FROM (
+        SELECT 'relation' AS kind, n.nspname::text || '.' || c.relname::text AS name FROM pg_catalog.pg_class c
+          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'S', 'm', 'v', 'f')
+        UNION ALL SELECT 'schema', nspname::text FROM pg_catalog.pg_namespace
+        UNION ALL SELECT 'setting', c FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c
+          WHERE s.setdatabase = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())) o ORDER BY 1, 2
+      """
+    ).compactMap { row in
+      let digits = Array((row[1] ?? "").utf8)
+      let bytes = stride(from: 0, to: digits.count - 1, by: 2).compactMap { UInt8(String(decoding: digits[$0...($0 + 1)], as: UTF8.self), radix: 16) }
+      guard String(validating: bytes, as: UTF8.self) == nil else { return nil }
+      let text = bytes.map { $0 < 0x80 ? String(UnicodeScalar($0)) : "\\x" + String($0, radix: 16, uppercase: true) }.joined()
+      return "\(row[0] ?? "") \(text)"
+    }
   }
 
   /// Relations of users, and large objects: what a dump locks or reads.

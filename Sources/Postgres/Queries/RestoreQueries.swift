@@ -67,6 +67,43 @@ extension Connection {
       """) == "t"
   }
 
+  /// Tables, views and sequences of users that belong to no extension.
+  package func ownRelations() throws -> Set<QualifiedName> {
+    Set(
+      try rows(
+        """
+        SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+          AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+            WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
+        """
+      ).map { QualifiedName(schema: $0[0] ?? "", name: $0[1] ?? "") })
+  }
+
+  package func largeObjects() throws -> Set<UInt32> {
+    Set(try rows("SELECT oid FROM pg_catalog.pg_largeobject_metadata").compactMap { UInt32($0[0] ?? "") })
+  }
+
+  /// Drops what this role owns of a database's contents: extensions, schemas, all that is in `public`, large objects. What can't be dropped
+  /// stays: `isEmptyDatabase` tells.
+  package func dropEverything() throws {
+    func drop(_ statements: [String]) { for statement in statements { try? execute(statement) } }
+    drop(try rows("SELECT evtname FROM pg_catalog.pg_event_trigger").map { "DROP EVENT TRIGGER \(Self.identifier($0[0] ?? ""))" })
+    drop(
+      try rows("SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname NOT IN ('public', 'information_schema') AND nspname !~ '^pg_'")
+        .map { "DROP SCHEMA \(Self.identifier($0[0] ?? "")) CASCADE" })
+    drop(
+      try rows("SELECT extname FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql'").map { "DROP EXTENSION \(Self.identifier($0[0] ?? "")) CASCADE" })
+    drop(
+      try rows(
+        """
+        SELECT o.type, o.identity FROM pg_catalog.pg_depend d CROSS JOIN LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, 0) o
+        WHERE d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = 'public'::pg_catalog.regnamespace AND d.deptype = 'n'
+        """
+      ).map { "DROP \($0[0] ?? "") IF EXISTS \($0[1] ?? "") CASCADE" })
+    try execute("SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata")
+  }
+
   /// Whether sessions of a database came to wait for each other since it was made. Words of errors are in the server's language.
   package func hadDeadlock(in name: String) throws -> Bool {
     // Sessions tell of it when they end, which may be a moment after their programs do.
@@ -88,9 +125,10 @@ extension Connection {
   }
 
   /// Rows of one table, itself alone. Nil where there is no such table.
-  package func rowCount(schema: String, table: String) throws -> Int64? {
+  /// - Parameter condition: of the rows that count, as it follows the table's name.
+  package func rowCount(schema: String, table: String, condition: String = "") throws -> Int64? {
     do {
-      return try value("SELECT count(*) FROM ONLY \(Self.identifier(schema)).\(Self.identifier(table))").flatMap { Int64($0) }
+      return try value("SELECT count(*) FROM ONLY \(Self.identifier(schema)).\(Self.identifier(table)) \(condition)").flatMap { Int64($0) }
     } catch PostgresError.statementFailed(_, state: "42P01") {
       return nil
     }

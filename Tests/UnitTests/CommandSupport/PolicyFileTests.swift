@@ -45,7 +45,7 @@ import Testing
 
   @Test func `that is a pipe keeps nobody waiting`() throws {
     let folder = try TemporaryFolder()
-    try Folder.makeFIFO(folder.path("policy.yaml"))
+    try folder.makeFIFO("policy.yaml")
     #expect(throws: ConfigurationError.self) { try PolicyFile(named: folder.path("policy.yaml").string) }
   }
 }

@@ -27,6 +27,5 @@ import Testing
         == "(\n x text DEFAULT ');('::text\n)")
     #expect(TableStatement.columns(of: "CREATE TABLE a.b (\n x text\n)\nINHERITS (a.p);\n") == nil)
     #expect(TableStatement.columns(of: "CREATE TABLE a.b OF a.t;\n") == nil)
-    #expect(TableStatement.copyColumns(of: "COPY public.\"t (\" (id, \" FROM stdin;\") FROM stdin;\n") == " (id, \" FROM stdin;\")")
   }
 }

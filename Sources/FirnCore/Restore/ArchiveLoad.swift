@@ -1,0 +1,192 @@
+internal import Foundation
+internal import Platform
+internal import Postgres
+internal import Repository
+internal import SystemPackage
+
+/// Restores a snapshot into a new, empty database. pg_restore creates the schema, indexes and constraints, from an archive that
+/// has no rows; sessions of Firn load the rows.
+struct ArchiveLoad {
+  struct Outcome {
+    /// Without what could not be restored into this database.
+    var selection: RestoreSelection
+    var warnings: [String] = []
+  }
+
+  /// Of the new database.
+  let settings: ConnectionSettings
+  let archive: ArchiveDirectory
+  let selection: RestoreSelection
+  let reader: SnapshotReader
+  let tools: ServerTools
+  let work: WorkFolder
+  let jobs: Int
+  let sessionSettings: [(name: String, value: String)]
+  let progress: WorkProgress
+  /// Gives the database the settings it is to have.
+  let applySettings: () throws -> Void
+
+  private var manifest: Manifest { selection.manifest }
+  private var folder: FilePath { work.path.appending("archive") }
+
+  /// - Throws: `PostgresError.toolFailed`, `.rowsRefused`, `FirnError.restoredCopyDiffers`, and what reading the snapshot throws.
+  func run() throws -> Outcome {
+    progress.begin("preparing")
+    let connection = try Connection(settings, applicationName: "firn-restore")
+    guard try connection.isEmptyDatabase() else { throw FirnError.databaseExists(name: settings.database ?? "") }
+    var tool = try makeTool(as: connection)
+    progress.note("session settings: \(tool.settings.map { "\($0.name)=\($0.value)" }.joined(separator: " "))")
+    let messages = ToolMessages(tool: "pg_restore")
+    let failure = FirstFailure()
+    var outcome = Outcome(selection: selection)
+
+    progress.begin("creating the schema")
+    try run(tool, phases(selection).schema, failure, messages)
+    outcome.warnings += try leaveOutMissing(&outcome.selection, connection)
+    let phases = phases(outcome.selection)
+
+    progress.begin("restoring rows", expected: outcome.selection.manifest.bytes)
+    let built = try loadRows(outcome.selection, phases, tool, failure, messages)
+
+    progress.begin("building indexes and constraints")
+    try run(tool, phases.postData.filter { !built.contains($0.dumpID) }, failure, messages)
+    if !phases.views.isEmpty {
+      progress.begin("refreshing materialized views")
+      try applySettings()
+      tool.usesOwnSettings = true
+      outcome.warnings += try refresh(phases.views, tool, failure)
+      tool.usesOwnSettings = false
+    }
+    try run(tool, phases.eventTriggers, failure, messages)
+    progress.begin("gathering statistics and counting rows")
+    outcome.warnings += messages.warnings.map { "pg_restore warns: \($0)" }
+    outcome.warnings += try RestoreCount(settings: settings, manifest: outcome.selection.manifest, jobs: jobs, searchPath: selection.searchPath).run()
+    outcome.warnings += archive.entries.filter { $0.kind == "SUBSCRIPTION" }.map {
+      "not restored, as its slot belongs to the live database: subscription \($0.tag)"
+    }
+    return outcome
+  }
+
+  /// Tries whether this server can hold the schema and a sample of each table's rows, with their indexes: functions in columns, checks and
+  /// indexes run only for rows.
+  /// - Throws: `PostgresError.toolFailed`, `.rowsRefused`.
+  func trySchema() throws {
+    let connection = try Connection(settings, applicationName: "firn-restore")
+    let tool = try makeTool(as: connection)
+    let messages = ToolMessages(tool: "pg_restore")
+    let failure = FirstFailure()
+    try run(tool, phases(selection).schema, failure, messages)
+    var tried = selection
+    _ = try leaveOutMissing(&tried, connection)
+    let session = try session(tool).open()
+    for load in tried.loads {
+      try Interruption.check()
+      do { try load.sendSample(over: session, from: reader) } catch let error as PostgresError where error.mayDependOnOrder && !error.isOfMissingName {
+        // A sample's rows may lack others that they need.
+        try session.rollback()
+      }
+    }
+    let indexes = phases(tried).indexes(ArchiveTables(archive), unfinished: [])
+    try run(tool, indexes.filter { $0.kind == "INDEX" }, failure, messages)
+  }
+
+  private func phases(_ selection: RestoreSelection) -> ArchivePhases {
+    ArchivePhases(archive.entries.filter { !selection.excluded.contains($0.dumpID) })
+  }
+
+  private func makeTool(as connection: Connection) throws -> RestoreTool {
+    try Folder.make(folder)
+    try Folder.write(selection.contents, to: folder.appending("toc.dat"))
+    // As pg_restore itself does, values are compressed again; columns that say how are compressed so.
+    let isSet = manifest.properties.settings.contains { $0.name == RestoreSettings.compression }
+    var tool = RestoreTool(
+      tools: tools, access: try ToolAccess(as: connection, folder: work.path), database: settings.database ?? "", jobs: jobs,
+      settings: RestoreSettings.usual(jobs: max(2, jobs), sharedBuffers: try connection.sharedBuffers(), serverMajor: connection.serverMajor)
+        + (try !isSet && connection.mayCompressFaster() ? [(RestoreSettings.compression, "lz4")] : []) + sessionSettings)
+    tool.flags = selection.flags
+    return tool
+  }
+
+  private func session(_ tool: RestoreTool) -> LoadingSession {
+    LoadingSession(settings: settings, archive: archive, searchPath: selection.searchPath, serverSettings: tool.settings)
+  }
+
+  /// Extensions may have created other tables than in the database that was dumped, or were left out.
+  /// - Returns: warnings.
+  private func leaveOutMissing(_ selection: inout RestoreSelection, _ connection: Connection) throws -> [String] {
+    let members = selection.membersOfExtensions(in: archive)
+    let relations = members.filter { $0.kind != "ACL" }
+    let missing = try connection.missingRelations(among: relations.map(\.qualifiedName))
+    let entries = try relations.filter { missing.contains($0.qualifiedName) }
+      + members.filter { try $0.kind == "ACL" && !connection.hasObject(ofPrivileges: $0) }
+    selection.exclude(entries)
+    return entries.map { entry in
+      let what = ["TABLE DATA": "rows of", "SEQUENCE SET": "the value of"][entry.kind] ?? "privileges on"
+      return "left out: \(what) \(entry.name): no extension of this server created it"
+    }
+  }
+
+  /// - Returns: the entries that pg_restore has restored meanwhile.
+  private func loadRows(
+    _ selection: RestoreSelection, _ phases: ArchivePhases, _ tool: RestoreTool, _ failure: FirstFailure, _ messages: ToolMessages
+  ) throws -> Set<Int> {
+    guard !selection.loads.isEmpty || !selection.largeObjects.isEmpty else { return [] }
+    let loader = RowLoader(
+      selection.loads, largeObjects: selection.largeObjects, sessions: jobs, opening: session(tool), reader: reader, progress: progress,
+      failure: failure)
+    let tables = ArchiveTables(archive)
+    var built: Set<Int> = []
+    try loader.run { idle, unfinished in
+      // A short rest is not worth a start of pg_restore.
+      let state = progress.current
+      guard (state.expected ?? 0) - state.done > Self.restWorthIndexing else { return }
+      let indexes = phases.indexes(tables, unfinished: unfinished).filter { !built.contains($0.dumpID) }
+      guard !indexes.isEmpty else { return }
+      var tool = tool
+      tool.jobs = idle
+      try run(tool, indexes, failure, messages)
+      built.formUnion(indexes.map(\.dumpID))
+    }
+    return built
+  }
+
+  /// Bytes of rows.
+  private static let restWorthIndexing: Int64 = 32 << 20
+
+  /// Fills materialized views: all in one run, or, if one can't be filled, one after the other. All rows are there by then: nothing is
+  /// thrown away for what can be filled from them later.
+  /// - Returns: warnings.
+  private func refresh(_ views: [ArchiveDirectory.Entry], _ tool: RestoreTool, _ failure: FirstFailure) throws -> [String] {
+    func run(_ some: [ArchiveDirectory.Entry]) throws -> [String] {
+      let messages = ToolMessages(tool: "pg_restore")
+      try self.run(tool, some, failure, messages)
+      return messages.warnings.map { "pg_restore warns: \($0)" }
+    }
+    do { return try run(views) } catch PostgresError.toolFailed {
+      return try views.flatMap { view in
+        do { return try run([view]) } catch PostgresError.toolFailed(_, _, let errors) {
+          return ["left empty, REFRESH it when the cause is fixed: materialized view \(view.name): \(errors.joined(separator: "; "))"]
+        }
+      }
+    }
+  }
+
+  /// Runs pg_restore for these entries to its end.
+  private func run(_ tool: RestoreTool, _ entries: [ArchiveDirectory.Entry], _ failure: FirstFailure, _ messages: ToolMessages) throws {
+    try failure.check()
+    guard !entries.isEmpty else { return }
+    let list = work.path.appending("restore.list")
+    try Folder.write(entries.restoreList, to: list)
+    let child = try tool.start(of: folder, list: list, messages: messages)
+    var pause = 0.001
+    while child.exitCode() == nil {
+      if let signal = Interruption.signal { failure.record(Interruption(signal: signal)) }
+      if failure.error != nil { child.terminate() }
+      Thread.sleep(forTimeInterval: pause)
+      pause = min(0.01, pause * 1.5)
+    }
+    let code = child.wait()
+    try failure.check()
+    if code != 0 { throw PostgresError.toolFailed(tool: "pg_restore", exitCode: code, messages: messages.errors) }
+  }
+}

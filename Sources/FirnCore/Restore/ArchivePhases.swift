@@ -1,0 +1,49 @@
+internal import Postgres
+
+/// The entries of an archive in the order of their restore. pg_restore runs every phase but the rows.
+struct ArchivePhases {
+  /// All that must exist before rows: tables, types, functions, empty large objects.
+  private(set) var schema: [ArchiveDirectory.Entry] = []
+  /// Indexes, constraints, triggers, sequence values, privileges. Privileges come after the rows, since they may shut out the role
+  /// that loads them.
+  private(set) var postData: [ArchiveDirectory.Entry] = []
+  /// Materialized views are queries, whose rows may depend on the database's settings.
+  private(set) var views: [ArchiveDirectory.Entry] = []
+  /// Event triggers would run for all that is still to be done, and may forbid it: they come last.
+  private(set) var eventTriggers: [ArchiveDirectory.Entry] = []
+
+  init(_ entries: [ArchiveDirectory.Entry]) {
+    // Comments belong to the section of what they follow, as in pg_restore (pg_backup_archiver.c, ProcessArchiveRestoreOptions).
+    var section = ArchiveDirectory.Section.preData
+    for entry in entries {
+      if entry.section != .none { section = entry.section }
+      switch entry.kind {
+      case "MATERIALIZED VIEW DATA": views.append(entry)
+      case "EVENT TRIGGER": eventTriggers.append(entry)
+      case "COMMENT" where entry.tag.hasPrefix("EVENT TRIGGER "): eventTriggers.append(entry)
+      case "TABLE DATA", "BLOBS": break
+      case "ACL", "DEFAULT ACL": postData.append(entry)
+      case "BLOB", "BLOB METADATA": schema.append(entry)
+      default: if section == .preData { schema.append(entry) } else { postData.append(entry) }
+      }
+    }
+  }
+
+  /// Indexes and keys of tables whose rows are all there, while others still load.
+  /// - Parameter unfinished: tables whose rows are not there.
+  func indexes(_ tables: ArchiveTables, unfinished: Set<Int>) -> [ArchiveDirectory.Entry] {
+    postData.filter { entry in
+      guard ["INDEX", "CONSTRAINT"].contains(entry.kind) else { return false }
+      let own = entry.dependencies.filter { tables.entries[$0] != nil }
+      return !own.isEmpty && own.allSatisfy { tables.family(of: $0).isDisjoint(with: unfinished) }
+    }
+  }
+}
+
+extension [ArchiveDirectory.Entry] {
+  /// As a list for `pg_restore --use-list`, which goes by the numbers.
+  var restoreList: [UInt8] {
+    let lines = self.map { entry in "\(entry.dumpID); 0 \(entry.oid) \(entry.kind)\n" }
+    return [UInt8](lines.joined().utf8)
+  }
+}

@@ -1,0 +1,24 @@
+internal import Platform
+internal import Postgres
+internal import SystemPackage
+
+/// The schema of a database, as pg_dump writes it now.
+enum SchemaDump {
+  /// - Parameter folder: a new folder for the archive, in a private one.
+  /// - Throws: `PostgresError.toolFailed`, `FirnError.unsoundArchive`.
+  static func take(of connection: Connection, tools: ServerTools, into folder: FilePath) throws -> ArchiveDirectory {
+    let access = try ToolAccess(as: connection, folder: folder.removingLastComponent())
+    let messages = ToolMessages(tool: "pg_dump")
+    let result = try ProgramResult.run(
+      tools.path("pg_dump"),
+      [
+        "--dbname", access.connectionString(database: connection.database, applicationName: "firn pg_dump", options: DumpTool.fixedOptions),
+        "--format=directory", "--schema-only", "--compress=0", "--no-sync", "--no-password", "--file", folder.string,
+      ], environment: ToolAccess.environment)
+    result.errors.forEach(messages.add)
+    guard result.exitCode == 0 else { throw PostgresError.toolFailed(tool: "pg_dump", exitCode: result.exitCode, messages: messages.errors) }
+    do { return try ArchiveDirectory(parsing: Folder.contents(of: folder.appending("toc.dat"))) } catch let error as ArchiveDirectory.Unreadable {
+      throw FirnError.unsoundArchive(reason: error.reason)
+    }
+  }
+}

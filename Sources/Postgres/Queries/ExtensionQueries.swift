@@ -1,0 +1,114 @@
+/// Rows of a table that an extension has a dump keep.
+package struct ConfigurationTable: Sendable {
+  package let name: QualifiedName
+  package let ofExtension: String
+  /// As it follows `SELECT … FROM table`, such as `WHERE NOT builtin`; empty for all rows (`pg_extension.extcondition`).
+  package let condition: String
+}
+
+extension Connection {
+  /// Tables of extensions whose rows are dumped (`pg_extension_config_dump`).
+  package func configurationTables() throws -> [ConfigurationTable] {
+    try rows(
+      """
+      SELECT n.nspname, c.relname, e.extname, t.condition FROM pg_catalog.pg_extension e
+        CROSS JOIN LATERAL unnest(e.extconfig, e.extcondition) t (relation, condition)
+        JOIN pg_catalog.pg_class c ON c.oid = t.relation JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE c.relkind IN ('r', 'p') ORDER BY 1, 2
+      """
+    ).map {
+      ConfigurationTable(name: QualifiedName(schema: $0[0] ?? "", name: $0[1] ?? ""), ofExtension: $0[2] ?? "", condition: $0[3] ?? "")
+    }
+  }
+
+  /// Sequences of extensions, with the extension.
+  package func sequencesOfExtensions() throws -> [QualifiedName: String] {
+    Dictionary(
+      try rows(
+        """
+        SELECT n.nspname, c.relname, e.extname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+          JOIN pg_catalog.pg_class c ON c.oid = d.objid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+          AND d.deptype = 'e' AND c.relkind = 'S'
+        """
+      ).map { (QualifiedName(schema: $0[0] ?? "", name: $0[1] ?? ""), $0[2] ?? "") }, uniquingKeysWith: { first, _ in first })
+  }
+
+  /// Rows of a configuration table that are in no dump and were written after the extension was created or updated.
+  /// - Returns: nil where this role may not read the table.
+  package func changedRowsOutsideDump(of table: ConfigurationTable) throws -> Int64? {
+    guard !table.condition.isEmpty else { return 0 }
+    let name = "\(Self.identifier(table.name.schema)).\(Self.identifier(table.name.name))"
+    do {
+      return try value(
+        """
+        SELECT count(*) FROM ONLY \(name) t WHERE t.ctid NOT IN (SELECT ctid FROM ONLY \(name) \(table.condition))
+          AND pg_catalog.age(t.xmin) < (SELECT pg_catalog.age(xmin) FROM pg_catalog.pg_extension WHERE extname = $1)
+        """, [table.ofExtension]
+      ).flatMap { Int64($0) }
+    } catch PostgresError.statementFailed(_, state: "42501") { return nil }
+  }
+
+  /// Of these relations, those that this database lacks.
+  package func missingRelations(among names: [QualifiedName]) throws -> Set<QualifiedName> {
+    guard !names.isEmpty else { return [] }
+    let list = names.map { "(\(Self.literal($0.schema)), \(Self.literal($0.name)))" }.joined(separator: ", ")
+    return Set(
+      try rows(
+        """
+        SELECT w.schema, w.name FROM (VALUES \(list)) w (schema, name) WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c
+          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = w.schema AND c.relname = w.name)
+        """
+      ).map { QualifiedName(schema: $0[0] ?? "", name: $0[1] ?? "") })
+  }
+
+  /// Whether the object is there whose privileges an entry grants. Kinds that no extension has count as there.
+  package func hasObject(ofPrivileges entry: ArchiveDirectory.Entry) throws -> Bool {
+    guard let blank = entry.tag.firstIndex(of: " ") else { return true }
+    let (kind, name) = (entry.tag[..<blank], String(entry.tag[entry.tag.index(after: blank)...]))
+    let schema = Self.identifier(entry.schema)
+    let question: (sql: String, argument: String)? =
+      switch kind {
+      case "SCHEMA": ("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", name)
+      case "TABLE", "SEQUENCE": ("SELECT pg_catalog.to_regclass($1)::text", "\(schema).\(Self.identifier(name))")
+      case "TYPE", "DOMAIN": ("SELECT pg_catalog.to_regtype($1)::text", "\(schema).\(Self.identifier(name))")
+      case "FUNCTION", "PROCEDURE", "AGGREGATE": ("SELECT pg_catalog.to_regprocedure($1)::text", "\(schema).\(name)")
+      default: nil
+      }
+    guard let question else { return true }
+    do { return try value(question.sql, [question.argument]) != nil } catch PostgresError.statementFailed { return false }
+  }
+
+  /// The database that pg_cron runs its jobs from; nil where the server has not loaded it.
+  package func cronDatabase() throws -> String? { try value("SELECT pg_catalog.current_setting('cron.database_name', true)") }
+
+  /// Tries in this database, and takes back at once, which of some extensions this role may create.
+  /// - Parameter extensions: each with its schema, in an order in which they can be created.
+  package func creatableExtensions(among extensions: [(name: String, schema: String)]) throws -> Set<String> {
+    var creatable: Set<String> = []
+    try execute("BEGIN")
+    defer { try? rollback() }
+    for (name, schema) in extensions {
+      try execute("SAVEPOINT trial")
+      do {
+        if schema != "pg_catalog" { try execute("CREATE SCHEMA IF NOT EXISTS \(Self.identifier(schema))") }
+        try execute("CREATE EXTENSION IF NOT EXISTS \(Self.identifier(name)) WITH SCHEMA \(Self.identifier(schema))")
+        creatable.insert(name)
+      } catch PostgresError.statementFailed {
+        try execute("ROLLBACK TO SAVEPOINT trial")
+      }
+    }
+    return creatable
+  }
+
+  /// Has names without a schema found there for the rest of the session.
+  package func useSearchPath(_ list: String) throws { _ = try rows("SELECT pg_catalog.set_config('search_path', $1, false)", [list]) }
+
+  /// What the server loads when it starts; nil where this role may not know.
+  package func preloadedLibraries() throws -> [String]? {
+    do {
+      return try value("SHOW shared_preload_libraries")?.split(separator: ",")
+        .map { $0.trimmingPrefix { $0 == " " }.description.replacing("\"", with: "") }.filter { !$0.isEmpty }
+    } catch PostgresError.statementFailed { return nil }
+  }
+}
