@@ -61,7 +61,7 @@ let package = Package(
       dependencies: ["Digests", "FirnCore", "Platform", "Repository", "Retention", "TestSupport", system()]),
     .testTarget(
       name: "CommandTests", dependencies: ["Encryption", "FirnCore", "Platform", "Postgres", "Repository", "TestSupport", system()],
-      exclude: ["Migrations", "Package", "Rails", "Stub", "Torture"]),
+      exclude: ["Databases", "Migrations", "Package", "Rails", "Stub", "Torture"]),
   ]
 )
 

@@ -21,10 +21,14 @@ import time
 
 import bench_migrate
 import bench_offsite
+import bench_shapes
 from bench_tools import POSTGRES, measure, rotated, say, sql
 
 FIRN = os.environ["FIRN_BUILD"]
 JOBS = 2
+
+# Of firn-restore.
+OPTIONS = {"firn": [], "prove": ["--prove"], "pglz": ["--set", "default_toast_compression=pglz"]}
 
 # Rows at size 1, which is about 1 GB of dump.
 ROWS = {"users": 50_000, "documents": 220_000, "events": 1_200_000, "attachments": 20_000, "taggings": 600_000}
@@ -206,6 +210,10 @@ class Bench:
             check=True, capture_output=True, text=True, env=self.environment)
         return json.loads(report.stdout)
 
+    @staticmethod
+    def remove(path):
+        remove(path)
+
     def dump_directory(self, database, target):
         return measure([f"{POSTGRES}/pg_dump", "-Fd", "-Z0", f"-j{JOBS}", "-f", target, database])
 
@@ -301,21 +309,24 @@ class Bench:
     def restores(self, database):
         say("restores")
         raw, custom, store = self.path("raw"), self.path("custom"), self.path("store")
+        if not os.path.isdir(store):
+            self.init(store)
+            self.snapshot(database, store)
         self.dump_directory(database, raw)
         subprocess.run([f"{POSTGRES}/pg_dump", "-Fc", "-f", custom, database], check=True)
-        times = {"firn": [], "prove": [], "-Fd": [], "-Fd+": [], "-Fc": [], "replace": [], "guide": []}
+        times = {"firn": [], "prove": [], "pglz": [], "-Fd": [], "-Fd+": [], "-Fc": [], "replace": [], "guide": []}
         memory = 0
         for number in range(self.rounds):
-            for name in rotated(["firn", "-Fd", "-Fc", "prove", "replace", "guide"], number):
+            for name in rotated(["firn", "-Fd", "-Fc", "prove", "pglz", "replace", "guide"], number):
                 copy = "restored"
                 sql("CHECKPOINT", "postgres")
                 if name in ("replace", "guide"):
                     times[name].append(self.replace(database, store) if name == "replace" else self.guide(database, custom))
                     continue
-                if name in ("firn", "prove"):
+                if name in ("firn", "prove", "pglz"):
                     os.sync()
                     start = time.monotonic()
-                    report = self.restore(database, store, copy, "latest", *(["--prove"] if name == "prove" else []))
+                    report = self.restore(database, store, copy, "latest", *OPTIONS[name])
                     times[name].append(time.monotonic() - start)
                     memory = max(memory, report["peakMemoryBytes"])
                 else:
@@ -329,12 +340,13 @@ class Bench:
                 sql(f"DROP DATABASE {copy}", "postgres")
         median = {name: statistics.median(values) for name, values in times.items()}
         say("  seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in median.items()))
-        self.add("restore / pg_restore -j2 of the directory, time", median["firn"] / median["-Fd"], 1.05)
+        self.add("restore / pg_restore -j2 of the directory, time", median["firn"] / median["-Fd"], 0.80)
+        self.add("restore with values compressed by pglz / pg_restore -j2 of the directory, time", median["pglz"] / median["-Fd"], 1.05)
         self.add("restore / pg_restore -j2 of the directory, then vacuumdb --analyze, time", median["firn"] / median["-Fd+"], 1.1)
         self.add("restore / pg_restore of the -Fc file, time", median["firn"] / median["-Fc"])
-        self.add("restore in the place of a live database / a script that drops it and runs pg_restore, time", median["replace"] / median["guide"], 0.65)
-        self.add("restore --prove / pg_restore -j2 of the directory, then vacuumdb --analyze, time", median["prove"] / median["-Fd+"], 1.35)
-        self.add("restore, peak memory, MB", memory / 1e6, 256)
+        self.add("restore in the place of a live database / a script that drops it and runs pg_restore, time", median["replace"] / median["guide"], 0.55)
+        self.add("restore --prove / pg_restore -j2 of the directory, then vacuumdb --analyze, time", median["prove"] / median["-Fd+"], 1.0)
+        self.add("restore, peak memory, MB", memory / 1e6, 200)
         self.table_restore(database, store)
         remove(raw)
         remove(custom)
@@ -418,11 +430,6 @@ class Bench:
         self.add("--read of a snapshot for the first time / sha256sum and zstd -t of its objects on all cores, time", median["first"] / median["peer"], 1.25)
         self.add("--read of all snapshots again / the same of all objects, time", median["again"] / median["peer all"], 1.25)
         self.add(f"--read of {len(lists)} snapshots for the first time / the same, time", median["first all"] / median["peer all"])
-        tools = self.path("tools")
-        os.mkdir(tools)
-        for tool in os.listdir(POSTGRES):
-            if tool != "pg_amcheck":
-                os.symlink(os.path.join(POSTGRES, tool), os.path.join(tools, tool))
         times = {"restore": [], "drill": []}
         for number in range(self.rounds):
             for name in rotated(list(times), number):
@@ -432,15 +439,14 @@ class Bench:
                     self.restore(database, store, "restored")
                 else:
                     subprocess.run(
-                        [f"{FIRN}/firn-verify", database, "--drill", "--pg-bin", tools, "--store", store, "--quiet", "--jobs", str(JOBS)],
+                        [f"{FIRN}/firn-verify", database, "--drill", "--store", store, "--quiet", "--jobs", str(JOBS)],
                         check=True, stdout=subprocess.DEVNULL, env=self.environment)
                 times[name].append(time.monotonic() - start)
                 if name == "restore":
                     sql("DROP DATABASE restored", "postgres")
         median = {name: statistics.median(values) for name, values in times.items()}
         say("  seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in median.items()))
-        self.add("drill without pg_amcheck / restore, time", median["drill"] / median["restore"], 1.6)
-        remove(tools)
+        self.add("drill / restore, time", median["drill"] / median["restore"], 1.6)
 
     def forget_checks(self, store):
         for root, _, _ in os.walk(os.path.join(store, "snapshots")):
@@ -644,8 +650,8 @@ def main():
     parser.add_argument("--nights", type=int, default=7, help="nights of churn beside restic (default 7)")
     parser.add_argument("--long-size", type=float, default=0.2, help="GB, about, of the database of the long run (default 0.2)")
     parser.add_argument("--long-nights", type=int, default=60, help="nights of the long run (default 60)")
-    parser.add_argument("--only", default="cold,warm,restores,proofs,recovery,offsite,backfill,memory,long,large",
-                        help="parts to run, in this order (restores, proofs and recovery want warm)")
+    parser.add_argument("--only", default="cold,warm,restores,shapes,proofs,recovery,offsite,backfill,memory,long,large",
+                        help="parts to run, in this order (proofs and recovery want warm)")
     options = parser.parse_args()
     parts = options.only.split(",")
     root = os.environ.get("TMPDIR", "/var/tmp")
@@ -666,6 +672,8 @@ def main():
             bench.warm(database)
         if "restores" in parts:
             bench.restores(database.name)
+        if "shapes" in parts:
+            bench_shapes.Shapes(bench, JOBS).run()
         if "proofs" in parts:
             bench.proofs(database.name)
         if "recovery" in parts:

@@ -71,6 +71,32 @@ system_server() {
   printf '%s\n' "$newest"
 }
 
+# The newest minor release of the system's server that the package sources serve: prints the folder of its programs. Where another is
+# installed, it is unpacked beside it, with the extensions that are installed.
+newest_server() {
+  installed=$(system_server)
+  major=$(basename "$(dirname "$installed")")
+  # The lists of packages may be missing, or old.
+  as_root apt-get update -qq >&2 || say "the lists of packages could not be updated: the newest minor release may be another"
+  newest=$(apt-cache policy "postgresql-$major" | sed -n 's/^ *Candidate: //p')
+  if [ -z "$newest" ] || [ "$newest" = "$(dpkg-query -W -f '${Version}' "postgresql-$major")" ]; then printf '%s\n' "$installed"; return; fi
+  place=$(server_cache)/postgresql-$newest
+  if [ ! -x "$place/usr/lib/postgresql/$major/bin/postgres" ]; then
+    mkdir -p "$(server_cache)"
+    passing=$(mktemp -d "$(server_cache)/passing-XXXXXX")
+    chmod 755 "$passing"
+    (cd "$passing" && apt-get download -qq "postgresql-$major=$newest" "postgresql-client-$major=$newest") >&2 ||
+      fail "could not get the package postgresql-$major $newest" "check the network and apt's configuration"
+    for package in "$passing"/*.deb; do dpkg -x "$package" "$passing/whole"; done
+    rm -rf "$place"
+    mv "$passing/whole" "$place"
+    rm -rf "$passing"
+  fi
+  # Extensions come and go: what is missing is copied each time.
+  for folder in usr/share/postgresql/$major usr/lib/postgresql/$major/lib; do cp -an "/$folder/." "$place/$folder/"; done
+  printf '%s\n' "$place/usr/lib/postgresql/$major/bin"
+}
+
 # Where servers are kept that Debian doesn't have, or starts when it installs them.
 server_cache() { if is_root; then printf /var/cache/firn-servers; else printf '%s' "${XDG_CACHE_HOME:-$HOME/.cache}/firn-servers"; fi; }
 

@@ -17,6 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "confine.h"
+
 // Declared by the headers for _GNU_SOURCE only, which the Swift module of the C library is built without.
 #ifndef F_SETPIPE_SZ
 #define F_SETPIPE_SZ 1031
@@ -112,10 +114,10 @@ static inline pid_t firn_watch_over(pid_t leader, int *leash) {
 
 // Starts a program as the leader of a process group of its own. With `bound` it gets SIGTERM when the calling
 // *thread* ends (prctl(2), PR_SET_PDEATHSIG), so that no kill of ours leaves it behind. Files it makes have the
-// modes that `mask` leaves. Between fork and exec only async-signal-safe calls are made.
+// modes that `mask` leaves. With `confinement` it can do no more than that allows. Between fork and exec only async-signal-safe calls are made.
 // Returns the process id, or -errno.
 static inline pid_t firn_spawn(const char *path, char *const arguments[], char *const environment[],
-                               int input, int output, int error, mode_t mask, int bound) {
+                               int input, int output, int error, mode_t mask, int bound, const struct firn_confinement *confinement) {
   int report[2];
   if (pipe2(report, O_CLOEXEC) != 0) return -errno;
   pid_t parent = getpid();
@@ -133,6 +135,7 @@ static inline pid_t firn_spawn(const char *path, char *const arguments[], char *
     sigprocmask(SIG_SETMASK, &none, NULL);
     umask(mask);
     if (dup2(input, 0) < 0 || dup2(output, 1) < 0 || dup2(error, 2) < 0) failure = errno;
+    if (!failure && confinement && firn_confine(confinement) != 0) failure = errno;
     if (!failure) {
       execve(path, arguments, environment);
       failure = errno;

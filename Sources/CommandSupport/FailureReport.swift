@@ -328,12 +328,14 @@ package struct FailureReport: Sendable {
       self.init(
         .postgres, "the server refused: \(message) (SQLSTATE \(state))",
         hint: state == "42501" ? "the role of this connection lacks that right: grant it, or connect as the owner or a superuser" : nil)
-    case .rowsRefused:
+    case .rowsRefused(_, _, let details):
       self.init(
         .postgres, "the server refused rows of \(error.lines.joined(separator: "\n  "))",
-        hint: error.isOfMissingName
-          ? "a function used by this table finds names through search_path, which restores leave empty: name its schemas with --search-path, as --search-path public (or restore: search-path in firn.yaml, for snapshots to come)"
-          : "the reason is above: the row is in the snapshot as it was dumped, and this server does not take it")
+        hint: details.state == "53100"
+          ? "a disk is full, the server's: make room, then run this again"
+          : error.isOfMissingName
+            ? "if the database has what was not found, a function of this table looks for it by search_path, which restores leave empty: name the schemas with --search-path, as --search-path public (restore: search-path in firn.yaml, for snapshots to come)"
+            : "the reason is above: the row is in the snapshot as it was dumped, and this server does not take it")
     case .unexpectedAnswer(let what):
       self.init(.postgres, "the server answered the COPY of \(what) with something else", hint: "run it again; if it fails again, report it as a bug")
     case .behindPooler(let reason, let portOnly):

@@ -32,6 +32,7 @@ struct Rehearse: MigrateCommand {
   var toolFolders: [String] = []
   @Option(help: ArgumentHelp("Keep passing files and the server here. Else $TMPDIR or /var/tmp.", valueName: "folder")) var spool: String?
   @Option(help: ArgumentHelp("Tables restored at once.", valueName: "n")) var jobs: Int?
+  @Flag(help: "Rehearse even if the kernel can't confine the server.") var unconfined = false
   @OptionGroup var common: CommonOptions
   @Argument(parsing: .postTerminator, help: "The command that migrates.") var command: [String] = []
 
@@ -47,6 +48,7 @@ struct Rehearse: MigrateCommand {
     var request = Rehearsal.Request(command: command)
     request.timeLimit = try timeLimit.map { try duration($0, "--time-limit") }
     request.drill.jobs = context.jobs(jobs)
+    request.drill.allowsUnconfined = unconfined
     request.drill.toolFolders = context.toolFolders(toolFolders)
     request.drill.workRoot = context.spoolRoot(spool)
     request.expectedDrops = Set(expectDrop)

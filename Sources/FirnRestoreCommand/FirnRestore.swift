@@ -57,7 +57,6 @@ struct FirnRestore: FirnCommand {
         ("--prove", prove), ("--owner", parts.owner != nil), ("--no-owner", parts.noOwner), ("--no-privileges", parts.noPrivileges),
         ("--tablespace", !parts.tablespaces.isEmpty), ("--set", !settings.isEmpty), ("--only-intact", parts.onlyIntact),
         ("--confirm", confirmation.confirm != nil), ("--locale", parts.locale != nil),
-        ("--search-path", parts.searchPath != nil),
       ].filter(\.1).map(\.0)
       if let first = chosen.first { throw ValidationError("\(first) means nothing where rows go into a database that exists") }
     }

@@ -17,7 +17,9 @@ struct PartialRestores {
     let settings = try context.connectionSettings(command.server.connection, database: database)
     let destination = command.parts.dataOnly ? TableRestore.Destination.emptyTables : .newSchema(at: Date())
     let outcome = try context.withProgress { progress in
-      try TableRestore(repository: repository, place: place, settings: settings, patterns: scope.tables, progress: progress).run(into: destination)
+      try TableRestore(
+        repository: repository, place: place, settings: settings, patterns: scope.tables, searchPath: scope.searchPath, progress: progress
+      ).run(into: destination)
     }
     let target = outcome.schema ?? database
     let rows = outcome.tables.reduce(0) { $0 + $1.rows }
@@ -31,7 +33,7 @@ struct PartialRestores {
     }
     for note in outcome.notes { context.tell("note: \(note)") }
     context.output(target)
-    for table in outcome.tables { context.tell("  \(outcome.schema.map { "\($0)." } ?? "")\(table.name): \(Quantity.count(table.rows)) rows") }
+    for table in outcome.tables { context.tell("  \(outcome.schema.map { "\($0)." } ?? "")\(table.name): \(Quantity.rows(table.rows))") }
     let destinationName = "\(outcome.schema.map { "new schema \($0)" } ?? "the empty tables") of \(database)"
     context.tell("restored from \(place.id) into \(destinationName), each table counted, in \(Quantity.span(seconds)); nothing else was changed")
     if let schema = outcome.schema { context.tell("the tables have no indexes and no keys; when done with them: DROP SCHEMA \(schema) CASCADE") }

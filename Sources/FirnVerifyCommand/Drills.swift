@@ -72,6 +72,7 @@ struct Drills {
     var request = DrillRequest()
     request.server = try command.server.map { try ConnectionSettings($0) }
     request.jobs = context.jobs(command.jobs)
+    request.allowsUnconfined = command.unconfined
     request.assertions = context.configuration.assertions
     request.toolFolders = context.toolFolders(command.toolFolders)
     request.workRoot = context.spoolRoot(command.spool)

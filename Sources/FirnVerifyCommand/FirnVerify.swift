@@ -37,6 +37,7 @@ struct FirnVerify: FirnCommand {
   var toolFolders: [String] = []
   @Option(help: ArgumentHelp("Drill in this folder. Else $TMPDIR or /var/tmp.", valueName: "folder")) var spool: String?
   @Option(help: ArgumentHelp("Tables worked on at once in a drill.", valueName: "n")) var jobs: Int?
+  @Flag(help: "Drill even if the kernel can't confine the server.") var unconfined = false
   @OptionGroup var common: CommonOptions
 
   func validate() throws {

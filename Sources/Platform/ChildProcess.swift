@@ -30,10 +30,11 @@ package final class ChildProcess: Sendable {
   ///   - input: what it finds on standard input.
   ///   - makesPrivateFiles: else its files have the modes that the user's umask gives them.
   ///   - isStopped: whether `stop()` will be called: then it is ended, too, when this process is killed.
+  ///   - confinement: limits what it can do.
   ///   - onErrorLine: each line of its standard error, on a thread of its own.
   package init(
     _ program: FilePath, arguments: [String], environment: [String: String], input: [UInt8] = [],
-    output destination: StandardOutput = .discarded, makesPrivateFiles: Bool = true, isStopped: Bool = false,
+    output destination: StandardOutput = .discarded, makesPrivateFiles: Bool = true, isStopped: Bool = false, confinement: Confinement? = nil,
     onErrorLine: @escaping @Sendable (String) -> Void
   ) throws(SystemError) {
     let null = try File("/dev/null", .readWrite)
@@ -47,8 +48,10 @@ package final class ChildProcess: Sendable {
     id = unsafe withCStrings(strings) { argv in
       unsafe withCStrings(settings) { envp in
         unsafe program.withPlatformString { path in
-          unsafe firn_spawn(
-            path, argv, envp, input.isEmpty ? null.rawDescriptor : given.rawDescriptor, outputEnd, errors.writer.number, mask, 1)
+          unsafe Confinement.withLimits(confinement) { limits in
+            unsafe firn_spawn(
+              path, argv, envp, input.isEmpty ? null.rawDescriptor : given.rawDescriptor, outputEnd, errors.writer.number, mask, 1, limits)
+          }
         }
       }
     }
@@ -200,7 +203,7 @@ package enum ShellCommand {
     let settings = ProcessInfo.processInfo.environment.map { "\($0.key)=\($0.value)" }
     let id = unsafe withCStrings(["/bin/sh", "-c", command]) { argv in
       unsafe withCStrings(settings) { envp in
-        unsafe firn_spawn("/bin/sh", argv, envp, null.rawDescriptor, 2, 2, Host.umaskOfUser, 0)
+        unsafe firn_spawn("/bin/sh", argv, envp, null.rawDescriptor, 2, 2, Host.umaskOfUser, 0, nil)
       }
     }
     guard id > 0 else { throw SystemError("start", "/bin/sh", number: -id) }
@@ -220,7 +223,7 @@ package enum BackgroundProgram {
     let id = unsafe withCStrings([program.string] + arguments) { argv in
       unsafe withCStrings(settings) { envp in
         unsafe program.withPlatformString { path in
-          unsafe firn_spawn(path, argv, envp, null.rawDescriptor, null.rawDescriptor, 2, Host.umaskOfUser, 0)
+          unsafe firn_spawn(path, argv, envp, null.rawDescriptor, null.rawDescriptor, 2, Host.umaskOfUser, 0, nil)
         }
       }
     }

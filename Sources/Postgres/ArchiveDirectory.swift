@@ -15,6 +15,7 @@ package struct ArchiveDirectory: Sendable {
     package let copyStatement: CopyStatement?
     package let schema: String
     package let tablespace: String
+    package let accessMethod: String
     package let owner: String
     package let dependencies: [Int]
     fileprivate let definitionRange: Range<Int>
@@ -85,7 +86,7 @@ package struct ArchiveDirectory: Sendable {
       let tablespaceStart = reader.place
       let tablespace = try reader.text()
       let tablespaceRange = tablespaceStart..<reader.place
-      _ = try reader.string()
+      let accessMethod = try reader.text()
       if version.1 >= 16 { _ = try reader.integer() }
       let ownerStart = reader.place
       let owner = try reader.text()
@@ -98,7 +99,7 @@ package struct ArchiveDirectory: Sendable {
       entries.append(
         Entry(
           dumpID: id, oid: oid, tag: tag, kind: kind, section: section, definition: definition, copyStatement: copyStatement, schema: schema,
-          tablespace: tablespace, owner: owner, dependencies: dependencies, definitionRange: definitionRange,
+          tablespace: tablespace, accessMethod: accessMethod, owner: owner, dependencies: dependencies, definitionRange: definitionRange,
           tablespaceRange: tablespaceRange, ownerRange: ownerRange))
     }
     guard reader.place == bytes.count else { throw Unreadable(reason: "something follows its end") }

@@ -251,6 +251,8 @@ internal import Platform
       guard let result = unsafe PQgetResult(handle) else { return interruption }
       defer { unsafe PQclear(result) }
       guard try unsafe body(result) else { return interruption }
+      // Until all rows of a COPY are read or sent, libpq gives the same result again and again.
+      if [PGRES_COPY_IN, PGRES_COPY_OUT, PGRES_COPY_BOTH].contains(unsafe PQresultStatus(result)) { return interruption }
     }
   }
 
@@ -265,7 +267,7 @@ internal import Platform
     .statementFailed(message: unsafe errorField("M", of: result) ?? "", state: unsafe errorField("C", of: result) ?? "")
   }
 
-  /// A field of an error, by its letter (PostgreSQL's documentation, "Error and Notice Message Fields"); nil where it has none.
+  /// A field of an error, by its letter (PostgreSQL's documentation, "Error and Notice Message Fields"); nil if it has none.
   func errorField(_ letter: Unicode.Scalar, of result: OpaquePointer) -> String? {
     unsafe PQresultErrorField(result, Int32(letter.value)).map { text in
       unsafe messageEncoding.text(UnsafeRawBufferPointer(start: text, count: strlen(text)))

@@ -43,7 +43,7 @@ package final class ToolMessages: Sendable {
 enum ValueText {
   static let settings = [
     ("timezone", "UTC"), ("bytea_output", "hex"), ("lc_monetary", "C"), ("intervalstyle", "postgres"), ("array_nulls", "on"),
-    ("xmloption", "content"), ("datestyle", "ISO"), ("standard_conforming_strings", "on"),
+    ("xmloption", "content"), ("datestyle", "ISO"), ("standard_conforming_strings", "on"), ("quote_all_identifiers", "off"),
   ]
   static let options = settings.map { "-c \($0.0)=\($0.1)" }.joined(separator: " ")
 }

@@ -35,7 +35,8 @@ extension PostgresError {
   /// What the server said of rows it refused, with its details, a line each; its reason for others.
   package var lines: [String] {
     guard case .rowsRefused(let what, let message, let details) = self else { return [briefly] }
-    return ["\(what): \(message) (SQLSTATE \(details.state))"] + [details.detail.map { "DETAIL:  \($0)" }, details.context.map { "CONTEXT:  \($0)" }].compactMap(\.self)
+    return ["\(what): \(message) (SQLSTATE \(details.state))"]
+      + [details.detail.map { "DETAIL:  \($0)" }, details.context.map { "CONTEXT:  \($0)" }].compactMap(\.self)
   }
 
   /// Its reason in a few words, for a note beside other things.

@@ -7,12 +7,9 @@ package struct RestoreTool: Sendable {
   package var tools: ServerTools
   package var access: ToolAccess
   package var database: String
-  /// At least 2: a run that is not parallel fills tables without emptying them first, and rows may change their order.
   package var jobs: Int
   /// Settings for its sessions.
   package var settings: [(name: String, value: String)]
-  /// Whether what the text of values depends on is as the database and the role have it, rather than as it was for the dump.
-  package var usesOwnSettings = false
   /// More options, such as `--no-privileges`.
   package var flags: [String] = []
 
@@ -20,7 +17,7 @@ package struct RestoreTool: Sendable {
     self.tools = tools
     self.access = access
     self.database = database
-    self.jobs = max(2, jobs)
+    self.jobs = jobs
     self.settings = settings
   }
 
@@ -28,7 +25,7 @@ package struct RestoreTool: Sendable {
   /// - Parameter list: a file with the entries to restore, in the form of `pg_restore --list`; nil for all. An empty one is for none.
   package func start(of folder: FilePath, list: FilePath?, messages: ToolMessages) throws -> ChildProcess {
     let own = settings.map { "-c \($0.name)=\($0.value.replacingASCII("\\", with: "\\\\").replacingASCII(" ", with: "\\ "))" }
-    let options = ((usesOwnSettings ? [] : [ValueText.options]) + own).joined(separator: " ")
+    let options = ([ValueText.options] + own).joined(separator: " ")
     var arguments = [
       "--dbname", access.connectionString(database: database, applicationName: "firn pg_restore", options: options),
       "--format=directory", "--jobs=\(jobs)", "--exit-on-error", "--no-password", "--no-subscriptions",

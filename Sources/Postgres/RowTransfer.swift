@@ -8,17 +8,20 @@ extension Connection {
   /// which the text of values depends, and `others`. From now on statements and messages are in the archive's encoding.
   ///
   /// As pg_backup_archiver.c, `_doSetFixedOutputState`, with pg_dump's formats of dates and numbers (pg_dump.c, `setup_connection`).
-  package func useSettings(of archive: ArchiveDirectory, others: [(name: String, value: String)] = []) throws {
+  package func useSettings(of archive: ArchiveDirectory, searchPath: String? = nil, others: [(name: String, value: String)] = []) throws {
     let fixed = [("client_min_messages", "warning"), ("check_function_bodies", "off"), ("row_security", "off"), ("extra_float_digits", "3")]
     let calls = (fixed + ValueText.settings + others).map { "pg_catalog.set_config(\(Self.literal($0.0)), \(Self.literal($0.1)), false)" }
     try execute("SELECT \(calls.joined(separator: ", "))")
     try execute(archive.sessionStatements.joined())
+    if let searchPath { try execute("SET client_encoding = 'UTF8'; SELECT pg_catalog.set_config('search_path', \(Self.literal(searchPath)), false)") }
+    // From here on statements are in the archive's encoding.
+    try execute("SET client_encoding = \(Self.literal(archive.encodingName))")
     messageEncoding = ArchiveEncoding(named: archive.encodingName)
   }
 
   /// Within a transaction, runs a body with an archive's settings; after it statements are in UTF-8 again.
-  package func inSession<Result>(of archive: ArchiveDirectory, _ body: () throws -> Result) throws -> Result {
-    try useSettings(of: archive)
+  package func inSession<Result>(of archive: ArchiveDirectory, searchPath: String? = nil, _ body: () throws -> Result) throws -> Result {
+    try useSettings(of: archive, searchPath: searchPath)
     defer { messageEncoding = .utf8 }
     let result = try body()
     try execute("SET client_encoding = 'UTF8'; SET search_path = ''; SET row_security = on")
@@ -45,6 +48,7 @@ extension Connection {
           try unsafe buffer.withMemoryRebound(to: CChar.self) { text in
             while case let sent = unsafe PQputCopyData(handle, text.baseAddress, Int32(text.count)), sent != 1 {
               guard sent == 0 else { throw lost() }
+              try check()
               try waitForServer(Int16(POLLIN | POLLOUT))
             }
           }
@@ -66,7 +70,7 @@ extension Connection {
   /// - Parameters:
   ///   - statement: SQL, in the session's encoding.
   ///   - body: takes the rows as text, many at once.
-  /// - Throws: as `copyIn`.
+  /// - Throws: as `copyIn`, and what `body` throws. The connection is of no more use then.
   package func copyOut(_ statement: [UInt8], what: String, _ body: (Span<UInt8>) throws -> Void) throws {
     try begin(statement, expecting: PGRES_COPY_OUT, what: what)
     var block: [UInt8] = []
@@ -78,7 +82,6 @@ extension Connection {
       if length == 0 {
         do { try check() } catch {
           cancel()
-          _ = try? unsafe forEachResult { _ in true }
           throw error
         }
         try waitForServer(Int16(POLLIN))
@@ -118,7 +121,9 @@ extension Connection {
   private func finish(what: String, _ body: (OpaquePointer) -> Void) throws {
     var failure: PostgresError?
     let interruption = unsafe try forEachResult { result in
-      if unsafe PQresultStatus(result) == PGRES_COMMAND_OK { unsafe body(result) } else if failure == nil {
+      if unsafe PQresultStatus(result) == PGRES_COMMAND_OK {
+        unsafe body(result)
+      } else if failure == nil {
         failure = unsafe refusal(in: result, what: what)
       }
       return true

@@ -6,6 +6,8 @@ package import SystemPackage
 package struct ServerTools: Sendable {
   package let major: Int
   package let folder: FilePath
+  /// The tool that was asked for its version, and what it said.
+  private let asked: (tool: String, line: String)
 
   package func path(_ tool: String) -> FilePath { folder.appending(tool) }
 
@@ -17,7 +19,7 @@ package struct ServerTools: Sendable {
     for folder in candidates(major: major, configured: configured) {
       let path = folder.appending(tool)
       guard Folder.isExecutable(path), !isDebianWrapper(path), let version = try version(of: path) else { continue }
-      if version.major == major { return ServerTools(major: major, folder: folder) }
+      if version.major == major { return ServerTools(major: major, folder: folder, asked: (tool, version.text)) }
       if !found.contains("\(version.text) in \(folder)") { found.append("\(version.text) in \(folder)") }
     }
     throw PostgresError.noTool(name: tool, major: major, found: found)
@@ -47,7 +49,8 @@ package struct ServerTools: Sendable {
 
   /// The whole line of `tool --version`.
   package func versionLine(of tool: String) throws -> String {
-    try Self.version(of: path(tool))?.text ?? "\(tool) \(major)"
+    if tool == asked.tool { return asked.line }
+    return try Self.version(of: path(tool))?.text ?? "\(tool) \(major)"
   }
 }
 

@@ -4,10 +4,14 @@ package import SystemPackage
 
 /// A PostgreSQL server made for one purpose, on a socket in a private folder, without a care for power cuts. It ends with the process
 /// that started it; its folder goes with the folder it lies in.
+///
+/// Code of the restored database runs in it as superuser: checks, triggers, functions in indexes. So it is confined: it can change its own
+/// folders only, reads the system's programs only, and opens no connection.
 package final class ThrowAwayServer {
   package let settings: ConnectionSettings
-  private let process: ChildProcess
+  private var process: ChildProcess
   private let messages: ToolMessages
+  private let start: ([String]) throws -> ChildProcess
 
   /// The user it runs as where we are root, which PostgreSQL refuses to be.
   package struct Account: Sendable {
@@ -25,10 +29,10 @@ package final class ThrowAwayServer {
       }
     }
 
-    /// `postgres`, else `nobody`; nil where we are not root.
+    /// `nobody`, which owns no store and no cluster; nil if this process isn't root's.
     package static var needed: Account? {
       guard Host.isRoot else { return nil }
-      return ["postgres", "nobody"].compactMap { Host.user(named: $0) }.first.map { Account(user: $0.user, group: $0.group) }
+      return Host.user(named: "nobody").map { Account(user: $0.user, group: $0.group) }
     }
   }
 
@@ -39,11 +43,12 @@ package final class ThrowAwayServer {
   ///   - folder: a private folder of ours, which has to let the account through.
   ///   - sockets: another, with a short name: a socket's path has 107 bytes at most.
   ///   - locks: `max_locks_per_transaction`.
+  ///   - isConfined: false only if the operator said so.
   ///   - connected: is told the application of each session that begins, in the order in which they do.
   /// - Throws: `PostgresError.toolFailed`, `.cannotConnect`.
   package init(
-    tools: ServerTools, folder: FilePath, sockets: FilePath, account: Account?, locks: Int, patience: Duration = .seconds(60),
-    connected: (@Sendable (String) -> Void)? = nil
+    tools: ServerTools, folder: FilePath, sockets: FilePath, account: Account?, locks: Int, isConfined: Bool = true,
+    patience: Duration = .seconds(60), connected: (@Sendable (String) -> Void)? = nil
   ) throws {
     let home = folder.appending("server")
     let data = home.appending("data")
@@ -56,13 +61,14 @@ package final class ThrowAwayServer {
     }
     messages = ToolMessages(tool: "postgres")
     let environment = ["LC_ALL": "C", "PATH": "/usr/bin:/bin"]
+    let confinement = isConfined ? Self.confinement(tools, home: home, socket: socket) : nil
     let initial = ToolMessages(tool: "initdb")
     let made = try Self.program(tools.path("initdb"), account)
     let maker = try ChildProcess(
       made.program,
       arguments: made.arguments + [
         "--pgdata", data.string, "--username", Self.superuser, "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions",
-      ], environment: environment
+      ], environment: environment, confinement: confinement
     ) { initial.add($0) }
     while maker.exitCode() == nil {
       if Interruption.signal != nil { maker.terminate() }
@@ -76,15 +82,24 @@ package final class ThrowAwayServer {
       "synchronous_commit=off", "wal_level=minimal", "max_wal_senders=0", "max_wal_size=4GB", "autovacuum=off", "max_connections=40",
       "max_locks_per_transaction=\(locks)", "shared_buffers=256MB", "logging_collector=off", "log_min_messages=\(connected == nil ? "fatal" : "log")",
       "log_connections=\(connected == nil ? "off" : "on")",
-      "log_checkpoints=off", "jit=off", "track_commit_timestamp=on",
+      "log_checkpoints=off", "jit=off", "dynamic_shared_memory_type=mmap", "track_commit_timestamp=on",
     ]
     let started = try Self.program(tools.path("postgres"), account)
-    process = try ChildProcess(
-      started.program, arguments: started.arguments + ["-D", data.string, "-p", "5432"] + options.flatMap { ["-c", $0] }, environment: environment
-    ) { [messages] line in
-      if let connected, let application = Self.application(ofConnection: line) { connected(application) } else { messages.add(line) }
+    start = { [messages] more in
+      try ChildProcess(
+        started.program,
+        arguments: started.arguments + ["-D", data.string, "-p", "5432"] + (options + more).flatMap { ["-c", $0] }, environment: environment,
+        confinement: confinement
+      ) { line in
+        if let connected, let application = Self.application(ofConnection: line) { connected(application) } else { messages.add(line) }
+      }
     }
+    process = try start([])
     settings = ConnectionSettings(parameters: ["host": socket.string, "port": "5432", "user": Self.superuser, "dbname": "postgres"])
+    try waitForStart(patience)
+  }
+
+  private func waitForStart(_ patience: Duration) throws {
     let deadline = ContinuousClock.now + patience
     while true {
       do {
@@ -101,7 +116,41 @@ package final class ThrowAwayServer {
     }
   }
 
+  /// Starts the server again with libraries that it loads when it starts. If it does not start with them, it runs without.
+  /// - Returns: whether it runs with them.
+  package func restart(preloading libraries: [String]) throws -> Bool {
+    stop()
+    process = try start(["shared_preload_libraries=\(libraries.joined(separator: ","))"])
+    do {
+      try waitForStart(.seconds(60))
+      return true
+    } catch PostgresError.toolFailed {
+      process = try start([])
+      try waitForStart(.seconds(60))
+      return false
+    }
+  }
+
   deinit { stop() }
+
+  /// What the server needs of the system: programs, libraries, time zones, dictionaries.
+  private static func confinement(_ tools: ServerTools, home: FilePath, socket: FilePath) -> Confinement {
+    let program = URL(fileURLWithPath: tools.path("postgres").string).resolvingSymlinksInPath()
+    let etc = [
+      "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "passwd", "group", "nsswitch.conf", "localtime", "timezone", "locale.alias", "alternatives",
+      "perl",
+      "python3", "python3.11", "python3.13", "postgresql-common",
+    ]
+    let system = ["/usr", "/lib", "/lib64", "/bin", "/sbin", "/dev/urandom", "/dev/random", "/var/cache/postgresql"] + etc.map { "/etc/\($0)" }
+    // Debian's tree, wherever it is unpacked: programs in usr/lib/postgresql/15/bin, data in usr/share.
+    let folder = program.deletingLastPathComponent().deletingLastPathComponent().path
+    let prefix = folder.range(of: "/lib/postgresql/", options: .backwards).map { String(folder[..<$0.lowerBound]) } ?? folder
+    var confinement = Confinement(
+      readable: (system + [prefix]).map { FilePath($0) }, writable: [home, socket, "/dev/null", "/dev/zero"])
+    // Until version 14 statistics go to a process of the server's over UDP.
+    confinement.mayConnect = tools.major < 15
+    return confinement
+  }
 
   /// Out of `log_connections`' line about a session that was let in; nil for any other line.
   private static func application(ofConnection line: String) -> String? {

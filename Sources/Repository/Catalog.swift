@@ -100,21 +100,42 @@ package struct Catalog: Sendable {
   /// Seconds between the writing of a manifest and of the list of checksums at most: a listing may show the one and not yet the other.
   private static let longestCommit: TimeInterval = 600
 
-  /// For those who do what it says: whether the manifest is the one that was committed.
-  /// - Throws: `RepositoryError.malformed` where it is not.
-  package func requireIntactManifest(of place: SnapshotPlace) throws {
-    let key = contents.files(of: place).manifest
-    guard SHA256Digest(of: try store.read(key, limit: Manifest.sizeLimit)) == (try checksums(of: place).files[key]) else {
-      throw RepositoryError.malformed(key: key, reason: "its bytes are not what its checksum says")
+  /// Whether a pruning has removed a snapshot since it was listed. One that lost its list of checksums otherwise is damaged.
+  package func wasRemoved(_ place: SnapshotPlace) throws -> Bool {
+    guard try store.size(of: place.checksums) == nil else { return false }
+    var isDamaged = false
+    try SnapshotFolder.forEach(in: store, under: place.prefix) { folder in
+      if folder.place == place, folder.hasLostItsList { isDamaged = true }
     }
+    return !isDamaged
+  }
+
+  /// The snapshots that are still there, now that the lock is held: a pruning may have come first.
+  /// - Throws: `RepositoryError.noSuchSnapshot` if none of them is.
+  package func stillThere(_ places: [SnapshotPlace]) throws -> [SnapshotPlace] {
+    let left = try places.filter { try !wasRemoved($0) }
+    if let first = places.first, left.isEmpty { throw RepositoryError.noSuchSnapshot(selector: first.id.description, database: first.database) }
+    return left
+  }
+
+  /// The manifest as it was committed: the bytes that are read are the ones that are checked.
+  /// - Throws: `RepositoryError.malformed` if they are not what its checksum says.
+  package func intactManifest(of place: SnapshotPlace) throws -> Manifest {
+    let key = contents.files(of: place).manifest
+    guard let digest = try checksums(of: place).files[key] else {
+      throw RepositoryError.malformed(key: key, reason: "the list of checksums doesn't name it")
+    }
+    return try manifest(of: place, expecting: digest)
   }
 
   /// - Throws: `RepositoryError.malformed` where it can't be read as what it is.
-  package func manifest(of place: SnapshotPlace) throws -> Manifest {
+  package func manifest(of place: SnapshotPlace) throws -> Manifest { try manifest(of: place, expecting: nil) }
+
+  private func manifest(of place: SnapshotPlace, expecting digest: SHA256Digest?) throws -> Manifest {
     let key = contents.files(of: place).manifest
     let bytes: [UInt8]
     do {
-      bytes = try contents.read(key, limit: Manifest.sizeLimit)
+      bytes = try contents.read(key, limit: Manifest.sizeLimit, expecting: digest)
     } catch StoreError.missing(let key) {
       throw RepositoryError.malformed(key: key, reason: "it is missing")
     } catch StoreError.unreadable(let key, let reason) {

@@ -210,7 +210,8 @@ package struct GarbageCollector: Sendable {
     try store.list(ObjectName.root) { entry in
       let age = now.timeIntervalSince1970 - entry.modified
       if age > Self.longestRun { garbage.hasOld = true }
-      guard entry.isFile, let name = ObjectName(key: entry.key), !survey.referenced.contains(name) else { return }
+      guard entry.isFile else { throw StoreError.notAFile(entry.key) }
+      guard let name = ObjectName(key: entry.key), !survey.referenced.contains(name) else { return }
       // A time far ahead is no sign of youth.
       if grace <= 0 || abs(age) >= grace || released.contains(name) { garbage.objects.append((name, entry.size)) } else { garbage.young += 1 }
     }

@@ -121,6 +121,8 @@ package struct Manifest: Codable, Sendable {
   package var complete: Bool
   package var incompleteReasons: [String] = []
   package var warnings: [String] = []
+  /// SHA-256 of the archive's table of contents; nil in snapshots of earlier versions.
+  package var contentsSHA256: String?
   /// Tables whose rows were excluded on request, as `schema.name`.
   package var excludedTables: [String]?
   /// The `search_path` that its restore needs, as SQL's `SET` takes it; nil for the archive's own, which is empty.

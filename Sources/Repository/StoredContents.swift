@@ -1,3 +1,4 @@
+package import Digests
 package import Encryption
 internal import Platform
 internal import Synchronization
@@ -28,9 +29,13 @@ package struct StoredContents: Sendable {
   private static let nearby: Int64 = 1 << 18
 
   /// All of a file of at most `limit` stored bytes.
+  /// - Parameter digest: of the stored bytes, where they are to be checked: it is these that are used then.
   /// - Throws: `RepositoryError.identityNeeded`, `.wrongIdentity`, `.malformed`, and what the store throws.
-  package func read(_ key: StoreKey, limit: Int) throws -> [UInt8] {
+  package func read(_ key: StoreKey, limit: Int, expecting digest: SHA256Digest? = nil) throws -> [UInt8] {
     let bytes = try store.read(key, limit: limit)
+    if let digest, SHA256Digest(of: bytes) != digest {
+      throw RepositoryError.malformed(key: key, reason: "its bytes are not what its checksum says")
+    }
     guard let keys else { return bytes }
     let opened = try keys.open(bytes, key)
     return try RepositoryError.telling(of: key) { () throws(AgeError) in try opened.plain(ofAll: bytes[opened.payloadStart...]) }

@@ -75,6 +75,15 @@ package struct Workplace: Sendable {
     return result.output
   }
 
+  /// Takes a snapshot that is incomplete: no dump has the rows of a foreign table.
+  @discardableResult package func incompleteSnapshot(_ arguments: String...) throws -> CommandResult {
+    try sql(
+      "CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER nowhere FOREIGN DATA WRAPPER nothing; CREATE FOREIGN TABLE elsewhere (a int) SERVER nowhere"
+    )
+    defer { _ = try? sql("DROP FOREIGN DATA WRAPPER nothing CASCADE") }
+    return try run("firn-snapshot", arguments)
+  }
+
   @discardableResult package func sql(_ text: String) throws -> String { try server.sql(text, in: database) }
 
   /// The ids that `firn list` shows.

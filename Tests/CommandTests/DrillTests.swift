@@ -76,7 +76,10 @@ import Testing
       ("DROP INDEX by_body", ["the schema differs", "missing: index public.by_body"]),
       (
         "GRANT UPDATE ON notes TO PUBLIC",
-        ["the schema differs", "differs: privileges on public.TABLE notes", "- GRANT SELECT ON TABLE public.notes TO PUBLIC;", "+ GRANT SELECT,UPDATE ON TABLE public.notes TO PUBLIC;"]
+        [
+          "the schema differs", "differs: privileges on public.TABLE notes", "- GRANT SELECT ON TABLE public.notes TO PUBLIC;",
+          "+ GRANT SELECT,UPDATE ON TABLE public.notes TO PUBLIC;",
+        ]
       ),
       ("SELECT setval('notes_id_seq', 7)", ["sequence public.notes_id_seq stands at 7 instead of 20000"]),
       (

@@ -143,7 +143,7 @@ import Testing
     #expect(heard.map(\.path) == ["/ping/secret/start", "/ping/secret"])
     #expect(Set(heard.map(\.query)).count == 1 && heard[0].query.hasPrefix("x=1&rid="))
     #expect(heard[1].body.contains(place.database))
-    #expect(try place.snapshot("--exclude-table-data", "t").status == 3)
+    #expect(try place.incompleteSnapshot().status == 3)
     heard = try listener.heard()
     #expect(heard.map(\.path) == ["/ping/secret/start", "/ping/secret/fail"])
     #expect(heard[1].body.contains("with warnings"))
@@ -154,7 +154,7 @@ import Testing
     // One for snapshots alone, of which warnings are welcome.
     _ = try place.folder.write("http://127.0.0.1:\(listener.port)/other\n", to: "address")
     _ = try place.folder.write("ping: {snapshot: \(place.folder.path("address")), warnings: success}", to: ".config/firn/firn.yaml")
-    #expect(try place.snapshot("--exclude-table-data", "t").status == 3)
+    #expect(try place.incompleteSnapshot().status == 3)
     #expect(try place.verify(place.database, "latest").status == 0)
     #expect(try listener.heard().map(\.path) == ["/other/start", "/other"])
   }
@@ -247,7 +247,7 @@ import Testing
     #expect(second["firn_status_ok"] == 1 && second["firn_last_run_exit_code verify"] == 0 && second["firn_last_proof_timestamp_seconds"] != nil)
     #expect(second["firn_last_run_timestamp_seconds snapshot"] == first["firn_last_run_timestamp_seconds snapshot"])
     // An incomplete one is no success.
-    #expect(try place.snapshot("--exclude-table-data", "t").status == 3)
+    #expect(try place.incompleteSnapshot().status == 3)
     let third = try values()
     #expect(third["firn_last_run_exit_code snapshot"] == 3 && third["firn_status_ok"] == 0)
     #expect(third["firn_last_success_timestamp_seconds"] == first["firn_last_success_timestamp_seconds"])
@@ -296,7 +296,7 @@ import Testing
 
   @Test func `its messages as JSON, or as systemd's journal takes them`() throws {
     let place = try place("log-format: json")
-    let result = try place.snapshot("--exclude-table-data", "t")
+    let result = try place.incompleteSnapshot()
     let lines = try result.errors.split(separator: "\n").map { line in
       try #require(try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: String])
     }
@@ -307,7 +307,7 @@ import Testing
     _ = try place.folder.write("log-format: journal", to: ".config/firn/firn.yaml")
     let journal = try place.restore("nothing", "latest").errors.split(separator: "\n")
     #expect(journal.count == 2 && journal.allSatisfy { $0.hasPrefix("<3>") })
-    #expect(try place.snapshot("--exclude-table-data", "t").errors.contains("<4>firn-snapshot: warning: incomplete"))
+    #expect(try place.incompleteSnapshot().errors.contains("<4>firn-snapshot: warning: incomplete"))
   }
 
   @Test(arguments: [

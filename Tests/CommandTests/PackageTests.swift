@@ -8,14 +8,7 @@ import Testing
 @Suite struct `Firn installed` {
   @Test func `from its Debian package works, is confined, and goes again without its snapshots`() throws {
     let package = try #require(ProcessInfo.processInfo.environment["FIRN_TEST_DEB"], "scripts/test builds it")
-    let folder = try TemporaryFolder()
-    let script = FirnProgram.projectFile("Tests/CommandTests/Package/installed.sh").string
-    let arguments = [script, package, folder.path("root").string]
-    let environment = ["PATH": "/usr/sbin:/usr/bin:/sbin:/bin"]
-    let result =
-      try Host.isRoot
-      ? Workplace.run("/bin/sh", arguments, environment: environment)
-      : Workplace.run("/usr/bin/sudo", ["-n", "/bin/sh"] + arguments, environment: environment)
+    let result = try run("installed.sh", package)
     let lines = result.output.split(separator: "\n").map(String.init)
     let programs = ["firn", "firn-snapshot", "firn-verify", "firn-restore", "firn-prune", "firn-migrate"]
     #expect(lines.filter { $0 == "version: \(Self.version)" }.count == programs.count, "\(result)")
@@ -30,6 +23,25 @@ import Testing
   }
 
   private static let version = "0.1.0"
+
+  private func run(_ script: String, _ package: String) throws -> CommandResult {
+    let folder = try TemporaryFolder()
+    let arguments = [FirnProgram.projectFile("Tests/CommandTests/Package/\(script)").string, package, folder.path("root").string]
+    let environment = ["PATH": "/usr/sbin:/usr/bin:/sbin:/bin"]
+    return try Host.isRoot
+      ? Workplace.run("/bin/sh", arguments, environment: environment)
+      : Workplace.run("/usr/bin/sudo", ["-n", "/bin/sh"] + arguments, environment: environment)
+  }
+
+  @Test func `on Debian 13 snapshots, restores, drills and replaces with PostgreSQL 17`() throws {
+    let package = try #require(ProcessInfo.processInfo.environment["FIRN_TEST_DEB"], "scripts/test builds it")
+    let result = try run("debian13.sh", package)
+    let lines = result.output.split(separator: "\n").map(String.init)
+    for line in ["snapshot", "restored: the same rows", "restored: the schema that pg_restore makes", "drilled", "replaced", "undone"] {
+      #expect(lines.contains(line), "\(line): \(result)")
+    }
+    #expect(result.status == 0, "\(result)")
+  }
 
   @Test func `by scripts/install into a folder, twice, and taken away again`() throws {
     let package = try #require(ProcessInfo.processInfo.environment["FIRN_TEST_DEB"], "scripts/test builds it")

@@ -14,9 +14,16 @@ import Testing
     for night in nights {
       try place.sql("INSERT INTO events SELECT g, md5(g::text) FROM generate_series(1, 100) g")
       let kind = night % 5 == 0 ? "pre-migration" : "nightly"
-      let exclude = night % 7 == 1 ? ["--exclude-table-data", "events"] : []
-      let made = try at(-night, place, "firn-snapshot", ["--kind", kind] + exclude)
-      #expect(made.status == (exclude.isEmpty ? 0 : 3), "\(made)")
+      // No dump has the rows of a foreign table.
+      let isIncomplete = night % 7 == 1
+      if isIncomplete {
+        try place.sql(
+          "CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER nowhere FOREIGN DATA WRAPPER nothing; CREATE FOREIGN TABLE elsewhere (a int) SERVER nowhere"
+        )
+      }
+      let made = try at(-night, place, "firn-snapshot", ["--kind", kind])
+      #expect(made.status == (isIncomplete ? 3 : 0), "\(made)")
+      if isIncomplete { try place.sql("DROP FOREIGN DATA WRAPPER nothing CASCADE") }
       if night % 3 == 0 { #expect(try at(-night, place, "firn-verify", [place.database, "latest"]).status == 0) }
     }
     return place

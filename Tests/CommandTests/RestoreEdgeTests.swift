@@ -57,9 +57,9 @@ import Testing
   @Test func `a sequence that belongs to an extension, which no dump has`() throws {
     try thereAndBack(
       "CREATE EXTENSION hstore; CREATE SEQUENCE s; ALTER EXTENSION hstore ADD SEQUENCE s; SELECT nextval('s'), nextval('s')", expecting: 3
-    ) { (place, _, result) throws in
-      #expect(result.errors.contains("sequences that belong to an extension"))
-      #expect(try place.firn("list").output.contains("INCOMPLETE"))
+    ) { (_, _, result) throws in
+      // The extension here has no such sequence.
+      #expect(result.errors.contains("left out: the value of public.s"), "\(result)")
     }
   }
 
@@ -162,7 +162,7 @@ import Testing
     let result = try place.restore(place.database, "latest", "--as", "\(place.database)_copy", "--prove", "--jobs", "2", "--verbose")
     isDone.update { $0 = true }
     watcher.join()
-    #expect(result.status == 0 && result.errors.contains("once more"), "\(result)")
+    #expect(result.status == 0 && result.errors.contains("loading them again, in order"), "\(result)")
     #expect(try server.sql("SELECT count(*) FROM one, two", in: "\(place.database)_copy") == "1")
     #expect(try server.databaseNames().filter { $0.hasPrefix("firn_unfinished") }.isEmpty)
   }
@@ -172,7 +172,7 @@ import Testing
     let place = try Workplace(on: server)
     try place.sql(
       """
-      CREATE TABLE kept AS SELECT g id FROM generate_series(1, 10) g; CREATE TABLE lost AS TABLE kept;
+      CREATE TABLE kept AS SELECT g id FROM generate_series(1, 10) g; CREATE TABLE lost AS TABLE kept; CREATE INDEX ON kept (id);
       CREATE TABLE parts (id int) PARTITION BY RANGE (id); CREATE TABLE low PARTITION OF parts FOR VALUES FROM (0) TO (10);
       INSERT INTO parts SELECT generate_series(1, 9);
       """)
@@ -214,7 +214,7 @@ import Testing
       "CREATE SUBSCRIPTION far_\(Int.random(in: 0..<1_000_000)) CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false, slot_name = NONE, enabled = false)",
       expecting: 3
     ) { (place, _, result) throws in
-      #expect(result.errors.contains("SUBSCRIPTION"))
+      #expect(result.errors.contains("subscription far_"))
       let name = try place.sql("SELECT subname FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())")
       try place.sql("DROP SUBSCRIPTION \(name)")
     }

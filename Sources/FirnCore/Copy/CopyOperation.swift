@@ -59,6 +59,7 @@ package struct CopyOperation: Sendable {
       let purpose = "a copy to \(target.location)"
       let from = try StoreMaintenance(store: source.store).sharedLock(purpose: purpose, onlyReads: true)
       defer { from.release() }
+      let places = try source.catalog.stillThere(places)
       let repository = try openOrMake(in: target, &outcome)
       try Self.requireCopy(repository, of: source.format)
       outcome.recipients = repository.format.recipients
@@ -72,7 +73,7 @@ package struct CopyOperation: Sendable {
         defer { work.remove() }
         try body(work.path)
       }
-      outcome.wanted += missed.count
+      outcome.wanted = places.count + missed.count
       outcome.missed = missed.count
       // The oldest first: one that is cut off goes on where it was.
       for place in (missed + places).sorted(by: { $0.id < $1.id }) {

@@ -88,7 +88,13 @@ package struct ServerExamination: Sendable {
       let text = "\(line) in \(tools.folder)"
       let found = line.firstRange(of: "(PostgreSQL) ").flatMap { ServerSupport.numbers(in: String(line[$0.upperBound...])) }
       guard let found, let support = ServerSupport.known[found.major] else { return Finding("tools", .pass, text) }
-      if let least = support.firstSafeMinor, found.minor >= least { return Finding("tools", .pass, text) }
+      if let least = support.firstSafeMinor, found.minor >= least {
+        let server = connection.serverVersion % 10000
+        guard found.minor < server else { return Finding("tools", .pass, text) }
+        return Finding(
+          "tools", .warn, "\(text) is older than the server, \(found.major).\(server)",
+          hint: "update postgresql-client-\(found.major): an older pg_dump can misread what a newer server keeps in its catalogs")
+      }
       let wanted = support.firstSafeMinor.map { "update to \(found.major).\($0) or later" } ?? "no version \(found.major) is without it"
       return Finding(
         "tools", .warn, text, hint: "a server in bad hands can harm this machine through it (CVE-2026-6477, CVE-2025-8714): \(wanted)")

@@ -13,7 +13,7 @@ struct ArchiveLoad {
     var warnings: [String] = []
   }
 
-  /// Of the new database.
+  /// For connections to the new database.
   let settings: ConnectionSettings
   let archive: ArchiveDirectory
   let selection: RestoreSelection
@@ -22,6 +22,8 @@ struct ArchiveLoad {
   let work: WorkFolder
   let jobs: Int
   let sessionSettings: [(name: String, value: String)]
+  /// Whether rows may be left out because an extension created no table for them.
+  let allowsMissing: Bool
   let progress: WorkProgress
   /// Gives the database the settings it is to have.
   let applySettings: () throws -> Void
@@ -34,7 +36,7 @@ struct ArchiveLoad {
     progress.begin("preparing")
     let connection = try Connection(settings, applicationName: "firn-restore")
     guard try connection.isEmptyDatabase() else { throw FirnError.databaseExists(name: settings.database ?? "") }
-    var tool = try makeTool(as: connection)
+    let tool = try makeTool(as: connection)
     progress.note("session settings: \(tool.settings.map { "\($0.name)=\($0.value)" }.joined(separator: " "))")
     let messages = ToolMessages(tool: "pg_restore")
     let failure = FirstFailure()
@@ -46,21 +48,23 @@ struct ArchiveLoad {
     let phases = phases(outcome.selection)
 
     progress.begin("restoring rows", expected: outcome.selection.manifest.bytes)
-    let built = try loadRows(outcome.selection, phases, tool, failure, messages)
+    let built = try loadRows(outcome.selection, phases, tool, failure, messages, isSuperuser: connection.isSuperuser())
 
     progress.begin("building indexes and constraints")
     try run(tool, phases.postData.filter { !built.contains($0.dumpID) }, failure, messages)
+    try connection.setSequences(sequencesToSet(outcome.selection))
+    progress.begin("gathering statistics and counting rows")
+    let count = RestoreCount(settings: settings, manifest: outcome.selection.manifest, jobs: jobs, searchPath: selection.searchPath)
+    outcome.warnings += try count.run()
+    try run(tool, phases.access, failure, messages)
     if !phases.views.isEmpty {
       progress.begin("refreshing materialized views")
       try applySettings()
-      tool.usesOwnSettings = true
-      outcome.warnings += try refresh(phases.views, tool, failure)
-      tool.usesOwnSettings = false
+      outcome.warnings += try refresh(phases.views)
     }
+    outcome.warnings += try count.analyzeDerivedRelations()
     try run(tool, phases.eventTriggers, failure, messages)
-    progress.begin("gathering statistics and counting rows")
     outcome.warnings += messages.warnings.map { "pg_restore warns: \($0)" }
-    outcome.warnings += try RestoreCount(settings: settings, manifest: outcome.selection.manifest, jobs: jobs, searchPath: selection.searchPath).run()
     outcome.warnings += archive.entries.filter { $0.kind == "SUBSCRIPTION" }.map {
       "not restored, as its slot belongs to the live database: subscription \($0.tag)"
     }
@@ -81,7 +85,8 @@ struct ArchiveLoad {
     let session = try session(tool).open()
     for load in tried.loads {
       try Interruption.check()
-      do { try load.sendSample(over: session, from: reader) } catch let error as PostgresError where error.mayDependOnOrder && !error.isOfMissingName {
+      do { try load.sendSample(over: session, from: reader) } catch let error as PostgresError where error.mayDependOnOrder && !error.isOfMissingName
+      {
         // A sample's rows may lack others that they need.
         try session.rollback()
       }
@@ -117,22 +122,33 @@ struct ArchiveLoad {
     let members = selection.membersOfExtensions(in: archive)
     let relations = members.filter { $0.kind != "ACL" }
     let missing = try connection.missingRelations(among: relations.map(\.qualifiedName))
-    let entries = try relations.filter { missing.contains($0.qualifiedName) }
+    let entries =
+      try relations.filter { missing.contains($0.qualifiedName) }
       + members.filter { try $0.kind == "ACL" && !connection.hasObject(ofPrivileges: $0) }
-    selection.exclude(entries)
-    return entries.map { entry in
-      let what = ["TABLE DATA": "rows of", "SEQUENCE SET": "the value of"][entry.kind] ?? "privileges on"
-      return "left out: \(what) \(entry.name): no extension of this server created it"
+    let undumped = sequencesToSet(selection)
+    let missingSequences = try connection.missingRelations(among: Array(undumped.keys))
+    selection.exclude(entries, sequences: missingSequences)
+    let reason = "no extension of this server created it"
+    let leftOut =
+      entries.map { entry in
+        let what = ["TABLE DATA": "rows of", "SEQUENCE SET": "the value of"][entry.kind] ?? "privileges on"
+        return "left out: \(what) \(entry.name): \(reason)"
+      } + missingSequences.map { "left out: the value of \($0.schema).\($0.name): \(reason)" }.sorted()
+    guard leftOut.isEmpty || allowsMissing else {
+      throw FirnError.refused(reasons: leftOut.map { "\($0); a database is replaced without it only with --allow-incomplete" })
     }
+    return leftOut
   }
 
   /// - Returns: the entries that pg_restore has restored meanwhile.
   private func loadRows(
-    _ selection: RestoreSelection, _ phases: ArchivePhases, _ tool: RestoreTool, _ failure: FirstFailure, _ messages: ToolMessages
+    _ selection: RestoreSelection, _ phases: ArchivePhases, _ tool: RestoreTool, _ failure: FirstFailure, _ messages: ToolMessages,
+    isSuperuser: Bool
   ) throws -> Set<Int> {
     guard !selection.loads.isEmpty || !selection.largeObjects.isEmpty else { return [] }
     let loader = RowLoader(
-      selection.loads, largeObjects: selection.largeObjects, sessions: jobs, opening: session(tool), reader: reader, progress: progress,
+      selection.loads, largeObjects: selection.largeObjects, sessions: jobs, opening: session(tool), isSuperuser: isSuperuser, reader: reader,
+      progress: progress,
       failure: failure)
     let tables = ArchiveTables(archive)
     var built: Set<Int> = []
@@ -153,22 +169,39 @@ struct ArchiveLoad {
   /// Bytes of rows.
   private static let restWorthIndexing: Int64 = 32 << 20
 
-  /// Fills materialized views: all in one run, or, if one can't be filled, one after the other. All rows are there by then: nothing is
-  /// thrown away for what can be filled from them later.
+  /// Values of extensions' sequences, which no archive has.
+  private func sequencesToSet(_ selection: RestoreSelection) -> [QualifiedName: Int64] {
+    let inArchive = Set(archive.entries.filter { $0.kind == "SEQUENCE SET" }.map(\.qualifiedName))
+    return Dictionary(
+      selection.manifest.sequences.compactMap { sequence in
+        guard sequence.ofExtension != nil, !inArchive.contains(sequence.qualifiedName), let value = sequence.lastValue else { return nil }
+        return (sequence.qualifiedName, value)
+      }, uniquingKeysWith: { first, _ in first })
+  }
+
+  /// Fills materialized views, with the settings that the database has: functions in them may find names by its `search_path`. Views that
+  /// need no other are filled at once. All rows are there by then: nothing is thrown away for what can be filled from them later.
   /// - Returns: warnings.
-  private func refresh(_ views: [ArchiveDirectory.Entry], _ tool: RestoreTool, _ failure: FirstFailure) throws -> [String] {
-    func run(_ some: [ArchiveDirectory.Entry]) throws -> [String] {
-      let messages = ToolMessages(tool: "pg_restore")
-      try self.run(tool, some, failure, messages)
-      return messages.warnings.map { "pg_restore warns: \($0)" }
-    }
-    do { return try run(views) } catch PostgresError.toolFailed {
-      return try views.flatMap { view in
-        do { return try run([view]) } catch PostgresError.toolFailed(_, _, let errors) {
-          return ["left empty, REFRESH it when the cause is fixed: materialized view \(view.name): \(errors.joined(separator: "; "))"]
+  private func refresh(_ views: [ArchiveDirectory.Entry]) throws -> [String] {
+    let failed = Monitor<[String]>([])
+    var waiting = views
+    while !waiting.isEmpty {
+      let ids = Set(waiting.map(\.dumpID))
+      var ready = waiting.filter { ids.isDisjoint(with: $0.dependencies) }
+      if ready.isEmpty { ready = waiting }
+      let done = Set(ready.map(\.dumpID))
+      waiting.removeAll { done.contains($0.dumpID) }
+      try forEachOverSessions(ready.reversed(), sessions: jobs) { [settings] in
+        let session = try Connection(settings, applicationName: "firn-restore")
+        try session.execute("RESET search_path; RESET datestyle; RESET extra_float_digits")
+        return session
+      } _: { view, session in
+        do { try session.execute(view.definition) } catch PostgresError.statementFailed(let message, _) {
+          failed.update { $0.append("left empty, REFRESH it when the cause is fixed: materialized view \(view.name): \(message)") }
         }
       }
     }
+    return failed.current.sorted()
   }
 
   /// Runs pg_restore for these entries to its end.

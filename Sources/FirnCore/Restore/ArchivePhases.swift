@@ -4,9 +4,10 @@ internal import Postgres
 struct ArchivePhases {
   /// All that must exist before rows: tables, types, functions, empty large objects.
   private(set) var schema: [ArchiveDirectory.Entry] = []
-  /// Indexes, constraints, triggers, sequence values, privileges. Privileges come after the rows, since they may shut out the role
-  /// that loads them.
+  /// Indexes, constraints, triggers, sequence values.
   private(set) var postData: [ArchiveDirectory.Entry] = []
+  /// Privileges, row security and its policies: they may shut out the role that restores.
+  private(set) var access: [ArchiveDirectory.Entry] = []
   /// Materialized views are queries, whose rows may depend on the database's settings.
   private(set) var views: [ArchiveDirectory.Entry] = []
   /// Event triggers would run for all that is still to be done, and may forbid it: they come last.
@@ -22,7 +23,8 @@ struct ArchivePhases {
       case "EVENT TRIGGER": eventTriggers.append(entry)
       case "COMMENT" where entry.tag.hasPrefix("EVENT TRIGGER "): eventTriggers.append(entry)
       case "TABLE DATA", "BLOBS": break
-      case "ACL", "DEFAULT ACL": postData.append(entry)
+      case "ACL", "DEFAULT ACL", "ROW SECURITY", "POLICY": access.append(entry)
+      case "COMMENT" where entry.tag.hasPrefix("POLICY "): access.append(entry)
       case "BLOB", "BLOB METADATA": schema.append(entry)
       default: if section == .preData { schema.append(entry) } else { postData.append(entry) }
       }

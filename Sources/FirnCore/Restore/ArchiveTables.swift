@@ -51,7 +51,7 @@ struct ArchiveTables {
     entries.values.filter { $0.dependencies.contains(table) && $0.definition.contains("\nINHERITS (") }.sorted { $0.name < $1.name }
   }
 
-  /// The table of a foreign key, and those it points to: none where that belongs to an extension.
+  /// The table of a foreign key, and those it points to: none if that table belongs to an extension.
   func foreignKey(_ entry: ArchiveDirectory.Entry) -> (from: Int, to: Set<Int>)? {
     guard entry.kind == "FK CONSTRAINT" else { return nil }
     let tables = Set(entry.dependencies.filter { entries[$0] != nil })

@@ -9,11 +9,22 @@ struct DatabaseBuild {
   let selection: RestoreSelection
   let tools: ServerTools
   let work: WorkFolder
-  let jobs: Int
+  var jobs: Int
   let sessionSettings: [(name: String, value: String)]
   let progress: WorkProgress
 
-  private func settings(_ database: UnfinishedDatabase) -> ConnectionSettings { server.settings.with(database: database.name) }
+  /// Whether rows may be left out because an extension created no table for them.
+  var allowsMissing = true
+
+  /// For sessions in the new database: as the role that connects, even if the database is to set another, and without its event triggers.
+  private func settings(_ database: UnfinishedDatabase) throws -> ConnectionSettings {
+    let setsRole = source.manifest.properties.settings.contains { $0.name == "role" }
+    var options = setsRole ? ["-c role=none"] : []
+    if try server.serverMajor >= 17 && server.isSuperuser() { options.append("-c event_triggers=off") }
+    guard !options.isEmpty else { return server.settings.with(database: database.name) }
+    let given = server.settings.parameters["options"].map { [$0] } ?? []
+    return server.settings.with(database: database.name).with("options", (given + options).joined(separator: " "))
+  }
   /// Where another is dropped before this one is filled.
   var inPlace: UnfinishedDatabase.InPlace?
 
@@ -39,7 +50,10 @@ struct DatabaseBuild {
         try server.dropDatabase(former)
       }
     }
-    return try load(database) { try $0.run() }
+    // Functions that run while indexes and constraints are built, an extension's event trigger for one, may lock each other out every time.
+    var alone = self
+    alone.jobs = 1
+    return try alone.load(database) { try $0.run() }
   }
 
   private func load<Result>(_ database: UnfinishedDatabase, _ body: (ArchiveLoad) throws -> Result) throws -> Result {
@@ -47,8 +61,10 @@ struct DatabaseBuild {
     defer { folder.remove() }
     return try body(
       ArchiveLoad(
-        settings: settings(database), archive: source.directory, selection: selection, reader: source.reader, tools: tools, work: folder, jobs: jobs,
-        sessionSettings: sessionSettings, progress: progress, applySettings: { try database.applySettings(on: server) }))
+        settings: try settings(database), archive: source.directory, selection: selection, reader: source.reader, tools: tools, work: folder,
+        jobs: jobs,
+        sessionSettings: sessionSettings, allowsMissing: allowsMissing, progress: progress, applySettings: { try database.applySettings(on: server) })
+    )
   }
 
   /// Creates it, and tries in it whether the snapshot can be restored here.
@@ -59,7 +75,7 @@ struct DatabaseBuild {
   }
 
   /// - Parameter selection: what was restored.
-  func proof(of database: UnfinishedDatabase, _ selection: RestoreSelection) -> RestoreProof {
-    RestoreProof(build: self, selection: selection, database: database, settings: settings(database))
+  func proof(of database: UnfinishedDatabase, _ selection: RestoreSelection) throws -> RestoreProof {
+    RestoreProof(build: self, selection: selection, database: database, settings: try settings(database))
   }
 }

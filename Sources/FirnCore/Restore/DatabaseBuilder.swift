@@ -46,8 +46,11 @@ struct DatabaseBuilder {
     }
   }
 
+  /// The privileges on databases (PostgreSQL's documentation, "Privileges"). Other words in a store never reach a statement.
+  private static let privileges: Set = ["CREATE", "CONNECT", "TEMPORARY"]
+
   private func grantStatements(name: String) -> [String] {
-    guard let grants = properties.grants else { return [] }
+    guard let grants = properties.grants?.filter({ Self.privileges.contains($0.privilege) }) else { return [] }
     let database = Connection.identifier(name)
     func quoted(_ grantee: String?) -> String { grantee.map(Connection.identifier) ?? "PUBLIC" }
     // Of all, so that they come in the same order when they are granted once more.

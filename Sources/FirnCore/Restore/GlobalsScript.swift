@@ -14,15 +14,21 @@ package struct GlobalsScript: Sendable {
   /// Statements without their semicolons, in order.
   package let statements: [String]
 
-  /// Splits at semicolons outside quotes; comments and lines for psql fall away.
+  /// Splits at semicolons outside quotes; comments, also behind a statement, and lines for psql are left out.
   package init(_ sql: String) {
     var statements: [String] = []
     var current = String.UnicodeScalarView()
     var quote: Unicode.Scalar?
     // By scalars: a quote joined with an accent would be no quote as a `Character`.
     for line in sql.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false) {
-      if quote == nil && current.isEmpty && (line.starts(with: "--".unicodeScalars) || line.first == "\\") { continue }
+      if quote == nil && current.isEmpty && line.first == "\\" { continue }
+      var before: Unicode.Scalar?
       for scalar in line {
+        if quote == nil, scalar == "-", before == "-" {
+          current.removeLast()
+          break
+        }
+        before = scalar
         if let open = quote {
           if scalar == open { quote = nil }
         } else if scalar == "'" || scalar == "\"" {
@@ -41,7 +47,11 @@ package struct GlobalsScript: Sendable {
 
   /// The globals of a snapshot.
   init(of manifest: Manifest, in repository: Repository) throws {
-    let stored = try repository.contents.read(repository.files(of: manifest.place).globals, limit: 1 << 28)
+    let key = repository.files(of: manifest.place).globals
+    guard let digest = try repository.catalog.checksums(of: manifest.place).files[key] else {
+      throw RepositoryError.malformed(key: key, reason: "the list of checksums doesn't name it")
+    }
+    let stored = try repository.contents.read(key, limit: 1 << 28, expecting: digest)
     self.init(String(decoding: try ZstdDecompressor().decompressAll(stored, limit: 1 << 28), as: UTF8.self))
   }
 

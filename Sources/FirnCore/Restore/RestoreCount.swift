@@ -23,6 +23,13 @@ struct RestoreCount: Sendable {
     let unanalysed = Monitor<[String]>([])
     let differences = try rowDifferences(unanalysed) + sequenceDifferences()
     if !differences.isEmpty { throw FirnError.restoredCopyDiffers(differences: differences) }
+    return unanalysed.current
+  }
+
+  /// Gathers the statistics of materialized views and partitioned tables.
+  /// - Returns: warnings.
+  func analyzeDerivedRelations() throws -> [String] {
+    let unanalysed = Monitor<[String]>([])
     let connection = try open()
     for name in try connection.derivedRelations() { Self.gatherStatistics(of: [name], connection, unanalysed) }
     return unanalysed.current

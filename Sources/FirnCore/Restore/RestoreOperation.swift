@@ -122,16 +122,16 @@ package struct RestoreOperation {
     _ prepared: Preparation, _ tools: ServerTools, _ work: WorkFolder, _ safety: Manifest?, beforeFilling: (String) throws -> Void = { _ in }
   ) throws -> RestoreResult {
     let (server, source, selection) = (prepared.server, prepared.source, prepared.selection)
-    let database = unfinishedDatabase(prepared)
+    let database = try unfinishedDatabase(prepared)
     var madeRoles: [String] = []
     var old: UInt32?
-    var isBegun = false
     do {
       try server.executeTogether(prepared.findings.roleStatements)
       madeRoles = prepared.findings.madeRoles
       var build = DatabaseBuild(
         server: server, source: source, selection: selection, tools: tools, work: work, jobs: request.jobs,
         sessionSettings: request.sessionSettings, progress: progress)
+      build.allowsMissing = allowsMissing
       if case .inPlace(let name) = request.target {
         build.inPlace = .init(safetySnapshot: safety?.id.description, oid: try server.databaseOID(name), store: repository.store.location)
       }
@@ -139,19 +139,19 @@ package struct RestoreOperation {
       try build.make(database)
       old = build.inPlace?.oid
       try beforeFilling(database.name)
-      isBegun = true
       let filled = try build.fill(database)
       warnings += filled.warnings
-      var schemaCompared = false
+      var (proven, schemaCompared) = (false, false)
       if request.proves {
         let findings = try build.proof(of: database, filled.selection).run()
         schemaCompared = findings.schemaCompared
-        warnings += findings.notes
+        proven = findings.notCompared.isEmpty
+        warnings += findings.warnings
       }
       var result = RestoreResult(
         manifest: source.manifest, database: request.target.name, safetySnapshot: safety?.id, leftOutOfSafety: safety?.incompleteReasons ?? [],
         tables: filled.selection.manifest.tables.count, rows: filled.selection.manifest.rows, elapsed: .zero, notes: prepared.findings.notes,
-        warnings: warnings, proven: request.proves, schemaCompared: schemaCompared)
+        warnings: warnings, proven: proven, schemaCompared: schemaCompared)
       switch request.target {
       case .new, .empty: try database.finish(on: server)
       case .replacing: try exchange(database, prepared, &result)
@@ -170,9 +170,7 @@ package struct RestoreOperation {
       return result
     } catch {
       // What there is of it then is more than nothing; and by its mark whoever comes next is told what was lost.
-      if old.map(isThere) ?? true, database.isTemporary || isBegun && !error.isOfExistingDatabase {
-        try discard(database, source, madeRoles, after: error)
-      }
+      if old.map(isThere) ?? true { try discard(database, source, madeRoles, after: error) }
       throw error
     }
   }
@@ -185,19 +183,23 @@ package struct RestoreOperation {
     }
   }
 
-  private func unfinishedDatabase(_ prepared: Preparation) -> UnfinishedDatabase {
+  /// Whether rows may be left out that the preflight could not foresee.
+  private var allowsMissing: Bool { !request.target.isExisting || request.allowsIncomplete }
+
+  private func unfinishedDatabase(_ prepared: Preparation) throws -> UnfinishedDatabase {
     let builder = DatabaseBuilder(server: prepared.server, properties: prepared.properties)
-    if case .empty(let name) = request.target { return UnfinishedDatabase(existing: name, builder: builder) }
+    if case .empty(let name) = request.target { return try UnfinishedDatabase(existing: name, builder: builder) }
     return UnfinishedDatabase(for: request.target.name, builder: builder)
   }
 
   /// Tries the snapshot's schema, and some rows of each table, on this server, while the old database is there and the application runs.
   private func trySchema(_ prepared: Preparation, _ tools: ServerTools, _ work: WorkFolder) throws {
     progress.begin("trying the schema")
-    let database = unfinishedDatabase(prepared)
-    let build = DatabaseBuild(
+    let database = try unfinishedDatabase(prepared)
+    var build = DatabaseBuild(
       server: prepared.server, source: prepared.source, selection: prepared.selection, tools: tools, work: work, jobs: request.jobs,
       sessionSettings: request.sessionSettings, progress: progress)
+    build.allowsMissing = allowsMissing
     var madeRoles: [String] = []
     do {
       try prepared.server.executeTogether(prepared.findings.roleStatements)
@@ -310,7 +312,7 @@ package struct RestoreOperation {
     try Interruption.putOff {
       // The connection of before may be what failed.
       let server = try ServerConnection.open(request.settings, except: replaced)
-      try database.discard(on: server, relations: Set(source.directory.entries.map(\.qualifiedName)))
+      try database.discard(on: server, entries: source.directory.entries)
       try server.executeTogether(roles.map { "DROP ROLE IF EXISTS \(Connection.identifier($0))" })
     }
   }
@@ -323,11 +325,6 @@ package struct RestoreOperation {
       throw LeftBehind(database: database.name, roles: roles, reason: error, cause: cause)
     }
   }
-}
-
-extension Error {
-  /// Whether the database had contents that are not of this restore.
-  fileprivate var isOfExistingDatabase: Bool { if case .databaseExists? = self as? FirnError { true } else { false } }
 }
 
 /// The snapshot of the database that was to be replaced could not be made.

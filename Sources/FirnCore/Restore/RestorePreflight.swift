@@ -27,7 +27,7 @@ struct RestorePreflight {
   func check() throws -> Findings {
     var findings = Findings()
     var reasons =
-      try standbyReasons() + nameReasons() + versionReasons() + extensionReasons(&findings) + placeReasons() + roleReasons(&findings)
+      try standbyReasons() + nameReasons(&findings) + versionReasons() + extensionReasons(&findings) + placeReasons() + roleReasons(&findings)
       + policyReasons() + diskReasons(&findings) + verificationReasons()
     let leftOut = properties.leftOut + selection.leftOut
     if let tables = manifest.excludedTables {
@@ -54,7 +54,7 @@ struct RestorePreflight {
     try server.isInRecovery() ? ["the server is a standby, where nothing can be made: restore on its primary"] : []
   }
 
-  private func nameReasons() throws -> [String] {
+  private func nameReasons(_ findings: inout Findings) throws -> [String] {
     if newName.isEmpty || newName.contains("\0") { return ["a database needs a name"] }
     if newName.utf8.count > 63 {
       return ["the name \(newName) has \(newName.utf8.count) bytes: PostgreSQL cuts names at 63, and two could become one"]
@@ -63,20 +63,26 @@ struct RestorePreflight {
     let exists = try server.databaseExists(newName)
     switch request.target {
     case .new: return exists ? ["database \(newName) exists: a restore never goes into an existing one"] : []
-    case .empty: return exists ? try emptinessReasons() : ["there is no database \(newName): --into takes one that exists and is empty"]
+    case .empty: return exists ? try emptinessReasons(&findings) : ["there is no database \(newName): --into takes one that exists and is empty"]
     case .replacing, .inPlace:
       guard exists else { return ["there is no database \(newName) to replace"] }
       return try SwapPreflight(server: server, database: newName).reasons()
     }
   }
 
-  private func emptinessReasons() throws -> [String] {
-    let connection = try Connection(server.settings.with(database: newName), applicationName: "firn-restore")
-    guard try connection.isEmptyDatabase() else { return ["database \(newName) is not empty: rows are never added to what is there"] }
+  private func emptinessReasons(_ findings: inout Findings) throws -> [String] {
+    guard try UnfinishedDatabase.objectsOfEmpty(newName, on: server) != nil else {
+      return ["database \(newName) is not empty: rows are never added to what is there"]
+    }
     let facts = try server.databaseFacts(of: newName)
+    let (wanted, found) = (manifest.properties, DatabaseProperties(facts))
+    if [wanted.localeProvider, wanted.collate, wanted.ctype, wanted.locale] != [found.localeProvider, found.collate, found.ctype, found.locale] {
+      findings.notes.append("database \(newName) sorts by \(found.locale ?? found.collate), the original by \(wanted.locale ?? wanted.collate)")
+    }
     var reasons: [String] = []
     if facts.encoding != manifest.properties.encoding {
-      reasons.append("database \(newName) is in \(facts.encoding), the snapshot's was in \(manifest.properties.encoding): create it with that ENCODING")
+      reasons.append(
+        "database \(newName) is in \(facts.encoding), the snapshot's was in \(manifest.properties.encoding): create it with that ENCODING")
     }
     if !role.canGive(to: facts.owner) { reasons.append("database \(newName) belongs to \(facts.owner): role \(server.user) is not a member of that") }
     return reasons

@@ -8,13 +8,17 @@ internal import Repository
 /// and the schema.
 struct RestoreProof {
   struct Findings {
-    /// What could not be compared, or differs for a reason outside the snapshot.
+    /// Differences for a reason outside the snapshot.
     var notes: [String] = []
+    /// Tables whose rows this role may not read.
+    var notCompared: [String] = []
     var schemaCompared = false
+
+    var warnings: [String] { notes + notCompared.map { "the rows of \($0) were not compared: this role may not read them all" } }
   }
 
   let build: DatabaseBuild
-  /// What was restored.
+  /// The part of the snapshot that was restored.
   let selection: RestoreSelection
   let database: UnfinishedDatabase
   let settings: ConnectionSettings
@@ -28,7 +32,7 @@ struct RestoreProof {
     progress.begin("comparing rows", expected: manifest.bytes)
     let rows = try compareRows()
     var differences = try rows.differences + unknownTables() + largeObjectDifferences()
-    var findings = Findings(notes: rows.notes)
+    var findings = Findings(notes: rows.notes, notCompared: rows.notCompared)
     progress.begin("comparing the schema")
     do {
       differences += try SchemaProof(build: build, selection: selection, database: database, settings: settings).differences()
@@ -43,12 +47,15 @@ struct RestoreProof {
   private var session: LoadingSession {
     LoadingSession(
       settings: settings, archive: build.source.directory, searchPath: selection.searchPath,
-      serverSettings: RestoreSettings.usual(jobs: 2, sharedBuffers: 0, serverMajor: build.server.serverMajor).filter { $0.name != "maintenance_work_mem" })
+      serverSettings: RestoreSettings.usual(jobs: 2, sharedBuffers: 0, serverMajor: build.server.serverMajor).filter {
+        $0.name != "maintenance_work_mem"
+      })
   }
 
   private struct Comparison: Sendable {
     var differences: [String] = []
     var notes: [String] = []
+    var notCompared: [String] = []
     /// Rows of all partitions of a root, in any order.
     var partitions: [Manifest.Table.Root: RowSetDigest] = [:]
   }
@@ -98,8 +105,8 @@ struct RestoreProof {
           found.differences.append("\(table.displayName): its bytes differ")
         }
       }
-    } catch PostgresError.rowsRefused(_, let message, let details) where details.state == "42501" {
-      found.update { $0.notes.append("the rows of \(table.displayName) were not compared: \(message)") }
+    } catch PostgresError.rowsRefused(_, _, let details) where details.state == "42501" {
+      found.update { $0.notCompared.append(table.displayName) }
     } catch PostgresError.rowsRefused(_, let message, let details) where details.state == "42P01" || details.state == "42703" {
       found.update { $0.differences.append("\(table.displayName): \(message)") }
     }

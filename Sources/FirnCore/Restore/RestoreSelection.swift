@@ -14,9 +14,9 @@ struct RestoreSelection {
   let expectedContents: [UInt8]
   /// Entries that are not restored.
   private(set) var excluded: Set<Int>
-  /// What is left out that was not asked for.
+  /// Parts that are left out although they were asked for.
   let leftOut: [String]
-  /// What the operator should know.
+  /// Notes for the operator.
   let notes: [String]
   /// For pg_restore.
   let flags: [String]
@@ -48,9 +48,9 @@ struct RestoreSelection {
         choice.leaveOut(entry, scope.isPartial ? "it is restored with a whole database only" : "its rows are damaged")
       }
     }
-    choice.leaveOutDependents()
-    let leftOutExtensions = Set(choice.entries(of: ["EXTENSION"]).map(\.tag))
     if let scheduler { for id in scheduler.entries { choice.exclude(id) } }
+    choice.leaveOutDependents()
+    let leftOutExtensions = Set(choice.entries(of: ["EXTENSION"]).map(\.tag)).subtracting(scheduler == nil ? [] : [ScheduledJobs.extensionName])
 
     let chosen = scope.content == .everything ? try source.tables(matching: scope.tables) : []
     var wanted: [String: Manifest.Table] = [:]
@@ -68,8 +68,10 @@ struct RestoreSelection {
     let loaded = Set(data.filter { wanted[$0.file] != nil }.flatMap(\.dependencies))
     let withRows = Set(data.filter { (wanted[$0.file]?.rows ?? 0) > 0 }.flatMap(\.dependencies))
     func lacksRows(_ table: Int) -> Bool { tables.entries[table].map { !$0.isPartitioned && !loaded.contains(table) } ?? false }
+    let ids = Set(directory.entries.map(\.dumpID))
     let ownedByExtensions = Dictionary(
-      source.manifest.sequences.compactMap { sequence in sequence.ofExtension.map { (sequence.qualifiedName, $0) } }, uniquingKeysWith: { first, _ in first })
+      source.manifest.sequences.compactMap { sequence in sequence.ofExtension.map { (sequence.qualifiedName, $0) } },
+      uniquingKeysWith: { first, _ in first })
     for entry in directory.entries {
       if entry.kind == "TABLE DATA", wanted[entry.file] == nil { choice.exclude(entry.dumpID) }
       if entry.kind == "SEQUENCE SET", let name = ownedByExtensions[entry.qualifiedName], leftOutExtensions.contains(name) {
@@ -77,7 +79,9 @@ struct RestoreSelection {
       }
       if scope.content == .everything, !choice.excludes(entry), let key = tables.foreignKey(entry) {
         let others = key.to.subtracting([key.from]).flatMap(tables.withPartitions)
-        if tables.withPartitions(key.from).contains(where: withRows.contains), others.contains(where: lacksRows) {
+        // An extension's table is filled with all others only.
+        let pointsToExtension = !scope.tables.isEmpty && entry.dependencies.contains { !ids.contains($0) }
+        if tables.withPartitions(key.from).contains(where: withRows.contains), pointsToExtension || others.contains(where: lacksRows) {
           choice.leaveOut(entry, "the rows it points to are not restored")
         }
       }
@@ -97,11 +101,13 @@ struct RestoreSelection {
     manifest.tables = source.manifest.tables.filter { wanted[$0.file] != nil }
     if scope.content == .schemaOnly { manifest.sequences = [] }
     let absent = Set(choice.entries(of: ["SEQUENCE", "SEQUENCE SET"]).map(\.qualifiedName))
-    manifest.sequences.removeAll { absent.contains($0.qualifiedName) }
+    manifest.sequences.removeAll { absent.contains($0.qualifiedName) || $0.ofExtension.map(leftOutExtensions.contains) ?? false }
+    if !scope.tables.isEmpty { manifest.sequences.removeAll { $0.ofExtension != nil } }
+    if scheduler != nil { manifest.sequences.removeAll { $0.ofExtension == ScheduledJobs.extensionName } }
     self.manifest = manifest
 
     let owners = Owners(scope: scope, role: role)
-    for owner in Set(directory.entries.map(\.owner)).subtracting([""]).sorted() where owners.keeps && !role.canGive(to: owner) {
+    for owner in Set(directory.entries.map(\.owner)).subtracting(["", "pg_database_owner"]).sorted() where owners.keeps && !role.canGive(to: owner) {
       let reason = role.existing.contains(owner) ? "\(role.name) may not give it away" : "that role does not exist"
       choice.note("ownership by \(owner), which goes to \(role.name): \(reason)")
     }
@@ -144,9 +150,9 @@ struct RestoreSelection {
   }
 
   /// Restores nothing into these tables and sequences either.
-  mutating func exclude(_ entries: [ArchiveDirectory.Entry]) {
+  mutating func exclude(_ entries: [ArchiveDirectory.Entry], sequences: Set<QualifiedName>) {
     excluded.formUnion(entries.map(\.dumpID))
-    let names = Set(entries.filter { $0.kind != "ACL" }.map(\.qualifiedName))
+    let names = Set(entries.filter { $0.kind != "ACL" }.map(\.qualifiedName)).union(sequences)
     manifest.tables.removeAll { names.contains($0.qualifiedName) }
     manifest.sequences.removeAll { names.contains($0.qualifiedName) }
     loads.removeAll { names.contains($0.table.qualifiedName) }
@@ -159,7 +165,7 @@ struct RestoreSelection {
 
     var keeps: Bool { scope.owner == .recorded }
 
-    /// Empty where it stays with the role that creates it.
+    /// Empty if the object stays with the role that creates it.
     func written(for entry: ArchiveDirectory.Entry) -> String {
       // Of default privileges it is the role that they are of.
       if entry.owner.isEmpty || entry.owner == "pg_database_owner" || entry.kind == "DEFAULT ACL" { return entry.owner }
@@ -218,7 +224,7 @@ struct RestoreSelection {
 }
 
 extension RestoreSource {
-  /// The tables of the snapshot that patterns name, all where there is no pattern. A partitioned table stands for its partitions.
+  /// The tables of the snapshot that patterns name, all if there is no pattern. A partitioned table stands for its partitions.
   /// - Throws: `FirnError.refused` naming every pattern that matches no table.
   func tables(matching patterns: [TablePattern]) throws -> [Manifest.Table] {
     guard !patterns.isEmpty else { return manifest.tables }
@@ -232,7 +238,8 @@ extension RestoreSource {
       if tables.isEmpty {
         reasons.append(
           roots.isEmpty
-            ? "no table of the snapshot is called \(pattern.text)" : "the snapshot has no rows of \(pattern.text): it is partitioned, and has no partition")
+            ? "no table of the snapshot is called \(pattern.text)"
+            : "the snapshot has no rows of \(pattern.text): it is partitioned, and has no partition")
       }
       found.formUnion(tables)
     }
@@ -247,7 +254,8 @@ extension RestoreSource {
     return archive.entries.values.filter { names.contains($0.qualifiedName) }.sorted { $0.name < $1.name }.compactMap { table in
       let others = archive.children(of: table.dumpID).filter { !names.contains($0.qualifiedName) }.map(\.name)
       guard !others.isEmpty else { return nil }
-      return "\(table.name) is restored with its own rows only; the rows of \(others.joined(separator: ", ")), which inherit from it, are not: name them with --table as well"
+      return
+        "\(table.name) is restored with its own rows only; the rows of \(others.joined(separator: ", ")), which inherit from it, are not: name them with --table as well"
     }
   }
 }
@@ -268,29 +276,29 @@ extension ArchiveDirectory.Entry {
       || ["COMMENT", "ACL", "SECURITY LABEL"].contains(kind) && (tag.hasPrefix("LARGE OBJECT ") || tag.hasPrefix("LARGE OBJECTS "))
   }
 
-  /// The definition to restore: with another `search_path`, where one is given, and without the server's own bookkeeping.
+  /// The definition to restore: with another `search_path`, if one is given, and without the server's own bookkeeping.
   func restored(searchPath: String?) -> String {
     if kind == "SEARCHPATH", let searchPath { return "SELECT pg_catalog.set_config('search_path', \(Connection.literal(searchPath)), false);\n" }
-    return Self.withoutVersions(definition)
-  }
-
-  /// From its minor releases of November 2026 on a server keeps count of a column's type changes as `pg_attver` among the column's
-  /// options. Their pg_dump leaves that out; an older one prints it, and no server takes it.
-  static func withoutVersions(_ definition: String) -> String {
-    guard definition.contains("pg_attver=") else { return definition }
-    let lines = definition.split(separator: "\n", omittingEmptySubsequences: false)
-    return lines.compactMap { line -> String? in
-      guard line.hasPrefix("ALTER "), line.hasSuffix(");"), let start = line.range(of: " SET (", options: .backwards) else { return String(line) }
-      let options = line[start.upperBound...].dropLast(2).components(separatedBy: ", ")
-      let kept = options.filter { !$0.hasPrefix("pg_attver=") }
-      if kept.count == options.count { return String(line) }
-      return kept.isEmpty ? nil : "\(line[..<start.upperBound])\(kept.joined(separator: ", ")));"
-    }.joined(separator: "\n")
+    return withoutColumnVersions(definition)
   }
 }
 
+/// From its minor releases of November 2026 on a server keeps count of a column's type changes as `pg_attver` among the column's
+/// options. Their pg_dump leaves that out; an older one prints it, and no server takes it.
+package func withoutColumnVersions(_ definition: String) -> String {
+  guard definition.contains("pg_attver=") else { return definition }
+  let lines = definition.split(separator: "\n", omittingEmptySubsequences: false)
+  return lines.compactMap { line -> String? in
+    guard line.hasPrefix("ALTER "), line.hasSuffix(");"), let start = line.range(of: " SET (", options: .backwards) else { return String(line) }
+    let options = line[start.upperBound...].dropLast(2).components(separatedBy: ", ")
+    let kept = options.filter { !$0.hasPrefix("pg_attver=") }
+    if kept.count == options.count { return String(line) }
+    return kept.isEmpty ? nil : "\(line[..<start.upperBound])\(kept.joined(separator: ", ")));"
+  }.joined(separator: "\n")
+}
+
 extension SnapshotReader.FileEntry {
-  /// Whether it holds a large object; its name tells which.
+  /// Whether it holds a large object.
   var isLargeObject: Bool { name.hasPrefix("blob_") }
 
   /// The id of the large object that it holds.

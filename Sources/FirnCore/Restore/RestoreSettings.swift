@@ -1,5 +1,5 @@
-/// Settings for the sessions that restore: no time limits, no waiting for the log at each commit, memory for index builds,
-/// which run side by side rather than each in parallel, and the faster compression.
+/// Settings for the sessions that restore: no time limits, no waiting for the log at each commit, memory for index builds, and the
+/// faster compression.
 enum RestoreSettings {
   static let compression = "default_toast_compression"
 
@@ -11,7 +11,6 @@ enum RestoreSettings {
     return newer + [
       ("default_transaction_read_only", "off"), ("statement_timeout", "0"), ("lock_timeout", "0"),
       ("idle_in_transaction_session_timeout", "0"), ("synchronous_commit", "off"), ("maintenance_work_mem", "\(memory)MB"),
-      ("max_parallel_maintenance_workers", "0"),
     ]
   }
 }

@@ -13,15 +13,19 @@ struct RestoreSource {
 
   /// - Throws: `RepositoryError` where the snapshot can't be read as what it is.
   init(_ repository: Repository, _ place: SnapshotPlace) throws {
-    let manifest = try repository.catalog.manifest(of: place)
-    try repository.catalog.requireIntactManifest(of: place)
+    let manifest = try repository.catalog.intactManifest(of: place)
     let reader = try SnapshotReader(repository.contents, manifest: manifest)
     let files = try reader.files()
     (self.manifest, self.reader, self.files) = (manifest, reader, files)
-    for table in manifest.tables where files[table.file] == nil {
-      throw RepositoryError.malformed(key: reader.table.key, reason: "\(table.displayName) is missing")
+    // The chunk table must agree with the manifest, whose checksum was verified.
+    for table in manifest.tables where files[table.file]?.digest.description != table.sha256 {
+      throw RepositoryError.malformed(
+        key: reader.table.key, reason: "\(table.displayName) is \(files[table.file] == nil ? "missing" : "another than the manifest's")")
     }
     guard let file = files["toc.dat"] else { throw RepositoryError.malformed(key: reader.table.key, reason: "toc.dat is missing") }
+    guard manifest.contentsSHA256 == nil || manifest.contentsSHA256 == file.digest.description else {
+      throw RepositoryError.malformed(key: reader.table.key, reason: "toc.dat is another than the manifest's")
+    }
     var bytes: [UInt8] = []
     try Self.namingDamage(manifest, reader, files) { try reader.read(file) { bytes.append($0) } }
     do { directory = try ArchiveDirectory(parsing: bytes) } catch let error as ArchiveDirectory.Unreadable {

@@ -13,6 +13,8 @@ struct RestoringRole {
   let creatableExtensions: Set<String>
   /// Extensions of the server; nil where those that are missing are the preflight's affair.
   let availableExtensions: Set<String>?
+  /// Extensions that can't be created on the server, and why.
+  let obstaclesToExtensions: [String: String]
   /// Whether roles that don't exist are done without.
   let keepsToExisting: Bool
   /// Whether the database is the one that pg_cron runs its jobs from, under the name it will have.
@@ -23,8 +25,9 @@ struct RestoringRole {
   ///   - finalName: of the restored database; nil if it is dropped again.
   init(
     of server: Connection, keepsToExisting: Bool = false, availableExtensions: Set<String>? = nil, creatableExtensions: Set<String>? = nil,
-    finalName: String? = nil
+    obstaclesToExtensions: [String: String] = [:], finalName: String? = nil
   ) throws {
+    self.obstaclesToExtensions = obstaclesToExtensions
     self.keepsToExisting = keepsToExisting
     self.availableExtensions = availableExtensions
     name = server.user
@@ -45,6 +48,7 @@ struct RestoringRole {
     self.assumable = assumable
     self.creatableExtensions = creatableExtensions
     availableExtensions = nil
+    obstaclesToExtensions = [:]
     keepsToExisting = false
     loadsScheduledJobs = false
   }
@@ -64,6 +68,7 @@ struct RestoringRole {
   func obstacle(to entry: ArchiveDirectory.Entry) -> String? {
     if entry.kind == "EXTENSION" {
       if let availableExtensions, !availableExtensions.contains(entry.tag) { return "it is not installed here" }
+      if let obstacle = obstaclesToExtensions[entry.tag] { return "this server can't create it: \(obstacle)" }
       // A new database has a temporary name.
       if entry.tag == ScheduledJobs.extensionName, !loadsScheduledJobs {
         return "the server allows it only in the database that cron.database_name names"

@@ -36,10 +36,13 @@ final class RowLoader: Sendable {
   private let progress: WorkProgress
   private let failure: FirstFailure
   private let sessions: Int
+  /// The tables that the restore creates, by their dump ids.
+  private let created: Set<Int>
+  private let isSuperuser: Bool
   private let loads: [TableLoad]
   private let state: Monitor<State>
 
-  /// What a large object costs beside its bytes, in bytes.
+  /// The cost of a large object beside its contents, in bytes.
   private static let costOfLargeObject: Int64 = 200
   /// Large objects that one session takes at once: bytes in all, with their cost.
   private static let batchOfLargeObjects: Int64 = 4 << 20
@@ -47,10 +50,12 @@ final class RowLoader: Sendable {
   /// - Parameters:
   ///   - loads: in the order of the archive.
   init(
-    _ loads: [TableLoad], largeObjects: [SnapshotReader.FileEntry], sessions: Int, opening: LoadingSession, reader: SnapshotReader,
+    _ loads: [TableLoad], largeObjects: [SnapshotReader.FileEntry], sessions: Int, opening: LoadingSession, isSuperuser: Bool, reader: SnapshotReader,
     progress: WorkProgress, failure: FirstFailure
   ) {
     self.loads = loads
+    created = Set(opening.archive.entries.filter { $0.kind == "TABLE" }.map(\.dumpID))
+    self.isSuperuser = isSuperuser
     self.opening = opening
     self.reader = reader
     self.progress = progress
@@ -91,7 +96,8 @@ final class RowLoader: Sendable {
     while true {
       let idle = state.current.idle
       if idle == threads.count { break }
-      if idle > 0, failure.error == nil { failure.capture { try whileWaiting(idle, state.current.unfinished) } }
+      // A function in an index may look at a table that waits to be loaded again.
+      if idle > 0, failure.error == nil, state.current.refused.isEmpty { failure.capture { try whileWaiting(idle, state.current.unfinished) } }
       _ = state.wait(atMost: .milliseconds(200)) { $0.idle != idle }
     }
     for thread in threads { thread.join() }
@@ -121,6 +127,8 @@ final class RowLoader: Sendable {
 
   private func load(_ load: TableLoad, over session: Connection) throws {
     var before = Array("BEGIN; ".utf8)
+    // Triggers of an extension's table would change rows that are as they are to be.
+    if load.tableID.map({ !created.contains($0) }) ?? true, isSuperuser { before += Array("SET LOCAL session_replication_role = replica; ".utf8) }
     if load.isNew { before += load.statement.truncation + Array("; ".utf8) }
     let rows = try load.send(
       over: session, before: before, freezes: load.isNew, from: reader, progress: progress, check: { [failure] in try failure.check() })
@@ -184,9 +192,16 @@ final class RowLoader: Sendable {
 }
 
 extension PostgresError {
-  /// Whether rows were refused for a reason that other tables' rows may take away: a constraint or a function looked at them, or
-  /// two sessions waited for each other. Not where the server lacked something, or ended the session (classes 53, 57, 58, XX).
+  /// Whether rows were refused for a reason that other tables' rows may take away: a constraint or a function looked at them (classes 23
+  /// and P0), or two sessions waited for each other (40).
   var mayDependOnOrder: Bool {
+    guard case .rowsRefused(_, _, let details) = self else { return false }
+    return ["23", "40", "P0"].contains(details.state.prefix(2))
+  }
+
+  /// Whether rows were refused for what they are, and not because the server lacked something or ended the session (classes 53, 54, 57,
+  /// 58, XX).
+  var isOfRows: Bool {
     guard case .rowsRefused(_, _, let details) = self else { return false }
     return !["53", "54", "57", "58", "XX"].contains(details.state.prefix(2))
   }

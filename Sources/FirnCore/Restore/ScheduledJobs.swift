@@ -48,10 +48,20 @@ struct ScheduledJobs {
   /// - Throws: what the server throws; then nothing was created.
   func restore(_ settings: ConnectionSettings, progress: WorkProgress) throws {
     progress.begin("restoring the jobs of pg_cron")
-    let session = try LoadingSession(settings: settings, archive: archive, searchPath: nil, serverSettings: []).open()
+    let session = try Connection(settings, applicationName: "firn-restore")
     let schema = Connection.identifier(database.schema)
-    try session.execute("BEGIN; CREATE EXTENSION IF NOT EXISTS \(Self.extensionName) WITH SCHEMA \(schema)")
-    for load in loads { _ = try load.send(over: session, freezes: false, from: reader, progress: progress, check: {}) }
+    // Event triggers of the database have no say in this.
+    try session.execute(
+      "BEGIN; SET LOCAL session_replication_role = replica; CREATE EXTENSION IF NOT EXISTS \(Self.extensionName) WITH SCHEMA \(schema); SET LOCAL session_replication_role = origin"
+    )
+    for load in loads {
+      let rows = try session.inSession(of: archive) {
+        try load.send(over: session, freezes: false, from: reader, progress: progress, check: {})
+      }
+      guard rows == load.table.rows else {
+        throw FirnError.restoredCopyDiffers(differences: ["\(load.table.displayName): \(rows) rows instead of \(load.table.rows)"])
+      }
+    }
     for statement in statements { try session.execute(statement) }
     try session.commit()
   }

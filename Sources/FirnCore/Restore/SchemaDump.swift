@@ -17,7 +17,15 @@ enum SchemaDump {
       ], environment: ToolAccess.environment)
     result.errors.forEach(messages.add)
     guard result.exitCode == 0 else { throw PostgresError.toolFailed(tool: "pg_dump", exitCode: result.exitCode, messages: messages.errors) }
-    do { return try ArchiveDirectory(parsing: Folder.contents(of: folder.appending("toc.dat"))) } catch let error as ArchiveDirectory.Unreadable {
+    return try ArchiveDirectory(ofArchive: folder)
+  }
+}
+
+extension ArchiveDirectory {
+  /// Reads the table of contents of an archive in a folder.
+  /// - Throws: `FirnError.unsoundArchive`.
+  init(ofArchive folder: FilePath) throws {
+    do { self = try ArchiveDirectory(parsing: Folder.contents(of: folder.appending("toc.dat"))) } catch let error as Unreadable {
       throw FirnError.unsoundArchive(reason: error.reason)
     }
   }

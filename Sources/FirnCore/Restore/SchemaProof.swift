@@ -6,11 +6,12 @@ internal import SystemPackage
 
 /// Compares the schema of a restored database with the archive's.
 ///
-/// The text of a schema changes by being restored: the server prints some expressions differently then, and orders the columns of
-/// children anew. So where texts differ, the judge is a second database that pg_restore alone makes of the same archive.
+/// The text of a schema changes by being restored: the server then prints some expressions differently and orders the columns of
+/// children in another way. So if the texts differ, the schema is compared with a second database, which pg_restore alone creates from
+/// the same archive.
 struct SchemaProof {
   let build: DatabaseBuild
-  /// What was restored.
+  /// The part of the snapshot that was restored.
   let selection: RestoreSelection
   let database: UnfinishedDatabase
   let settings: ConnectionSettings
@@ -52,14 +53,14 @@ struct SchemaProof {
       throw PostgresError.toolFailed(tool: "pg_restore", exitCode: result.exitCode, messages: messages.errors)
     }
     // Versions and names of objects aside, comments say nothing.
-    return String(decoding: result.output, as: UTF8.self).split(separator: "\n").map(String.init).filter {
+    return withoutColumnVersions(String(decoding: result.output, as: UTF8.self)).split(separator: "\n").map(String.init).filter {
       !$0.hasPrefix("\\restrict ") && !$0.hasPrefix("\\unrestrict ") && !$0.hasPrefix("-- Dumped")
-        && !["SET default_tablespace", "SET default_table_access_method", "SET standard_conforming_strings", "SELECT pg_catalog.set_config('search_path'"]
+        && !["SET standard_conforming_strings", "SELECT pg_catalog.set_config('search_path'"]
           .contains(where: $0.hasPrefix)
     }
   }
 
-  /// What pg_restore makes of the archive on this server.
+  /// The schema that pg_restore creates from the archive on this server.
   private func referenceSchema(_ folder: WorkFolder) throws -> ArchiveDirectory {
     build.progress.begin("comparing the schema with one that pg_restore creates")
     let reference = try database.makeReference(on: build.server, snapshot: selection.manifest.id)
@@ -93,7 +94,7 @@ struct SchemaProof {
         !["ENCODING", "STDSTRINGS", "SEARCHPATH", "DATABASE", "DATABASE PROPERTIES"].contains($0.kind) && !$0.tag.hasPrefix("DATABASE ")
       }
       return Dictionary(grouping: entries, by: \.title)
-        .mapValues { $0.map { "\($0.definition)\n\($0.owner)\n\($0.tablespace)" }.sorted() }
+        .mapValues { $0.map { "\($0.restored(searchPath: nil))\n\($0.owner)\n\($0.tablespace)\n\($0.accessMethod)" }.sorted() }
     }
     let (expected, found) = (byTitle(expected), byTitle(found))
     let missing = expected.keys.filter { found[$0] == nil }.sorted().map { "missing: \($0)" }

@@ -51,7 +51,7 @@ struct StatementWords {
       }
       if !word.isEmpty { words.append(String(word)) }
       word = .init()
-      // What follows is an expression.
+      // An expression follows.
       if scalar == "(" { break }
     }
     // After "CREATE POLICY name ON table" keywords are as written.

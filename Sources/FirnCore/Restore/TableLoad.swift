@@ -7,7 +7,7 @@ struct TableLoad: Sendable {
   let table: Manifest.Table
   let file: SnapshotReader.FileEntry
   let statement: CopyStatement
-  /// The dump id of the table in the archive; nil where it has no entry.
+  /// The dump id of the table in the archive; nil if it has no entry.
   let tableID: Int?
   /// Whether the restore creates the table: then it is emptied in the transaction that fills it, so that its rows need no vacuuming.
   let isNew: Bool

@@ -17,7 +17,7 @@ package struct TableRestore {
     /// The new schema.
     package let schema: String?
     package let tables: [(name: String, rows: Int64)]
-    /// What the operator should know.
+    /// Notes for the operator.
     package let notes: [String]
     package let objectsRead: Int
     package let objectsOfSnapshot: Int
@@ -28,13 +28,18 @@ package struct TableRestore {
   private let settings: ConnectionSettings
   /// All tables where there is none.
   private let patterns: [TablePattern]
+  /// For functions in columns and checks; nil for the snapshot's.
+  private let searchPath: String?
   private let progress: WorkProgress
 
-  package init(repository: Repository, place: SnapshotPlace, settings: ConnectionSettings, patterns: [TablePattern], progress: WorkProgress) {
+  package init(
+    repository: Repository, place: SnapshotPlace, settings: ConnectionSettings, patterns: [TablePattern], searchPath: String?, progress: WorkProgress
+  ) {
     self.repository = repository
     self.place = place
     self.settings = settings
     self.patterns = patterns
+    self.searchPath = searchPath
     self.progress = progress
   }
 
@@ -160,10 +165,16 @@ package struct TableRestore {
   }
 
   private func refuseFilled(_ tables: [Manifest.Table], _ connection: Connection) throws {
+    let conditions = try Self.conditions(connection)
     let reasons = try tables.compactMap { table in
-      Self.reason(for: table, try connection.state(schema: table.schema, name: table.name))
+      Self.reason(for: table, try connection.state(schema: table.schema, name: table.name, condition: conditions[table.qualifiedName] ?? ""))
     }
     guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
+  }
+
+  /// Of an extension's table a dump holds the rows that its condition selects: the others are there from the beginning.
+  private static func conditions(_ connection: Connection) throws -> [QualifiedName: String] {
+    Dictionary(try connection.configurationTables().map { ($0.name, $0.condition) }, uniquingKeysWith: { first, _ in first })
   }
 
   private static func reason(for table: Manifest.Table, _ state: Connection.TableState) -> String? {
@@ -195,9 +206,11 @@ package struct TableRestore {
     var plans: [Plan] = []
     let data = Dictionary(source.directory.entries.filter { $0.kind == "TABLE DATA" }.map { ($0.file, $0) }, uniquingKeysWith: { first, _ in first })
     try connection.execute("SET LOCAL lock_timeout = '5s'")
+    let conditions = try Self.conditions(connection)
     for table in tables {
       try connection.lockForFilling(schema: table.schema, name: table.name)
-      if let reason = Self.reason(for: table, try connection.state(schema: table.schema, name: table.name)) { reasons.append(reason) }
+      let state = try connection.state(schema: table.schema, name: table.name, condition: conditions[table.qualifiedName] ?? "")
+      if let reason = Self.reason(for: table, state) { reasons.append(reason) }
       // Partitions may be filled through their root: the archive's own statement tells.
       guard let statement = data[table.file]?.copyStatement, let file = source.files[table.file] else { continue }
       let load = TableLoad(table: table, file: file, statement: statement, tableID: nil, isNew: false)
@@ -209,7 +222,7 @@ package struct TableRestore {
 
   private func restore(_ plan: Plan, from source: RestoreSource, _ connection: Connection) throws {
     if let creation = plan.creation { try connection.execute(creation) }
-    let rows = try connection.inSession(of: source.directory) {
+    let rows = try connection.inSession(of: source.directory, searchPath: searchPath ?? source.manifest.searchPath) {
       try plan.load.send(over: connection, freezes: plan.load.isNew, from: source.reader, progress: progress, check: Interruption.check)
     }
     let wanted = plan.load.table.rows

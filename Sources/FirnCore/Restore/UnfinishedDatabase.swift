@@ -12,10 +12,12 @@ struct UnfinishedDatabase {
   private static let prefix = "firn_unfinished_"
 
   let name: String
-  /// Whether it is created under a temporary name. Else it exists, empty, under the name it keeps.
+  /// Whether it is created under a temporary name. Otherwise it exists, empty, under the name it keeps.
   let isTemporary: Bool
   private let finalName: String
   private let builder: DatabaseBuilder
+  /// Objects that were in an existing database before: extensions.
+  private var formerObjects: Set<UserObject> = []
 
   init(for finalName: String, builder: DatabaseBuilder) {
     self.finalName = finalName
@@ -25,10 +27,20 @@ struct UnfinishedDatabase {
   }
 
   /// A database that exists and is empty.
-  init(existing name: String, builder: DatabaseBuilder) {
+  /// - Throws: `FirnError.databaseExists` if it is not.
+  init(existing name: String, builder: DatabaseBuilder) throws {
     (self.name, finalName) = (name, name)
     self.builder = builder
     isTemporary = false
+    guard let former = try Self.objectsOfEmpty(name, on: builder.server) else { throw FirnError.databaseExists(name: name) }
+    formerObjects = former
+  }
+
+  /// The extensions of a database that has nothing else; nil if it has more.
+  static func objectsOfEmpty(_ name: String, on server: Connection) throws -> Set<UserObject>? {
+    let connection = try Connection(server.settings.with(database: name), applicationName: "firn-restore")
+    let objects = Set(try connection.userObjects())
+    return objects.allSatisfy { $0.kind == "extension" } ? objects : nil
   }
 
   /// It tells whose it is before the comment does.
@@ -100,6 +112,9 @@ struct UnfinishedDatabase {
     let statements =
       builder.finishingStatements(name: name)
       + ["ALTER DATABASE \(Connection.identifier(name)) RENAME TO \(Connection.identifier(finalName))"]
+    // A rename that meets a session of ours which is just ending looks again only after 100 ms (procarray.c, CountOtherDBBackends).
+    let deadline = ContinuousClock.now + .milliseconds(90)
+    while ContinuousClock.now < deadline, try server.hasSessions(in: name) { Thread.sleep(forTimeInterval: 0.003) }
     for attempt in 1...20 {
       do {
         return try server.executeTogether(statements)
@@ -113,17 +128,24 @@ struct UnfinishedDatabase {
     }
   }
 
-  /// Takes it away: drops it, or, if it existed, empties it again.
-  /// - Parameter relations: those that the restore may have created. Where others are found in a database that existed, all stays.
+  /// Takes it away: drops it, or, if it existed, drops all that is new in it.
+  /// - Parameter entries: of the archive. If a table is new that they don't name, another program is at work there, and all stays.
   /// - Throws: what keeps it from being dropped; `FirnError.refused` where something is left in it.
-  func discard(on server: Connection, relations: Set<QualifiedName>) throws {
+  func discard(on server: Connection, entries: [ArchiveDirectory.Entry]) throws {
     guard !isTemporary else { return try server.dropDatabase(name, within: .seconds(600)) }
-    let connection = try Connection(server.settings.with(database: name), applicationName: "firn-restore")
-    if let other = try connection.ownRelations().subtracting(relations).first {
-      throw FirnError.refused(reasons: ["\(other.schema).\(other.name) in database \(name) is not from this restore: nothing in it was dropped"])
+    try ServerConnection.patiently {
+      let connection = try Connection(server.settings.with(database: name), applicationName: "firn-restore")
+      func added() throws -> [UserObject] { try connection.userObjects().filter { !formerObjects.contains($0) } }
+      let objects = try added()
+      let ours = Set(entries.map(\.qualifiedName))
+      if let other = objects.first(where: { $0.kind == "table" && !(QualifiedName(quoted: $0.identity).map(ours.contains) ?? false) }) {
+        throw FirnError.refused(reasons: ["table \(other.identity) in database \(name) is not from this restore: nothing in it was dropped"])
+      }
+      try connection.drop(objects)
+      if let left = try added().first {
+        throw FirnError.refused(reasons: ["database \(name) could not be emptied again: \(left.kind) \(left.identity) is left"])
+      }
     }
-    try connection.dropEverything()
-    guard try connection.isEmptyDatabase() else { throw FirnError.refused(reasons: ["database \(name) could not be emptied again"]) }
   }
 
   /// Two that build for the same name see each other, however they come: each has made its own before it looks.

@@ -66,7 +66,8 @@ package final class ExportTransaction {
     let capacity = try connection.lockTableCapacity()
     guard wanted > 1, 3 * tables.count > capacity / 5 * 9 else { return wanted }
     note(
-      "dumped with one job instead of \(wanted): the database has \(tables.count) tables, and the server's lock table has room for about \(capacity) locks (max_locks_per_transaction)")
+      "dumped with one job instead of \(wanted): the database has \(tables.count) tables, and the server's lock table has room for about \(capacity) locks (max_locks_per_transaction)"
+    )
     return 1
   }
 

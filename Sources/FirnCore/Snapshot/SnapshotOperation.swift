@@ -32,6 +32,7 @@ package struct SnapshotOperation {
     guard (13...18).contains(connection.serverMajor) else {
       throw PostgresError.unsupportedServer(version: try connection.versionText())
     }
+    try refuseNamesThatAreNoText(connection)
     let tools = try ServerTools.find("pg_dump", major: connection.serverMajor, configured: request.toolFolders)
     progress.note("server \(try connection.versionText()) at \(connection.target), \(try tools.versionLine(of: "pg_dump")) in \(tools.folder)")
 
@@ -54,6 +55,14 @@ package struct SnapshotOperation {
       StoreMaintenance(store: repository.store).collectIfAlone()
       throw error
     }
+  }
+
+  /// In SQL_ASCII a name can be any bytes. A manifest is text.
+  private func refuseNamesThatAreNoText(_ connection: Connection) throws {
+    guard try connection.serverEncoding() == "SQL_ASCII" else { return }
+    let names = try connection.namesThatAreNoText()
+    guard !names.isEmpty else { return }
+    throw FirnError.refused(reasons: names.map { "\($0) is not UTF-8 text: rename or reset it, a snapshot could not be restored" })
   }
 
   /// Dumps until nothing changed under the dump.

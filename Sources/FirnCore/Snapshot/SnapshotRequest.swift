@@ -34,7 +34,7 @@ package struct SnapshotRequest: Sendable {
 
 package struct SnapshotResult: Sendable {
   package let manifest: Manifest
-  /// What is not as it was asked for, though the snapshot is whole.
+  /// Requests that could not be met, though the snapshot is complete.
   package let warnings: [String]
   /// What the operator should know of this machine rather than of the snapshot.
   package let notes: [String]

@@ -28,12 +28,14 @@ struct SnapshotRun {
   let notes: Monitor<[String]>
   let warnings: Monitor<[String]>
 
+  /// Bytes below which more sessions of pg_dump cost more than they save.
+  private static let smallDatabase: Int64 = 4 << 20
+
   func dump() throws -> Outcome {
     progress.begin("locking tables")
     let transaction = try ExportTransaction.begin(on: connection, lockWait: request.lockWait, progress: progress)
     defer { try? transaction.end() }
     let facts = try gatherFacts()
-    try refuseNamesThatAreNoText(facts.database.encoding)
     let exclusions = try exclusions(facts)
     let registry = ObjectRegistry()
     let table = ChunkTableWriter(scratch: scratch, registry: registry)
@@ -43,13 +45,19 @@ struct SnapshotRun {
     let engine = DumpEngine(
       repository: repository, parent: index, registry: registry, table: table, spool: spool, spoolCap: request.spoolCap,
       progress: progress)
-    progress.begin("dumping", expected: try parent?.manifest.bytes ?? connection.databaseSize())
+    // Roles and tablespaces meanwhile.
+    let withPasswords = try connection.canReadPasswords()
+    let globals = GlobalsDump(tools: tools, access: access, database: connection.database, withPasswords: withPasswords)
+    defer { globals.wait() }
+    let expected = try parent?.manifest.bytes ?? connection.databaseSize()
+    progress.begin("dumping", expected: expected)
     let outcome: DumpEngine.Outcome
     var rewritten: String?
     do {
       var dump = DumpTool(
         tools: tools, access: access, database: connection.database, encoding: facts.database.encoding,
-        jobs: try transaction.dumpJobs(wanted: request.jobs) { note in notes.update { $0.append(note) } }, snapshot: transaction.snapshot,
+        jobs: expected < Self.smallDatabase ? 1 : try transaction.dumpJobs(wanted: request.jobs) { note in notes.update { $0.append(note) } },
+        snapshot: transaction.snapshot,
         lockWait: request.lockWait, excludedTableData: exclusions.patterns)
       // It is to fail where there is damage.
       if facts.canTurnOff { dump.settingsToTurnOff = facts.damageHiders }
@@ -72,7 +80,7 @@ struct SnapshotRun {
     }
     if let rewritten { return .changed("\(rewritten) was rewritten") }
     return .done(
-      try commit(outcome, transaction, facts, exclusions, table: table, registry: registry, index: index, spool: spool, access: access))
+      try commit(outcome, transaction, facts, exclusions, table: table, registry: registry, index: index, spool: spool, globals: globals))
   }
 
   private struct Facts {
@@ -90,6 +98,7 @@ struct SnapshotRun {
     /// Rows of extensions' tables that were changed and are in no dump.
     var changedRowsOutsideDump: [String]
     var sequencesOfExtensions: [QualifiedName: String]
+    var sequenceValues: [QualifiedName: Int64?]
     var preloadedLibraries: [String]?
     /// Whether this role may turn these off.
     var canTurnOff: Bool
@@ -102,23 +111,17 @@ struct SnapshotRun {
       tablespaces: try connection.tablespacesInUse(), leftOut: try connection.leftOut(), largeObjects: try connection.largeObjectCount(),
       lsn: try connection.logPosition(), systemIdentifier: try connection.systemIdentifier(), isInRecovery: try connection.isInRecovery(),
       damageHiders: try connection.settingsThatHideDamage(), changedRowsOutsideDump: try changedRowsOutsideDump(),
-      sequencesOfExtensions: try connection.sequencesOfExtensions(), preloadedLibraries: try connection.preloadedLibraries(),
+      sequencesOfExtensions: try connection.sequencesOfExtensions(),
+      sequenceValues: try connection.sequenceValues(), preloadedLibraries: try connection.preloadedLibraries(),
       canTurnOff: try connection.isSuperuser())
   }
 
   private func changedRowsOutsideDump() throws -> [String] {
     try connection.configurationTables().compactMap { table in
       guard let rows = try connection.changedRowsOutsideDump(of: table), rows > 0 else { return nil }
-      return "\(table.name.schema).\(table.name.name), of extension \(table.ofExtension), has \(rows) changed row\(rows == 1 ? "" : "s") that no dump keeps: it keeps rows \(table.condition.prefix(80))"
+      return
+        "\(table.name.schema).\(table.name.name), of extension \(table.ofExtension), has \(rows) changed row\(rows == 1 ? "" : "s") that no dump keeps: it keeps rows \(table.condition.prefix(80))"
     }
-  }
-
-  /// In SQL_ASCII a name can be any bytes. A manifest is text.
-  private func refuseNamesThatAreNoText(_ encoding: String) throws {
-    guard encoding == "SQL_ASCII" else { return }
-    let names = try connection.namesThatAreNoText()
-    guard !names.isEmpty else { return }
-    throw FirnError.refused(reasons: names.map { "\($0): its name or value is not UTF-8, and the snapshot could not be restored: rename it" })
   }
 
   private struct Exclusions {
@@ -167,10 +170,10 @@ struct SnapshotRun {
 
   private func commit(
     _ outcome: DumpEngine.Outcome, _ transaction: ExportTransaction, _ facts: Facts, _ exclusions: Exclusions, table: ChunkTableWriter,
-    registry: ObjectRegistry, index: ParentIndex?, spool: FilePath, access: ToolAccess
+    registry: ObjectRegistry, index: ParentIndex?, spool: FilePath, globals: GlobalsDump
   ) throws -> Manifest {
     progress.begin("committing")
-    let contents = try ArchiveContents(of: spool, tools: tools)
+    let contents = try ArchiveDirectory(ofArchive: spool)
     let (tables, missing) = try match(contents, outcome, transaction.tables)
     guard outcome.largeObjectFiles == facts.largeObjects else {
       throw FirnError.unsoundArchive(reason: "it holds \(outcome.largeObjectFiles) large objects of \(facts.largeObjects)")
@@ -191,12 +194,20 @@ struct SnapshotRun {
     manifest.systemIdentifier = facts.systemIdentifier
     manifest.lsn = facts.lsn
     manifest.extensions = facts.extensions.map { .init(name: $0.name, version: $0.version, schema: $0.schema) }
-    manifest.sequences = try contents.sequenceValues(scratch: scratch).map { name, value in
+    manifest.sequences = contents.sequenceValues.map { name, value in
       var sequence = Manifest.Sequence(schema: name.schema, name: name.name, lastValue: value)
       sequence.ofExtension = facts.sequencesOfExtensions[name]
       return sequence
     }
-      .sorted { ($0.schema, $0.name) < ($1.schema, $1.name) }
+    // No dump has the values of these: a restore sets them.
+    let dumped = Set(manifest.sequences.map(\.qualifiedName))
+    manifest.sequences += facts.sequencesOfExtensions.filter { !dumped.contains($0.key) }.compactMap { name, member in
+      guard let value = facts.sequenceValues[name] ?? nil else { return nil }
+      var sequence = Manifest.Sequence(schema: name.schema, name: name.name, lastValue: value)
+      sequence.ofExtension = member
+      return sequence
+    }
+    manifest.sequences.sort { ($0.schema, $0.name) < ($1.schema, $1.name) }
     manifest.roles = facts.roles
     manifest.tablespaces = facts.tablespaces
     manifest.tables = tables
@@ -206,10 +217,11 @@ struct SnapshotRun {
     manifest.newObjects = added.objects
     manifest.storedBytes = added.bytes + chunkTable.place.storedBytes
 
-    let globals = try writeGlobals(access, to: files.globals, sealing)
+    let globals = try writeGlobals(globals, to: files.globals, sealing)
     let excluded = missing.map { QualifiedName(schema: $0.schema, name: $0.name) }.filter(exclusions.tables.contains)
     if !excluded.isEmpty { manifest.excludedTables = excluded.map { "\($0.schema).\($0.name)" } }
     manifest.searchPath = request.searchPath
+    manifest.contentsSHA256 = outcome.files["toc.dat"]?.digest.description
     manifest.preloadedLibraries = facts.preloadedLibraries
     manifest.incompleteReasons =
       reasons(facts, outcome, missing.filter { !excluded.contains(QualifiedName(schema: $0.schema, name: $0.name)) }) + globals.reasons
@@ -245,14 +257,14 @@ struct SnapshotRun {
 
   /// Brings together what the archive says it holds, what went by, and what the server has.
   private func match(
-    _ contents: ArchiveContents, _ outcome: DumpEngine.Outcome, _ known: [UInt32: DumpedTable]
+    _ contents: ArchiveDirectory, _ outcome: DumpEngine.Outcome, _ known: [UInt32: DumpedTable]
   ) throws -> (tables: [Manifest.Table], missing: [DumpedTable]) {
     var tables: [Manifest.Table] = []
     var missing = known.filter { $0.value.hasRows && $0.value.ofExtension == nil }
-    for listed in contents.entries where listed.isTableData {
-      guard let file = outcome.files[listed.file] else { throw FirnError.unsoundArchive(reason: "\(listed.file) (\(listed.text)) never came") }
-      guard file.endsAsTable else { throw FirnError.unsoundArchive(reason: "\(listed.file) (\(listed.text)) is cut off") }
-      guard let table = known[listed.oid] else { throw FirnError.unsoundArchive(reason: "\(listed.text) is no table we know") }
+    for listed in contents.entries where listed.kind == "TABLE DATA" {
+      guard let file = outcome.files[listed.file] else { throw FirnError.unsoundArchive(reason: "\(listed.file) (\(listed.name)) never came") }
+      guard file.endsAsTable else { throw FirnError.unsoundArchive(reason: "\(listed.file) (\(listed.name)) is cut off") }
+      guard let table = known[listed.oid] else { throw FirnError.unsoundArchive(reason: "\(listed.name) is no table we know") }
       missing[listed.oid] = nil
       var entry = Manifest.Table(
         schema: table.schema, name: table.name, file: file.name, rows: file.rows, bytes: file.bytes, sha256: file.digest.description)
@@ -306,7 +318,6 @@ struct SnapshotRun {
       + some("invalid indexes are not in a dump", left.invalidIndexes)
       + some("rows of foreign tables are not in a dump", left.foreignTables)
       + some("rows of tables that belong to an extension are not in a dump", left.extensionTables)
-      + some("values of sequences that belong to an extension are not in a dump", left.extensionSequences)
       + some("options of user mappings are hidden from \(connection.user)", left.hiddenMappings)
       + some("tables that belong to an extension can't be looked into by \(connection.user)", left.hiddenTables)
       + some("objects that users made in pg_catalog are not in a dump", left.catalogObjects)
@@ -315,9 +326,8 @@ struct SnapshotRun {
       + outcome.warnings.map { "pg_dump warns: \($0)" }
   }
 
-  private func writeGlobals(_ access: ToolAccess, to key: StoreKey, _ sealing: Sealing) throws -> (digest: SHA256Digest, reasons: [String]) {
-    let withPasswords = try connection.canReadPasswords()
-    let globals = try DumpTool.globals(tools: tools, access: access, database: connection.database, withPasswords: withPasswords)
+  private func writeGlobals(_ dump: GlobalsDump, to key: StoreKey, _ sealing: Sealing) throws -> (digest: SHA256Digest, reasons: [String]) {
+    let globals = try dump.result()
     var compressor = try ZstdCompressor()
     // Settings for all roles are in no dump.
     let common = try connection.settingsOfAllRoles().map { "ALTER ROLE ALL SET \(DatabaseBuilder.assignment($0.name, $0.value));\n" }.joined()
@@ -325,7 +335,7 @@ struct SnapshotRun {
     let stored = try sealing.sealed(compressor.compress(sql.span, effort: .table))
     try repository.store.write(stored, to: key, durability: .deferred)
     var reasons = globals.warnings.map { "pg_dumpall warns: \($0)" }
-    if !withPasswords { reasons.append("passwords of roles: \(connection.user) may not read pg_authid") }
+    if !dump.withPasswords { reasons.append("passwords of roles: \(connection.user) may not read pg_authid") }
     return (SHA256Digest(of: stored), reasons)
   }
 }

@@ -26,6 +26,8 @@ package struct DrillRequest: Sendable {
   package var assertions: [Assertion] = []
   package var toolFolders: [FilePath] = []
   package var workRoot = WorkFolder.defaultRoot
+  /// Whether the server made for it may do all that its user may, where the kernel can't confine it.
+  package var allowsUnconfined = false
   /// A command run between restoring and comparing, for tests: libpq's variables lead it to the database.
   package var meddler: String?
   /// Whether rows are to lie as they do where nobody has said otherwise, so that what is measured on them is as it would be there.
@@ -95,7 +97,12 @@ package struct Drill {
   ) throws -> DrillOutcome {
     try checkRoom(for: source.manifest, in: work.path)
     let tools = try ServerTools.find("initdb", major: source.manifest.versions.serverMajor, configured: request.toolFolders)
-    progress.begin("making a server of version \(tools.major)")
+    guard Confinement.isSupported || request.allowsUnconfined else {
+      throw FirnError.refused(reasons: [
+        "this kernel can't confine a server (Landlock, Linux 5.13 or later, is missing or off), and a restore runs code of the database as superuser: drill on another machine, or add --unconfined if you trust every role that can create objects in \(source.manifest.database)"
+      ])
+    }
+    progress.begin("creating a server of version \(tools.major)")
     let locks = max(256, source.directory.entries.count / 20)
     // A folder that its user can't get to is no place for it.
     let account = ThrowAwayServer.Account.needed
@@ -104,9 +111,27 @@ package struct Drill {
     defer { home.remove() }
     let sockets = try WorkFolder(in: "/tmp", prefix: "firn-s-")
     defer { sockets.remove() }
-    let own = try ThrowAwayServer(tools: tools, folder: home.path, sockets: sockets.path, account: account, locks: locks, connected: connected)
+    let own = try ThrowAwayServer(
+      tools: tools, folder: home.path, sockets: sockets.path, account: account, locks: locks, isConfined: Confinement.isSupported,
+      connected: connected)
     defer { own.stop() }
+    try preload(source, own)
     return try run(source, on: try ServerConnection.open(own.settings), tools, work, makesRoles: true, inspect)
+  }
+
+  /// Has the server load the libraries that the snapshot's extensions need when it starts. pg_cron is never loaded: it would run jobs.
+  private func preload(_ source: RestoreSource, _ own: ThrowAwayServer) throws {
+    let server = try ServerConnection.open(own.settings)
+    let available = try server.availableExtensions()
+    let wanted = ExtensionTrial.inOrder(source.manifest.extensions.filter { available[$0.name] != nil }, source)
+    let obstacles = try server.obstacles(toExtensions: wanted)
+    guard !obstacles.isEmpty else { return }
+    // Snapshots of earlier versions don't record the libraries: most are called as their extension.
+    let libraries = try (source.manifest.preloadedLibraries ?? obstacles.keys.sorted())
+      .filter { try $0 != ScheduledJobs.extensionName && !$0.contains("/") && server.hasLibrary($0) }
+    guard !libraries.isEmpty else { return }
+    progress.note("starting the server again with shared_preload_libraries = \(libraries.joined(separator: ", "))")
+    _ = try own.restart(preloading: libraries)
   }
 
   /// A restored database takes about what its dump has, and its indexes.
@@ -126,7 +151,9 @@ package struct Drill {
     outcome.notes += try RestoreRest.clear(on: server).map(\.text)
     if makesRoles { outcome.notes += try makeRoles(of: source.manifest, on: server) }
     let available = Set(try server.availableExtensions().keys)
-    let role = try RestoringRole(of: server, keepsToExisting: true, availableExtensions: available)
+    let wanted = ExtensionTrial.inOrder(source.manifest.extensions.filter { available.contains($0.name) }, source)
+    let role = try RestoringRole(
+      of: server, keepsToExisting: true, availableExtensions: available, obstaclesToExtensions: server.obstacles(toExtensions: wanted))
     var scope = RestoreScope()
     // Another server's tablespaces are not there: everything lies in one.
     for name in [source.manifest.properties.tablespace] + source.manifest.tablespaces where try !server.tablespaceNames().contains(name) {
@@ -139,6 +166,7 @@ package struct Drill {
 
     let builder = DatabaseBuilder(server: server, properties: restored.properties)
     let database = UnfinishedDatabase(for: "drill of \(source.manifest.database)", builder: builder)
+    var restoredSelection = selection
     let build = DatabaseBuild(
       server: server, source: source, selection: selection, tools: tools, work: work, jobs: request.jobs,
       sessionSettings: request.compressesAsUsual && server.serverMajor >= 14 ? [(RestoreSettings.compression, "pglz")] : [], progress: progress)
@@ -149,13 +177,14 @@ package struct Drill {
       outcome.notes += filled.warnings
       try server.executeTogether(builder.finishingStatements(name: database.name))
       outcome.restoreSeconds = (ContinuousClock.now - start).inSeconds
+      restoredSelection = filled.selection
       try inspect(build, database, filled.selection, restored.properties, &outcome)
     } catch {
       try? drop(database, server)
       throw Self.failure(error, server) ?? error
     }
     try drop(database, server)
-    try readRest(source, selection, &outcome)
+    try readRest(source, restoredSelection, &outcome)
     return outcome
   }
 
@@ -167,7 +196,7 @@ package struct Drill {
     switch error {
     case PostgresError.toolFailed("pg_restore", exitCode: 1, let messages) where !PostgresError.tellsOfFullDisk(messages):
       return Failure(message: messages.prefix(12).joined(separator: "\n    "))
-    case let error as PostgresError where error.mayDependOnOrder:
+    case let error as PostgresError where error.isOfRows:
       return Failure(message: error.lines.joined(separator: "\n    "))
     default: return nil
     }
@@ -175,11 +204,14 @@ package struct Drill {
 
   /// What is left out of a restore, as an extension is not installed here, is read at least, or it would pass for proven.
   private func readRest(_ source: RestoreSource, _ selection: RestoreSelection, _ outcome: inout DrillOutcome) throws {
-    let rest = source.files.filter { selection.files[$0.key] == nil }
+    let loaded = Set(selection.loads.map(\.file.name))
+    let rest = source.files.filter {
+      selection.files[$0.key] == nil || $0.key.hasSuffix(".dat") && !$0.value.isLargeObject && $0.key != "toc.dat" && !loaded.contains($0.key)
+    }
     guard !rest.isEmpty else { return }
     progress.begin("reading what was not restored", expected: rest.values.reduce(0) { $0 + $1.bytes })
     for file in rest.values { try source.reader.read(file) { progress.advance(by: $0.count) } }
-    outcome.notRestored = source.manifest.tables.filter { rest[$0.file] != nil }.map(\.displayName)
+    outcome.notRestored += source.manifest.tables.filter { rest[$0.file] != nil }.map(\.displayName)
     if rest.keys.contains(where: { $0.hasPrefix("blob") }) { outcome.notRestored.append("large objects") }
   }
 
@@ -218,15 +250,17 @@ package struct Drill {
   ) throws {
     do {
       let findings = try build.proof(of: database, selection).run()
-      outcome.notes += findings.notes
+      outcome.notes += findings.warnings
+      outcome.notRestored += findings.notCompared
       outcome.schemaCompared = findings.schemaCompared
     } catch FirnError.restoredCopyDiffers(let differences) {
       outcome.differences += differences
       outcome.schemaCompared = true
     }
-    outcome.tablesCompared = selection.manifest.tables.count
+    outcome.tablesCompared = selection.manifest.tables.count - outcome.notRestored.count
     let settings = build.server.settings.with(database: database.name)
-    outcome.differences += try RestoreCount(settings: settings, manifest: selection.manifest, jobs: 1, searchPath: selection.searchPath).sequenceDifferences()
+    outcome.differences += try RestoreCount(settings: settings, manifest: selection.manifest, jobs: 1, searchPath: selection.searchPath)
+      .sequenceDifferences()
     var found = DatabaseProperties(try build.server.databaseFacts(of: database.name))
     var wanted = properties
     // Of the libraries here, not of the snapshot.
@@ -247,7 +281,11 @@ package struct Drill {
     progress.begin("checking tables and indexes")
     let settings = build.server.settings.with(database: database.name)
     let connection = try Connection(settings, applicationName: "firn-verify")
-    try connection.installAmcheck()
+    let schema: String
+    do { schema = try connection.installAmcheck() } catch PostgresError.statementFailed(let message, _) {
+      outcome.notes.append("amcheck did not check tables and indexes: \(message)")
+      return
+    }
     let found = Monitor<(damage: [String], unchecked: [String])>(([], []))
     try forEachOverSessions(connection.checkableRelations(), sessions: request.jobs) {
       let connection = try Connection(settings, applicationName: "firn-verify")
@@ -255,7 +293,7 @@ package struct Drill {
       return connection
     } _: { relation, connection in
       do {
-        let damage = try connection.damage(in: relation).map { "amcheck: \(relation.name): \($0)" }
+        let damage = try connection.damage(in: relation, amcheck: schema).map { "amcheck: \(relation.name): \($0)" }
         found.update { $0.damage += damage }
       } catch PostgresError.statementFailed(let message, _) {
         found.update { $0.unchecked.append("amcheck could not check \(relation.name): \(message)") }

@@ -20,7 +20,7 @@ package struct DrillOperation {
   package func run(on places: [SnapshotPlace]) throws -> [DrillOutcome] {
     let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-verify --drill", onlyReads: true)
     defer { lock.release() }
-    return try places.map { place in
+    return try repository.catalog.stillThere(places).map { place in
       let start = ContinuousClock.now
       var outcome = DrillOutcome(place: place)
       var damaged: [String]?

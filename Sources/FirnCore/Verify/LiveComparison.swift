@@ -54,7 +54,7 @@ package struct LiveComparison {
     let folder = work.path.appending("dump")
     let seen = try DumpReader(spool: folder, progress: progress).run(dump)
     var live: [QualifiedName: StreamedFile] = [:]
-    for entry in try ArchiveContents(of: folder, tools: tools).entries where entry.isTableData {
+    for entry in try ArchiveDirectory(ofArchive: folder).entries where entry.kind == "TABLE DATA" {
       if let table = transaction.tables[entry.oid] { live[QualifiedName(schema: table.schema, name: table.name)] = seen[entry.file] }
     }
     let then = manifest.tables.map { table -> Table in

@@ -73,6 +73,7 @@ package struct VerifyOperation {
     let clock = ContinuousClock.now
     let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-verify", onlyReads: true)
     defer { lock.release() }
+    let places = try repository.catalog.stillThere(places)
     progress.begin("reading what the snapshots consist of")
     var outcome = Outcome()
     var checksums: [SnapshotPlace: Result<ChecksumFile, any Error>] = [:]

@@ -6,8 +6,15 @@ package struct CheckableRelation: Sendable {
 }
 
 extension Connection {
-  /// Creates amcheck where it is not.
-  package func installAmcheck() throws { try execute("CREATE EXTENSION IF NOT EXISTS amcheck WITH SCHEMA pg_catalog") }
+  /// Creates amcheck if it is missing, whatever event triggers would say of that.
+  /// - Returns: its schema.
+  package func installAmcheck() throws -> String {
+    try execute(
+      "SET session_replication_role = replica; CREATE EXTENSION IF NOT EXISTS amcheck WITH SCHEMA pg_catalog; RESET session_replication_role")
+    return try value(
+      "SELECT n.nspname FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE extname = 'amcheck'")
+      ?? "pg_catalog"
+  }
 
   /// Tables, materialized views and B-tree indexes of users.
   package func checkableRelations() throws -> [CheckableRelation] {
@@ -22,15 +29,19 @@ extension Connection {
   }
 
   /// Reads a table or index by its own rules.
+  /// - Parameter schema: of the extension amcheck.
   /// - Returns: what is damaged.
   /// - Throws: `PostgresError.statementFailed` where it can't be checked: a function in an index may fail.
-  package func damage(in relation: CheckableRelation) throws -> [String] {
+  package func damage(in relation: CheckableRelation, amcheck schema: String) throws -> [String] {
+    let schema = Self.identifier(schema)
     do {
       if relation.isIndex {
-        _ = try rows("SELECT bt_index_check($1::pg_catalog.oid, true)", ["\(relation.oid)"])
+        _ = try rows("SELECT \(schema).bt_index_check($1::pg_catalog.oid, true)", ["\(relation.oid)"])
         return []
       }
-      return try rows("SELECT msg FROM verify_heapam($1::pg_catalog.oid) LIMIT 10", ["\(relation.oid)"]).compactMap { $0[0] }
+      return try rows("SELECT msg FROM \(schema).verify_heapam($1::pg_catalog.oid, check_toast => true) LIMIT 10", ["\(relation.oid)"]).compactMap {
+        $0[0]
+      }
     } catch PostgresError.statementFailed(let message, let state) where ["XX001", "XX002"].contains(state) {
       // data_corrupted, index_corrupted
       return [message]

@@ -21,7 +21,6 @@ package struct LeftOut: Sendable {
   package var invalidIndexes: [String] = []
   package var foreignTables: [String] = []
   package var extensionTables: [String] = []
-  package var extensionSequences: [String] = []
   package var unloggedTables: [String] = []
   /// Of servers and roles whose options this role is not shown.
   package var hiddenMappings: [String] = []
@@ -207,9 +206,9 @@ extension Connection {
         """
       ).map { "\(Self.identifier($0[0] ?? "")).\(Self.identifier($0[1] ?? ""))" }
     }
-    let members = try names(
+    let members = try rows(
       """
-      SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c
+      SELECT c.oid::pg_catalog.regclass::text, pg_catalog.age(e.xmin) FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'
         JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
       WHERE c.relkind = 'r' AND NOT c.oid = ANY (coalesce(e.extconfig, '{}')) AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
@@ -242,15 +241,11 @@ extension Connection {
       SELECT provider FROM pg_catalog.pg_shseclabel WHERE classoid = 'pg_catalog.pg_database'::pg_catalog.regclass
         AND objoid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
       """)
-    left.extensionTables = try members.filter { try value("SELECT EXISTS (SELECT FROM \($0))") == "t" }
-    left.extensionSequences = try names(
-      """
-      SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c
-        JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'
-        JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
-      WHERE c.relkind = 'S' AND NOT c.oid = ANY (coalesce(e.extconfig, '{}')) AND CASE
-        WHEN pg_catalog.has_sequence_privilege(c.oid, 'USAGE, SELECT') THEN pg_catalog.pg_sequence_last_value(c.oid) IS NOT NULL END
-      """)
+    // Rows as old as the extension are made by its script, here and wherever it is created.
+    left.extensionTables = try members.filter {
+      try value("SELECT EXISTS (SELECT FROM ONLY \($0[0] ?? "") t WHERE pg_catalog.age(t.xmin) < \($0[1] ?? "0"))") == "t"
+    }
+    .compactMap { $0[0] }
     return left
   }
 

@@ -39,14 +39,14 @@ extension Connection {
   package func changedRowsOutsideDump(of table: ConfigurationTable) throws -> Int64? {
     guard !table.condition.isEmpty else { return 0 }
     let name = "\(Self.identifier(table.name.schema)).\(Self.identifier(table.name.name))"
-    do {
-      return try value(
-        """
-        SELECT count(*) FROM ONLY \(name) t WHERE t.ctid NOT IN (SELECT ctid FROM ONLY \(name) \(table.condition))
-          AND pg_catalog.age(t.xmin) < (SELECT pg_catalog.age(xmin) FROM pg_catalog.pg_extension WHERE extname = $1)
-        """, [table.ofExtension]
-      ).flatMap { Int64($0) }
-    } catch PostgresError.statementFailed(_, state: "42501") { return nil }
+    guard try value("SELECT pg_catalog.has_table_privilege($1, 'SELECT')", [name]) == "t" else { return nil }
+    return try value(
+      """
+      SELECT (SELECT count(*) FROM ONLY \(name) t WHERE pg_catalog.age(t.xmin) < e.age)
+        - (SELECT count(*) FROM (SELECT xmin AS version FROM ONLY \(name) \(table.condition)) t WHERE pg_catalog.age(t.version) < e.age)
+      FROM (SELECT pg_catalog.age(xmin) FROM pg_catalog.pg_extension WHERE extname = $1) e (age)
+      """, [table.ofExtension]
+    ).flatMap { Int64($0) }
   }
 
   /// Of these relations, those that this database lacks.
@@ -72,20 +72,36 @@ extension Connection {
       case "SCHEMA": ("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", name)
       case "TABLE", "SEQUENCE": ("SELECT pg_catalog.to_regclass($1)::text", "\(schema).\(Self.identifier(name))")
       case "TYPE", "DOMAIN": ("SELECT pg_catalog.to_regtype($1)::text", "\(schema).\(Self.identifier(name))")
-      case "FUNCTION", "PROCEDURE", "AGGREGATE": ("SELECT pg_catalog.to_regprocedure($1)::text", "\(schema).\(name)")
+      // Arguments may have names and modes, which no type of PostgreSQL's takes.
+      case "FUNCTION", "PROCEDURE", "AGGREGATE":
+        (
+          "SELECT 1 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.proname) = pg_catalog.quote_ident(\(Self.literal(entry.schema))) || '.' || $1 LIMIT 1",
+          Self.name(ofSignature: name)
+        )
       default: nil
       }
     guard let question else { return true }
     do { return try value(question.sql, [question.argument]) != nil } catch PostgresError.statementFailed { return false }
   }
 
+  /// The name in a function's signature, with its quotes.
+  private static func name(ofSignature text: String) -> String {
+    var isQuoted = false
+    return String(
+      text.prefix { character in
+        if character == "\"" { isQuoted.toggle() }
+        return isQuoted || character != "("
+      })
+  }
+
   /// The database that pg_cron runs its jobs from; nil where the server has not loaded it.
   package func cronDatabase() throws -> String? { try value("SELECT pg_catalog.current_setting('cron.database_name', true)") }
 
-  /// Tries in this database, and takes back at once, which of some extensions this role may create.
+  /// Tries in this database, and takes back at once, which of some extensions this role can create.
   /// - Parameter extensions: each with its schema, in an order in which they can be created.
-  package func creatableExtensions(among extensions: [(name: String, schema: String)]) throws -> Set<String> {
-    var creatable: Set<String> = []
+  /// - Returns: why the others can't be created.
+  package func obstacles(toExtensions extensions: [(name: String, schema: String)]) throws -> [String: String] {
+    var obstacles: [String: String] = [:]
     try execute("BEGIN")
     defer { try? rollback() }
     for (name, schema) in extensions {
@@ -93,12 +109,21 @@ extension Connection {
       do {
         if schema != "pg_catalog" { try execute("CREATE SCHEMA IF NOT EXISTS \(Self.identifier(schema))") }
         try execute("CREATE EXTENSION IF NOT EXISTS \(Self.identifier(name)) WITH SCHEMA \(Self.identifier(schema))")
-        creatable.insert(name)
-      } catch PostgresError.statementFailed {
+      } catch PostgresError.statementFailed(let message, _) {
         try execute("ROLLBACK TO SAVEPOINT trial")
+        obstacles[name] = message
       }
     }
-    return creatable
+    return obstacles
+  }
+
+  /// Whether the server has a library that it could load when it starts.
+  package func hasLibrary(_ name: String) throws -> Bool {
+    try value(
+      """
+      SELECT 1 FROM pg_catalog.pg_config WHERE name = 'PKGLIBDIR'
+        AND pg_catalog.pg_stat_file(setting || '/' || $1 || '.so', true) IS NOT NULL
+      """, [name]) != nil
   }
 
   /// Has names without a schema found there for the rest of the session.
@@ -106,9 +131,8 @@ extension Connection {
 
   /// What the server loads when it starts; nil where this role may not know.
   package func preloadedLibraries() throws -> [String]? {
-    do {
-      return try value("SHOW shared_preload_libraries")?.split(separator: ",")
-        .map { $0.trimmingPrefix { $0 == " " }.description.replacing("\"", with: "") }.filter { !$0.isEmpty }
-    } catch PostgresError.statementFailed { return nil }
+    // A role that may not see it finds no row, where SHOW would fail, and with it the transaction.
+    try value("SELECT setting FROM pg_catalog.pg_settings WHERE name = 'shared_preload_libraries'")?.split(separator: ",")
+      .map { $0.trimmingPrefix { $0 == " " }.description.replacing("\"", with: "") }.filter { !$0.isEmpty }
   }
 }

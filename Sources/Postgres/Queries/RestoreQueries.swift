@@ -1,10 +1,24 @@
 internal import Foundation
 internal import Platform
 
+/// An object of a database, as PostgreSQL names it (`pg_identify_object`).
+package struct UserObject: Sendable, Hashable {
+  /// Its catalog and its number there.
+  package let id: String
+  /// Such as `table` or `event trigger`.
+  package let kind: String
+  /// As it follows its kind in `DROP`.
+  package let identity: String
+}
+
 /// About the server a database is restored to, and the new database itself.
 extension Connection {
   /// The first value of a statement's first row.
   package func answer(to sql: String) throws -> String? { try value(sql) }
+
+  package func hasSessions(in database: String) throws -> Bool {
+    try value("SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE datname = $1)", [database]) == "t"
+  }
 
   package func databaseExists(_ name: String) throws -> Bool {
     try value("SELECT 1 FROM pg_catalog.pg_database WHERE datname = $1", [name]) != nil
@@ -67,41 +81,60 @@ extension Connection {
       """) == "t"
   }
 
-  /// Tables, views and sequences of users that belong to no extension.
-  package func ownRelations() throws -> Set<QualifiedName> {
-    Set(
-      try rows(
+  /// Objects of users in this database, but for what belongs to an extension, and the schemas of extensions.
+  package func userObjects() throws -> [UserObject] {
+    let catalogs = [
+      "pg_namespace", "pg_extension", "pg_class", "pg_proc", "pg_type", "pg_event_trigger", "pg_publication", "pg_foreign_data_wrapper",
+      "pg_foreign_server", "pg_language", "pg_cast", "pg_collation", "pg_conversion", "pg_operator", "pg_opclass", "pg_opfamily", "pg_ts_config",
+      "pg_ts_dict", "pg_ts_parser", "pg_ts_template", "pg_am", "pg_statistic_ext",
+    ]
+    let all =
+      catalogs.map { "SELECT 'pg_catalog.\($0)'::pg_catalog.regclass AS classid, oid FROM pg_catalog.\($0)" }
+      + ["SELECT 'pg_catalog.pg_largeobject'::pg_catalog.regclass, oid FROM pg_catalog.pg_largeobject_metadata"]
+    return try rows(
+      """
+      SELECT o.classid::int8 || ' ' || o.oid, i.type, i.identity FROM (\(all.joined(separator: " UNION ALL "))) o
+        CROSS JOIN LATERAL pg_catalog.pg_identify_object(o.classid, o.oid, 0) i
+      WHERE o.oid >= 16384 AND i.identity IS NOT NULL AND i.identity !~ '^pg_(temp|toast)'
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = o.classid AND d.objid = o.oid AND d.deptype = 'e')
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_extension e
+          WHERE o.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND e.extnamespace = o.oid)
+        -- Types of tables, and of arrays.
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = o.classid AND d.objid = o.oid AND d.deptype IN ('i', 'a'))
+      ORDER BY 1
+      """
+    ).map { UserObject(id: $0[0] ?? "", kind: $0[1] ?? "", identity: $0[2] ?? "") }
+  }
+
+  /// Drops objects. What can't be dropped stays.
+  package func drop(_ objects: [UserObject]) throws {
+    // What others hang on goes with it, so most are gone when their turn comes.
+    let first = ["event trigger", "publication", "schema", "extension", "foreign-data wrapper", "language"]
+    func rank(_ object: UserObject) -> Int { first.firstIndex(of: object.kind) ?? first.count }
+    for object in objects.sorted(by: { rank($0) < rank($1) }) {
+      if object.kind == "large object" {
+        try? execute("SELECT pg_catalog.lo_unlink(\(object.identity))")
+      } else {
+        let kind =
+          ["foreign-data wrapper": "FOREIGN DATA WRAPPER", "statistics object": "STATISTICS", "composite type": "TYPE"][object.kind] ?? object.kind
+        try? execute("DROP \(kind) IF EXISTS \(object.identity) CASCADE")
+      }
+    }
+  }
+
+  /// Sets sequences to their last values.
+  package func setSequences(_ values: [QualifiedName: Int64]) throws {
+    for (name, value) in values.sorted(by: { ($0.key.schema, $0.key.name) < ($1.key.schema, $1.key.name) }) {
+      _ = try rows(
         """
-        SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
-          AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
-            WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
-        """
-      ).map { QualifiedName(schema: $0[0] ?? "", name: $0[1] ?? "") })
+        SELECT pg_catalog.setval(c.oid, $3::int8) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind = 'S'
+        """, [name.schema, name.name, "\(value)"])
+    }
   }
 
   package func largeObjects() throws -> Set<UInt32> {
     Set(try rows("SELECT oid FROM pg_catalog.pg_largeobject_metadata").compactMap { UInt32($0[0] ?? "") })
-  }
-
-  /// Drops what this role owns of a database's contents: extensions, schemas, all that is in `public`, large objects. What can't be dropped
-  /// stays: `isEmptyDatabase` tells.
-  package func dropEverything() throws {
-    func drop(_ statements: [String]) { for statement in statements { try? execute(statement) } }
-    drop(try rows("SELECT evtname FROM pg_catalog.pg_event_trigger").map { "DROP EVENT TRIGGER \(Self.identifier($0[0] ?? ""))" })
-    drop(
-      try rows("SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname NOT IN ('public', 'information_schema') AND nspname !~ '^pg_'")
-        .map { "DROP SCHEMA \(Self.identifier($0[0] ?? "")) CASCADE" })
-    drop(
-      try rows("SELECT extname FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql'").map { "DROP EXTENSION \(Self.identifier($0[0] ?? "")) CASCADE" })
-    drop(
-      try rows(
-        """
-        SELECT o.type, o.identity FROM pg_catalog.pg_depend d CROSS JOIN LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, 0) o
-        WHERE d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = 'public'::pg_catalog.regnamespace AND d.deptype = 'n'
-        """
-      ).map { "DROP \($0[0] ?? "") IF EXISTS \($0[1] ?? "") CASCADE" })
-    try execute("SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata")
   }
 
   /// Whether sessions of a database came to wait for each other since it was made. Words of errors are in the server's language.
@@ -137,7 +170,8 @@ extension Connection {
   package enum TableState: Sendable { case missing, filled, empty }
 
   /// Whether a table is there, and has rows of its own.
-  package func state(schema: String, name: String) throws -> TableState {
+  /// - Parameter condition: of the rows that count, as it follows the table's name.
+  package func state(schema: String, name: String, condition: String = "") throws -> TableState {
     guard
       try value(
         """
@@ -145,7 +179,7 @@ extension Connection {
         WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')
         """, [schema, name]) != nil
     else { return .missing }
-    return try value("SELECT EXISTS (SELECT FROM ONLY \(Self.identifier(schema)).\(Self.identifier(name)))") == "t" ? .filled : .empty
+    return try value("SELECT EXISTS (SELECT FROM ONLY \(Self.identifier(schema)).\(Self.identifier(name)) \(condition))") == "t" ? .filled : .empty
   }
 
   /// Keeps others from writing into a table until the transaction ends.
@@ -293,9 +327,13 @@ extension Connection {
   package func settingsOfSuperusers(among names: [String]) throws -> Set<String> {
     guard !names.isEmpty, try !isSuperuser() else { return [] }
     let list = names.map { Self.literal($0.lowercased()) }.joined(separator: ", ")
+    // Of an application's own settings, as app.tenant, the server doesn't know who may make them (guc.c, validate_option_array_item).
     return Set(
       try rows(
-        "SELECT pg_catalog.lower(name) FROM pg_catalog.pg_settings WHERE context = 'superuser' AND pg_catalog.lower(name) IN (\(list))"
+        """
+        SELECT n FROM pg_catalog.unnest(ARRAY[\(list)]) n LEFT JOIN pg_catalog.pg_settings s ON pg_catalog.lower(s.name) = n
+        WHERE s.context = 'superuser' OR s.name IS NULL AND pg_catalog.strpos(n, '.') > 0
+        """
       ).compactMap { $0[0] })
   }
 
@@ -311,11 +349,13 @@ extension Connection {
     ).map { ($0[0] ?? "", $0[1]) }
   }
 
-  /// Runs statements as one: all of them or none.
+  /// Runs statements as one: all of them or none. Each goes in a message of its own, which can hold no second one.
   package func executeTogether(_ statements: [String]) throws {
     guard !statements.isEmpty else { return }
     do {
-      try execute((["BEGIN"] + statements + ["COMMIT"]).joined(separator: ";\n"))
+      try execute("BEGIN")
+      for statement in statements { _ = try rows(statement) }
+      try commit()
     } catch {
       try? execute("ROLLBACK")
       throw error

@@ -25,7 +25,28 @@ package final class LocalStore: Store {
 
   package var location: String { root.string }
 
-  private func path(_ key: StoreKey) -> FilePath { root.appending(key) }
+  /// Folders beneath the root that are known to be no links.
+  private let known = Mutex<Set<FilePath>>([])
+
+  /// The path of a file. Nothing beneath the root is reached through a link: it may lead anywhere.
+  private func path(_ key: StoreKey) throws -> FilePath {
+    let target = root.appending(key)
+    var folder = target.removingLastComponent()
+    while folder.components.count > root.components.count, !known.withLock({ $0.contains(folder) }) {
+      guard let status = try Folder.status(of: folder) else { break }
+      try refuseLink(folder, status)
+      _ = known.withLock { $0.insert(folder) }
+      folder.removeLastComponent()
+    }
+    return target
+  }
+
+  private func refuseLink(_ path: FilePath, _ status: FileStatus) throws {
+    guard status.kind != .other else {
+      throw StoreError.unreachable(
+        location: location, reason: "\(path) is a link: nothing is read, written or deleted through it; put the folder itself there")
+    }
+  }
 
   private func failure(_ error: SystemError, _ key: StoreKey) -> StoreError {
     if error.isOutOfSpace { return .full(location: location) }
@@ -92,7 +113,7 @@ package final class LocalStore: Store {
   /// Fills a file under a passing name, then gives it its own in one step.
   private func place(_ key: StoreKey, durability: Durability, fill: (borrowing File) throws -> Void) throws {
     try translated(key) {
-      let target = path(key)
+      let target = try path(key)
       let folder = target.removingLastComponent()
       let passing = temporaryName(in: folder)
       do {
@@ -153,7 +174,7 @@ package final class LocalStore: Store {
   package func create(_ bytes: [UInt8], at key: StoreKey) throws -> Bool {
     do { try Folder.make(root) } catch { throw StoreError.unreachable(location: location, reason: error.description) }
     return try translated(key) {
-      let target = path(key)
+      let target = try path(key)
       let folder = target.removingLastComponent()
       let passing = temporaryName(in: folder)
       defer { try? Folder.removeFile(passing) }
@@ -167,13 +188,13 @@ package final class LocalStore: Store {
   package func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool {
     try translated(key) {
       guard try Folder.status(of: path(key)) != nil else { return false }
-      let folder = path(aside).removingLastComponent()
+      let folder = try path(aside).removingLastComponent()
       try makeFolder(folder)
       do { try Folder.rename(path(key), to: path(aside)) } catch let error as SystemError where error.number == .noSuchFileOrDirectory {
         return false
       }
       try synchronize(folder)
-      let source = path(key).removingLastComponent()
+      let source = try path(key).removingLastComponent()
       if source != folder, Folder.exists(source) { try synchronize(source) }
       return true
     }
@@ -191,8 +212,10 @@ package final class LocalStore: Store {
 
   /// What lies in one folder, in the order of keys. Names of folders end in `/`.
   private func contents(of prefix: String) throws -> [(name: String, status: FileStatus)] {
-    let folder = prefix.isEmpty ? root : path(String(prefix.dropLast()))
-    guard let status = try Folder.status(of: folder), status.kind == .folder else { return [] }
+    let folder = prefix.isEmpty ? root : try path(String(prefix.dropLast()))
+    guard let status = try Folder.status(of: folder, followingLinks: prefix.isEmpty) else { return [] }
+    try refuseLink(folder, status)
+    guard status.kind == .folder else { return [] }
     for attempt in 1... {
       var hasFolders = false
       var vanished: [String] = []
@@ -224,7 +247,7 @@ package final class LocalStore: Store {
       if number % 16 == 0 { try mayGoOn() }
       try translated(key) {
         try Folder.removeFile(path(key))
-        var folder = path(key).removingLastComponent()
+        var folder = try path(key).removingLastComponent()
         unflushed.withLock { _ = $0.folders.insert(folder) }
         while folder.components.count > root.components.count + 1 {
           Folder.removeIfEmpty(folder)
@@ -251,7 +274,7 @@ package final class LocalStore: Store {
   }
 
   package func clearDeadWrites(under prefix: String) {
-    let folder = path(String(prefix.dropLast()))
+    guard let folder = try? path(String(prefix.dropLast())) else { return }
     for name in (try? Folder.names(in: folder)) ?? [] where name.hasPrefix(Self.temporaryPrefix) {
       let process = name.dropFirst(Self.temporaryPrefix.count).prefix { $0 != "-" }
       if let id = Int32(process), Host.startTime(of: id) == nil { try? Folder.removeFile(folder.appending(name)) }

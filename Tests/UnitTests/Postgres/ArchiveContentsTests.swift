@@ -9,7 +9,7 @@ import Testing
       SELECT pg_catalog.setval('"a.b"."c"', 1, false);
       SELECT pg_catalog.setval(E'public."back\\slash"', 9, true);
       """#
-    let values = ArchiveContents.sequenceValues(inScript: script)
+    let values = ArchiveDirectory.sequenceValues(inScript: script)
     #expect(values.count == 4)
     #expect(values[QualifiedName(schema: "public", name: "users_id_seq")] == 42)
     #expect(values[QualifiedName(schema: "public", name: "it's \"odd\" )")] == -7)
@@ -27,7 +27,7 @@ import Testing
   @Test func `tell sequences apart from what only reads like them`() {
     let script =
       "-- Name: SELECT pg_catalog.setval('public.s', 5, true); Type: SEQUENCE SET\n\nSELECT pg_catalog.setval('public.\"a\u{600}\"\"\nSELECT pg_catalog.setval(\u{301}\"', 3, true);\n"
-    let values = ArchiveContents.sequenceValues(inScript: script)
+    let values = ArchiveDirectory.sequenceValues(inScript: script)
     #expect(values == [QualifiedName(schema: "public", name: "a\u{600}\"\nSELECT pg_catalog.setval(\u{301}"): 3])
     // Composed and decomposed: two names.
     #expect(QualifiedName(schema: "s", name: "\u{e9}") != QualifiedName(schema: "s", name: "e\u{301}"))

@@ -23,6 +23,8 @@ import Testing
     #expect(text(statement.loading(freezes: false)) == "COPY public.empty FROM stdin")
   }
 
-  @Test(arguments: ["", "COPY  FROM stdin;\n", "COPY a.b (x) TO stdout;\n", "INSERT INTO a VALUES (1);\n", "COPY \"a (x) FROM stdin;\n", "COPY a (x FROM stdin;\n"])
+  @Test(arguments: [
+    "", "COPY  FROM stdin;\n", "COPY a.b (x) TO stdout;\n", "INSERT INTO a VALUES (1);\n", "COPY \"a (x) FROM stdin;\n", "COPY a (x FROM stdin;\n",
+  ])
   func `is nothing else`(_ text: String) { #expect(CopyStatement(Array(text.utf8)) == nil) }
 }

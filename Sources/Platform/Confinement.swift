@@ -1,0 +1,43 @@
+internal import CLinux
+internal import Glibc
+package import SystemPackage
+
+/// Limits for a program and all that it starts: it reaches some folders, no network and no socket of other programs.
+///
+/// Files are confined by Landlock (Linux 5.13 and later), connections by seccomp; from 6.12 on signals to other programs, too.
+package struct Confinement: Sendable {
+  /// Folders that it may read, and run programs from.
+  package var readable: [FilePath]
+  /// Folders that it may change as it likes.
+  package var writable: [FilePath]
+  /// Whether it may open connections of its own. TCP is refused all the same where the kernel can.
+  package var mayConnect = false
+
+  package init(readable: [FilePath], writable: [FilePath]) {
+    self.readable = readable
+    self.writable = writable
+  }
+
+  /// Whether the kernel can confine a program.
+  package static var isSupported: Bool { firn_landlock_version() > 0 }
+
+  /// Whether signals to other programs of the same user are refused as well.
+  package static var confinesSignals: Bool { firn_landlock_version() >= 6 }
+
+  /// Calls `body` with what the C function takes; nil for no limits.
+  static func withLimits(_ confinement: Confinement?, _ body: (UnsafePointer<firn_confinement>?) -> Int32) -> Int32 {
+    guard let confinement else { return body(nil) }
+    let rules = firn_landlock_create()
+    guard rules >= 0 else { return -errno }
+    defer { close(rules) }
+    for path in confinement.readable {
+      // A path that is missing can't be read either.
+      if unsafe path.withPlatformString({ unsafe firn_landlock_allow(rules, $0, 0) }) != 0, errno != ENOENT { return -errno }
+    }
+    for path in confinement.writable {
+      if unsafe path.withPlatformString({ unsafe firn_landlock_allow(rules, $0, 1) }) != 0 { return -errno }
+    }
+    var limits = firn_confinement(rules: rules, connects: confinement.mayConnect ? 1 : 0)
+    return unsafe body(&limits)
+  }
+}

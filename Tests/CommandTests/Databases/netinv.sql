@@ -1,0 +1,20 @@
+-- extensions: ip4r, prefix, semver, unit
+CREATE EXTENSION ip4r; CREATE EXTENSION semver; CREATE EXTENSION prefix; CREATE EXTENSION unit;
+CREATE TABLE nets(id int PRIMARY KEY, r ip4r NOT NULL, r6 ip6r, either iprange, EXCLUDE USING gist(r WITH &&));
+INSERT INTO nets SELECT i, ('10.'||i/256||'.'||i%256||'.0/24')::ip4r, ('2001:db8:'||to_hex(i)||'::/48')::ip6r, CASE WHEN i%2=0 THEN '192.168.0.1-192.168.0.9'::iprange END FROM generate_series(0,999) i;
+CREATE TABLE hosts(ip ip4 PRIMARY KEY, net int REFERENCES nets, mac macaddr, c cidr, name text);
+INSERT INTO hosts SELECT ('10.0.'||i%256||'.'||(i/256+1))::ip4, i%256, '08:00:2b:01:02:03'::macaddr, '10.0.0.0/8', 'h'||i FROM generate_series(0,1500) i;
+CREATE TABLE dialplan(pfx prefix_range PRIMARY KEY, cost numeric);
+INSERT INTO dialplan SELECT ('0'||i)::prefix_range, i/100.0 FROM generate_series(1,900) i;
+CREATE INDEX dp ON dialplan USING gist(pfx);
+CREATE TABLE releases(pkg text, v semver NOT NULL, dv text, PRIMARY KEY(pkg,v));
+INSERT INTO releases SELECT 'p'||i%20, (i/20||'.'||i%7||'.0-rc'||i%3)::semver, (i%3||':'||i||'.1~bpo'||i%5||'-1') FROM generate_series(1,1000) i;
+CREATE INDEX ON releases(dv);
+CREATE TABLE vr(a semverrange); INSERT INTO vr SELECT semverrange(('1.'||i||'.0')::semver, ('2.'||i||'.0')::semver) FROM generate_series(1,50) i;
+CREATE TABLE physical(id serial PRIMARY KEY, mass unit, speed unit DEFAULT '3 m/s', CHECK (dimension(mass)='1 kg'::unit OR mass IS NULL));
+INSERT INTO physical(mass,speed) SELECT (i||' kg')::unit, ((i*1.5)||' km/h')::unit FROM generate_series(1,300) i;
+INSERT INTO unit_units(name,unit,shift) SELECT 'furlongx', '201.168 m'::unit, NULL WHERE NOT EXISTS (SELECT 1 FROM unit_units WHERE name='furlongx');
+INSERT INTO physical(mass,speed) VALUES ('5 kg', '2 furlongx/s');
+CREATE VIEW widest AS SELECT id, ip4r_size(r) s FROM nets ORDER BY 2 DESC LIMIT 10;
+CREATE MATERIALIZED VIEW newest AS SELECT pkg, max(v) v, max(dv) dv FROM releases GROUP BY pkg;
+CREATE DOMAIN v1 AS semver CHECK (VALUE >= '1.0.0'); CREATE TABLE d1(x v1 DEFAULT '1.2.3'); INSERT INTO d1 DEFAULT VALUES;

@@ -1,0 +1,21 @@
+-- extensions: none
+CREATE SCHEMA nw; CREATE SCHEMA chinook; ALTER DATABASE northwind SET search_path = nw, chinook, public; ALTER DATABASE northwind SET datestyle='SQL, DMY'; ALTER DATABASE northwind SET timezone='Asia/Kathmandu'; ALTER DATABASE northwind SET intervalstyle='iso_8601'; ALTER DATABASE northwind SET bytea_output='escape'; ALTER DATABASE northwind SET extra_float_digits=0;
+SET search_path = nw; SET datestyle='ISO';
+CREATE TABLE categories(category_id smallint PRIMARY KEY, category_name varchar(15) NOT NULL, picture bytea);
+INSERT INTO categories SELECT i,'Cat '||i,decode(repeat(lpad(to_hex(i),2,'0'),50),'hex') FROM generate_series(1,8) i;
+CREATE TABLE employees(employee_id smallint PRIMARY KEY, last_name varchar(20) NOT NULL, birth date, reports_to smallint REFERENCES employees);
+INSERT INTO employees SELECT i,'E'||i, date '1960-01-31'+i*100, CASE WHEN i<9 THEN i+1 END FROM generate_series(1,9) i;
+CREATE TABLE products(product_id smallint PRIMARY KEY, name varchar(40), category_id smallint REFERENCES categories, unit_price real, weight float8, disc int NOT NULL);
+INSERT INTO products SELECT i,'Prod '||i,1+i%8,i*0.1::real, 1.0/i, i%2 FROM generate_series(1,77) i; INSERT INTO products VALUES (100,NULL,NULL,'NaN','-Infinity',0);
+CREATE TABLE orders(order_id int PRIMARY KEY, employee_id smallint REFERENCES employees, odate date, shipped interval, at timestamptz, tt timetz);
+INSERT INTO orders SELECT i,1+i%9,date '1996-07-04'+i%700, i*interval '1 hour 3 min', timestamptz '1996-07-04 00:00+00'+i*interval '7 min', '10:00+05:45' FROM generate_series(1,830) i; INSERT INTO orders VALUES (9999,NULL,'infinity',NULL,'-infinity',NULL),(9998,1,'0044-03-15 BC','-1 year 3 days','4713-01-01 00:00 BC',NULL);
+CREATE TABLE order_details(order_id int REFERENCES orders ON DELETE CASCADE, product_id smallint REFERENCES products, qty int CHECK (qty>0), PRIMARY KEY(order_id,product_id));
+INSERT INTO order_details SELECT i,1+(i*k)%77,k FROM generate_series(1,830) i, generate_series(1,3) k ON CONFLICT DO NOTHING;
+CREATE TABLE s(a varchar(10) CHECK (a IN ('a','b')), b char(3) CHECK (b = ANY(ARRAY['x','y'])), c text CHECK (c::varchar LIKE 'q%' AND NOT c SIMILAR TO '%z')); INSERT INTO s VALUES ('a','x','q');
+SET search_path = chinook;
+CREATE TABLE "Artist"("ArtistId" int NOT NULL, "Name" varchar(120), CONSTRAINT "PK_Artist" PRIMARY KEY("ArtistId")); INSERT INTO "Artist" SELECT i,'Ärtist '||i FROM generate_series(1,275) i;
+CREATE TABLE "Album"("AlbumId" int PRIMARY KEY, "Title" varchar(160), "ArtistId" int NOT NULL); INSERT INTO "Album" SELECT i,'T'||i,1+i%275 FROM generate_series(1,347) i;
+ALTER TABLE "Album" ADD CONSTRAINT "FK_A" FOREIGN KEY("ArtistId") REFERENCES "Artist" NOT VALID;
+CREATE TABLE "Track"("TrackId" int PRIMARY KEY, "AlbumId" int REFERENCES "Album", "Milliseconds" int, "UnitPrice" numeric(10,2)); INSERT INTO "Track" SELECT i,1+i%347,i*1000,0.99 FROM generate_series(1,3503) i; CREATE INDEX "IFK_x" ON "Track"("AlbumId") INCLUDE ("Milliseconds") WHERE "UnitPrice" > 0;
+CREATE VIEW v AS SELECT a."Name", count(*) FILTER (WHERE t."UnitPrice">0.5) n FROM "Artist" a JOIN "Album" b USING("ArtistId") JOIN "Track" t USING("AlbumId") GROUP BY GROUPING SETS ((a."Name"),()); CREATE VIEW w WITH (security_barrier, check_option=cascaded) AS SELECT * FROM "Track" WHERE "UnitPrice"<10;
+CREATE VIEW rec AS WITH RECURSIVE r(e,l) AS (SELECT employee_id,0 FROM nw.employees WHERE reports_to IS NULL UNION ALL SELECT e.employee_id,l+1 FROM nw.employees e JOIN r ON e.reports_to=r.e) CYCLE e SET is_c USING pth SELECT e,l,is_c FROM r;

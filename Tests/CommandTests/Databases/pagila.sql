@@ -1,0 +1,28 @@
+-- extensions: none
+CREATE TYPE mpaa AS ENUM ('G','PG','PG-13','R','NC-17'); ALTER TYPE mpaa ADD VALUE 'X-1' BEFORE 'R';
+CREATE DOMAIN year AS int CONSTRAINT yc CHECK (VALUE >= 1901 AND VALUE <= 2155); CREATE DOMAIN bigyear AS year NOT NULL DEFAULT 2000;
+CREATE FUNCTION last_updated() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.last_update = CURRENT_TIMESTAMP; RETURN NEW; END $$;
+CREATE FUNCTION _gc(text,text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT CASE WHEN $2='' THEN $1 WHEN $1='' THEN $2 ELSE $1||', '||$2 END $$;
+CREATE AGGREGATE group_concat(text) (SFUNC=_gc, STYPE=text, INITCOND='');
+CREATE TABLE language(language_id serial PRIMARY KEY, name char(20) NOT NULL); INSERT INTO language(name) VALUES ('English'),('Italian'),('日本語');
+CREATE TABLE film(film_id serial PRIMARY KEY, title varchar(255) NOT NULL, description text, release_year bigyear, language_id int NOT NULL REFERENCES language ON UPDATE CASCADE ON DELETE RESTRICT, rental_rate numeric(4,2) DEFAULT 4.99, rating mpaa DEFAULT 'G', special_features text[], fulltext tsvector NOT NULL, last_update timestamp DEFAULT now(), CHECK (special_features <@ ARRAY['Trailers','Deleted']));
+CREATE TRIGGER ft BEFORE INSERT OR UPDATE ON film FOR EACH ROW EXECUTE FUNCTION tsvector_update_trigger('fulltext','pg_catalog.english','title','description');
+CREATE TRIGGER lu BEFORE UPDATE ON film FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION last_updated();
+INSERT INTO film(title,description,release_year,language_id,rating,special_features,fulltext) SELECT 'FILM '||md5(i::text),'A epic story of '||i,1950+i%70,1+i%3,(enum_range(NULL::mpaa))[1+i%6],ARRAY['Trailers'],'' FROM generate_series(1,1000) i;
+CREATE INDEX ON film USING gist(fulltext);
+CREATE TABLE actor(actor_id serial PRIMARY KEY, first text, last text); INSERT INTO actor(first,last) SELECT 'F'||i,'L'||i%50 FROM generate_series(1,200) i;
+CREATE TABLE film_actor(actor_id int REFERENCES actor, film_id int REFERENCES film, PRIMARY KEY(actor_id,film_id)); INSERT INTO film_actor SELECT DISTINCT 1+i%200,1+(i*13)%1000 FROM generate_series(1,3000) i;
+CREATE TABLE store(store_id serial PRIMARY KEY, manager int NOT NULL); CREATE TABLE staff(staff_id serial PRIMARY KEY, store_id int NOT NULL REFERENCES store, picture bytea);
+INSERT INTO store(manager) VALUES (1),(2); INSERT INTO staff(store_id,picture) VALUES (1,'\x00ff0a5c'),(2,NULL);
+ALTER TABLE store ADD FOREIGN KEY (manager) REFERENCES staff DEFERRABLE INITIALLY DEFERRED;
+CREATE TABLE payment(payment_id serial, amount numeric(5,2) NOT NULL, staff_id int REFERENCES staff, d timestamptz NOT NULL, PRIMARY KEY(d,payment_id)) PARTITION BY RANGE(d);
+CREATE TABLE payment_p1(c text DEFAULT 'zz', d timestamptz NOT NULL, staff_id int, payment_id int NOT NULL, amount numeric(5,2) NOT NULL); ALTER TABLE payment_p1 DROP COLUMN c; ALTER TABLE payment ATTACH PARTITION payment_p1 FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');
+CREATE TABLE payment_p2 PARTITION OF payment FOR VALUES FROM ('2024-02-01') TO ('2024-03-01'); CREATE TABLE payment_pd PARTITION OF payment DEFAULT;
+INSERT INTO payment(amount,staff_id,d) SELECT i%100+0.99,1+i%2,timestamptz '2024-01-01 00:00+00'+i*interval '1 hour' FROM generate_series(0,1999) i;
+CREATE RULE payment_ins AS ON UPDATE TO payment WHERE new.amount < 0 DO INSTEAD NOTHING;
+CREATE VIEW film_list AS SELECT f.film_id fid, f.title, group_concat(a.first||' '||a.last) actors FROM film f LEFT JOIN film_actor fa USING(film_id) LEFT JOIN actor a USING(actor_id) GROUP BY f.film_id;
+CREATE MATERIALIZED VIEW by_rating AS SELECT rating, count(*) FROM film GROUP BY 1; CREATE UNIQUE INDEX ON by_rating(rating);
+CREATE MATERIALIZED VIEW by_rating2 AS SELECT sum(count) s FROM by_rating WITH NO DATA; CREATE VIEW on_mv AS SELECT * FROM by_rating2; CREATE MATERIALIZED VIEW mv3 AS SELECT fid, length(actors) FROM film_list;
+CREATE FUNCTION rewards(n int) RETURNS SETOF film LANGUAGE plpgsql AS $_$ DECLARE r record; BEGIN FOR r IN EXECUTE 'SELECT * FROM film LIMIT $1' USING n LOOP RETURN NEXT r; END LOOP; END $_$;
+CREATE FUNCTION in_stock(f int, OUT n bigint) LANGUAGE sql STABLE BEGIN ATOMIC SELECT count(*) FROM film WHERE film_id=f; END;
+CREATE PROCEDURE p(INOUT x int) LANGUAGE plpgsql AS $$ BEGIN x := x+1; COMMIT; END $$;
