@@ -10,6 +10,8 @@ package struct RestoreTool: Sendable {
   package var jobs: Int
   /// Settings for its sessions.
   package var settings: [(name: String, value: String)]
+  /// The name of its sessions.
+  package var applicationName = "firn pg_restore"
   /// More options, such as `--no-privileges`.
   package var flags: [String] = []
 
@@ -27,7 +29,7 @@ package struct RestoreTool: Sendable {
     let own = settings.map { "-c \($0.name)=\($0.value.replacingASCII("\\", with: "\\\\").replacingASCII(" ", with: "\\ "))" }
     let options = ([ValueText.options] + own).joined(separator: " ")
     var arguments = [
-      "--dbname", access.connectionString(database: database, applicationName: "firn pg_restore", options: options),
+      "--dbname", access.connectionString(database: database, applicationName: applicationName, options: options),
       "--format=directory", "--jobs=\(jobs)", "--exit-on-error", "--no-password", "--no-subscriptions",
     ]
     arguments += flags

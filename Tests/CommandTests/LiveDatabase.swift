@@ -42,7 +42,7 @@ extension Workplace {
 
   /// Has a shell run `script` before each pg_restore that restores something, trials aside.
   mutating func beforeRestoring(run script: String) throws {
-    let wrapper = "case \"$*\" in *--list* | *--file* | *--version* | *--section*) ;; *) \(script) ;; esac; exec \"$real\" \"$@\""
+    let wrapper = "case \"$*\" in *--list* | *--file* | *--version* | *trial*) ;; *) \(script) ;; esac; exec \"$real\" \"$@\""
     environment["FIRN_PG_BIN"] = try tools(with: wrapper, inPlaceOf: "pg_restore").string
   }
 }

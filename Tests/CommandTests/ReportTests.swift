@@ -65,7 +65,7 @@ import Testing
     #expect((database["snapshots"] as? [[String: Any]])?.count == 7)
     let tables = try #require(database["tables"] as? [[String: Any]])
     let points = try #require(tables.first { $0["name"] as? String == "public.events" }?["points"] as? [[String: Any]])
-    #expect(points.compactMap { $0["rows"] as? Int } == [100, 300, 400, 600, 700])
+    #expect(points.compactMap { $0["rows"] as? Int } == [100, 200, 300, 400, 500, 600, 700])
     let lately = try #require((try place.firn("report", "--days", "10", "--json").json()["databases"] as? [[String: Any]])?.first)
     #expect((lately["snapshots"] as? [[String: Any]])?.count == 4)
 

@@ -76,7 +76,8 @@ struct ArchiveLoad {
   /// - Throws: `PostgresError.toolFailed`, `.rowsRefused`.
   func trySchema() throws {
     let connection = try Connection(settings, applicationName: "firn-restore")
-    let tool = try makeTool(as: connection)
+    var tool = try makeTool(as: connection)
+    tool.applicationName = "firn pg_restore trial"
     let messages = ToolMessages(tool: "pg_restore")
     let failure = FirstFailure()
     try run(tool, phases(selection).schema, failure, messages)

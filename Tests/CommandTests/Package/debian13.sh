@@ -61,4 +61,5 @@ firn-restore app latest --confirm app 2>&1
 firn-restore app --undo --confirm app 2>&1
 [ "$(psql -XqAt app -c 'SELECT count(*) FROM big')" = 0 ] && echo 'undone'
 TEXT
+chmod 644 "$root/tmp/main-jobs.sh"
 inside setpriv --reuid=postgres --regid=postgres --init-groups sh /tmp/main-jobs.sh
