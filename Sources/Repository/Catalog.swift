@@ -102,7 +102,9 @@ package struct Catalog: Sendable {
 
   /// Whether a pruning has removed a snapshot since it was listed. One that lost its list of checksums otherwise is damaged.
   package func wasRemoved(_ place: SnapshotPlace) throws -> Bool {
-    guard try store.size(of: place.checksums) == nil else { return false }
+    do { guard try store.size(of: place.checksums) == nil else { return false } } catch let error as StoreError where error.isOfOneFile {
+      return false
+    }
     var isDamaged = false
     try SnapshotFolder.forEach(in: store, under: place.prefix) { folder in
       if folder.place == place, folder.hasLostItsList { isDamaged = true }
