@@ -133,6 +133,19 @@ package final class ThrowAwayServer {
 
   deinit { stop() }
 
+  /// The folders of the libraries that programs load, which may lie outside the system's.
+  private static func libraryFolders(of programs: [FilePath]) -> [FilePath] {
+    let folders = programs.flatMap { program -> [FilePath] in
+      guard let result = try? ProgramResult.run("/usr/bin/ldd", [program.string], environment: ["LC_ALL": "C"]) else { return [] }
+      return String(decoding: result.output, as: UTF8.self).split(separator: "\n").compactMap { line in
+        guard let path = line.split(separator: " ").first(where: { $0.hasPrefix("/") }) else { return nil }
+        let real = URL(fileURLWithPath: String(path)).resolvingSymlinksInPath().deletingLastPathComponent().path
+        return real == "/" ? nil : FilePath(real)
+      }
+    }
+    return Array(Set(folders))
+  }
+
   /// What the server needs of the system: programs, libraries, time zones, dictionaries.
   private static func confinement(_ tools: ServerTools, home: FilePath, socket: FilePath) -> Confinement {
     let program = URL(fileURLWithPath: tools.path("postgres").string).resolvingSymlinksInPath()
@@ -146,7 +159,8 @@ package final class ThrowAwayServer {
     let folder = program.deletingLastPathComponent().deletingLastPathComponent().path
     let prefix = folder.range(of: "/lib/postgresql/", options: .backwards).map { String(folder[..<$0.lowerBound]) } ?? folder
     var confinement = Confinement(
-      readable: (system + [prefix]).map { FilePath($0) }, writable: [home, socket, "/dev/null", "/dev/zero"])
+      readable: (system + [prefix]).map { FilePath($0) } + libraryFolders(of: [tools.path("initdb"), tools.path("postgres")]),
+      writable: [home, socket, "/dev/null", "/dev/zero"])
     // Until version 14 statistics go to a process of the server's over UDP.
     confinement.mayConnect = tools.major < 15
     return confinement
