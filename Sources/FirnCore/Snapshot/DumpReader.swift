@@ -23,18 +23,6 @@ struct DumpReader {
     return files.current
   }
 
-  /// - Returns: the digest of all rows of the archive's tables, in any order.
-  func rowSet(_ dump: DumpTool) throws -> RowSetDigest {
-    let sum = Monitor(RowSetDigest())
-    try read(dump) { name, pieces in
-      var digest = RowSetDigest()
-      try pieces { digest.add($0) }
-      digest.endFile()
-      if name.hasSuffix(".dat"), name != "toc.dat" { sum.update { $0.add(digest) } }
-    }
-    return sum.current
-  }
-
   private typealias Pieces = ((Span<UInt8>) throws -> Void) throws -> Void
 
   /// Hands every file to `take`, several at once.

@@ -292,9 +292,6 @@ extension Connection {
       """, [sequence, "\(value)"])
   }
 
-  /// Holds everyone back from making relations in this database until the transaction ends. Only superusers can.
-  package func holdCreation() throws { try execute("BEGIN; LOCK TABLE pg_catalog.pg_class IN SHARE MODE") }
-
   /// Whether a session waits for a lock that we hold. (`pg_stat_activity` would show one state throughout a transaction.)
   package func someoneWaitsForUs() throws -> Bool {
     try value(
