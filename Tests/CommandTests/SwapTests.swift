@@ -139,7 +139,8 @@ import Testing
     let command = try place.start("firn-restore", arguments + ["--verbose"]) { line in lines.update { $0.append(line) } }
     #expect(command.wait() == 0, "\(lines.current)")
     let known = [
-      "looking before leaping", "preparing", "restoring rows", "gathering statistics and counting rows", "proving", "exchanging the databases",
+      "checking prerequisites", "trying the schema", "preparing", "creating the schema", "restoring rows", "building indexes and constraints",
+      "gathering statistics and counting rows", "comparing rows", "comparing the schema", "exchanging the databases",
       "taking a snapshot of the database as it is", "reading the snapshot", "reading that snapshot back", "dropping app", "echo stopped",
       "echo started",
     ]
