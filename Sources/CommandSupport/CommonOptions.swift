@@ -101,9 +101,9 @@ package struct CommandContext: Sendable {
     if location.hasPrefix("sftp://") { return SFTPStore(try SFTPLocation(location, environment: environment)) }
     if let scheme = location.firstRange(of: "://") {
       // What stands before an @ may be a secret.
-      let host = location[scheme.upperBound...].prefix { $0 != "/" && $0 != "?" }
+      let host = location[scheme.upperBound...].withoutLogin.prefix { $0 != "/" && $0 != "?" }
       throw StoreError.badLocation(
-        location: String(location[..<scheme.upperBound]) + String(host.withoutLogin), reason: "it is no folder, no bucket and no SFTP server")
+        location: String(location[..<scheme.upperBound] + host), reason: "it is no folder, no bucket and no SFTP server")
     }
     // What other programs call a bucket or a server would become a folder here, on the disk that is to be backed up.
     let first = location.prefix { $0 != "/" }
@@ -307,9 +307,10 @@ package struct CommandContext: Sendable {
   }
 
   /// What a question is about: for people, also where `--quiet` was said. Whoever is asked at a terminal must know for what.
-  package func explain(_ text: String) {
+  package func explain(_ lines: [String]) {
     let isSilent = common.json || common.quiet
-    if !isSilent || Terminal.inputIsTerminal && Terminal.errorIsTerminal { MessageLog.write(.note, text, command: command) }
+    guard !isSilent || Terminal.inputIsTerminal && Terminal.errorIsTerminal else { return }
+    for line in lines { MessageLog.write(.note, Terminal.oneLine(line), command: command) }
   }
 
   private func isNew(_ text: String) -> Bool { warned.update { $0.insert(text).inserted } }
@@ -337,11 +338,15 @@ package struct CommandContext: Sendable {
   }
 
   /// A result, on standard output.
-  package func output(_ text: String) { Terminal.writeOutput(Terminal.printable(text) + "\n") }
+  package func explain(_ line: String) { explain([line]) }
+
+  /// One line on standard output.
+  package func output(_ line: String) { Terminal.writeOutput(Terminal.oneLine(line) + "\n") }
 
   /// Rows below a header, in columns as wide as they need.
   /// - Parameter details: lines below each row.
   package func output(header: [String], rows: [[String]], details: [[String]] = []) {
+    let rows = rows.map { $0.map(Terminal.oneLine) }
     let widths = header.indices.map { column in ([header] + rows).map { $0[column].count }.max() ?? 0 }
     func line(_ row: [String]) -> String {
       row.enumerated().map { $0 == row.count - 1 ? $1 : $1.padding(toLength: widths[$0], withPad: " ", startingAt: 0) }.joined(separator: "  ")

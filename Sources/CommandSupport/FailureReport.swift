@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import Compression
 internal import Encryption
 internal import FirnCore
 internal import Platform
@@ -122,6 +123,17 @@ package struct FailureReport: Sendable {
     case let error as PostgresError: self.init(error)
     case let error as SystemError:
       self.init(.failed, error.description, hint: error.isOutOfSpace ? "make room there, then run this again" : nil)
+    case let error as CompressionError:
+      self.init(.store, "compressed data cannot be read: \(error.reason)", hint: "firn-verify --read tells which snapshots are damaged")
+    case let failure as Hook.Failure: self.init(.failed, "a command of firn.yaml \(failure.reason)")
+    case let failure as Notice.Failure: self.init(.failed, "a notification \(failure.reason)")
+    case let damaged as SourceDamaged: self = FailureReport(damaged.cause)
+    case let unreadable as ArchiveDirectory.Unreadable:
+      self.init(.store, "the archive's table of contents cannot be read: \(unreadable.reason)", hint: "use another snapshot")
+    case let deadlock as ExportTransaction.Deadlock:
+      self.init(
+        .postgres, "pg_dump waits for a lock that \(deadlock.holder) asks for, which waits for this snapshot",
+        hint: "wait for the end of that session, then run this again")
     case let interruption as Interruption: self.init(CutOff(interruption: interruption, state: nil))
     case let cutOff as CutOff:
       self.init(
@@ -219,6 +231,12 @@ package struct FailureReport: Sendable {
       self.init(
         .failed, "whether the last batch of the run that was cut off was committed can't be told any more (\(table), after key \(key))",
         hint: "look at the rows after that key, and say --start-over where the condition leaves out rows that are done")
+    case .backfillFailedOver(let table, let key, let lsn):
+      self.init(
+        .failed,
+        "the server was promoted or restored since the backfill of \(table) was cut off (after key \(key), at \(lsn) of the previous timeline): "
+          + "the last batches may be lost; nothing was changed",
+        hint: "check the rows up to that key; then run it with --start-over and a --where that leaves out the rows that are done")
     case .differentlyEncrypted(let location):
       self.init(
         .refused, "\(location) is encrypted to others than this store, or not at all: nothing was copied",

@@ -65,7 +65,7 @@ package struct ImpactStatement {
         : "Its sessions are ended for the second in which the names change. Nothing has been touched yet.", "",
     ]
     // Also where --quiet was said: who is asked must know for what.
-    context.explain(lines.joined(separator: "\n"))
+    context.explain(lines)
   }
 
   private var isInPlace: Bool { if case .inPlace = plan.target { true } else { false } }

@@ -40,6 +40,12 @@ package enum MessageLog {
   /// From here on.
   package static func use(_ format: Format) { chosen.update { $0 = format } }
 
+  /// The text with every line but the first indented: one in a name or in a server's message does not look like a line of Firn's.
+  static func indented(_ text: String) -> String {
+    let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+    return lines.enumerated().map { $0 == 0 || $1.isEmpty || $1.hasPrefix(" ") || $1.hasPrefix("\t") ? String($1) : "    \($1)" }.joined(separator: "\n")
+  }
+
   /// - Parameter hint: what to do next.
   package static func write(_ level: Level, _ message: String, hint: String? = nil, command: String) {
     let format = chosen.current
@@ -57,8 +63,8 @@ package enum MessageLog {
       case .error: "\(command): error: "
       }
     // libpq indents with tabs.
-    let whole = (start + message + (hint.map { "\nhint: \($0)" } ?? "")).replacing("\t", with: "  ")
-    let text = Terminal.printable(whole)
+    let parts = [indented(start + message), hint.map { indented("hint: \($0)") }].compactMap(\.self)
+    let text = Terminal.printable(parts.joined(separator: "\n").replacing("\t", with: "  "))
     guard format == .journal else { return Terminal.writeError(text + "\n") }
     Terminal.writeError(text.split(separator: "\n", omittingEmptySubsequences: false).map { "<\(level.priority)>\($0)\n" }.joined())
   }

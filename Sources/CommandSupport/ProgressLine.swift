@@ -11,7 +11,7 @@ package final class ProgressLine: Sendable {
   package init(_ progress: WorkProgress, isShown: Bool) {
     guard isShown && Terminal.errorIsTerminal else { return }
     // At once, and whole: what others print comes below.
-    progress.onSharing { Terminal.writeError("\(Terminal.printable($0))\n") }
+    progress.onSharing { Terminal.writeError(MessageLog.indented(Terminal.printable($0)) + "\n") }
     let worker = WorkerThread(name: "progress") { [isEnded] in
       while !isEnded.wait(atMost: .milliseconds(200), until: { $0 }) {
         Terminal.drawLine {
@@ -50,6 +50,6 @@ package final class ProgressLine: Sendable {
       parts.append(Quantity.span(seconds))
     }
     if !state.item.isEmpty { parts.append(state.item) }
-    return String(Terminal.printable(parts.joined(separator: "  ")).prefix(columns - 1))
+    return String(Terminal.oneLine(parts.joined(separator: "  ")).prefix(columns - 1))
   }
 }

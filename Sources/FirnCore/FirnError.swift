@@ -49,6 +49,8 @@ package enum FirnError: Error, Equatable {
   case migrationRuns(database: String, holder: String)
   /// Whether the last batch of a backfill that was cut off was committed can't be told any more.
   case backfillLost(table: String, key: String)
+  /// The server was promoted or restored since a backfill was cut off, and may have lost some of its batches.
+  case backfillFailedOver(table: String, key: String, lsn: String)
   /// A copy would be the original.
   case sameStore(location: String)
 }

@@ -145,7 +145,7 @@ struct KeyTrust: FirnCommand {
     let store = try context.store()
     let recipients = try Repository(opening: store).format.recipients
     context.explain(
-      recipients.isEmpty ? "\(store.location) is not encrypted" : "\(store.location) is encrypted to:\n  " + recipients.joined(separator: "\n  "))
+      recipients.isEmpty ? ["\(store.location) is not encrypted"] : ["\(store.location) is encrypted to:"] + recipients.map { "  \($0)" })
     try Confirmation.require("trust", given: confirmation.confirm)
     context.knownRecipients.remember(recipients, of: store.location)
     if common.json { try context.output(json: ["recipients": recipients]) }

@@ -29,6 +29,8 @@ struct List: FirnCommand {
         entries.append(entry)
       } catch let error as RepositoryError where error.isDamage {
         unreadable.append(place)
+      } catch let error as StoreError where error.isOfOneFile {
+        unreadable.append(place)
       }
     }
     if common.json {

@@ -52,6 +52,7 @@ struct Show: FirnCommand {
           return "\(words), \(Quantity.age(of: check.checkedAt, now: now))"
         }
           ?? "never verified"))
+    lines += (check?.reservations ?? []).map { "           \($0)" }
     lines.append("")
     let tables = manifest.tables.sorted { $0.bytes > $1.bytes }
     let width = tables.prefix(20).map { $0.displayName.count }.max() ?? 0
@@ -61,7 +62,7 @@ struct Show: FirnCommand {
       )
     }
     if tables.count > 20 { lines.append("  and \(tables.count - 20) smaller tables (all of them with --json)") }
-    context.output(lines.joined(separator: "\n"))
+    for line in lines { context.output(line) }
     return .done
   }
 

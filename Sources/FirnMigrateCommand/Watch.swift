@@ -34,7 +34,7 @@ struct Watch: MigrateCommand {
     while true {
       let lines = WatchText(try MigrationView(connection)).lines
       let columns = Terminal.columns - 1
-      let page = lines.map { Terminal.printable($0).prefix(columns) + "\u{1B}[K" }.joined(separator: "\n")
+      let page = lines.map { Terminal.oneLine($0).prefix(columns) + "\u{1B}[K" }.joined(separator: "\n")
       // Home, the page, and nothing of the page before.
       Terminal.writeOutput("\u{1B}[H\(page)\n\u{1B}[J")
       do { try Interruption.sleep(until: ContinuousClock.now + max(pause, .milliseconds(100))) } catch {
@@ -47,16 +47,13 @@ struct Watch: MigrateCommand {
   private func endSession(_ process: Int32, _ settings: ConnectionSettings, _ context: CommandContext) throws -> ExitStatus {
     let ending = try SessionEnding(of: process, settings)
     let session = ending.session
-    context.explain(
-      """
-
-      This ends the session of process \(process); what its transaction did is rolled back.
-
-        user         \(session.user)\(session.application.isEmpty ? "" : ", \(session.application)")
-        state        \(session.state) for \(Quantity.span(session.sinceChange.inSeconds))\(session.transaction.map { ", its transaction open for \(Quantity.span($0.inSeconds))" } ?? "")
-        statement    \(session.statement.prefix(200))
-
-      """)
+    let open = session.transaction.map { ", its transaction open for \(Quantity.span($0.inSeconds))" } ?? ""
+    context.explain([
+      "", "This ends the session of process \(process); what its transaction did is rolled back.", "",
+      "  user         \(session.user)\(session.application.isEmpty ? "" : ", \(session.application)")",
+      "  state        \(session.state) for \(Quantity.span(session.sinceChange.inSeconds))\(open)",
+      "  statement    \(session.statement.prefix(200))", "",
+    ])
     try Confirmation.require(SessionEnding.phrase(process), given: confirmation.confirm)
     guard try ending.carryOut() else { throw FirnError.refused(reasons: ["the session is gone, or may not be ended by this role"]) }
     if common.json { try context.output(json: ["ended": Int(process)]) } else { context.tell("the server was told to end process \(process)") }

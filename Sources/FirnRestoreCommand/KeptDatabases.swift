@@ -56,20 +56,17 @@ struct KeptDatabases {
       plan.presentBecomes.map {
         "\(plan.database) of now\(plan.presentSize.map { ", \(Quantity.size($0))" } ?? "") becomes \($0): what was written since stays in it, and is not in the one that comes back"
       } ?? "nothing: the server has no database \(plan.database) now"
-    let others = plan.others.map { "\n  also kept   \($0.name), \(Quantity.size($0.size)): --kept \($0.name) brings that one back" }.joined()
+    let others = plan.others.map { "  also kept   \($0.name), \(Quantity.size($0.size)): --kept \($0.name) brings that one back" }
     context.explain(
-      """
-
-      This brings back the database that was \(plan.database) until \(since), \(Quantity.age(of: plan.kept.record.keptAt, now: Date())).
-
-        server      \(plan.server)
-        comes back  \(plan.kept.name) of \(plan.kept.owner), \(Quantity.size(plan.kept.size)): with all that was written to it before
-        goes aside  \(aside)
-        connected   \(sessions)\(others)
-
-      \(plan.presentBecomes == nil ? "It is kept whole." : "Both are kept whole.") Nothing has been touched yet.
-
-      """)
+      [
+        "",
+        "This brings back the database that was \(plan.database) until \(since), \(Quantity.age(of: plan.kept.record.keptAt, now: Date())).", "",
+        "  server      \(plan.server)",
+        "  comes back  \(plan.kept.name) of \(plan.kept.owner), \(Quantity.size(plan.kept.size)): with all that was written to it before",
+        "  goes aside  \(aside)", "  connected   \(sessions)",
+      ] + others + [
+        "", "\(plan.presentBecomes == nil ? "It is kept whole." : "Both are kept whole.") Nothing has been touched yet.", "",
+      ])
   }
 
   func forget() throws -> ExitStatus {

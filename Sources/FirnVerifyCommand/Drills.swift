@@ -27,7 +27,11 @@ struct Drills {
     for outcome in outcomes where !outcome.notRestored.isEmpty {
       context.warn("\(outcome.place.id): not restored here, and only read: \(FailureReport.some(outcome.notRestored))")
     }
-    let sound: ExitStatus = unrecorded == nil && outcomes.allSatisfy(\.notRestored.isEmpty) ? .done : .doneWithWarnings
+    for outcome in outcomes {
+      for text in outcome.reservations { context.warn("\(outcome.place.id): \(text)") }
+    }
+    let isWhole = outcomes.allSatisfy { $0.notRestored.isEmpty && $0.reservations.isEmpty }
+    let sound: ExitStatus = unrecorded == nil && isWhole ? .done : .doneWithWarnings
     try context.result(Report(outcomes, seconds: (ContinuousClock.now - start).inSeconds))
     if !command.common.json {
       for outcome in outcomes { tell(outcome, assertions: request.assertions.count) }
@@ -56,10 +60,13 @@ struct Drills {
     if let obstacle = outcome.obstacle {
       context.output("\(name)  not drilled: \(FailureReport(obstacle).message)")
     } else if let failure = outcome.failure {
-      context.output("\(name)  COULD NOT BE RESTORED\n    \(failure)")
+      context.output("\(name)  COULD NOT BE RESTORED")
+      for line in failure.split(separator: "\n") { context.output("    \(line.drop { $0 == " " })") }
     } else if outcome.problems.isEmpty {
       let schema = outcome.schemaCompared ? " and the schema" : ""
-      context.output("\(name)  restored in \(Quantity.span(outcome.restoreSeconds)); \(Quantity.tables(outcome.tablesCompared))\(schema) as dumped")
+      let rest = outcome.reservations.isEmpty && outcome.notRestored.isEmpty ? "" : "; not all could be compared (see the warnings)"
+      context.output(
+        "\(name)  restored in \(Quantity.span(outcome.restoreSeconds)); \(Quantity.tables(outcome.tablesCompared))\(schema) as dumped\(rest)")
     } else {
       context.output("\(name)  \(outcome.differences.isEmpty ? "restored as it was dumped, and not as it should be" : "DIFFERS")")
       for difference in outcome.problems { context.output("  \(difference)") }
@@ -86,7 +93,11 @@ struct Drills {
       let id: String
       let level = "drill"
       let ok: Bool
+      /// `verified`, `damaged`, `incomparable` (a reason outside the snapshot), `failed` (could not be restored or drilled).
+      let verdict: String
       let problems: [Problem]
+      /// What is not as it was, or could not be compared, for a reason outside the snapshot.
+      let reservations: [String]
       let notes: [String]
       let restoreSeconds: Double
       let tablesCompared: Int
@@ -109,9 +120,13 @@ struct Drills {
       snapshots = outcomes.map { outcome in
         let obstacle = outcome.obstacle.map { "not drilled: \(FailureReport($0).message)" }
         let problems = outcome.problems + [outcome.failure.map { "pg_restore: \($0)" }, obstacle].compactMap(\.self)
+        let reservations = outcome.reservations + outcome.notRestored.map { "not restored: \($0)" }
+        let verdict =
+          !outcome.differences.isEmpty
+          ? "damaged" : !problems.isEmpty ? "failed" : reservations.isEmpty ? "verified" : "incomparable"
         return Snapshot(
-          id: outcome.place.id.description, ok: problems.isEmpty, problems: problems.map { Problem(reason: $0) },
-          notes: outcome.notes, restoreSeconds: outcome.restoreSeconds, tablesCompared: outcome.tablesCompared, schemaEqual: schema(outcome),
+          id: outcome.place.id.description, ok: problems.isEmpty, verdict: verdict, problems: problems.map { Problem(reason: $0) },
+          reservations: reservations, notes: outcome.notes, restoreSeconds: outcome.restoreSeconds, tablesCompared: outcome.tablesCompared, schemaEqual: schema(outcome),
           assertionsMet: outcome.assertionsMet)
       }
       self.seconds = seconds

@@ -108,17 +108,26 @@ package enum Terminal {
   }
 
   /// The text without what a terminal would take for a command: names of tables may hold it.
-  package static func printable(_ text: String) -> String {
-    guard text.unicodeScalars.contains(where: isControl) else { return text }
+  package static func printable(_ text: String) -> String { escaping(text) { isControl($0) && $0 != "\n" } }
+
+  /// As `printable`, and on one line: a name with a line feed must not look like a line of its own.
+  package static func oneLine(_ text: String) -> String { escaping(text, where: isControl) }
+
+  private static func escaping(_ text: String, where isEscaped: (Unicode.Scalar) -> Bool) -> String {
+    guard text.unicodeScalars.contains(where: isEscaped) else { return text }
     var result = ""
     for scalar in text.unicodeScalars {
-      if isControl(scalar) { result += "\\u{\(String(scalar.value, radix: 16))}" } else { result.unicodeScalars.append(scalar) }
+      if isEscaped(scalar) { result += "\\u{\(String(scalar.value, radix: 16))}" } else { result.unicodeScalars.append(scalar) }
     }
     return result
   }
 
+  /// Control characters, other line ends, and what changes the direction of the text around it.
   private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
-    scalar.value < 0x20 && scalar != "\n" || (0x7F...0x9F).contains(scalar.value)
+    switch scalar.value {
+    case 0..<0x20, 0x7F...0x9F, 0x2028...0x202E, 0x2066...0x2069: true
+    default: false
+    }
   }
 
   /// - Returns: 0, or why not all was written.

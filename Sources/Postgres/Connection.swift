@@ -71,6 +71,10 @@ internal import Platform
     for secret in ["password", "sslpassword"] {
       if let value = parameters[secret], !value.isEmpty { reason = reason.replacing(value, with: "****") }
     }
+    // libpq quotes values that it can't use: in a mangled URL they may hold a password.
+    for (name, value) in parameters where !value.isEmpty && !["host", "hostaddr", "port", "dbname", "user"].contains(name) {
+      reason = reason.replacing("\"\(value)\"", with: "(not shown)")
+    }
     let place = unsafe target(handle)
     // libpq doesn't tell the SQLSTATE of a refused connection, and its text is in the server's language: look for ourselves.
     if looksElsewhere, let name = parameters["dbname"], unsafe PQsocket(handle) >= 0 || PQconnectionUsedPassword(handle) != 0 {

@@ -69,6 +69,8 @@ package struct ConnectionSettings: Sendable {
       rest = rest[..<mark]
     }
     if let slash = rest.firstIndex(of: "/") {
+      // Neither is legal in the place where it stands here, so part of this is a password.
+      guard rest[..<slash].contains("@") || !rest[slash...].contains("@") else { throw Self.unescaped }
       let name = try Self.decoded(rest[rest.index(after: slash)...], "database")
       if !name.isEmpty { parameters["dbname"] = name }
       rest = rest[..<slash]
@@ -88,6 +90,7 @@ package struct ConnectionSettings: Sendable {
     for pair in query.split(separator: "&") {
       let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       let name = try Self.decoded(parts[0], "parameters")
+      if !Self.knownKeywords.contains(name), pair.contains("@") { throw Self.unescaped }
       try add(name, try Self.decoded(parts.count > 1 ? parts[1] : "", "parameters"))
     }
   }
@@ -108,13 +111,18 @@ package struct ConnectionSettings: Sendable {
         host = part[..<colon]
         port = part[part.index(after: colon)...]
       }
-      guard port.isEmpty || UInt16(port) != nil else { throw PostgresError.invalidURL(reason: "its port is not a number") }
+      guard port.isEmpty || UInt16(port) != nil else {
+        throw PostgresError.invalidURL(reason: "its port is not a number. \(Self.escapes)")
+      }
       hosts.append(try Self.decoded(host, "host"))
       ports.append(String(port))
     }
     if hosts.contains(where: { !$0.isEmpty }) { parameters["host"] = hosts.joined(separator: ",") }
     if ports.contains(where: { !$0.isEmpty }) { parameters["port"] = ports.joined(separator: ",") }
   }
+
+  private static let escapes = "In a user's name and a password, write @ as %40, # as %23, / as %2F, ? as %3F, : as %3A and % as %25"
+  private static var unescaped: PostgresError { .invalidURL(reason: "an @ stands behind the host. \(escapes)") }
 
   private static func decoded(_ text: Substring, _ part: String) throws -> String {
     guard let value = String(text).removingPercentEncoding, !value.contains("\0") else {
@@ -133,7 +141,9 @@ package struct ConnectionSettings: Sendable {
     } else if Self.knownKeywords.contains(name), name != "passfile" || !value.isEmpty {
       parameters[name] = value
     } else {
-      dropped.append(name)
+      // A mangled URL may have anything in this place.
+      let isName = name.utf8.count <= 40 && name.utf8.allSatisfy { (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || $0 == 0x5F }
+      dropped.append(isName && !value.isEmpty ? name : "one whose name is not shown")
     }
   }
 

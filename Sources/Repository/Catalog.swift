@@ -42,6 +42,21 @@ package struct Catalog: Sendable {
     try store.write(checksums?.bytes ?? [], to: place.unfinished(lock.name), durability: .immediate)
   }
 
+  /// Shows that a store has had a snapshot. Written before the first one is listed, and never deleted: from then on a store without
+  /// snapshots has lost them, and its objects are not garbage.
+  package static let firstSnapshotMark: StoreKey = "had-snapshots"
+  private static let firstSnapshotText = "This store has had snapshots. While none is listed, firn deletes no objects here.\n"
+
+  /// Whether a store says itself that no snapshot was ever listed in it. Stores of older programs don't.
+  func neverHadSnapshots() throws -> Bool {
+    let format: RepositoryFormat
+    do { format = try RepositoryFormat(parsing: try store.read(RepositoryFormat.key, limit: 1 << 20), location: store.location) } catch {
+      if let error = error as? StoreError, !error.isOfOneFile { throw error }
+      return false
+    }
+    return try format.marksFirstSnapshot == true && store.size(of: Self.firstSnapshotMark) == nil
+  }
+
   /// Commits a snapshot, all of whose files are written.
   ///
   /// Should its holder have been taken for dead, a collection may be at work, or come: it breaks the lock, then takes every
@@ -50,18 +65,29 @@ package struct Catalog: Sendable {
   /// is seen before the mark is gone.
   /// - Parameters:
   ///   - reused: stored bytes of the objects of other snapshots that this one needs too.
+  ///   - written: stored bytes of what was written for this one. A server is asked for these as well: a faulty one confirms writes and
+  ///     stores nothing.
   ///   - isInMark: whether the commit began with this list.
-  /// - Throws: `RepositoryError.lockLost`, `StoreError.missing` for an object that is gone.
+  /// - Throws: `RepositoryError.lockLost`, `StoreError.missing` for a file that is not there, `.truncated` for one of another size.
   package func commit(
-    _ checksums: ChecksumFile, of place: SnapshotPlace, reused: [ObjectName: Int64], holding lock: RepositoryLock, isInMark: Bool = false
+    _ checksums: ChecksumFile, of place: SnapshotPlace, reused: [ObjectName: Int64], written: [StoreKey: Int64], holding lock: RepositoryLock,
+    isInMark: Bool = false
   ) throws {
     try store.flush()
     let unfinished = place.unfinished(lock.name)
     if !isInMark { try store.write(checksums.bytes, to: unfinished, durability: .immediate) }
     try lock.check()
-    let needed = reused.sorted { $0.key.digest < $1.key.digest }
-    try forEachInParallel(needed, thread: "look", threads: store.requestsAtOnce) { [store] object, bytes in
-      guard try store.size(of: object.key) == bytes else { throw StoreError.missing(object.key) }
+    var needed = Dictionary(uniqueKeysWithValues: reused.map { ($0.key.key, $0.value) })
+    if store.requestsAtOnce > 1 { needed.merge(written) { $1 } }
+    try forEachInParallel([nil] + needed.sorted { $0.key < $1.key }, thread: "look", threads: store.requestsAtOnce) { [store] file in
+      guard let (key, bytes) = file else {
+        if try store.size(of: Self.firstSnapshotMark) == nil {
+          _ = try store.create(Array(Self.firstSnapshotText.utf8), at: Self.firstSnapshotMark)
+        }
+        return
+      }
+      guard let size = try store.size(of: key) else { throw StoreError.missing(key) }
+      guard size == bytes else { throw StoreError.truncated(key) }
     }
     do {
       if try !store.setAside(unfinished, as: place.checksums), try store.size(of: place.checksums) == nil { throw RepositoryError.lockLost }
@@ -142,6 +168,12 @@ package struct Catalog: Sendable {
       throw RepositoryError.malformed(key: key, reason: "it is missing")
     } catch StoreError.unreadable(let key, let reason) {
       throw RepositoryError.malformed(key: key, reason: reason)
+    } catch StoreError.notAFile(let key) {
+      throw RepositoryError.malformed(key: key, reason: "it is no ordinary file")
+    } catch StoreError.tooLarge(let key) {
+      throw RepositoryError.malformed(key: key, reason: "it is larger than a manifest can be")
+    } catch StoreError.truncated(let key) {
+      throw RepositoryError.malformed(key: key, reason: "it is cut off")
     }
     return try Manifest(parsing: bytes, of: place, key: key)
   }

@@ -35,6 +35,10 @@ package struct CheckRecord: Codable, Sendable {
   package var checksums: String?
   /// What a drill's assertions found wrong in a copy that is what was dumped.
   package var unmetAssertions: [String]?
+  /// What a drill found different, or could not compare, for a reason outside the snapshot: it takes nothing from its value.
+  package var reservations: [String]?
+  /// Materialized views that a drill could not fill.
+  package var unfilledViews: [String]?
   /// Why pg_restore could not restore it in a drill: its bytes may be what they were.
   package var failedDrill: String?
   /// The version of pg_restore.

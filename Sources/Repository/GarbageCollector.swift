@@ -13,7 +13,7 @@ package struct GarbageCollector: Sendable {
     package var young = 0
     /// Files that the store would not delete, by a lock of its own.
     package var locked = 0
-    /// Whether there are old objects and no snapshot: these may be out of sight, so nothing is garbage for certain.
+    /// Whether there are objects and no snapshot, though the store has had some: they may be out of sight, so nothing is garbage for certain.
     package var isInDoubt = false
   }
 
@@ -25,7 +25,7 @@ package struct GarbageCollector: Sendable {
   private let asks: @Sendable (_ isUnanswered: Bool) -> Void
   private let locked = Monitor<Set<StoreKey>>([])
 
-  /// Objects older than this, where no snapshot is, are not the rest of a first one that failed: rather are the snapshots out of sight.
+  /// Seconds. Objects older than this, if no snapshot is listed, are not what a failed first one left: the snapshots are out of sight.
   private static let longestRun: TimeInterval = 2 * 86400
 
   /// - Parameters:
@@ -193,8 +193,14 @@ package struct GarbageCollector: Sendable {
   package func garbage(grace: TimeInterval) throws -> Outcome {
     let survey = try survey()
     let garbage = try garbage(survey, grace: grace, released: ObjectTable())
-    if survey.committed.isEmpty, garbage.hasOld { return Outcome(isInDoubt: true) }
+    if try isInDoubt(survey, garbage) { return Outcome(isInDoubt: true) }
     return Outcome(objects: garbage.objects.count, bytes: garbage.bytes, young: garbage.young)
+  }
+
+  /// Whether snapshots that need the objects may be out of sight: none is listed, and the store has had some, or can't say.
+  private func isInDoubt(_ survey: Survey, _ garbage: Garbage) throws -> Bool {
+    guard survey.committed.isEmpty, !garbage.objects.isEmpty || garbage.young > 0 else { return false }
+    return try garbage.hasOld || !catalog.neverHadSnapshots()
   }
 
   private struct Garbage {
@@ -231,7 +237,7 @@ package struct GarbageCollector: Sendable {
     try setAsideMarks { $0.checksums == nil }
     let survey = try survey()
     let garbage = try garbage(survey, grace: grace, released: released)
-    if survey.committed.isEmpty, garbage.hasOld { return Outcome(isInDoubt: true) }
+    if try isInDoubt(survey, garbage) { return Outcome(isInDoubt: true) }
     try clear(survey.leftovers)
     var outcome = Outcome(young: garbage.young)
     begin(garbage.bytes)

@@ -56,6 +56,14 @@ package final class ObjectRegistry: Sendable {
     }
   }
 
+  /// Stored bytes of the objects that were written for this snapshot.
+  package var written: [StoreKey: Int64] {
+    slots.withLock { slots in
+      let entries = slots.lazy.filter(\.isNew).compactMap(\.entry)
+      return Dictionary(entries.map { ($0.name.key, $0.storedBytes) }, uniquingKeysWith: { first, _ in first })
+    }
+  }
+
   /// How many objects are new, and their stored bytes.
   package var added: (objects: Int, bytes: Int64) {
     slots.withLock { slots in

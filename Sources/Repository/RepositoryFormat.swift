@@ -45,6 +45,8 @@ package struct RepositoryFormat: Codable, Sendable, Equatable {
   package var objectBytes = 8 << 20
   /// age recipients; none where the repository is not encrypted.
   package var recipients: [String] = []
+  /// Whether the first commit writes `Catalog.firstSnapshotMark`. Nil for stores of older programs, of which nothing is known.
+  package var marksFirstSnapshot: Bool? = true
 
   package init(repositoryID: String, createdAt: Date, random: inout some RandomNumberGenerator) {
     self.repositoryID = repositoryID

@@ -28,6 +28,12 @@ package final class RepositoryLock: Sendable {
   private static let root = "locks/"
   /// Locks that others broke.
   private static let broken = "locks/broken/"
+  /// Marks of exclusive locks that wait: new shared ones hold back, so that a prune gets its turn beside frequent snapshots.
+  private static let waiting = "locks/waiting/"
+  /// How long a new shared lock holds back, and one that only reads. Then it goes ahead: no backup fails because a prune waits.
+  private static let courtesy: (writer: Duration, reader: Duration) = (.seconds(30), .seconds(5))
+  /// Seconds after which a waiting mark no longer counts: it is longer than any exclusive lock waits.
+  private static let waitingExpiry: TimeInterval = 120
   /// Seconds after which nobody comes back to look for its lock.
   private static let longestAbsence: TimeInterval = 30 * 86400
   /// Room for a lock on a disk that is full: without a lock nothing could be removed.
@@ -71,24 +77,40 @@ package final class RepositoryLock: Sendable {
     // Of one that another machine is writing: it writes it again.
     store.clearDeadWrites(under: Self.root)
     let deadline = ContinuousClock.now + patience
+    let courtesyEnd = ContinuousClock.now + (onlyReads ? Self.courtesy.reader : Self.courtesy.writer)
+    let waitingMark = Self.waiting + key.dropFirst(Self.root.count)
+    var isMarked = false
+    defer { if isMarked { try? store.delete([waitingMark]) } }
+    var holdsBack = mode == .shared
     var dead = 0
     var refusal: StoreError?
     while true {
-      let holder: String?
+      let conflict: Conflict?
       do {
         refusal = try Self.write(try JSON.bytes(record), to: key, in: store, mode)
-        holder = try Self.conflict(with: mode, except: key, in: store, owner, isWritten: refusal == nil, onlyReads: onlyReads, dead: &dead)
+        conflict = try Self.conflict(
+          with: mode, except: key, in: store, owner, isWritten: refusal == nil, onlyReads: onlyReads, holdsBack: holdsBack, dead: &dead)
       } catch {
         // It may have been written all the same.
         try? store.delete([key])
         throw error
       }
-      guard let holder else { break }
+      guard let conflict else { break }
       // Who may not delete leaves it: it is of a process that ended soon.
       do { try store.delete([key]) } catch StoreError.readOnly {} catch StoreError.locked {}
-      guard try owner.waits(deadline) else {
-        if mode == .exclusive { try? Self.makeReserve(in: store) }
-        throw RepositoryError.locked(holder: holder)
+      switch conflict {
+      case .waiting:
+        // Without a lock of our own meanwhile, which would be in the way of the one that waits.
+        repeat { holdsBack = try owner.waits(courtesyEnd) } while try holdsBack && Self.isAwaited(in: store, owner)
+      case .holder(let words):
+        if mode == .exclusive, patience > .zero, !isMarked {
+          isMarked = true
+          try? store.write(JSON.bytes(record), to: waitingMark, durability: .deferred)
+        }
+        guard try owner.waits(deadline) else {
+          if mode == .exclusive { try? Self.makeReserve(in: store) }
+          throw RepositoryError.locked(holder: words)
+        }
       }
     }
     foundDeadHolders = dead > 0
@@ -195,10 +217,36 @@ package final class RepositoryLock: Sendable {
     return failure
   }
 
-  /// Who holds a lock that excludes one of `mode`, in words. Locks of dead processes are cleared away.
+  /// What keeps a lock from being taken.
+  private enum Conflict {
+    /// A lock that excludes it: its holder in words.
+    case holder(String)
+    /// An exclusive lock that waits for its turn.
+    case waiting
+  }
+
+  /// Whether an exclusive lock waits for its turn.
+  private static func isAwaited(in store: any Store, _ owner: LockOwner) throws -> Bool {
+    try store.list(waiting).contains { entry in
+      do { return try isAwaited(entry, in: store, owner, now: owner.now().timeIntervalSince1970) } catch let error as StoreError {
+        if error.isOfOneFile { return false }
+        throw error
+      }
+    }
+  }
+
+  private static func isAwaited(_ entry: StoreEntry, in store: any Store, _ owner: LockOwner, now: TimeInterval) throws -> Bool {
+    guard abs(now - entry.modified) < waitingExpiry,
+      let record = try? JSON.decoder.decode(Record.self, from: Data(store.read(entry.key, limit: 1 << 16)))
+    else { return false }
+    return isAlive(record, owner) ?? true
+  }
+
+  /// What excludes a lock of `mode`. Locks of dead processes are cleared away.
   private static func conflict(
-    with mode: Mode, except own: StoreKey, in store: any Store, _ owner: LockOwner, isWritten: Bool, onlyReads: Bool, dead: inout Int
-  ) throws -> String? {
+    with mode: Mode, except own: StoreKey, in store: any Store, _ owner: LockOwner, isWritten: Bool, onlyReads: Bool, holdsBack: Bool,
+    dead: inout Int
+  ) throws -> Conflict? {
     let entries = try store.list(root)
     // By the store's clock: ours was just written.
     let now = entries.first { $0.key == own }?.modified ?? owner.now().timeIntervalSince1970
@@ -229,20 +277,27 @@ package final class RepositoryLock: Sendable {
       // The mark may be there, and only the lock beside it have stayed.
       return try isBroken || !isWritten || store.size(of: broken(key)) != nil
     }
+    var isAwaited = false
     for entry in entries where entry.key != own {
       if entry.key.hasPrefix(broken) {
         if now - entry.modified > longestAbsence { _ = try clear { try store.delete([entry.key]) } }
         continue
       }
+      if entry.key.hasPrefix(waiting) {
+        if try Self.isAwaited(entry, in: store, owner, now: now) { isAwaited = true } else if now - entry.modified > waitingExpiry {
+          _ = try clear { try store.delete([entry.key]) }
+        }
+        continue
+      }
       let bytes: [UInt8]
       // One that is gone was given back; one that can't be read, as another user's, is held.
       do { bytes = try store.read(entry.key, limit: 1 << 16) } catch StoreError.missing { continue } catch {
-        return "a lock that can't be read, \(entry.key)"
+        return .holder("a lock that can't be read, \(entry.key)")
       }
       guard let record = try? JSON.decoder.decode(Record.self, from: Data(bytes)) else {
         // Whose it is can't be told: it counts until it is old.
         if now - entry.modified > expiry, try breakLock(entry.key) { continue }
-        return "an unreadable lock, \(entry.key)"
+        return .holder("an unreadable lock, \(entry.key)")
       }
       switch isAlive(record, owner) {
       case true?: break
@@ -250,9 +305,9 @@ package final class RepositoryLock: Sendable {
         if record.mode == .exclusive, mayAnswerLate(store), abs(now - entry.modified) < settling {
           // What is to be deleted is named by no snapshot.
           if onlyReads { continue }
-          return
+          return .holder(
             "\(record.purpose), process \(record.process) on \(record.host), which ended in the middle of deleting: "
-            + "what it asked the store for may be under way for \(Int(entry.modified + settling - now)) s"
+              + "what it asked the store for may be under way for \(Int(entry.modified + settling - now)) s")
         }
         if try clear({ try store.delete([entry.key]) }) { dead += 1 }
         continue
@@ -263,10 +318,10 @@ package final class RepositoryLock: Sendable {
         continue
       }
       if mode == .exclusive || record.mode == .exclusive {
-        return "\(record.purpose), process \(record.process) on \(record.host)"
+        return .holder("\(record.purpose), process \(record.process) on \(record.host)")
       }
     }
-    return nil
+    return isAwaited && holdsBack ? .waiting : nil
   }
 
   /// A lock as it stands in a store.
@@ -284,7 +339,7 @@ package final class RepositoryLock: Sendable {
   /// All locks of a store, dead ones too.
   package static func holders(in store: any Store, now: Date = Date()) throws -> [Holder] {
     let owner = LockOwner.current
-    return try store.list(root).filter { !$0.key.hasPrefix(broken) }.map { entry in
+    return try store.list(root).filter { !$0.key.hasPrefix(broken) && !$0.key.hasPrefix(waiting) }.map { entry in
       let modified = Date(timeIntervalSince1970: entry.modified)
       guard let bytes = try? store.read(entry.key, limit: 1 << 16), let record = try? JSON.decoder.decode(Record.self, from: Data(bytes)) else {
         return Holder(key: entry.key, mode: nil, words: "one that can't be read", createdAt: modified, refreshedAt: modified, isAlive: nil)

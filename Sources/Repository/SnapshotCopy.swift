@@ -86,7 +86,7 @@ package struct SnapshotCopy {
       try target.keepsWrites && !(answers.current.wereBroken ?? RepositoryLock.wereBroken(in: target))
       ? nil : Set(there.snapshots(source: place.source, database: place.database).flatMap { (try? there.objects(of: $0)) ?? [] })
     let found = trusted == nil ? try answers.current.firstObjects ?? sizesThere(of: list.objects) : nil
-    let done = Monitor((outcome: Outcome(), reused: [ObjectName: Int64]()))
+    let done = Monitor((outcome: Outcome(), reused: [ObjectName: Int64](), written: [StoreKey: Int64]()))
     // More than a snapshot has, which cuts and compresses meanwhile: here nothing else fills the time until an answer comes.
     let usual = max(source.requestsAtOnce, target.requestsAtOnce)
     let threads = target.requestsAtOnce < 8 ? usual : usual * 3 / 2
@@ -117,6 +117,7 @@ package struct SnapshotCopy {
       done.update {
         $0.outcome.objects += 1
         $0.outcome.bytes += size
+        $0.written[object.key] = size
       }
       each(bytes.count)
     }
@@ -124,16 +125,17 @@ package struct SnapshotCopy {
     let reused = done.current.reused
     // A mark, should this be cut off, would make a rest of what is there.
     if !isRest { try there.begin(place, with: list, holding: lock) }
-    let own = Monitor<Int64>(0)
+    let own = Monitor<[StoreKey: Int64]>([:])
     try forEachInParallel(list.files.sorted { $0.key < $1.key }, thread: "copy", threads: threads) { key, digest in
       let count = try copyFile(key, digest)
-      own.update { $0 += count }
+      own.update { $0[key] = count }
       each(Int(count))
     }
-    outcome.bytes += own.current
+    outcome.bytes += own.current.values.reduce(0, +)
+    let written = done.current.written.merging(own.current) { $1 }
     // Before it is listed: else it could be pruned there meanwhile.
     try copyHold(of: place, isListed: false)
-    try there.commit(list, of: place, reused: reused, holding: lock, isInMark: true)
+    try there.commit(list, of: place, reused: reused, written: written, holding: lock, isInMark: true)
     return outcome
   }
 

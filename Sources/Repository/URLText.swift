@@ -12,7 +12,8 @@ enum URLText {
       let sides = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       let name = String(sides[0])
       guard known.contains(name) else {
-        throw Malformed(reason: "it has a parameter \(name); there are \(known.joined(separator: ", "))")
+        // Not printed: a mangled URL may hold a key here.
+        throw Malformed(reason: "it has an unknown parameter; there are \(known.joined(separator: ", "))")
       }
       guard sides.count == 2, let value = String(sides[1]).removingPercentEncoding, !value.isEmpty, values.updateValue(value, forKey: name) == nil
       else { throw Malformed(reason: "its parameter \(name) has no value, or two") }

@@ -19,6 +19,7 @@ package final class MemoryStore: Store {
     var failure: (at: Int, error: StoreError)?
     var refusal: (error: StoreError, room: StoreKey?)?
     var keeps: StoreError?
+    var losesWrites: (@Sendable (StoreKey) -> Bool)?
     /// Seconds since 1970.
     var clock = Date().timeIntervalSince1970
   }
@@ -49,6 +50,9 @@ package final class MemoryStore: Store {
 
   /// Lets deletions fail, and nothing else.
   package func refuseDeletions(with error: StoreError) { state.update { $0.keeps = error } }
+
+  /// Confirms writes of these keys and stores nothing, as a faulty gateway does.
+  package func loseWrites(where isLost: (@Sendable (StoreKey) -> Bool)?) { state.update { $0.losesWrites = isLost } }
 
   package func mend() { state.update { $0.failure = nil } }
 
@@ -117,6 +121,7 @@ package final class MemoryStore: Store {
   package func write(_ bytes: [UInt8], to key: StoreKey, durability: Durability) throws {
     try step { state in
       if let refusal = state.refusal, refusal.room.map({ state.files[$0] != nil }) ?? true { throw refusal.error }
+      if state.losesWrites?(key) ?? false { return }
       let before = state.files[key]?.durable
       state.files[key] = File(bytes: bytes, durable: durability == .immediate ? bytes : before, modified: state.clock)
     }

@@ -88,13 +88,16 @@ package struct SyntheticSnapshots {
     }
     manifest.storedBytes = registry.added.bytes
     var checksums = [own.chunkTable: table.digest]
+    var written = registry.written
+    written[own.chunkTable] = table.place.storedBytes
     try repository.catalog.begin(place, holding: lock)
     for (key, bytes) in [(own.manifest, try sealing.sealed(JSON.bytes(manifest))), (own.globals, []), (own.recoverScript, [])] {
       try repository.store.write(bytes, to: key, durability: .deferred)
       checksums[key] = SHA256Digest(of: bytes)
+      written[key] = Int64(bytes.count)
     }
     let list = ChecksumFile(objects: try registry.completed().map(\.name), files: checksums, summary: sealing.isOn ? .init(of: manifest) : nil)
-    try repository.catalog.commit(list, of: place, reused: registry.reused, holding: lock)
+    try repository.catalog.commit(list, of: place, reused: registry.reused, written: written, holding: lock)
     return manifest
   }
 

@@ -163,4 +163,51 @@ import Testing
     #expect(anew.status == 0 && !anew.errors.contains("going on"), "\(anew)")
     #expect(try place.work.sql("SELECT min(count), max(count) FROM documents") == "1|1")
   }
+
+  @Test func `notes as done only what survives a crash of the server`() throws {
+    let server = try TestServer(binaries: TestServer.binaries(at: 0), settings: ["synchronous_commit=off", "wal_writer_delay=10s", "wal_writer_flush_after=0"])
+    var place = try MigrationPlace(on: server, rows: 4000)
+    place.work.environment["XDG_STATE_HOME"] = place.work.folder.path("state").string
+    try place.work.sql("ALTER TABLE documents ADD COLUMN count int NOT NULL DEFAULT 0; CHECKPOINT")
+    let arguments = ["backfill", "--table", "documents", "--set", "count = count + 1", "--batch", "100", "--pause", "20ms"]
+    let run = try place.work.start("firn-migrate", arguments)
+    while try place.work.sql("SELECT count(*) >= 500 FROM documents WHERE count > 0") == "f", run.exitCode() == nil { Thread.sleep(forTimeInterval: 0.01) }
+    server.crash()
+    #expect(run.wait() != 0)
+    try server.start()
+    let resumed = try place.work.run("firn-migrate", arguments)
+    #expect(resumed.status == 0 && resumed.errors.contains("going on after key"), "\(resumed)")
+    #expect(try place.work.sql("SELECT min(count), max(count) FROM documents") == "1|1")
+  }
+
+  @Test func `does not trust its notes after a failover`() throws {
+    var place = try MigrationPlace(on: TestServer.system.get(), rows: 2000)
+    place.work.environment["XDG_STATE_HOME"] = place.work.folder.path("state").string
+    try place.work.sql("ALTER TABLE documents ADD COLUMN count int NOT NULL DEFAULT 0")
+    for (condition, status) in [([], 1), (["--where", "count = 0"], 0)] as [([String], Int32)] {
+      try place.work.sql("UPDATE documents SET count = 0")
+      let arguments =
+        ["backfill", "--table", "documents", "--set", "count = count + 1", "--batch", "100", "--pause", "50ms"] + condition
+      let run = try place.work.start("firn-migrate", arguments)
+      while try place.work.sql("SELECT count(*) FROM documents WHERE count > 0") == "0", run.exitCode() == nil { Thread.sleep(forTimeInterval: 0.01) }
+      ProcessTable.send(SIGKILL, to: run.id)
+      _ = run.wait()
+      let folder = place.work.folder.path("state/firn")
+      let name = try #require(Folder.names(in: folder).first { $0.hasPrefix("backfill-") })
+      let note = String(decoding: try Folder.contents(of: folder.appending(name)), as: UTF8.self)
+      // A standby that lacked the last batches was promoted.
+      let promoted = note.replacing("00000001", with: "00000000")
+      #expect(promoted != note, "\(note)")
+      try Folder.write(Array(promoted.utf8), to: folder.appending(name))
+      try place.work.sql("UPDATE documents SET count = 0 WHERE id > 50")
+      let resumed = try place.work.run("firn-migrate", arguments)
+      #expect(resumed.status == status, "\(resumed)")
+      if status == 0 {
+        #expect(try place.work.sql("SELECT min(count), max(count) FROM documents") == "1|1")
+      } else {
+        #expect(resumed.errors.contains("promoted or restored"), "\(resumed)")
+        try Folder.removeFile(folder.appending(name))
+      }
+    }
+  }
 }

@@ -1,5 +1,6 @@
 import Foundation
 import Platform
+import Postgres
 import SystemPackage
 import TestSupport
 import Testing
@@ -345,5 +346,52 @@ import Testing
     for text in Array(seen.current) + lines.current {
       #expect(!text.contains(TestServer.password) && !text.contains(TestServer.password.urlComponent))
     }
+  }
+
+  @Test func `names with line ends look like no line of their own`() throws {
+    let server = try TestServer.system.get()
+    let name = "z\nshop  20261122T020000Z-aaaa"
+    _ = try? server.sql("CREATE DATABASE \(Connection.identifier(name)) TEMPLATE template0")
+    let place = try Workplace(on: server, database: name)
+    try place.sql(#"CREATE TABLE "t\#n<0>firn-snapshot: error: forged" AS SELECT g id FROM generate_series(1, 300) g; CREATE TABLE plain (id int)"#)
+    _ = try place.takeSnapshot()
+    let listed = try place.firn("list")
+    #expect(listed.output.split(separator: "\n").count == 2 && listed.output.contains("z\\u{a}shop"), "\(listed)")
+    try place.sql(#"DELETE FROM "t\#n<0>firn-snapshot: error: forged""#)
+    for format in ["text", "journal"] {
+      try Folder.make(place.folder.path(".config/firn"))
+      try Folder.write(Array("log-format: \(format)\n".utf8), to: place.folder.path(".config/firn/firn.yaml"))
+      let fallen = try place.run("firn-snapshot", [])
+      #expect(fallen.status == 3 && fallen.errors.contains("firn-snapshot: error: forged"), "\(fallen)")
+      for line in fallen.errors.split(separator: "\n") {
+        #expect(!line.hasPrefix("<0>") && !line.drop { "<0123456789>".contains($0) }.hasPrefix("firn-snapshot: error"), "\(line)")
+      }
+      // The next one has rows that can fall again.
+      try place.sql(#"INSERT INTO "t\#n<0>firn-snapshot: error: forged" SELECT g FROM generate_series(1, 300) g"#)
+      _ = try place.run("firn-snapshot", [])
+      try place.sql(#"DELETE FROM "t\#n<0>firn-snapshot: error: forged""#)
+    }
+    for command in [["show", name, "latest"], ["status"], ["list"]] {
+      let result = try place.run("firn", command)
+      #expect(!"\(result)".split(separator: "\n").contains { $0.hasPrefix("shop  2026") || $0.hasPrefix("<0>") }, "\(command): \(result)")
+    }
+  }
+
+  @Test func `a file that is none hides no other snapshot`() throws {
+    let place = try workplace()
+    let first = try place.takeSnapshot()
+    let second = try place.takeSnapshot()
+    let manifest = try #require(filesByPath(under: place.store).keys.first { $0.contains(first) && $0.hasSuffix("/manifest.json") })
+    try Folder.removeFile(place.store.appending(manifest))
+    #expect(try ProgramResult.run("/usr/bin/mkfifo", [place.store.appending(manifest).string], environment: [:]).exitCode == 0)
+    let listed = try place.firn("list")
+    #expect(listed.status == 3 && listed.output.contains(second) && listed.errors.contains("\(first) cannot be read"), "\(listed)")
+    for command in [["status"], ["report", "--output", place.folder.path("r.html").string], ["show", place.database, "latest"], ["doctor"]] {
+      let result = try place.run("firn", command)
+      #expect([0, 1, 3].contains(result.status), "\(command): \(result)")
+    }
+    #expect(try place.verify(place.database, "latest", "--read").status == 0)
+    #expect(try place.verify(place.database, first, "--read").status == 4)
+    #expect(try place.run("firn-snapshot", []).status == 0)
   }
 }

@@ -26,7 +26,7 @@ import Testing
     try bare.sql("CREATE EXTENSION hstore")
     _ = try bare.takeSnapshot()
     let nothing = try bare.verify(bare.database, "latest", "--drill", "--server", other, "--pg-bin", TestServer.binaries(at: 1).string)
-    #expect(nothing.status == 0 && nothing.errors.contains("not compared: extension hstore"), "\(nothing)")
+    #expect(nothing.status == 3 && nothing.errors.contains("not compared: extension hstore"), "\(nothing)")
     try place.flipBitOfLargestObject()
     let found = try place.verify(place.database, "latest", "--drill", "--server", other)
     #expect(found.status == 4 && found.output.contains("public.tagged: damaged"), "\(found)")
@@ -59,5 +59,42 @@ import Testing
     #expect(try !place.firn("list").output.contains("FOUND DAMAGED"))
     let told = try place.verify(place.database, broken, "--drill")
     #expect(told.status == 4 && told.output.contains("COULD NOT BE RESTORED") && told.output.contains("violates check constraint"), "\(told)")
+  }
+
+  @Test func `of what differs for a reason outside the snapshot, which keeps its full value`() throws {
+    let place = try Workplace(on: TestServer.system.get())
+    try place.sql(
+      """
+      CREATE EXTENSION hstore VERSION '1.4'; CREATE TABLE t AS SELECT g id FROM generate_series(1, 10) g;
+      CREATE FUNCTION only_here() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+        IF current_database() <> '\(place.database)' THEN RAISE 'not here'; END IF; RETURN 1; END $$;
+      CREATE MATERIALIZED VIEW v AS SELECT only_here() + id AS n FROM t;
+      """)
+    let id = try place.takeSnapshot()
+    let drill = try place.verify(place.database, "latest", "--drill", "--json")
+    #expect(drill.status == 3, "\(drill)")
+    let outcome = try #require((drill.json()["snapshots"] as? [[String: Any]])?.first)
+    #expect(outcome["ok"] as? Bool == true && outcome["verdict"] as? String == "incomparable", "\(outcome)")
+    let reservations = try #require(outcome["reservations"] as? [String])
+    #expect(reservations.contains { $0.hasPrefix("extension hstore has version ") && $0.hasSuffix(", it had 1.4") }, "\(reservations)")
+    #expect(reservations.contains { $0.contains("materialized view public.v: not here") }, "\(reservations)")
+    #expect(reservations.count == 2, "\(reservations)")
+    let listed = try #require((place.firn("list", "--json").json()["snapshots"] as? [[String: Any]])?.first)
+    #expect(listed["damaged"] as? Bool == false && listed["verifiedAt"] is String, "\(listed)")
+    let status = try place.firn("status")
+    #expect(status.status == 0, "\(status)")
+    let shown = try place.firn("show", place.database, id)
+    #expect(shown.output.contains("intact by drill") && shown.output.contains("it had 1.4"), "\(shown)")
+    // Who is asked to confirm a replace knows that the view will stay empty.
+    let asked = try place.restore(place.database)
+    #expect(asked.status == 5 && asked.errors.contains("could not fill materialized view public.v: it will stay empty"), "\(asked)")
+    // A finding is cleared by reading everything again.
+    let checks = place.store.appending("snapshots")
+    let record = try #require(try filesByPath(under: checks).keys.first { $0.contains("/checks/") })
+    try Folder.write(Array(#"{"level":"drill","ok":false,"checkedAt":"\#(Date().formatted(.iso8601))","seconds":1,"host":"h","firn":"0.9"}"#.utf8), to: checks.appending(record))
+    #expect(try place.firn("list").output.contains("FOUND DAMAGED"))
+    Thread.sleep(forTimeInterval: 1)
+    #expect(try place.verify(place.database, "latest", "--read").status == 0)
+    #expect(try !place.firn("list").output.contains("FOUND DAMAGED"))
   }
 }

@@ -348,4 +348,49 @@ import Testing
     try Folder.rename(folder.path("elsewhere"), to: hidden)
     #expect(try snapshots.files(of: manifest) == ["a.dat": Array("some rows".utf8)])
   }
+
+  @Test func `collects nothing where no snapshot is listed, however young its objects, unless the store never had one`() throws {
+    let store = MemoryStore()
+    let snapshots = try SyntheticSnapshots(in: store)
+    func objects() throws -> [StoreKey] { try store.list(ObjectName.root).map(\.key) }
+    let stray = ObjectName(SHA256Digest(of: [4]))
+    try store.write([4], to: stray.key, durability: .immediate)
+    // What a first run left that was killed is garbage.
+    #expect(try GarbageCollector(store: store).garbage(grace: 0).objects == 1)
+    #expect(try GarbageCollector(store: store).collect().objects == 1)
+    let manifest = try snapshots.take(["a.dat": Array("some rows".utf8)], night: 1)
+    let whole = try objects()
+    // Somebody moves the folder away.
+    let moved = try store.list("snapshots/").map { ($0.key, try store.read($0.key, limit: 1 << 20)) }
+    try store.delete(moved.map(\.0))
+    func expectDoubt() throws {
+      #expect(try GarbageCollector(store: store).garbage(grace: 0).isInDoubt)
+      #expect(try GarbageCollector(store: store).collect().isInDoubt)
+      #expect(try objects() == whole)
+    }
+    try expectDoubt()
+    // A store of an older program says nothing of it.
+    try store.delete([Catalog.firstSnapshotMark])
+    store.damage(RepositoryFormat.key) { bytes in
+      bytes = Array(String(decoding: bytes, as: UTF8.self).replacing(#""marksFirstSnapshot" : true,"#, with: "").utf8)
+    }
+    #expect(try Repository(opening: store).format.marksFirstSnapshot == nil)
+    try expectDoubt()
+    try store.delete([RepositoryFormat.key])
+    try expectDoubt()
+    for (key, bytes) in moved { try store.write(bytes, to: key, durability: .immediate) }
+    #expect(try snapshots.files(of: manifest) == ["a.dat": Array("some rows".utf8)])
+  }
+
+  @Test(arguments: ["objects/", "/manifest.json", "/chunks.tsv.zst", "/globals.sql.zst"])
+  func `lists no snapshot of which a server confirmed a file and stored nothing`(_ part: String) throws {
+    let store = MemoryStore(requestsAtOnce: 8)
+    let snapshots = try SyntheticSnapshots(in: store)
+    store.loseWrites { $0.hasPrefix(part) || $0.hasSuffix(part) }
+    #expect(throws: StoreError.self) { try snapshots.take(["a.dat": Array("some rows".utf8)], night: 1) }
+    #expect(try snapshots.repository.catalog.snapshots().isEmpty)
+    store.loseWrites(where: nil)
+    let manifest = try snapshots.take(["a.dat": Array("some rows".utf8)], night: 2)
+    #expect(try snapshots.files(of: manifest) == ["a.dat": Array("some rows".utf8)])
+  }
 }

@@ -239,4 +239,62 @@ import Testing
     lock.release()
     #expect(try store.size(of: "reserve") != nil)
   }
+
+  /// This process, waiting as told.
+  private func owner(_ waits: @escaping @Sendable (ContinuousClock.Instant) throws -> Bool) -> LockOwner {
+    let here = LockOwner.current
+    return LockOwner(
+      host: here.host, machine: here.machine, boot: here.boot, space: here.space, process: here.process, processStart: here.processStart,
+      now: here.now, newName: here.newName, startTime: here.startTime, waits: waits, repeats: here.repeats)
+  }
+
+  @Test func `that wait for their turn alone get it before shared ones that come later`() throws {
+    let store = MemoryStore()
+    let events = Monitor<[String]>([])
+    let first = try RepositoryLock(.shared, on: store, purpose: "first")
+    let prune = WorkerThread(name: "prune") {
+      guard let lock = try? RepositoryLock(.exclusive, on: store, purpose: "prune", patience: .seconds(30)) else { return }
+      events.update { $0.append("prune") }
+      lock.release()
+    }
+    while try store.list("locks/waiting/").isEmpty { Thread.sleep(forTimeInterval: 0.01) }
+    #expect(try RepositoryLock.holders(in: store).filter { $0.mode == .exclusive }.count <= 1)
+    let heldBack = Monitor(0)
+    let later = WorkerThread(name: "later") { [self] in
+      let owner = owner { deadline in
+        heldBack.update { $0 += 1 }
+        return try LockOwner.current.waits(deadline)
+      }
+      guard let lock = try? RepositoryLock(.shared, on: store, purpose: "later", patience: .seconds(30), owner: owner) else { return }
+      events.update { $0.append("later") }
+      lock.release()
+    }
+    #expect(heldBack.wait(atMost: .seconds(20)) { $0 >= 2 })
+    #expect(events.current.isEmpty)
+    first.release()
+    prune.join()
+    later.join()
+    #expect(events.current == ["prune", "later"])
+    #expect(try store.list("locks/").isEmpty)
+  }
+
+  @Test func `hold back for one that waits only for a while, and for no dead one`() throws {
+    let store = MemoryStore()
+    let first = try RepositoryLock(.shared, on: store, purpose: "first")
+    try record(store, process: Host.processID)
+    let bytes = try store.read("locks/exclusive-x.json", limit: 1 << 16)
+    try store.delete(["locks/exclusive-x.json"])
+    try store.write(bytes, to: "locks/waiting/exclusive-x.json", durability: .immediate)
+    // Its time is over: a backup does not fail for it.
+    try RepositoryLock(.shared, on: store, purpose: "later", owner: owner { _ in false }).release()
+    store.wait(200)
+    try RepositoryLock(.shared, on: store, purpose: "later", owner: owner { _ in Issue.record("it waits"); return false }).release()
+    #expect(try store.list("locks/waiting/").isEmpty)
+    try record(store, process: 4_000_000)
+    let dead = try store.read("locks/exclusive-x.json", limit: 1 << 16)
+    try store.delete(["locks/exclusive-x.json"])
+    try store.write(dead, to: "locks/waiting/exclusive-x.json", durability: .immediate)
+    try RepositoryLock(.shared, on: store, purpose: "later", owner: owner { _ in Issue.record("it waits"); return false }).release()
+    first.release()
+  }
 }

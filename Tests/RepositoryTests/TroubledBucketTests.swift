@@ -128,7 +128,7 @@ import Transfer
 
   @Test func `is not asked to delete once more by who may not, nor after its time`() throws {
     let asked = Monitor(0)
-    let store = try store("hesitant")
+    let store = try store("reluctant")
     #expect(throws: RepositoryError.self) {
       try store.delete(["a", "b"]) {
         if asked.update({

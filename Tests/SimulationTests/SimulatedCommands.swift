@@ -69,6 +69,7 @@ struct SimulatedCommands {
     var objects: Set<ObjectName> = []
     var checksums: [StoreKey: SHA256Digest] = [:]
     var reused: [ObjectName: Int64] = [:]
+    var written: [StoreKey: Int64] = [:]
     for (cell, state) in database.cells.enumerated() {
       let bytes = Self.bytes(cell: cell, state: state)
       let object = ObjectName(SHA256Digest(of: bytes))
@@ -77,6 +78,7 @@ struct SimulatedCommands {
         reused[object] = Int64(bytes.count)
       } else {
         try store.write(bytes, to: object.key, durability: .deferred)
+        written[object.key] = Int64(bytes.count)
       }
     }
     var manifest = Manifest(
@@ -93,7 +95,7 @@ struct SimulatedCommands {
       try store.write(bytes, to: key, durability: .deferred)
       checksums[key] = SHA256Digest(of: bytes)
     }
-    try catalog.commit(ChecksumFile(objects: objects, files: checksums), of: place, reused: reused, holding: lock)
+    try catalog.commit(ChecksumFile(objects: objects, files: checksums), of: place, reused: reused, written: written, holding: lock)
     return place
   }
 
@@ -120,15 +122,18 @@ struct SimulatedCommands {
     }
   }
 
+  /// Verifications and drills ask the store for the same things, in this order.
   func verify(_ process: SimulatedProcess) throws {
     let store = store(process)
     let catalog = Catalog(store: store)
-    let lock = try StoreMaintenance(store: store, owner: process.owner).sharedLock(purpose: "verify")
+    // Chosen before the lock is held, as commands do: a prune may come first.
+    let chosen = try catalog.snapshots()
+    let lock = try StoreMaintenance(store: store, owner: process.owner).sharedLock(purpose: "verify", onlyReads: true)
     defer { lock.release() }
-    for place in try catalog.snapshots() {
+    for place in try catalog.stillThere(chosen) {
       let faults = try faults(of: place, in: store)
       try lock.check()
-      if !faults.isEmpty { world.violations.append("a verification found that \(faults[0])") }
+      if try !faults.isEmpty && !catalog.wasRemoved(place) { world.violations.append("a verification found that \(faults[0])") }
       try catalog.record(
         CheckRecord(
           level: .read, ok: faults.isEmpty, damagedObjects: nil, checkedAt: process.now, seconds: 1, host: process.host, firn: "test"), of: place)
@@ -138,18 +143,25 @@ struct SimulatedCommands {
   /// Copies what is here elsewhere.
   func copy(to other: SimulatedCommands, _ process: SimulatedProcess) throws {
     let (source, target) = (store(process), other.store(process))
+    let chosen = try Catalog(store: source).snapshots()
     let from = try StoreMaintenance(store: source, owner: process.owner).sharedLock(purpose: "copy", onlyReads: true)
     defer { from.release() }
     let maintenance = StoreMaintenance(store: target, owner: process.owner)
     let lock = try maintenance.sharedLock(purpose: "copy", grace: 7 * 86400)
     defer { lock.release() }
     do {
-      let places = try Catalog(store: source).snapshots().suffix(2)
+      let places = try Catalog(store: source).stillThere(chosen).suffix(2)
       let copy = SnapshotCopy(of: Array(places), from: source, to: target, holding: lock)
       for place in places {
         // Taken again from the other store, it would be a new one there. It may be pruned as soon as it is there.
         let wasReleased = other.database.released.remove(place) != nil
         do { _ = try copy.run(place) } catch {
+          if let damaged = error as? SourceDamaged {
+            try from.check()
+            if try !Catalog(store: source).wasRemoved(place) {
+              world.violations.append("a copy found that \(place.id) is damaged: \(damaged.cause)")
+            }
+          }
           if wasReleased, other.disk.files[place.checksums] == nil { other.database.released.insert(place) }
           throw error
         }

@@ -80,6 +80,12 @@ package struct CopyOperation: Sendable {
         try Interruption.check()
         let done: SnapshotCopy.Outcome
         do { done = try copy.run(place) { [progress] in progress.advance(by: $0) } } catch let error as SourceDamaged {
+          // Nothing is known of what others may have deleted meanwhile.
+          try from.checkIfWritten()
+          if try source.catalog.wasRemoved(place) {
+            progress.note("\(place.database) \(place.id) was removed meanwhile, and not copied")
+            continue
+          }
           // One that is damaged keeps no other from being copied.
           outcome.failure = outcome.failure ?? error.cause
           progress.note("\(place.database) \(place.id) is damaged, and not copied")

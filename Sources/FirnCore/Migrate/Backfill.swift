@@ -72,6 +72,9 @@ package struct Backfill {
     var transaction: String?
     /// Whether rows that were changed still meet the condition.
     var stillMeets = false
+    /// The server's timeline, and the end of its log when this was written. Nil in notes of older programs.
+    var timeline: String?
+    var lsn: String?
   }
 
   /// Where a run that was cut off is gone on with.
@@ -149,6 +152,7 @@ package struct Backfill {
       }
       (note.nextKey, note.nextRows, note.transaction) = (batch.lastKey, batch.rows, batch.transaction)
       note.stillMeets = note.stillMeets || batch.stillMeets
+      (note.timeline, note.lsn) = try connection.timelineAndPosition()
       do { try StateFolder.write(note, to: path) } catch {
         // Without the note nobody could tell what became of it.
         try? connection.rollBackBatch()
@@ -234,6 +238,14 @@ package struct Backfill {
       throw FirnError.refused(reasons: [
         "\(path), which says how far a run came that was cut off, can't be read by this user: run it as that one, or begin anew with --start-over"
       ])
+    }
+    if let timeline = note.timeline, note.doneKey != nil || note.transaction != nil, try connection.timelineAndPosition().timeline != timeline {
+      // What was committed on the other timeline may be missing here, and numbers of transactions may be those of others.
+      guard note.condition != nil, !note.stillMeets else {
+        throw FirnError.backfillFailedOver(table: note.table, key: (note.doneKey ?? []).joined(separator: ", "), lsn: note.lsn ?? "")
+      }
+      // Rows that are done no longer meet the condition: to begin again loses nothing and changes nothing twice.
+      return nil
     }
     guard let transaction = note.transaction else { return note }
     for _ in 0..<600 {

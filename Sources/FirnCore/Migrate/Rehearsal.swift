@@ -47,7 +47,7 @@ package struct Rehearsal {
       }
     }
     guard var report else { throw FirnError.noDatabaseNamed }
-    report.notes = outcome.notes
+    report.notes = outcome.reservations + outcome.notes
     report.restoreSeconds = outcome.restoreSeconds
     return report
   }

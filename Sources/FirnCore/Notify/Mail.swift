@@ -46,7 +46,7 @@ package struct Mail: Sendable, Equatable {
     for state in report.states ?? [] {
       let newest = state.newestAt.map { "newest snapshot \($0.formatted(.iso8601))" } ?? "no snapshot"
       let proof = state.provenAt.map { "newest proof \($0.formatted(.iso8601))" } ?? "never verified"
-      lines += ["", "\(state.source)/\(state.database): \(newest), \(proof)"] + state.problems.map { "  \($0)" }
+      lines += ["", Terminal.oneLine("\(state.source)/\(state.database): \(newest), \(proof)")] + state.problems.map { "  \(Terminal.oneLine($0))" }
     }
     return lines.joined(separator: "\n") + "\n"
   }

@@ -54,7 +54,7 @@ package struct PruneOperation: Sendable {
   }
 
   private func withLock<Result>(_ mode: RepositoryLock.Mode, _ body: (RepositoryLock) throws -> Result) throws -> Result {
-    let lock = try RepositoryLock(mode, on: repository.store, purpose: "firn-prune", patience: .seconds(10), owner: owner)
+    let lock = try RepositoryLock(mode, on: repository.store, purpose: "firn-prune", patience: .seconds(mode == .exclusive ? 30 : 10), owner: owner)
     defer { lock.release() }
     return try body(lock)
   }

@@ -11,6 +11,10 @@ struct ArchiveLoad {
     /// Without what could not be restored into this database.
     var selection: RestoreSelection
     var warnings: [String] = []
+    /// What is not as it was, for a reason outside the snapshot: part of `warnings`.
+    var reservations: [String] = []
+    /// Materialized views that could not be filled.
+    var unfilledViews: [String] = []
   }
 
   /// For connections to the new database.
@@ -44,7 +48,7 @@ struct ArchiveLoad {
 
     progress.begin("creating the schema")
     try run(tool, phases(selection).schema, failure, messages)
-    outcome.warnings += try leaveOutMissing(&outcome.selection, connection)
+    outcome.reservations += try leaveOutMissing(&outcome.selection, connection) + differentExtensions(connection)
     let phases = phases(outcome.selection)
 
     progress.begin("restoring rows", expected: outcome.selection.manifest.bytes)
@@ -60,7 +64,9 @@ struct ArchiveLoad {
     if !phases.views.isEmpty {
       progress.begin("refreshing materialized views")
       try applySettings()
-      outcome.warnings += try refresh(phases.views)
+      let failures = try refresh(phases.views)
+      outcome.unfilledViews = failures.map(\.view)
+      outcome.reservations += failures.map { "left empty, REFRESH it when the cause is fixed: materialized view \($0.view): \($0.message)" }
     }
     outcome.warnings += try count.analyzeDerivedRelations()
     try run(tool, phases.eventTriggers, failure, messages)
@@ -68,6 +74,7 @@ struct ArchiveLoad {
     outcome.warnings += archive.entries.filter { $0.kind == "SUBSCRIPTION" }.map {
       "not restored, as its slot belongs to the live database: subscription \($0.tag)"
     }
+    outcome.warnings += outcome.reservations
     return outcome
   }
 
@@ -141,6 +148,15 @@ struct ArchiveLoad {
     return leftOut
   }
 
+  /// Extensions that this server created in another version than the database had: it installs its own default.
+  private func differentExtensions(_ connection: Connection) throws -> [String] {
+    let versions = Dictionary(try connection.extensions().map { ($0.name, $0.version) }, uniquingKeysWith: { first, _ in first })
+    return manifest.extensions.compactMap { wanted in
+      guard let version = versions[wanted.name], version != wanted.version else { return nil }
+      return "extension \(wanted.name) has version \(version), it had \(wanted.version)"
+    }.sorted()
+  }
+
   /// - Returns: the entries that pg_restore has restored meanwhile.
   private func loadRows(
     _ selection: RestoreSelection, _ phases: ArchivePhases, _ tool: RestoreTool, _ failure: FirstFailure, _ messages: ToolMessages,
@@ -182,9 +198,9 @@ struct ArchiveLoad {
 
   /// Fills materialized views, with the settings that the database has: functions in them may find names by its `search_path`. Views that
   /// need no other are filled at once. All rows are there by then: nothing is thrown away for what can be filled from them later.
-  /// - Returns: warnings.
-  private func refresh(_ views: [ArchiveDirectory.Entry]) throws -> [String] {
-    let failed = Monitor<[String]>([])
+  /// - Returns: views that could not be filled, and why.
+  private func refresh(_ views: [ArchiveDirectory.Entry]) throws -> [(view: String, message: String)] {
+    let failed = Monitor<[(view: String, message: String)]>([])
     var waiting = views
     while !waiting.isEmpty {
       let ids = Set(waiting.map(\.dumpID))
@@ -198,11 +214,11 @@ struct ArchiveLoad {
         return session
       } _: { view, session in
         do { try session.execute(view.definition) } catch PostgresError.statementFailed(let message, _) {
-          failed.update { $0.append("left empty, REFRESH it when the cause is fixed: materialized view \(view.name): \(message)") }
+          failed.update { $0.append((view.name, message)) }
         }
       }
     }
-    return failed.current.sorted()
+    return failed.current.sorted { $0.view < $1.view }
   }
 
   /// Runs pg_restore for these entries to its end.

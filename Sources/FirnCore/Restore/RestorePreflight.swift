@@ -33,7 +33,7 @@ struct RestorePreflight {
     if let tables = manifest.excludedTables {
       findings.notes.append("the snapshot has no rows of \(tables.joined(separator: ", ")): they were excluded when it was made")
     }
-    findings.notes += selection.notes
+    findings.notes += try selection.notes + viewsThatMayStayEmpty()
     findings.warnings += leftOut.map { "left out: \($0)" }
     if !manifest.complete { findings.warnings += manifest.incompleteReasons.map { "the snapshot is incomplete: \($0)" } }
     if request.target.isExisting, !request.allowsIncomplete {
@@ -48,6 +48,14 @@ struct RestorePreflight {
     }
     guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
     return findings
+  }
+
+  /// Views that the last drill could not fill: a restore fills them in the same way.
+  private func viewsThatMayStayEmpty() throws -> [String] {
+    let drill = try repository.catalog.lastDrill(of: repository.catalog.checkKeys(of: manifest.place))
+    return (drill?.unfilledViews ?? []).map {
+      "the last drill could not fill materialized view \($0): it will stay empty until you REFRESH it"
+    }
   }
 
   private func standbyReasons() throws -> [String] {

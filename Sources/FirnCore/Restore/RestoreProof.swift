@@ -8,13 +8,15 @@ internal import Repository
 /// and the schema.
 struct RestoreProof {
   struct Findings {
-    /// Differences for a reason outside the snapshot.
+    /// What is worth knowing, and no difference.
     var notes: [String] = []
+    /// What could not be compared, for a reason outside the snapshot.
+    var reservations: [String] = []
     /// Tables whose rows this role may not read.
     var notCompared: [String] = []
     var schemaCompared = false
 
-    var warnings: [String] { notes + notCompared.map { "the rows of \($0) were not compared: this role may not read them all" } }
+    var warnings: [String] { notes + reservations + notCompared.map { "the rows of \($0) were not compared: this role may not read them all" } }
   }
 
   let build: DatabaseBuild
@@ -38,7 +40,7 @@ struct RestoreProof {
       differences += try SchemaProof(build: build, selection: selection, database: database, settings: settings).differences()
       findings.schemaCompared = true
     } catch let error as PostgresError {
-      findings.notes.append("the schema was not compared: \(error.briefly)")
+      findings.reservations.append("the schema was not compared: \(error.briefly)")
     }
     if !differences.isEmpty { throw FirnError.restoredCopyDiffers(differences: differences) }
     return findings

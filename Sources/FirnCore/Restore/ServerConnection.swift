@@ -12,6 +12,7 @@ package enum ServerConnection {
       do {
         let connection = try Connection(settings.with(database: name), applicationName: "firn-restore")
         try connection.refusePooler()
+        try connection.makeCommitsDurable()
         return connection
       } catch let error as PostgresError {
         first = first ?? error

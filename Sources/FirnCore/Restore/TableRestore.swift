@@ -52,6 +52,7 @@ package struct TableRestore {
     let tables = try source.tables(matching: patterns)
     let connection = try Connection(settings, applicationName: "firn-restore")
     try connection.refusePooler()
+    try connection.makeCommitsDurable()
     try requireRoom(for: tables, connection)
     var schema: String?
     let plans: [Plan]

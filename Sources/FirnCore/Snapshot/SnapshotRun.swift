@@ -233,6 +233,9 @@ struct SnapshotRun {
       manifest.warnings.append("the database's collation is of version \(recorded), the server's library of \(actual): its indexes may be wrong")
     }
     var checksums = [files.chunkTable: chunkTable.digest, files.globals: globals.digest]
+    var written = registry.written
+    written[files.chunkTable] = chunkTable.place.storedBytes
+    written[files.globals] = globals.bytes
     try repository.catalog.begin(place, holding: lock)
     for (key, bytes) in [
       (files.manifest, try sealing.sealed(JSON.bytes(manifest))),
@@ -243,11 +246,12 @@ struct SnapshotRun {
     ] {
       try store.write(bytes, to: key, durability: .deferred)
       checksums[key] = SHA256Digest(of: bytes)
+      written[key] = Int64(bytes.count)
     }
     try Interruption.check()
     let list = ChecksumFile(
       objects: try registry.completed().map(\.name), files: checksums, summary: sealing.isOn ? .init(of: manifest) : nil)
-    try repository.catalog.commit(list, of: place, reused: registry.reused, holding: lock)
+    try repository.catalog.commit(list, of: place, reused: registry.reused, written: written, holding: lock)
     let isParent = manifest.kind != Manifest.safetyKind || parent == nil
     if sealing.isOn, isParent, (try? cache?.save(manifest, list, chunkTable: chunkTable.file)) == nil {
       notes.update { $0.append("what the snapshot consists of could not be remembered in the cache: the next one will store everything once more") }
@@ -326,7 +330,9 @@ struct SnapshotRun {
       + outcome.warnings.map { "pg_dump warns: \($0)" }
   }
 
-  private func writeGlobals(_ dump: GlobalsDump, to key: StoreKey, _ sealing: Sealing) throws -> (digest: SHA256Digest, reasons: [String]) {
+  private func writeGlobals(_ dump: GlobalsDump, to key: StoreKey, _ sealing: Sealing) throws
+    -> (digest: SHA256Digest, bytes: Int64, reasons: [String])
+  {
     let globals = try dump.result()
     var compressor = try ZstdCompressor()
     // Settings for all roles are in no dump.
@@ -336,7 +342,7 @@ struct SnapshotRun {
     try repository.store.write(stored, to: key, durability: .deferred)
     var reasons = globals.warnings.map { "pg_dumpall warns: \($0)" }
     if !dump.withPasswords { reasons.append("passwords of roles: \(connection.user) may not read pg_authid") }
-    return (SHA256Digest(of: stored), reasons)
+    return (SHA256Digest(of: stored), Int64(stored.count), reasons)
   }
 }
 

@@ -52,7 +52,10 @@ package struct DrillOutcome: Sendable {
   package var failure: String?
   /// What kept the drill from being made.
   package var obstacle: (any Error)?
-  /// What could not be compared.
+  /// What is not as it was, or could not be compared, for a reason outside the snapshot: that keeps its full value.
+  package var reservations: [String] = []
+  /// Materialized views that could not be filled: part of `reservations`.
+  package var unfilledViews: [String] = []
   package var notes: [String] = []
   package var assertionsMet = 0
   /// The pg_restore that was used.
@@ -162,7 +165,7 @@ package struct Drill {
     }
     let selection = try RestoreSelection(source, scope: scope, role: role)
     let restored = try RestoredProperties(of: source.manifest, replacing: nil, scope: scope, role: role, on: server)
-    outcome.notes += (restored.leftOut + selection.leftOut).map { "not compared: \($0)" }
+    outcome.reservations += (restored.leftOut + selection.leftOut).map { "not compared: \($0)" }
 
     let builder = DatabaseBuilder(server: server, properties: restored.properties)
     let database = UnfinishedDatabase(for: "drill of \(source.manifest.database)", builder: builder)
@@ -174,7 +177,9 @@ package struct Drill {
       let start = ContinuousClock.now
       try build.make(database)
       let filled = try build.fill(database)
-      outcome.notes += filled.warnings
+      outcome.notes += filled.warnings.filter { !filled.reservations.contains($0) }
+      outcome.reservations += filled.reservations
+      outcome.unfilledViews = filled.unfilledViews
       try server.executeTogether(builder.finishingStatements(name: database.name))
       outcome.restoreSeconds = (ContinuousClock.now - start).inSeconds
       restoredSelection = filled.selection
@@ -250,7 +255,8 @@ package struct Drill {
   ) throws {
     do {
       let findings = try build.proof(of: database, selection).run()
-      outcome.notes += findings.warnings
+      outcome.notes += findings.notes
+      outcome.reservations += findings.reservations
       outcome.notRestored += findings.notCompared
       outcome.schemaCompared = findings.schemaCompared
     } catch FirnError.restoredCopyDiffers(let differences) {

@@ -41,6 +41,17 @@ package struct DrillOperation {
         outcome.obstacle = error
         return outcome
       }
+      if !outcome.differences.isEmpty {
+        // What was found while others deleted says nothing.
+        do {
+          try lock.checkIfWritten()
+          _ = try repository.catalog.stillThere([place])
+        } catch let error where !(error is Interruption) {
+          outcome = DrillOutcome(place: place)
+          outcome.obstacle = error
+          return outcome
+        }
+      }
       // What was only read is proven as a reading proves it. Where nothing could be restored, nothing is.
       let level: CheckRecord.Level = outcome.failure != nil ? .quick : outcome.notRestored.isEmpty ? .drill : .read
       var record = CheckRecord(
@@ -52,6 +63,10 @@ package struct DrillOperation {
       record.tool = outcome.tool
       // The snapshot is what was dumped: what it was expected to hold is another matter.
       // What was found may be rows, and is written in clear.
+      // These name objects of the database, as a list of its tables would.
+      let reservations = outcome.reservations + outcome.notRestored.map { "not restored: \($0)" }
+      record.reservations = reservations.isEmpty ? nil : repository.format.isSealed ? ["\(reservations.count) not shown here"] : reservations
+      record.unfilledViews = outcome.unfilledViews.isEmpty || repository.format.isSealed ? nil : outcome.unfilledViews
       let unmet = repository.format.isSealed ? outcome.unmetAssertions.map { _ in "an assertion does not hold" } : outcome.unmetAssertions
       record.unmetAssertions = unmet.isEmpty ? nil : unmet
       do { try repository.catalog.record(record, of: place) } catch { outcome.unrecorded = error }

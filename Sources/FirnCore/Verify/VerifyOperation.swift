@@ -115,6 +115,8 @@ package struct VerifyOperation {
     outcome.elapsed = ContinuousClock.now - clock
     // What was found while others deleted says nothing.
     try lock.checkIfWritten()
+    // A store that can't be written has no lock that others would see.
+    try outcome.snapshots.removeAll { try !$0.problems.isEmpty && repository.catalog.wasRemoved($0.place) }
     for snapshot in outcome.snapshots {
       // What is not listed is no snapshot to say anything of.
       if case .failure(StoreError.missing) = checksums[snapshot.place]! { continue }

@@ -95,6 +95,8 @@ extension Connection {
     let parameters: [String?] = key ?? []
     do {
       try execute("BEGIN; SET LOCAL lock_timeout = \(lockTimeout.milliseconds); SET LOCAL search_path TO DEFAULT")
+      // The note says that it is done: it must be.
+      try makeCommitsDurable(isLocal: true)
       // How far it goes is said by what was there when it began: a row that another moves meanwhile takes no others with it.
       // All rows of the batch are locked in the order of the key before any is changed: two that do so can't lock each other out.
       let changed = try rows(

@@ -54,6 +54,7 @@ package struct S3Location: Sendable, Equatable {
     let endpoint = values["endpoint"] ?? environment["AWS_ENDPOINT_URL_S3"] ?? environment["AWS_ENDPOINT_URL"]
     self.endpoint = endpoint.map { $0.hasSuffix("/") ? String($0.dropLast()) : $0 }
     if let endpoint, !endpoint.hasPrefix("http://"), !endpoint.hasPrefix("https://") { throw bad("its endpoint is no http:// or https:// URL") }
+    if let endpoint, endpoint.contains(where: { "?#".contains($0) }) { throw bad("its endpoint has a query, which no server of S3 takes") }
     if let endpoint, endpoint.contains("@") {
       throw bad("a name or password has no place in its endpoint: keys come from AWS_ACCESS_KEY_ID or a profile")
     }

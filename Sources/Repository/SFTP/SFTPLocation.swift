@@ -28,7 +28,7 @@ package struct SFTPLocation: Sendable, Equatable {
     let place = parts[0].split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
     let server = place[0].split(separator: "@", omittingEmptySubsequences: false)
     // What stands before an @ may hold a secret.
-    let shown = "\(scheme)\(server.last ?? "")" + (place.count > 1 ? "/\(place[1])" : "")
+    let shown = parts.dropFirst().contains { $0.contains("@") } ? "\(scheme)…" : "\(scheme)\(parts[0].withoutLogin)"
     func bad(_ reason: String) -> StoreError { .badLocation(location: shown, reason: reason) }
     guard text.hasPrefix(scheme) else { throw bad("it does not begin with \(scheme)") }
     guard server.count <= 2, let host = server.last, !host.isEmpty, host.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {

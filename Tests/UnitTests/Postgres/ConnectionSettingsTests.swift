@@ -41,4 +41,22 @@ import Testing
       #expect(!"\(error)".contains("hunter2"))
     }
   }
+
+  @Test(arguments: [
+    "postgres://app?p%40ss%2Fhunter2@localhost/postgres?sslmode=require", "postgresql://u:hunter2?x@h/d", "postgresql://u:p/hunter2@h/d",
+    "postgresql://u:12/hunter2@h/d", "postgresql://u:hunter2#x@h/d", "postgresql://u:pass?hunter2=1@h/d",
+  ])
+  func `with characters in a password that have to be escaped say so, and print nothing of it`(_ text: String) {
+    do {
+      let settings = try ConnectionSettings(text)
+      Issue.record("\(text) was taken: \(settings.parameters)")
+    } catch PostgresError.invalidURL(let reason) {
+      #expect(!reason.contains("hunter2") && reason.contains("write @ as %40"), "\(reason)")
+    } catch { Issue.record(error) }
+  }
+
+  @Test func `name no unknown parameter that looks like no name`() throws {
+    let settings = try ConnectionSettings("postgresql://h/d?hunter2&Hunter2=x&pool=5&a%20hunter2=1")
+    #expect(settings.dropped.sorted() == ["one whose name is not shown", "one whose name is not shown", "one whose name is not shown", "pool"])
+  }
 }
