@@ -51,4 +51,23 @@ import Testing
     #expect(try Folder.names(in: open) == ["identity"])
     #expect(try Set(filesByPath(under: place.store).keys.filter { $0.hasPrefix("objects/") }) == before)
   }
+
+  @Test func `is confined also with the system calls that the packaged unit allows`() throws {
+    let place = try Workplace(on: TestServer.system.get())
+    try place.sql("CREATE TABLE t AS SELECT g id FROM generate_series(1, 10) g")
+    _ = try place.takeSnapshot()
+    let script = FirnProgram.projectFile("Tests/CommandTests/Package/as_unit.py")
+    let unit = FirnProgram.projectFile("scripts/package/common.conf")
+    func asUnit(_ program: FilePath, _ arguments: String...) throws -> CommandResult {
+      // Debian's own Python has the package for it.
+      try Workplace.run(
+        "/usr/bin/python3", ["-B", script.string, unit.string, program.string] + arguments,
+        environment: place.environment.merging(["PATH": "/usr/sbin:/usr/bin:/sbin:/bin"]) { $1 })
+    }
+    let drill = try asUnit(FirnProgram.path("firn-verify"), place.database, "--drill")
+    #expect(drill.status == 0 && drill.output.contains("as dumped"), "\(drill)")
+    // The filter is in force.
+    let refused = try asUnit("/usr/bin/python3", "-c", "import os; os.chroot('/')")
+    #expect(refused.status != 0 && refused.errors.contains("not permitted"), "\(refused)")
+  }
 }
