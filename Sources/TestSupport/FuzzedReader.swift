@@ -1,6 +1,9 @@
 internal import CommandSupport
 internal import Compression
 internal import Digests
+internal import FirnCore
+internal import Platform
+internal import Postgres
 internal import Repository
 
 /// The readers of what may come back changed from a disk, each fed with bytes of any kind.
@@ -10,6 +13,8 @@ internal import Repository
 package enum FuzzedReader: UInt8, CaseIterable, Sendable {
   /// `chunkTable` is its text: the head, a zero byte, and a segment; `storedChunkTable` is the file.
   case manifest, chunkTable, storedChunkTable, checksums, format, configuration
+  /// The SQL of roles and tablespaces, and the table of contents of an archive of pg_dump.
+  case globals, archive
 
   private static let place = SnapshotPlace(key: "snapshots/s/app/20231114T221320Z-aaaa/manifest.json")
 
@@ -52,6 +57,20 @@ package enum FuzzedReader: UInt8, CaseIterable, Sendable {
       let format = try RepositoryFormat(parsing: bytes, location: "store")
       _ = format.chunkHasher
       _ = Cutter(format)
+    case .globals:
+      let script = GlobalsScript(String(decoding: bytes, as: UTF8.self))
+      _ = script.roles(toMake: ["app", "postgres", ""], existing: ["postgres"])
+    case .archive:
+      let archive = try ArchiveDirectory(parsing: bytes)
+      _ = (archive.encodingName, archive.sessionStatements)
+      for entry in archive.entries {
+        _ = (entry.name, entry.qualifiedName, entry.isLoadedThroughRoot)
+        _ = entry.copyStatement.map { ($0.loading(freezes: true), $0.dumping(condition: "WHERE true")) }
+      }
+      let changed = archive.bytes(definition: { "\($0.definition) " }, tablespace: { $0 + "x" }, owner: { _ in "" })
+      guard let again = try? ArchiveDirectory(parsing: changed), again.entries.count == archive.entries.count else {
+        preconditionFailure("what was written can't be read")
+      }
     case .configuration: _ = try Configuration(parsing: String(decoding: bytes, as: UTF8.self), name: "firn.yaml")
     }
   }
@@ -85,6 +104,23 @@ package enum FuzzedReader: UInt8, CaseIterable, Sendable {
       return [text + [0] + (try decompressor.decompressAll(Array(table[head...]), limit: 1 << 20))]
     case .storedChunkTable: return [try store.read(place.chunkTable, limit: 1 << 20)]
     case .checksums: return [try store.read(place.checksums, limit: 1 << 20)]
+    case .globals:
+      return [
+        Array(
+          """
+          --
+          -- Roles
+          --
+          CREATE ROLE app;
+          ALTER ROLE app WITH NOSUPERUSER LOGIN PASSWORD 'SCRAM-SHA-256$4096:x$y:z'; -- 'not a quote
+          CREATE ROLE "odd "" name";
+          ALTER ROLE "odd "" name" WITH SUPERUSER;
+          ALTER ROLE app SET search_path TO 'a;b', "c";
+          GRANT "odd "" name" TO app WITH ADMIN OPTION GRANTED BY postgres;
+
+          """.utf8)
+      ]
+    case .archive: return [try Folder.contents(of: FirnProgram.projectFile("Tests/Fuzzing/toc.dat"))]
     case .format: return [try store.read(RepositoryFormat.key, limit: 1 << 20)]
     case .configuration:
       return [

@@ -16,7 +16,8 @@ import Testing
       seed += 1
       if !reader.read(mutation.change(samples)) { refused += 1 }
     }
-    #expect(refused > 0)
+    // Any text is a script of statements, of which most mean nothing.
+    #expect(refused > 0 || reader == .globals)
   }
 }
 
