@@ -47,7 +47,9 @@ let package = Package(
 
     .target(
       name: "TestSupport",
-      dependencies: ["CommandSupport", "Compression", "Digests", "Encryption", "FirnCore", "Platform", "Postgres", "Repository", "Transfer", system()]),
+      dependencies: [
+        "CommandSupport", "Compression", "Digests", "Encryption", "FirnCore", "Platform", "Postgres", "Repository", "Transfer", system(),
+      ]),
     .testTarget(
       name: "EncryptionTests", dependencies: ["Compression", "Digests", "Encryption", "Platform", "TestSupport", system()],
       resources: [.copy("Vectors")]),

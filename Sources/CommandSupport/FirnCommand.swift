@@ -85,6 +85,14 @@ package enum Program {
       Terminal.writeError("firn: error: /proc is not mounted, and nothing is safe without it\nhint: mount -t proc proc /proc\n")
       Foundation.exit(ExitStatus.failed.rawValue)
     }
+    // A variable of a script that is not set must not mean "the default". An empty confirmation is none.
+    let arguments = CommandLine.arguments.prefix { $0 != "--" }
+    if zip(arguments, arguments.dropFirst()).contains(where: { $1.isEmpty && $0 != "--confirm" || $1.hasPrefix("--") && $1.hasSuffix("=") }) {
+      let error = UsageError("an argument is empty", hint: "if it comes from a variable, check that the variable is set")
+      FailureReport(error).show(command: command.configuration.commandName ?? command._commandName)
+      if CommandLine.arguments.contains("--json") { FailureReport(error).showAsJSON() }
+      Foundation.exit(ExitStatus.usage.rawValue)
+    }
     do {
       var parsed = try command.parseAsRoot()
       try parsed.run()

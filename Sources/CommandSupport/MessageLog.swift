@@ -43,7 +43,8 @@ package enum MessageLog {
   /// The text with every line but the first indented: one in a name or in a server's message does not look like a line of Firn's.
   static func indented(_ text: String) -> String {
     let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
-    return lines.enumerated().map { $0 == 0 || $1.isEmpty || $1.hasPrefix(" ") || $1.hasPrefix("\t") ? String($1) : "    \($1)" }.joined(separator: "\n")
+    return lines.enumerated().map { $0 == 0 || $1.isEmpty || $1.hasPrefix(" ") || $1.hasPrefix("\t") ? String($1) : "    \($1)" }.joined(
+      separator: "\n")
   }
 
   /// - Parameter hint: what to do next.

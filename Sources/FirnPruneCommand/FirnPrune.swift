@@ -98,7 +98,14 @@ struct FirnPrune: FirnCommand {
       }
     }
     if let left { throw left.error }
-    return outcome.collected.map { $0.locked > 0 } ?? false ? .doneWithWarnings : .done
+    if outcome.collected?.isInDoubt ?? false { warnOfMissing(context) }
+    return outcome.collected.map { $0.locked > 0 || $0.isInDoubt } ?? false ? .doneWithWarnings : .done
+  }
+
+  private func warnOfMissing(_ context: CommandContext) {
+    context.warn(
+      "snapshots of this store are missing, and may need its objects: no object was deleted; put the folder snapshots/ back. "
+        + "If they are gone for good, delete the file \(Catalog.missingSnapshotsMark) from the store once it has a new snapshot")
   }
 
   /// The snapshots of a database, and those that restores made of one of that name which nobody backs up.
@@ -176,7 +183,7 @@ struct FirnPrune: FirnCommand {
     }
     try context.result(CollectionReport(freedBytes: outcome.bytes, objects: outcome.objects, applied: apply))
     if outcome.isInDoubt {
-      context.warn("there are objects of more than two days, and no snapshot: these may be out of sight, so nothing is deleted")
+      warnOfMissing(context)
       return .doneWithWarnings
     }
     if !common.json {

@@ -126,7 +126,8 @@ struct Drills {
           ? "damaged" : !problems.isEmpty ? "failed" : reservations.isEmpty ? "verified" : "incomparable"
         return Snapshot(
           id: outcome.place.id.description, ok: problems.isEmpty, verdict: verdict, problems: problems.map { Problem(reason: $0) },
-          reservations: reservations, notes: outcome.notes, restoreSeconds: outcome.restoreSeconds, tablesCompared: outcome.tablesCompared, schemaEqual: schema(outcome),
+          reservations: reservations, notes: outcome.notes, restoreSeconds: outcome.restoreSeconds, tablesCompared: outcome.tablesCompared,
+          schemaEqual: schema(outcome),
           assertionsMet: outcome.assertionsMet)
       }
       self.seconds = seconds

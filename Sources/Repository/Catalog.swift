@@ -42,10 +42,25 @@ package struct Catalog: Sendable {
     try store.write(checksums?.bytes ?? [], to: place.unfinished(lock.name), durability: .immediate)
   }
 
-  /// Shows that a store has had a snapshot. Written before the first one is listed, and never deleted: from then on a store without
+  /// Shows that a store has had a snapshot. Written once the first one is listed, and never deleted: from then on a store without
   /// snapshots has lost them, and its objects are not garbage.
   package static let firstSnapshotMark: StoreKey = "had-snapshots"
   private static let firstSnapshotText = "This store has had snapshots. While none is listed, firn deletes no objects here.\n"
+
+  /// Shows that a commit found all earlier snapshots gone. While it is there nothing is collected; only an operator deletes it.
+  package static let missingSnapshotsMark: StoreKey = "snapshots-missing"
+  private static let missingSnapshotsText =
+    "A snapshot was taken while none of the earlier ones was listed. firn deletes no objects here until you put the folder\n"
+    + "snapshots/ back, or decide that it is gone for good, and then delete this file.\n"
+
+  /// Whether commits found all earlier snapshots gone.
+  package func lacksSnapshots() throws -> Bool { try store.size(of: Self.missingSnapshotsMark) != nil }
+
+  /// Before a snapshot is listed that may be the only one: if there were others, their objects must not be taken for garbage after that.
+  private func noteMissingSnapshots() throws {
+    guard try store.size(of: Self.firstSnapshotMark) != nil, try snapshots().isEmpty else { return }
+    _ = try store.create(Array(Self.missingSnapshotsText.utf8), at: Self.missingSnapshotsMark)
+  }
 
   /// Whether a store says itself that no snapshot was ever listed in it. Stores of older programs don't.
   func neverHadSnapshots() throws -> Bool {
@@ -67,11 +82,12 @@ package struct Catalog: Sendable {
   ///   - reused: stored bytes of the objects of other snapshots that this one needs too.
   ///   - written: stored bytes of what was written for this one. A server is asked for these as well: a faulty one confirms writes and
   ///     stores nothing.
+  ///   - mayBeFirst: whether no other snapshot of this database was found.
   ///   - isInMark: whether the commit began with this list.
   /// - Throws: `RepositoryError.lockLost`, `StoreError.missing` for a file that is not there, `.truncated` for one of another size.
   package func commit(
     _ checksums: ChecksumFile, of place: SnapshotPlace, reused: [ObjectName: Int64], written: [StoreKey: Int64], holding lock: RepositoryLock,
-    isInMark: Bool = false
+    mayBeFirst: Bool = true, isInMark: Bool = false
   ) throws {
     try store.flush()
     let unfinished = place.unfinished(lock.name)
@@ -79,11 +95,9 @@ package struct Catalog: Sendable {
     try lock.check()
     var needed = Dictionary(uniqueKeysWithValues: reused.map { ($0.key.key, $0.value) })
     if store.requestsAtOnce > 1 { needed.merge(written) { $1 } }
-    try forEachInParallel([nil] + needed.sorted { $0.key < $1.key }, thread: "look", threads: store.requestsAtOnce) { [store] file in
+    try forEachInParallel([nil] + needed.sorted { $0.key < $1.key }, thread: "look", threads: store.requestsAtOnce) { [self] file in
       guard let (key, bytes) = file else {
-        if try store.size(of: Self.firstSnapshotMark) == nil {
-          _ = try store.create(Array(Self.firstSnapshotText.utf8), at: Self.firstSnapshotMark)
-        }
+        if mayBeFirst { try noteMissingSnapshots() }
         return
       }
       guard let size = try store.size(of: key) else { throw StoreError.missing(key) }
@@ -95,6 +109,8 @@ package struct Catalog: Sendable {
       // A mark that can't be deleted does no harm beside a list that is there to stay.
       guard store.keepsWrites, (try? store.size(of: place.checksums)) == Int64(checksums.bytes.count) else { throw error }
     }
+    // It is listed, whatever comes of this.
+    if mayBeFirst { _ = try? store.create(Array(Self.firstSnapshotText.utf8), at: Self.firstSnapshotMark) }
   }
 
   /// Folders of snapshots that are no longer listed because their list of checksums is gone, and nobody removed it.

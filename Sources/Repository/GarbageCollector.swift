@@ -197,8 +197,10 @@ package struct GarbageCollector: Sendable {
     return Outcome(objects: garbage.objects.count, bytes: garbage.bytes, young: garbage.young)
   }
 
-  /// Whether snapshots that need the objects may be out of sight: none is listed, and the store has had some, or can't say.
+  /// Whether snapshots that need the objects may be out of sight: none is listed, and the store has had some, or can't say; or none was
+  /// when the oldest that are listed were taken.
   private func isInDoubt(_ survey: Survey, _ garbage: Garbage) throws -> Bool {
+    if try catalog.lacksSnapshots() { return true }
     guard survey.committed.isEmpty, !garbage.objects.isEmpty || garbage.young > 0 else { return false }
     return try garbage.hasOld || !catalog.neverHadSnapshots()
   }

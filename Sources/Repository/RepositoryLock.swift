@@ -284,7 +284,9 @@ package final class RepositoryLock: Sendable {
         continue
       }
       if entry.key.hasPrefix(waiting) {
-        if try Self.isAwaited(entry, in: store, owner, now: now) { isAwaited = true } else if now - entry.modified > waitingExpiry {
+        if try Self.isAwaited(entry, in: store, owner, now: now) {
+          isAwaited = true
+        } else if now - entry.modified > waitingExpiry {
           _ = try clear { try store.delete([entry.key]) }
         }
         continue

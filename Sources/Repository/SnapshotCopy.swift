@@ -135,7 +135,8 @@ package struct SnapshotCopy {
     let written = done.current.written.merging(own.current) { $1 }
     // Before it is listed: else it could be pruned there meanwhile.
     try copyHold(of: place, isListed: false)
-    try there.commit(list, of: place, reused: reused, written: written, holding: lock, isInMark: true)
+    try there.commit(
+      list, of: place, reused: reused, written: written, holding: lock, mayBeFirst: inventory.current?.folders.isEmpty ?? true, isInMark: true)
     return outcome
   }
 

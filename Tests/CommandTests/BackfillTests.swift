@@ -165,13 +165,16 @@ import Testing
   }
 
   @Test func `notes as done only what survives a crash of the server`() throws {
-    let server = try TestServer(binaries: TestServer.binaries(at: 0), settings: ["synchronous_commit=off", "wal_writer_delay=10s", "wal_writer_flush_after=0"])
+    let server = try TestServer(
+      binaries: TestServer.binaries(at: 0), settings: ["synchronous_commit=off", "wal_writer_delay=10s", "wal_writer_flush_after=0"])
     var place = try MigrationPlace(on: server, rows: 4000)
     place.work.environment["XDG_STATE_HOME"] = place.work.folder.path("state").string
     try place.work.sql("ALTER TABLE documents ADD COLUMN count int NOT NULL DEFAULT 0; CHECKPOINT")
     let arguments = ["backfill", "--table", "documents", "--set", "count = count + 1", "--batch", "100", "--pause", "20ms"]
     let run = try place.work.start("firn-migrate", arguments)
-    while try place.work.sql("SELECT count(*) >= 500 FROM documents WHERE count > 0") == "f", run.exitCode() == nil { Thread.sleep(forTimeInterval: 0.01) }
+    while try place.work.sql("SELECT count(*) >= 500 FROM documents WHERE count > 0") == "f", run.exitCode() == nil {
+      Thread.sleep(forTimeInterval: 0.01)
+    }
     server.crash()
     #expect(run.wait() != 0)
     try server.start()

@@ -394,4 +394,17 @@ import Testing
     #expect(try place.verify(place.database, first, "--read").status == 4)
     #expect(try place.run("firn-snapshot", []).status == 0)
   }
+
+  @Test func `an empty argument, as of a variable that is not set, is not taken for the default`() throws {
+    let place = try workplace()
+    for command in [
+      ["firn-snapshot", ""], ["firn-restore", "", "latest"], ["firn-restore", place.database, "latest", "--as="],
+      ["firn", "show", place.database, ""],
+      ["firn-verify", ""], ["firn-prune", "--policy", ""], ["firn-migrate", "rehearse", ""],
+    ] {
+      let result = try place.run(command[0], Array(command.dropFirst()))
+      #expect(result.status == 64 && result.errors.contains("an argument is empty"), "\(command): \(result)")
+    }
+    #expect(try place.listedSnapshots().isEmpty)
+  }
 }

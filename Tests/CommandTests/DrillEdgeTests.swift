@@ -91,7 +91,9 @@ import Testing
     // A finding is cleared by reading everything again.
     let checks = place.store.appending("snapshots")
     let record = try #require(try filesByPath(under: checks).keys.first { $0.contains("/checks/") })
-    try Folder.write(Array(#"{"level":"drill","ok":false,"checkedAt":"\#(Date().formatted(.iso8601))","seconds":1,"host":"h","firn":"0.9"}"#.utf8), to: checks.appending(record))
+    try Folder.write(
+      Array(#"{"level":"drill","ok":false,"checkedAt":"\#(Date().formatted(.iso8601))","seconds":1,"host":"h","firn":"0.9"}"#.utf8),
+      to: checks.appending(record))
     #expect(try place.firn("list").output.contains("FOUND DAMAGED"))
     Thread.sleep(forTimeInterval: 1)
     #expect(try place.verify(place.database, "latest", "--read").status == 0)

@@ -67,7 +67,7 @@ import Testing
     try refused(6, "stays (the newest verified one)", name, "--remove", ids[1])
     try refused(6, "stays (on hold: an audit)", name, "--remove", ids[0], "--remove", ids[2])
     try refused(10, "has no snapshot latest", name, "--remove", "latest")
-    try refused(64, "wants the id", name, "--remove", "")
+    try refused(64, "an argument is empty", name, "--remove", "")
     try refused(64, "wants the database", "--remove", ids[0])
     try refused(64, "exclude each other", name, "--remove", ids[0], "--keep-last", "1")
     let plan = try place.prune(name, "--remove", ids[0])

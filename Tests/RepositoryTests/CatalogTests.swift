@@ -378,8 +378,17 @@ import Testing
     try expectDoubt()
     try store.delete([RepositoryFormat.key])
     try expectDoubt()
+    #expect(try store.create([], at: Catalog.firstSnapshotMark))
+    // A snapshot is taken before anybody notices: that all others are gone is not forgotten.
+    let after = try snapshots.take(["a.dat": Array("new rows".utf8)], night: 2)
+    #expect(try GarbageCollector(store: store).collect().isInDoubt)
+    #expect(try Set(objects()).isSuperset(of: whole))
     for (key, bytes) in moved { try store.write(bytes, to: key, durability: .immediate) }
     #expect(try snapshots.files(of: manifest) == ["a.dat": Array("some rows".utf8)])
+    try store.delete([Catalog.missingSnapshotsMark])
+    try GarbageCollector(store: store).remove([after.place])
+    #expect(try !GarbageCollector(store: store).collect().isInDoubt)
+    #expect(try objects() == whole)
   }
 
   @Test(arguments: ["objects/", "/manifest.json", "/chunks.tsv.zst", "/globals.sql.zst"])

@@ -288,13 +288,23 @@ import Testing
     // Its time is over: a backup does not fail for it.
     try RepositoryLock(.shared, on: store, purpose: "later", owner: owner { _ in false }).release()
     store.wait(200)
-    try RepositoryLock(.shared, on: store, purpose: "later", owner: owner { _ in Issue.record("it waits"); return false }).release()
+    try RepositoryLock(
+      .shared, on: store, purpose: "later",
+      owner: owner { _ in
+        Issue.record("it waits"); return false
+      }
+    ).release()
     #expect(try store.list("locks/waiting/").isEmpty)
     try record(store, process: 4_000_000)
     let dead = try store.read("locks/exclusive-x.json", limit: 1 << 16)
     try store.delete(["locks/exclusive-x.json"])
     try store.write(dead, to: "locks/waiting/exclusive-x.json", durability: .immediate)
-    try RepositoryLock(.shared, on: store, purpose: "later", owner: owner { _ in Issue.record("it waits"); return false }).release()
+    try RepositoryLock(
+      .shared, on: store, purpose: "later",
+      owner: owner { _ in
+        Issue.record("it waits"); return false
+      }
+    ).release()
     first.release()
   }
 }

@@ -14,7 +14,8 @@ private struct Simulation {
       let here = try SimulatedCommands(world: world, disk: world.makeDisk())
       let there = try SimulatedCommands(world: world, disk: world.makeDisk())
       world.run([
-        ("a", 3, here.snapshot), ("b", 2, here.snapshot), ("c", 3, here.prune), ("a", 1, here.verify), ("e", 2, here.verify), ("a", 2, { try here.copy(to: there, $0) }),
+        ("a", 3, here.snapshot), ("b", 2, here.snapshot), ("c", 3, here.prune), ("a", 1, here.verify), ("e", 2, here.verify),
+        ("a", 2, { try here.copy(to: there, $0) }),
         ("d", 1, { try here.copy(to: there, $0) }), ("d", 2, there.prune),
       ])
       if world.isOneMachine && world.chance(0.5) { world.cutPower() }

@@ -251,7 +251,13 @@ struct SnapshotRun {
     try Interruption.check()
     let list = ChecksumFile(
       objects: try registry.completed().map(\.name), files: checksums, summary: sealing.isOn ? .init(of: manifest) : nil)
-    try repository.catalog.commit(list, of: place, reused: registry.reused, written: written, holding: lock)
+    try repository.catalog.commit(list, of: place, reused: registry.reused, written: written, holding: lock, mayBeFirst: parent == nil)
+    if parent == nil, (try? repository.catalog.lacksSnapshots()) ?? false {
+      notes.update {
+        $0.append(
+          "the store had snapshots before, and none of them is there now: put the folder snapshots/ back; until then firn-prune deletes no objects")
+      }
+    }
     let isParent = manifest.kind != Manifest.safetyKind || parent == nil
     if sealing.isOn, isParent, (try? cache?.save(manifest, list, chunkTable: chunkTable.file)) == nil {
       notes.update { $0.append("what the snapshot consists of could not be remembered in the cache: the next one will store everything once more") }
