@@ -58,6 +58,9 @@ static inline int firn_try_lock(int fd) { return flock(fd, LOCK_EX | LOCK_NB); }
 
 static inline int firn_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
 
+// Processes of ours whose parents have ended become children of this one, and not of process 1.
+static inline int firn_adopt_orphans(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); }
+
 static inline int firn_is_ignored(int number) {
   struct sigaction action;
   return sigaction(number, NULL, &action) == 0 && !(action.sa_flags & SA_SIGINFO) && action.sa_handler == SIG_IGN;

@@ -107,9 +107,9 @@ package struct CommandContext: Sendable {
     }
     // What other programs call a bucket or a server would become a folder here, on the disk that is to be backed up.
     let first = location.prefix { $0 != "/" }
-    guard !first.contains(":"), !location.allSatisfy(\.isWhitespace) else {
+    guard !first.contains(":"), !location.hasPrefix("s3//"), !location.hasPrefix("sftp//"), !location.allSatisfy(\.isWhitespace) else {
       throw StoreError.badLocation(
-        location: String(first.withoutLogin + location.dropFirst(first.count)),
+        location: String(location.withoutLogin),
         reason: "it is no folder: one whose name has a colon is written with ./ before it")
     }
     var path = Host.path(location)
@@ -319,6 +319,15 @@ package struct CommandContext: Sendable {
     guard isNew(text) else { return }
     record.note { $0.warnings.append(text) }
     MessageLog.write(.warning, text, command: command)
+  }
+
+  /// Names what keeps snapshots out of sight: of these snapshots' databases, or of the whole store.
+  /// - Returns: whether there is anything.
+  package func warnOfHidden(_ catalog: Catalog, beside places: [SnapshotPlace]? = nil) throws -> Bool {
+    let folders = places.map { Set($0.map(\.folder)) }
+    let hidden = try catalog.outOfSight().filter { hidden in folders?.contains { "\(hidden.key)/".hasPrefix($0) } ?? true }
+    for (key, reason) in hidden { warn("\(key) \(reason): snapshots may be missing here") }
+    return !hidden.isEmpty
   }
 
   /// Where a repository was made among files.

@@ -59,7 +59,7 @@ package struct FailureReport: Sendable {
       self.init(
         .failed,
         "\(unwell.database) was exchanged, and the application is not well: \(unwell.healthCheck) keeps failing" + Self.lines(unwell.startFailures),
-        hint: unwell.keptAs.map { "the database of before is \($0); to have it back: firn-restore \(unwell.database) --undo" }
+        hint: unwell.keptAs.map { "the database of before is \($0); to have it back: firn-restore \(unwell.database.shellWord) --undo" }
           ?? "there was no \(unwell.database) before: look at the application's log")
     case let undone as ExchangeUndone:
       self.init(
@@ -72,7 +72,7 @@ package struct FailureReport: Sendable {
         cause.status,
         "\(failed.database) was exchanged, the application is not well (\(failed.healthCheck) keeps failing), and the exchange could not be taken back: "
           + cause.message + Self.lines(failed.startFailures),
-        hint: "the database of before is \(failed.keptAs), whole; to have it back: firn-restore \(failed.database) --undo")
+        hint: "the database of before is \(failed.keptAs), whole; to have it back: firn-restore \(failed.database.shellWord) --undo")
     case let failed as TrialFailed:
       let cause = FailureReport(failed.cause)
       self.init(
@@ -94,8 +94,8 @@ package struct FailureReport: Sendable {
             : "the server went away while \(database) was dropped: whether it is gone can't be told")
           + (destroyed.built.map { "; it is whole, under the name \($0)" } ?? "")
           + (destroyed.applicationIsStopped
-            ? "\n  the application stays stopped until the database is there: firn-restore \(database) --recover looks" : ""),
-        hint: next + (destroyed.safetySnapshot.map { "; the database as it was: firn-restore \(database) \($0)" } ?? "; no snapshot was made of it")
+            ? "\n  the application stays stopped until the database is there: firn-restore \(database.shellWord) --recover looks" : ""),
+        hint: next + (destroyed.safetySnapshot.map { "; the database as it was: firn-restore \(database.shellWord) \($0)" } ?? "; no snapshot was made of it")
           + "; --recover tells this again")
     case let damaged as SnapshotDamaged:
       let cause = FailureReport(damaged.cause)
@@ -214,14 +214,14 @@ package struct FailureReport: Sendable {
       self.init(
         .refused, "\(database) \(id) stays (\(reasons.joined(separator: "; "))): nothing was removed",
         hint: reasons.contains { $0.hasPrefix("on hold") }
-          ? "if nobody needs it: firn hold \(database) \(id) --release"
+          ? "if nobody needs it: firn hold \(database.shellWord) \(id) --release"
           : reasons.contains { $0.hasPrefix("the newest") }
             ? "make a newer one first, and verify it"
             : "minimum-count and minimum-age of the policy hold here too: --policy takes a file that has less")
     case .onHold(let database, let id, let reason):
       self.init(
         .refused, "\(database) \(id) is on hold (\(reason)): nothing was removed",
-        hint: "if nobody needs it: firn hold \(database) \(id) --release; what is no file goes by hand")
+        hint: "if nobody needs it: firn hold \(database.shellWord) \(id) --release; what is no file goes by hand")
     case .sameStore(let location):
       self.init(
         .refused, "\(location) is the store itself, or a duplicate of all of it", hint: "name another; firn copy makes its repository by itself")
@@ -286,6 +286,10 @@ package struct FailureReport: Sendable {
       self.init(
         .store, "\(folder)SHA256SUMS is gone, so what this snapshot needs can't be told: nothing was deleted",
         hint: "bring it back with firn-verify --repair --from STORE; or delete the folder by hand, if it may go")
+    case .databaseLost(let folder, let mark):
+      self.init(
+        .store, "\(folder) has had snapshots, and no prune removed them: what they need can't be told, so nothing was deleted",
+        hint: "put the folder back where it was; if it is gone for good, delete the file \(mark) from the store")
     case .noSuchDatabase(let name, let known):
       self.init(
         .notFound, "the store has no snapshot of \(name)",

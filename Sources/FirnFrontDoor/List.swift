@@ -39,8 +39,9 @@ struct List: FirnCommand {
       show(entries, hasUnreadable: !unreadable.isEmpty, context)
     }
     if !common.json { showKept(context) }
+    let hasHidden = try context.warnOfHidden(catalog, beside: database == nil ? nil : places)
     for place in unreadable { context.warn("\(place.database) \(place.id) cannot be read: see firn-verify") }
-    return unreadable.isEmpty ? .done : .doneWithWarnings
+    return unreadable.isEmpty && !hasHidden ? .done : .doneWithWarnings
   }
 
   /// Databases that restores have replaced, where the server can be asked.

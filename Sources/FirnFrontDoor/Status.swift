@@ -19,10 +19,12 @@ struct Status: FirnCommand {
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let repository = try context.repository()
     let now = Date()
-    let status = try context.status(of: database.map { try context.places(of: $0, in: repository.catalog) }, in: repository, now: now)
+    let places = try database.map { try context.places(of: $0, in: repository.catalog) }
+    let status = try context.status(of: places, in: repository, now: now)
+    let hasHidden = try context.warnOfHidden(repository.catalog, beside: places)
     if common.json { try context.output(json: ["databases": status.databases.map(Entry.init)]) } else { show(status, context, now) }
     if status.databases.isEmpty { throw RepositoryError.noSuchDatabase(name: "any database", known: []) }
-    return status.isSound ? .done : .doneWithWarnings
+    return status.isSound && !hasHidden ? .done : .doneWithWarnings
   }
 
   private func show(_ status: StoreStatus, _ context: CommandContext, _ now: Date) {

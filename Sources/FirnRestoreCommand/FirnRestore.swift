@@ -86,6 +86,7 @@ struct FirnRestore: FirnCommand {
     let repository = try context.repository(in: rate.limited(context.store()))
     let places = try context.places(of: database, in: repository.catalog)
     let place = try SnapshotSelector(snapshot ?? "latest").choose(from: places, in: repository.catalog)
+    _ = try context.warnOfHidden(repository.catalog, beside: places)
     warnOfClocks(place, among: places, context)
     if let export = parts.export { return try PartialRestores(command: self, context: context).export(place, in: repository, to: export) }
     if restoresIntoLive {
@@ -211,6 +212,6 @@ struct FirnRestore: FirnCommand {
     for reason in result.leftOutOfSafety { context.tell("  not in that snapshot: \(reason)") }
     guard let kept = result.keptAs else { return }
     context.tell("the name led nowhere for \(Quantity.span(result.downtime.inSeconds)); the database of before is kept as \(kept)")
-    context.tell("to have it back: firn-restore \(result.database) --undo; to let go of it: firn-restore \(result.database) --forget-old")
+    context.tell("to have it back: firn-restore \(result.database.shellWord) --undo; to let go of it: firn-restore \(result.database.shellWord) --forget-old")
   }
 }

@@ -63,8 +63,13 @@ struct FirnVerify: FirnCommand {
     let places = try chosen(in: repository, context)
     guard !places.isEmpty else { throw RepositoryError.noSuchDatabase(name: database ?? "any database", known: []) }
     if let against { return try Comparison(command: self, context: context).run(places[0], in: repository, against: against) }
-    if drill { return try Drills(command: self, context: context).run(on: places, in: repository) }
-    return try Verification(command: self, context: context).run(on: places, in: repository)
+    let isWhole = database == nil || database == "all"
+    let hasHidden = try context.warnOfHidden(repository.catalog, beside: isWhole ? nil : places)
+    let status =
+      drill
+      ? try Drills(command: self, context: context).run(on: places, in: repository)
+      : try Verification(command: self, context: context).run(on: places, in: repository)
+    return hasHidden && status == .done ? .doneWithWarnings : status
   }
 
   /// With all snapshots come those that have lost their list of checksums; a drill can't be made of them.

@@ -4,6 +4,17 @@ extension String {
   /// Whether the bytes are the same. `==` takes `é` for an `e` with an accent; file systems and PostgreSQL don't.
   package func isSame(as other: String) -> Bool { utf8.elementsEqual(other.utf8) }
 
+  /// The text as one word of a shell's command line, for hints that are pasted.
+  package var shellWord: String {
+    let isPlain = utf8.allSatisfy { byte in
+      switch byte {
+      case 0x30...0x39, 0x41...0x5A, 0x61...0x7A: true
+      default: "_-.,:/@%+=".utf8.contains(byte)
+      }
+    }
+    return isPlain && !isEmpty && !hasPrefix("-") ? self : "'\(replacingASCII("'", with: "'\\''"))'"
+  }
+
   /// The text with every occurrence of an ASCII character exchanged, byte by byte. What quotes must not look at `Character`s:
   /// a quote after U+0600, or before an accent, is part of one, and would go unquoted.
   package func replacingASCII(_ character: Unicode.Scalar, with replacement: String) -> String {

@@ -109,6 +109,26 @@ package enum Host {
   /// Sends a signal to one process.
   package static func send(_ signal: Int32, to process: Int32) { _ = kill(process, signal) }
 
+  /// From now on processes that this one's children leave behind become its own children, and can be ended.
+  package static func adoptOrphans() { _ = firn_adopt_orphans() }
+
+  /// Ends children of this process that run as another user, adopted ones too, until there are none.
+  package static func endChildren(ofUser user: UInt32) {
+    for _ in 0..<100 {
+      let children = ((try? Folder.names(in: "/proc")) ?? []).compactMap(Int32.init).filter { process in
+        guard let bytes = try? Folder.contents(of: FilePath("/proc/\(process)/stat")) else { return false }
+        let text = String(decoding: bytes, as: UTF8.self)
+        guard let end = text.lastIndex(of: ")") else { return false }
+        let fields = text[text.index(after: end)...].split(separator: " ")
+        guard fields.count > 1, fields[0] != "Z", Int32(fields[1]) == processID else { return false }
+        return (try? Folder.status(of: FilePath("/proc/\(process)")))?.owner == user
+      }
+      if children.isEmpty { return }
+      for child in children { send(SIGKILL, to: child) }
+      Thread.sleep(forTimeInterval: 0.01)
+    }
+  }
+
   /// Sends a signal to every process of a group.
   package static func send(_ signal: Int32, toGroup group: Int32) { _ = kill(-group, signal) }
 

@@ -69,7 +69,8 @@ internal import Platform
   private static func failure(_ handle: OpaquePointer, _ parameters: [String: String], looksElsewhere: Bool) -> PostgresError {
     var reason = unsafe String(cString: PQerrorMessage(handle)).trimmingCharacters(in: .whitespacesAndNewlines)
     for secret in ["password", "sslpassword"] {
-      if let value = parameters[secret], !value.isEmpty { reason = reason.replacing(value, with: "****") }
+      // A short one would make holes in words, and so tell what it is.
+      if let value = parameters[secret], value.utf8.count >= 6 { reason = reason.replacing(value, with: "****") }
     }
     // libpq quotes values that it can't use: in a mangled URL they may hold a password.
     for (name, value) in parameters where !value.isEmpty && !["host", "hostaddr", "port", "dbname", "user"].contains(name) {

@@ -12,6 +12,7 @@ package final class ThrowAwayServer {
   private var process: ChildProcess
   private let messages: ToolMessages
   private let start: ([String]) throws -> ChildProcess
+  private let account: Account?
 
   /// The user it runs as where we are root, which PostgreSQL refuses to be.
   package struct Account: Sendable {
@@ -60,6 +61,8 @@ package final class ThrowAwayServer {
       try Folder.changeOwner(of: inner, user: account.user, group: account.group)
     }
     messages = ToolMessages(tool: "postgres")
+    self.account = account
+    if account != nil { Host.adoptOrphans() }
     let environment = ["LC_ALL": "C", "PATH": "/usr/bin:/bin"]
     let confinement = isConfined ? Self.confinement(tools, home: home, socket: socket) : nil
     let initial = ToolMessages(tool: "initdb")
@@ -174,9 +177,12 @@ package final class ThrowAwayServer {
 
   /// Ends the server at once: nothing in it is worth keeping.
   package func stop() {
-    guard process.exitCode() == nil else { return }
-    process.signalGroup(SIGQUIT)
-    process.terminate(grace: .seconds(10))
+    if process.exitCode() == nil {
+      process.signalGroup(SIGQUIT)
+      process.terminate(grace: .seconds(10))
+    }
+    // What code of the database started in the background has the server's user, if that is another than ours.
+    if let account { Host.endChildren(ofUser: account.user) }
   }
 
   /// As another user, and still to end when we do: what changes its user loses that tie, unless it is said anew.

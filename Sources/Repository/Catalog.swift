@@ -42,23 +42,45 @@ package struct Catalog: Sendable {
     try store.write(checksums?.bytes ?? [], to: place.unfinished(lock.name), durability: .immediate)
   }
 
-  /// Shows that a store has had a snapshot. Written once the first one is listed, and never deleted: from then on a store without
-  /// snapshots has lost them, and its objects are not garbage.
-  package static let firstSnapshotMark: StoreKey = "had-snapshots"
-  private static let firstSnapshotText = "This store has had snapshots. While none is listed, firn deletes no objects here.\n"
+  /// For each database a mark that it has had a snapshot, `had-snapshots/SOURCE/DATABASE`. It is written once the first one is listed, and
+  /// deleted only before the last one is removed: a database with a mark and without a snapshot has lost them, and objects are not garbage.
+  package static let firstSnapshotMarks: StoreKey = "had-snapshots/"
+  private static let firstSnapshotText = "This database has had snapshots. While none of them is there, firn deletes no objects in this store.\n"
+
+  private static func mark(of place: SnapshotPlace) -> StoreKey {
+    firstSnapshotMarks + SnapshotPlace.root(source: place.source, database: place.database).dropFirst(SnapshotPlace.root.count).dropLast()
+  }
+
+  /// A database that has had snapshots and has no folder of one.
+  /// - Parameter seen: all folders of snapshots, whatever their state.
+  /// - Returns: where its snapshots were, and its mark; nil if there is none.
+  func lostDatabase(seen: Set<SnapshotPlace>) throws -> (folder: StoreKey, mark: StoreKey)? {
+    let marks = Set(seen.map(Self.mark))
+    return try store.list(Self.firstSnapshotMarks).map(\.key).first { !marks.contains($0) }.map { mark in
+      (SnapshotPlace.root + mark.dropFirst(Self.firstSnapshotMarks.count), mark)
+    }
+  }
+
+  /// Before snapshots are removed: databases of which none is left have lost nothing.
+  func forgetDatabases(without places: [SnapshotPlace]) throws {
+    for (mark, places) in Dictionary(grouping: places, by: Self.mark) {
+      guard let first = places.first, try Set(snapshots(source: first.source, database: first.database)).isSubset(of: places) else { continue }
+      try store.delete([mark])
+    }
+  }
 
   /// Shows that a commit found all earlier snapshots gone. While it is there nothing is collected; only an operator deletes it.
   package static let missingSnapshotsMark: StoreKey = "snapshots-missing"
   private static let missingSnapshotsText =
-    "A snapshot was taken while none of the earlier ones was listed. firn deletes no objects here until you put the folder\n"
+    "A snapshot was taken while none of the earlier ones of its database was listed. firn deletes no objects here until you put the folder\n"
     + "snapshots/ back, or decide that it is gone for good, and then delete this file.\n"
 
   /// Whether commits found all earlier snapshots gone.
   package func lacksSnapshots() throws -> Bool { try store.size(of: Self.missingSnapshotsMark) != nil }
 
   /// Before a snapshot is listed that may be the only one: if there were others, their objects must not be taken for garbage after that.
-  private func noteMissingSnapshots() throws {
-    guard try store.size(of: Self.firstSnapshotMark) != nil, try snapshots().isEmpty else { return }
+  private func noteMissingSnapshots(beside place: SnapshotPlace) throws {
+    guard try store.size(of: Self.mark(of: place)) != nil, try snapshots(source: place.source, database: place.database).isEmpty else { return }
     _ = try store.create(Array(Self.missingSnapshotsText.utf8), at: Self.missingSnapshotsMark)
   }
 
@@ -69,7 +91,7 @@ package struct Catalog: Sendable {
       if let error = error as? StoreError, !error.isOfOneFile { throw error }
       return false
     }
-    return try format.marksFirstSnapshot == true && store.size(of: Self.firstSnapshotMark) == nil
+    return try format.marksFirstSnapshot == true && store.list(Self.firstSnapshotMarks).isEmpty
   }
 
   /// Commits a snapshot, all of whose files are written.
@@ -97,7 +119,7 @@ package struct Catalog: Sendable {
     if store.requestsAtOnce > 1 { needed.merge(written) { $1 } }
     try forEachInParallel([nil] + needed.sorted { $0.key < $1.key }, thread: "look", threads: store.requestsAtOnce) { [self] file in
       guard let (key, bytes) = file else {
-        if mayBeFirst { try noteMissingSnapshots() }
+        if mayBeFirst { try noteMissingSnapshots(beside: place) }
         return
       }
       guard let size = try store.size(of: key) else { throw StoreError.missing(key) }
@@ -110,17 +132,33 @@ package struct Catalog: Sendable {
       guard store.keepsWrites, (try? store.size(of: place.checksums)) == Int64(checksums.bytes.count) else { throw error }
     }
     // It is listed, whatever comes of this.
-    if mayBeFirst { _ = try? store.create(Array(Self.firstSnapshotText.utf8), at: Self.firstSnapshotMark) }
+    if mayBeFirst { _ = try? store.create(Array(Self.firstSnapshotText.utf8), at: Self.mark(of: place)) }
   }
 
   /// Folders of snapshots that are no longer listed because their list of checksums is gone, and nobody removed it.
   package func unlisted(at now: Date = Date()) throws -> [SnapshotPlace] {
     var found: [SnapshotPlace] = []
     try SnapshotFolder.forEach(in: store) { folder in
-      guard folder.hasLostItsList, let manifest = folder.manifest, now.timeIntervalSince1970 - manifest.modified > Self.longestCommit else { return }
+      guard folder.hasLostItsList, let newest = folder.files.map(\.entry.modified).max(),
+        now.timeIntervalSince1970 - newest > Self.longestCommit
+      else { return }
       found.append(folder.place)
     }
     return found.sorted(by: SnapshotPlace.isOlder)
+  }
+
+  /// What keeps snapshots out of sight: folders that lost their lists, databases whose folders are gone, and files that are in no place of a
+  /// snapshot, such as links. Keys, with a reason.
+  package func outOfSight(at now: Date = Date()) throws -> [(key: StoreKey, reason: String)] {
+    var found: [(key: StoreKey, reason: String)] = []
+    var seen: Set<SnapshotPlace> = []
+    try SnapshotFolder.forEach(in: store) { folder in
+      seen.insert(folder.place)
+    } strange: { entry in
+      found.append((entry.key, entry.isFile ? "is in no place of a snapshot, and may belong to one" : "is no folder"))
+    }
+    if let gone = try lostDatabase(seen: seen) { found.append((gone.folder, "has had snapshots, and has none now")) }
+    return try found + unlisted(at: now).map { ($0.prefix, "has lost its SHA256SUMS") }
   }
 
   /// Every committed snapshot with what lies beside it, oldest first.

@@ -31,7 +31,7 @@ package struct CheckRecord: Codable, Sendable {
   package let firn: String
   /// How long a drill took to restore it: the measured time of recovery.
   package var restoreSeconds: Double?
-  /// The SHA-256 of the `SHA256SUMS` whose tables were read.
+  /// The SHA-256 of the `SHA256SUMS` whose tables were read or restored.
   package var checksums: String?
   /// What a drill's assertions found wrong in a copy that is what was dumped.
   package var unmetAssertions: [String]?

@@ -57,6 +57,8 @@ package struct GarbageCollector: Sendable {
     if try RepositoryLock.wereBroken(in: store) {
       for place in places { try setAsideMarks(under: place.prefix) }
     }
+    try stillAlone()
+    try catalog.forgetDatabases(without: places)
     for place in places {
       try Interruption.check()
       try stillAlone()
@@ -177,16 +179,21 @@ package struct GarbageCollector: Sendable {
   /// Looks whether all snapshots are in sight, so that a collection can tell garbage from what is needed.
   package func check() throws { try forEachFolder { _ in } }
 
-  /// - Throws: `RepositoryError.hiddenSnapshot`, `.listLost`.
+  /// - Throws: `RepositoryError.hiddenSnapshot`, `.listLost`, `.databaseLost`.
   private func forEachFolder(_ body: (SnapshotFolder) throws -> Void) throws {
     var lost: SnapshotPlace?
+    var seen: Set<SnapshotPlace> = []
     try SnapshotFolder.forEach(in: store) { folder in
+      seen.insert(folder.place)
       if folder.hasLostItsList { lost = lost ?? folder.place }
       try body(folder)
     } strange: { entry in
       throw entry.isFile ? RepositoryError.hiddenSnapshot(key: entry.key) : StoreError.notAFile(entry.key)
     }
     if let lost { throw RepositoryError.listLost(folder: lost.prefix) }
+    // Without any it is in doubt by another rule.
+    guard !seen.isEmpty, let gone = try catalog.lostDatabase(seen: seen) else { return }
+    throw RepositoryError.databaseLost(folder: gone.folder, mark: gone.mark)
   }
 
   /// What a collection would delete, counted.

@@ -15,6 +15,8 @@ package enum RepositoryError: Error, Equatable {
   case hiddenSnapshot(key: StoreKey)
   /// A snapshot's list of checksums is gone, and nobody removed it.
   case listLost(folder: StoreKey)
+  /// A database that has had snapshots has none, and none was removed. `mark` is the file that tells of it.
+  case databaseLost(folder: StoreKey, mark: StoreKey)
   case noSuchDatabase(name: String, known: [String])
   case ambiguousDatabase(name: String, sources: [String])
   case noSuchSnapshot(selector: String, database: String)

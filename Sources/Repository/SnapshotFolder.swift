@@ -49,7 +49,8 @@ struct SnapshotFolder: Sendable {
   }
 
   /// A snapshot that is no longer listed because its list is gone, and nobody removed it.
-  var hasLostItsList: Bool { manifest != nil && checksums == nil && !files.contains { $0.part.isMark } }
+  /// Only one that was listed has results of verifications. Of an order to keep it a copy may have come first.
+  var hasLostItsList: Bool { checksums == nil && files.contains { [.manifest, .check].contains($0.part) } && !files.contains { $0.part.isMark } }
 
   /// Gives every folder that a listing of `prefix` shows, in the order of keys.
   /// - Parameter strange: is told of files that belong to no snapshot.

@@ -121,6 +121,9 @@ package struct SnapshotPlace: Hashable, Sendable {
   /// Under which those of one database of one source are.
   static func root(source: String, database: String) -> StoreKey { "\(root)\(source.keyComponent)/\(database.keyComponent)/" }
 
+  /// Where the snapshots of its database are.
+  package var folder: StoreKey { Self.root(source: source, database: database) }
+
   package var prefix: StoreKey { "\(Self.root(source: source, database: database))\(id)/" }
   static let checksumsName = "SHA256SUMS"
   static let holdName = "hold.json"

@@ -27,8 +27,9 @@ import Testing
       ("store", "PERFORM pg_read_file('\(place.store)/firn.json')"),
       ("delete", "COPY (SELECT 1) TO PROGRAM 'rm -r \(place.store)/objects'"),
       ("tcp", "COPY (SELECT 1) TO PROGRAM 'bash -c \"exec 3<>/dev/tcp/127.0.0.1/\(place.server.port)\"'"),
+      ("background", "COPY (SELECT 1) TO PROGRAM '(setsid sleep 971 >/dev/null 2>&1 &) ; false'"),
       ("passwords", "COPY (SELECT 1) TO PROGRAM 'cat /etc/shadow /root/.bashrc'"),
-    ]
+    ] + (Host.isRoot ? [("signal", "COPY (SELECT 1) TO PROGRAM 'kill -0 \(Host.processID)'")] : [])
     let tries = attacks.map { name, sql in
       "BEGIN \(sql); found := found || ' \(name)'; EXCEPTION WHEN OTHERS THEN NULL; END;"
     }
@@ -49,6 +50,8 @@ import Testing
     let drill = try place.verify(place.database, "--drill")
     #expect(drill.status == 0 && !drill.output.contains("got out"), "\(drill)")
     #expect(try Folder.names(in: open) == ["identity"])
+    // Nothing that it started outlives it, if it has a user of its own.
+    if Host.isRoot { #expect(!ProcessTable.commandLines().contains { $0.contains("sleep 971") }) }
     #expect(try Set(filesByPath(under: place.store).keys.filter { $0.hasPrefix("objects/") }) == before)
   }
 

@@ -370,7 +370,7 @@ import Testing
     }
     try expectDoubt()
     // A store of an older program says nothing of it.
-    try store.delete([Catalog.firstSnapshotMark])
+    try store.delete(store.list(Catalog.firstSnapshotMarks).map(\.key))
     store.damage(RepositoryFormat.key) { bytes in
       bytes = Array(String(decoding: bytes, as: UTF8.self).replacing(#""marksFirstSnapshot" : true,"#, with: "").utf8)
     }
@@ -378,7 +378,7 @@ import Testing
     try expectDoubt()
     try store.delete([RepositoryFormat.key])
     try expectDoubt()
-    #expect(try store.create([], at: Catalog.firstSnapshotMark))
+    #expect(try store.create([], at: Catalog.firstSnapshotMarks + "s/app"))
     // A snapshot is taken before anybody notices: that all others are gone is not forgotten.
     let after = try snapshots.take(["a.dat": Array("new rows".utf8)], night: 2)
     #expect(try GarbageCollector(store: store).collect().isInDoubt)
@@ -401,5 +401,24 @@ import Testing
     store.loseWrites(where: nil)
     let manifest = try snapshots.take(["a.dat": Array("some rows".utf8)], night: 2)
     #expect(try snapshots.files(of: manifest) == ["a.dat": Array("some rows".utf8)])
+  }
+
+  @Test func `collects nothing while the folder of a database is gone of which others are there`() throws {
+    let store = MemoryStore()
+    let snapshots = try SyntheticSnapshots(in: store)
+    let place = try snapshots.take(["a.dat": Array("some rows".utf8)], night: 1).place
+    let other = try snapshots.take(["a.dat": Array("other rows".utf8)], night: 1, database: "other").place
+    let objects = try store.list(ObjectName.root).map(\.key)
+    let moved = try store.list(place.prefix).map { ($0.key, try store.read($0.key, limit: 1 << 20)) }
+    try store.delete(moved.map(\.0))
+    let error = RepositoryError.databaseLost(folder: "snapshots/s/app", mark: "had-snapshots/s/app")
+    #expect(throws: error) { try GarbageCollector(store: store).collect() }
+    #expect(throws: error) { try GarbageCollector(store: store).check() }
+    #expect(try store.list(ObjectName.root).map(\.key) == objects)
+    for (key, bytes) in moved { try store.write(bytes, to: key, durability: .immediate) }
+    // What is removed is not lost.
+    try GarbageCollector(store: store).remove([other])
+    #expect(try GarbageCollector(store: store).collect().objects == 1)
+    #expect(try snapshots.repository.catalog.snapshots() == [place])
   }
 }

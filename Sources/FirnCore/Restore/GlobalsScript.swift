@@ -7,7 +7,9 @@ package struct GlobalsScript: Sendable {
   /// A role, and what makes it as it was.
   package struct Role: Sendable, Equatable {
     package let name: String
-    package let isSuperuser: Bool
+    package var isSuperuser: Bool { powers.contains("SUPERUSER") }
+    /// What the role may do beyond logging in and owning objects, such as `SUPERUSER`, `member of postgres`, `SET search_path`.
+    package let powers: [String]
     package let statements: [String]
   }
 
@@ -73,32 +75,46 @@ package struct GlobalsScript: Sendable {
     for (statement, text) in zip(parsed, statements) {
       guard case .create(let name) = statement, wanted.contains(name), made[name] == nil else { continue }
       order.append(name)
-      made[name] = Role(name: name, isSuperuser: false, statements: [text])
+      made[name] = Role(name: name, powers: [], statements: [text])
     }
     for (statement, text) in zip(parsed, statements) {
       switch statement {
-      case .change(let name, let isSuperuser):
+      case .change(let name, let powers):
         guard let role = made[name] else { continue }
-        made[name] = Role(name: name, isSuperuser: role.isSuperuser || isSuperuser, statements: role.statements + [text])
+        made[name] = Role(name: name, powers: role.powers + powers, statements: role.statements + [text])
       case .grant(let role, let member):
         guard let known = made[member], made[role] != nil || existing.contains(role) else { continue }
         // Who granted it may not exist here.
-        made[member] = Role(name: member, isSuperuser: known.isSuperuser, statements: known.statements + [StatementWords(text).beforeGrantor])
+        made[member] = Role(
+          name: member, powers: known.powers + ["member of \(role)"], statements: known.statements + [StatementWords(text).beforeGrantor])
       case .create, .other: break
       }
     }
     // Every role is there before one becomes a member of another.
     let creations = order.compactMap { made[$0] }
     guard let first = creations.first else { return [] }
-    let all = Role(name: first.name, isSuperuser: first.isSuperuser, statements: creations.map { $0.statements[0] } + first.statements.dropFirst())
-    return [all] + creations.dropFirst().map { Role(name: $0.name, isSuperuser: $0.isSuperuser, statements: Array($0.statements.dropFirst())) }
+    let all = Role(name: first.name, powers: first.powers, statements: creations.map { $0.statements[0] } + first.statements.dropFirst())
+    return [all] + creations.dropFirst().map { Role(name: $0.name, powers: $0.powers, statements: Array($0.statements.dropFirst())) }
   }
 
   private enum Statement {
     case create(String)
-    case change(String, isSuperuser: Bool)
+    case change(String, powers: [String])
     case grant(role: String, member: String)
     case other
+
+    /// Of what follows `ALTER ROLE name`.
+    private static func powers(_ words: inout StatementWords) -> [String] {
+      var powers: [String] = []
+      var word = words.next()
+      if word == "SET" { return words.next().map { ["SET \($0)"] } ?? [] }
+      // A password is quoted, and may hold any word; it comes last.
+      while let next = words.next(), word != "PASSWORD" {
+        if ["SUPERUSER", "CREATEROLE", "CREATEDB", "REPLICATION", "BYPASSRLS"].contains(next) { powers.append(next) }
+        word = next
+      }
+      return powers
+    }
 
     init(_ text: String) {
       var words = StatementWords(text)
@@ -106,10 +122,10 @@ package struct GlobalsScript: Sendable {
       case ("CREATE", "ROLE"): self = words.next().map { .create($0) } ?? .other
       case ("ALTER", "ROLE"):
         guard let name = words.next() else { self = .other; return }
-        self = .change(name, isSuperuser: words.next() == "WITH" && words.next() == "SUPERUSER")
+        self = .change(name, powers: Self.powers(&words))
       case ("COMMENT", "ON"):
         guard words.next() == "ROLE", let name = words.next() else { self = .other; return }
-        self = .change(name, isSuperuser: false)
+        self = .change(name, powers: [])
       case ("GRANT", let role?):
         guard words.next() == "TO", let member = words.next() else { self = .other; return }
         self = .grant(role: role, member: member)

@@ -152,6 +152,7 @@ package struct RestoreOperation {
         manifest: source.manifest, database: request.target.name, safetySnapshot: safety?.id, leftOutOfSafety: safety?.incompleteReasons ?? [],
         tables: filled.selection.manifest.tables.count, rows: filled.selection.manifest.rows, elapsed: .zero, notes: prepared.findings.notes,
         warnings: warnings, proven: proven, schemaCompared: schemaCompared)
+      try requireUsable(database, on: server, &result)
       switch request.target {
       case .new, .empty: try database.finish(on: server)
       case .replacing: try exchange(database, prepared, &result)
@@ -172,6 +173,17 @@ package struct RestoreOperation {
       // What there is of it then is more than nothing; and by its mark whoever comes next is told what was lost.
       if old.map(isThere) ?? true { try discard(database, source, madeRoles, after: error) }
       throw error
+    }
+  }
+
+  /// Gives the database its settings, and looks whether a session can begin with them: one may name a library that is not here.
+  /// - Throws: `FirnError.refused`; but where the old database is dropped already, a warning has to do.
+  private func requireUsable(_ database: UnfinishedDatabase, on server: Connection, _ result: inout RestoreResult) throws {
+    try database.applySettings(on: server)
+    do { _ = try Connection(server.settings.with(database: database.name), applicationName: "firn-restore") } catch let error as PostgresError {
+      let reason = "no session can begin with the settings of database \(database.finalName) on this server: \(error.briefly)"
+      guard case .inPlace = request.target else { throw FirnError.refused(reasons: [reason]) }
+      result.warnings.append("\(reason); ALTER DATABASE … RESET the setting")
     }
   }
 

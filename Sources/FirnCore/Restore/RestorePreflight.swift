@@ -1,4 +1,6 @@
+internal import Digests
 internal import Foundation
+internal import Platform
 internal import Postgres
 internal import Repository
 
@@ -33,7 +35,7 @@ struct RestorePreflight {
     if let tables = manifest.excludedTables {
       findings.notes.append("the snapshot has no rows of \(tables.joined(separator: ", ")): they were excluded when it was made")
     }
-    findings.notes += try selection.notes + viewsThatMayStayEmpty()
+    findings.notes += try selection.notes + properties.kept + viewsThatMayStayEmpty()
     findings.warnings += leftOut.map { "left out: \($0)" }
     if !manifest.complete { findings.warnings += manifest.incompleteReasons.map { "the snapshot is incomplete: \($0)" } }
     if request.target.isExisting, !request.allowsIncomplete {
@@ -109,9 +111,11 @@ struct RestorePreflight {
         "the last drill of \(manifest.id) could not restore it (\(failure)): nothing is given up for it; see firn-verify --drill, or restore without --in-place"
       ]
     }
-    guard drill?.level != .drill, !request.allowsUntested else { return [] }
+    // Records of earlier versions don't say which bytes they are of.
+    let isOfThese = try drill?.checksums.map { try $0 == catalog.checksums(of: manifest.place).digest.description } ?? true
+    guard drill?.level != .drill || !isOfThese, !request.allowsUntested else { return [] }
     return [
-      "no drill has restored \(manifest.id) yet. If its restore fails after the database is dropped, there is no database: run firn-verify \(manifest.database) \(manifest.id) --drill first, or add --untested to take that risk"
+      "no drill has restored \(manifest.id) yet. If its restore fails after the database is dropped, there is no database: run firn-verify \(manifest.database.shellWord) \(manifest.id) --drill first, or add --untested to take that risk"
     ]
   }
 
@@ -232,7 +236,9 @@ struct RestorePreflight {
     reasons += unknown.sorted().map { "role \($0) does not exist, and the snapshot's globals don't tell how to make it" }
     findings.madeRoles = made.map(\.name)
     findings.roleStatements = made.flatMap(\.statements)
-    findings.notes += made.map { "role \($0.name) is made, as it is missing\($0.isSuperuser ? ", a SUPERUSER as it was" : "")" }
+    findings.notes += made.map { role in
+      "role \(role.name) is created, as it is missing" + (role.powers.isEmpty ? "" : ", as it was: \(role.powers.joined(separator: ", "))")
+    }
     return reasons
   }
 }

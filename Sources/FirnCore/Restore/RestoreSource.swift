@@ -22,6 +22,14 @@ struct RestoreSource {
       throw RepositoryError.malformed(
         key: reader.table.key, reason: "\(table.displayName) is \(files[table.file] == nil ? "missing" : "another than the manifest's")")
     }
+    // A table that the manifest leaves out would be left out of a restore, and of its proof.
+    let known = Set(manifest.tables.map(\.file))
+    if let unknown = files.values.map(\.name).sorted().first(where: { Self.isOfTable($0) && !known.contains($0) }) {
+      throw RepositoryError.malformed(key: reader.table.key, reason: "\(unknown) is of no table of the manifest")
+    }
+    guard files.values.count(where: \.isLargeObject) == manifest.largeObjects else {
+      throw RepositoryError.malformed(key: reader.table.key, reason: "it has another number of large objects than the manifest")
+    }
     guard let file = files["toc.dat"] else { throw RepositoryError.malformed(key: reader.table.key, reason: "toc.dat is missing") }
     guard manifest.contentsSHA256 == nil || manifest.contentsSHA256 == file.digest.description else {
       throw RepositoryError.malformed(key: reader.table.key, reason: "toc.dat is another than the manifest's")
@@ -32,6 +40,9 @@ struct RestoreSource {
       throw RepositoryError.malformed(key: "toc.dat", reason: error.reason)
     }
   }
+
+  /// Whether a file of an archive holds rows (pg_backup_directory.c).
+  static func isOfTable(_ name: String) -> Bool { name.hasSuffix(".dat") && name != "toc.dat" && !name.hasPrefix("blob_") }
 
   /// Has damage that a body meets told by what it touches.
   /// - Throws: `SnapshotDamaged` for a damaged object; else what `body` throws.

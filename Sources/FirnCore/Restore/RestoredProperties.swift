@@ -6,6 +6,8 @@ struct RestoredProperties {
   private(set) var properties: DatabaseProperties
   /// What is left out that was not asked for, in words.
   private(set) var leftOut: [String] = []
+  /// What stays as the replaced database has it, though the snapshot has it otherwise.
+  private(set) var kept: [String] = []
 
   /// - Parameter live: the properties of the database that is replaced.
   init(of manifest: Manifest, replacing live: DatabaseProperties?, scope: RestoreScope, role: RestoringRole, on server: Connection) throws {
@@ -17,6 +19,17 @@ struct RestoredProperties {
       (properties.locale, properties.icuRules) = (nil, nil)
     }
     if let live {
+      if live.owner != properties.owner { kept.append("the owner stays \(live.owner); in the snapshot it is \(properties.owner)") }
+      let settings = properties.settings.filter { !live.settings.contains($0) }.map { setting in
+        "\(setting.name)=\(setting.value)\(setting.role.map { " of role \($0)" } ?? "")"
+      }
+      if !settings.isEmpty { kept.append("the database's settings stay as they are now; the snapshot has also: \(settings.joined(separator: ", "))") }
+      if let grants = properties.grants, grants != (live.grants ?? []) {
+        kept.append("privileges on the database stay as they are now; the snapshot has others")
+      }
+      if live.connectionLimit != properties.connectionLimit {
+        kept.append("the connection limit stays \(live.connectionLimit); in the snapshot it is \(properties.connectionLimit)")
+      }
       properties.owner = live.owner
       properties.settings = live.settings
       properties.grants = live.grants

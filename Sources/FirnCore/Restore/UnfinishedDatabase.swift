@@ -14,7 +14,7 @@ struct UnfinishedDatabase {
   let name: String
   /// Whether it is created under a temporary name. Otherwise it exists, empty, under the name it keeps.
   let isTemporary: Bool
-  private let finalName: String
+  let finalName: String
   private let builder: DatabaseBuilder
   /// Objects that were in an existing database before: extensions.
   private var formerObjects: Set<UserObject> = []

@@ -78,8 +78,8 @@ struct UnfinishedDatabaseOwner: Codable {
     // Applications make an empty one where they find none.
     if let there, try !server.isHalfDropped(target), inPlace.oid.map({ $0 == there }) ?? true { return nil }
     let what = there == nil ? "IS GONE: it" : "IS NOT WHAT IT WAS, WHICH IS GONE: that"
-    let before = inPlace.safetySnapshot.map { "; the database as it was: firn-restore \(target) \($0)" } ?? ""
+    let before = inPlace.safetySnapshot.map { "; the database as it was: firn-restore \(target.shellWord) \($0)" } ?? ""
     let store = inPlace.store.map { " (these are in \($0))" } ?? ""
-    return "\(target) \(what) was dropped to be replaced in place. To go on: firn-restore \(target) \(snapshot)\(before)\(store)"
+    return "\(target) \(what) was dropped to be replaced in place. To go on: firn-restore \(target.shellWord) \(snapshot)\(before)\(store)"
   }
 }

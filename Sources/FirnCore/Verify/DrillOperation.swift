@@ -1,3 +1,4 @@
+internal import Digests
 package import Foundation
 internal import Platform
 package import Repository
@@ -61,6 +62,7 @@ package struct DrillOperation {
       record.failedDrill = outcome.failure.map { repository.format.isSealed ? "pg_restore could not restore it" : $0 }
       record.restoreSeconds = outcome.restoreSeconds > 0 ? outcome.restoreSeconds : nil
       record.tool = outcome.tool
+      record.checksums = (try? repository.catalog.checksums(of: place))?.digest.description
       // The snapshot is what was dumped: what it was expected to hold is another matter.
       // What was found may be rows, and is written in clear.
       // These name objects of the database, as a list of its tables would.

@@ -1,3 +1,4 @@
+internal import Compression
 internal import Digests
 internal import Platform
 internal import Repository
@@ -93,6 +94,19 @@ final class SnapshotCheck {
     var problems: [VerifyOperation.Problem] = []
     for file in Array(tables.keys.sorted()) + ["toc.dat"] where files[file] == nil {
       problems.append(.init(table: tables[file]?.displayName, reason: "\(file) is not in the chunk table"))
+    }
+    for name in files.keys.sorted() where RestoreSource.isOfTable(name) && tables[name] == nil {
+      problems.append(.init(reason: "\(name) is of no table of the manifest"))
+    }
+    let largeObjects = files.values.count(where: \.isLargeObject)
+    if largeObjects != manifest.largeObjects {
+      problems.append(.init(reason: "it has \(largeObjects) large objects, the manifest says \(manifest.largeObjects)"))
+    }
+    if let wanted = manifest.contentsSHA256, let found = files["toc.dat"]?.digest.description, wanted != found {
+      problems.append(.init(reason: "toc.dat is another than the manifest's"))
+    }
+    do { _ = try GlobalsScript(of: manifest, in: repository) } catch let error as CompressionError {
+      problems.append(.init(reason: "\(repository.files(of: place).globals) cannot be decompressed: \(error.reason)"))
     }
     progress.begin("checking tables of \(place.id)", expected: manifest.bytes)
     let found = Monitor(problems)

@@ -33,9 +33,11 @@ package final class LocalStore: Store {
     let target = root.appending(key)
     var folder = target.removingLastComponent()
     while folder.components.count > root.components.count, !known.withLock({ $0.contains(folder) }) {
-      guard let status = try Folder.status(of: folder) else { break }
-      try refuseLink(folder, status)
-      _ = known.withLock { $0.insert(folder) }
+      // One that is missing may lie behind a link further up.
+      if let status = try Folder.status(of: folder) {
+        try refuseLink(folder, status)
+        _ = known.withLock { $0.insert(folder) }
+      }
       folder.removeLastComponent()
     }
     return target

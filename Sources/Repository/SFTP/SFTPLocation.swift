@@ -28,11 +28,16 @@ package struct SFTPLocation: Sendable, Equatable {
     let place = parts[0].split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
     let server = place[0].split(separator: "@", omittingEmptySubsequences: false)
     // What stands before an @ may hold a secret.
+    let port = server.last.flatMap { host in host.hasSuffix("]") ? nil : host.lastIndex(of: ":").map { host[host.index(after: $0)...] } }
     let shown = parts.dropFirst().contains { $0.contains("@") } ? "\(scheme)…" : "\(scheme)\(parts[0].withoutLogin)"
     func bad(_ reason: String) -> StoreError { .badLocation(location: shown, reason: reason) }
     guard text.hasPrefix(scheme) else { throw bad("it does not begin with \(scheme)") }
     guard server.count <= 2, let host = server.last, !host.isEmpty, host.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
       throw bad("it names no host; write sftp://USER@HOST/PATH")
+    }
+    // Part of a password with a slash in it, or another's.
+    guard port.map({ UInt16($0) != nil }) ?? true, !(place.count > 1 && server.count == 1 && place[1].contains("@")) else {
+      throw bad("its port is no number; a name or password with / or @ has no place in it")
     }
     let named = server.count == 2 ? String(server[0]).removingPercentEncoding ?? "" : environment["USER"] ?? environment["LOGNAME"] ?? "root"
     guard !named.contains(":") else { throw bad("a password has no place in it: use a key, or an agent") }
