@@ -16,7 +16,7 @@ package struct CommonOptions: ParsableArguments {
 
   @Option(
     name: .long,
-    help: ArgumentHelp("Where the repository is. Env FIRN_STORE; else ~/.local/share/firn, as root /var/lib/firn.", valueName: "location"))
+    help: ArgumentHelp("The repository. Environment: FIRN_STORE. Default: ~/.local/share/firn, as root /var/lib/firn.", valueName: "location"))
   package var store: String?
 
   @Option(

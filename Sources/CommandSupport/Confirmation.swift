@@ -4,7 +4,7 @@ internal import Platform
 
 /// `--confirm`, for commands that ask before they risk something.
 package struct ConfirmationOption: ParsableArguments {
-  @Option(help: ArgumentHelp("The words that are asked for, where nobody is at a terminal.", valueName: "phrase")) package var confirm: String?
+  @Option(help: ArgumentHelp("The confirmation phrase, for runs without a terminal.", valueName: "phrase")) package var confirm: String?
 
   package init() {}
 }

@@ -1,4 +1,4 @@
-/// How a command ended. The table is repeated in every `--help` and in the README.
+/// How a command ended. Every `--help` prints the table.
 package enum ExitStatus: Int32, CaseIterable, Sendable {
   case done = 0
   case failed = 1

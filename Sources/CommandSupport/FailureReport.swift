@@ -54,12 +54,12 @@ package struct FailureReport: Sendable {
     case let failure as Maintenance.Failure:
       self.init(
         .failed, "\(failure.command) failed with exit code \(failure.exitCode)",
-        hint: "nothing was exchanged, and the application was started again; mend maintenance: stop in firn.yaml")
+        hint: "nothing was exchanged, and the application was started again; fix maintenance: stop in firn.yaml")
     case let unwell as ApplicationUnwell:
       self.init(
         .failed,
         "\(unwell.database) was exchanged, and the application is not well: \(unwell.healthCheck) keeps failing" + Self.lines(unwell.startFailures),
-        hint: unwell.keptAs.map { "the database of before is \($0); to have it back: firn-restore \(unwell.database.shellWord) --undo" }
+        hint: unwell.keptAs.map { "the previous database is \($0); to undo: firn-restore \(unwell.database.shellWord) --undo" }
           ?? "there was no \(unwell.database) before: look at the application's log")
     case let undone as ExchangeUndone:
       self.init(
@@ -72,36 +72,37 @@ package struct FailureReport: Sendable {
         cause.status,
         "\(failed.database) was exchanged, the application is not well (\(failed.healthCheck) keeps failing), and the exchange could not be taken back: "
           + cause.message + Self.lines(failed.startFailures),
-        hint: "the database of before is \(failed.keptAs), whole; to have it back: firn-restore \(failed.database.shellWord) --undo")
+        hint: "the previous database is \(failed.keptAs), whole; to undo: firn-restore \(failed.database.shellWord) --undo")
     case let failed as TrialFailed:
       let cause = FailureReport(failed.cause)
       self.init(
         cause.status,
         "\(cause.message)\n  this was a trial, before anything was stopped or dropped: \(failed.database) is as it was",
-        hint: cause.hint ?? "mend that and run this again; or restore it beside the old one, with --as, to look")
+        hint: cause.hint ?? "fix that and run this again; or restore it beside the old one, with --as, to look")
     case let destroyed as DatabaseDestroyed:
       let cause = FailureReport(destroyed.cause)
       let database = destroyed.database
       let next =
         destroyed.built.map {
           "ALTER DATABASE \(Connection.identifier($0)) RENAME TO \(Connection.identifier(database)), once nothing else has that name"
-        } ?? "mend that and run this again"
+        } ?? "fix that and run this again"
       self.init(
         cause.status,
         "\(cause.message)\n  "
           + (destroyed.isCertain
             ? "\(database) was dropped before this, and the new one does not stand in its place"
-            : "the server went away while \(database) was dropped: whether it is gone can't be told")
+            : "the server went away while \(database) was dropped: whether it is gone is unknown")
           + (destroyed.built.map { "; it is whole, under the name \($0)" } ?? "")
           + (destroyed.applicationIsStopped
             ? "\n  the application stays stopped until the database is there: firn-restore \(database.shellWord) --recover looks" : ""),
-        hint: next + (destroyed.safetySnapshot.map { "; the database as it was: firn-restore \(database.shellWord) \($0)" } ?? "; no snapshot was made of it")
-          + "; --recover tells this again")
+        hint: next
+          + (destroyed.safetySnapshot.map { "; the database as it was: firn-restore \(database.shellWord) \($0)" } ?? "; no snapshot was made of it")
+          + "; --recover shows this again")
     case let damaged as SnapshotDamaged:
       let cause = FailureReport(damaged.cause)
       self.init(
         .verificationFailed, cause.message + (damaged.tables.isEmpty ? "" : ": it holds rows of \(Self.some(damaged.tables))"),
-        hint: "use another snapshot (firn-verify --read tells which are intact), or, into a whole database, --only-intact for all but these tables")
+        hint: "use another snapshot (firn-verify --read shows which are intact), or, into a whole database, --only-intact for all but these tables")
     case let stopped as ApplicationNotStarted:
       let cause = FailureReport(stopped.cause)
       self.init(
@@ -110,7 +111,7 @@ package struct FailureReport: Sendable {
         hint: "start it by hand; then: \(cause.hint ?? "run this again")")
     case let refused as HookRefused:
       self.init(
-        .refused, "\(refused.name) \(refused.reason)", hint: "nothing was done; mend it, or take it out of firn.yaml")
+        .refused, "\(refused.name) \(refused.reason)", hint: "nothing was done; fix it, or remove it from firn.yaml")
     case let error as RepositoryError: self.init(error)
     case AgeError.notARecipient(let text) where text.uppercased().contains("SECRET") || text.contains("PRIVATE"):
       self.init(
@@ -124,7 +125,7 @@ package struct FailureReport: Sendable {
     case let error as SystemError:
       self.init(.failed, error.description, hint: error.isOutOfSpace ? "make room there, then run this again" : nil)
     case let error as CompressionError:
-      self.init(.store, "compressed data cannot be read: \(error.reason)", hint: "firn-verify --read tells which snapshots are damaged")
+      self.init(.store, "compressed data cannot be read: \(error.reason)", hint: "firn-verify --read shows which snapshots are damaged")
     case let failure as Hook.Failure: self.init(.failed, "a command of firn.yaml \(failure.reason)")
     case let failure as Notice.Failure: self.init(.failed, "a notification \(failure.reason)")
     case let damaged as SourceDamaged: self = FailureReport(damaged.cause)
@@ -167,7 +168,7 @@ package struct FailureReport: Sendable {
     case .refused(let reasons):
       self.init(
         .refused, reasons.count == 1 ? reasons[0] : "\(reasons.count) things stand in the way:\n  - " + reasons.joined(separator: "\n  - "),
-        hint: "nothing was touched; mend this, then run it again")
+        hint: "nothing was touched; fix this, then run it again")
     case .restoredCopyDiffers(let differences):
       self.init(
         .verificationFailed,
@@ -189,7 +190,7 @@ package struct FailureReport: Sendable {
         hint: "firn list shows those of the server that DATABASE_URL or firn.yaml names; comments of databases tell as well: psql -l+")
     case .notConfirmed(let phrase, let given):
       self.init(
-        .notConfirmed, given.map { "\"\($0)\" is not \"\(phrase)\": nothing was touched" } ?? "nobody is here to confirm: nothing was touched",
+        .notConfirmed, given.map { "\"\($0)\" is not \"\(phrase)\": nothing was touched" } ?? "confirmation required; nothing was changed",
         hint: given == nil ? "on a terminal you are asked; elsewhere say --confirm '\(phrase)'" : "run it again when you are sure",
         isUnattended: given == nil)
     case .notConfirmedFurther(let phrase, let given, let dropped):
@@ -209,19 +210,19 @@ package struct FailureReport: Sendable {
       self.init(
         .refused,
         "\(location) holds a repository already, which is \(isEncrypted ? "encrypted to others than these" : "NOT ENCRYPTED"): it stays as it is",
-        hint: "firn key list tells to whom it is encrypted, firn key add adds one; a clear one stays clear: make another store")
+        hint: "firn key list shows its recipients, firn key add adds one; a clear one stays clear: make another store")
     case .mustStay(let database, let id, let reasons):
       self.init(
         .refused, "\(database) \(id) stays (\(reasons.joined(separator: "; "))): nothing was removed",
         hint: reasons.contains { $0.hasPrefix("on hold") }
-          ? "if nobody needs it: firn hold \(database.shellWord) \(id) --release"
+          ? "if it is no longer needed: firn hold \(database.shellWord) \(id) --release"
           : reasons.contains { $0.hasPrefix("the newest") }
             ? "make a newer one first, and verify it"
             : "minimum-count and minimum-age of the policy hold here too: --policy takes a file that has less")
     case .onHold(let database, let id, let reason):
       self.init(
         .refused, "\(database) \(id) is on hold (\(reason)): nothing was removed",
-        hint: "if nobody needs it: firn hold \(database.shellWord) \(id) --release; what is no file goes by hand")
+        hint: "if it is no longer needed: firn hold \(database.shellWord) \(id) --release; what is no file goes by hand")
     case .sameStore(let location):
       self.init(
         .refused, "\(location) is the store itself, or a duplicate of all of it", hint: "name another; firn copy makes its repository by itself")
@@ -229,7 +230,7 @@ package struct FailureReport: Sendable {
       self.init(.locked, "another migration of \(database) is under way: \(holder)", hint: "wait for its end, then run this again")
     case .backfillLost(let table, let key):
       self.init(
-        .failed, "whether the last batch of the run that was cut off was committed can't be told any more (\(table), after key \(key))",
+        .failed, "whether the last batch of the run that was cut off was committed is no longer known (\(table), after key \(key))",
         hint: "look at the rows after that key, and say --start-over where the condition leaves out rows that are done")
     case .backfillFailedOver(let table, let key, let lsn):
       self.init(
@@ -284,11 +285,11 @@ package struct FailureReport: Sendable {
         hint: "put it back where it was, or move it out of the store")
     case .listLost(let folder):
       self.init(
-        .store, "\(folder)SHA256SUMS is gone, so what this snapshot needs can't be told: nothing was deleted",
+        .store, "\(folder)SHA256SUMS is gone, so what this snapshot needs is unknown; nothing was deleted",
         hint: "bring it back with firn-verify --repair --from STORE; or delete the folder by hand, if it may go")
     case .databaseLost(let folder, let mark):
       self.init(
-        .store, "\(folder) has had snapshots, and no prune removed them: what they need can't be told, so nothing was deleted",
+        .store, "\(folder) has had snapshots, and no prune removed them: what they need is unknown, so nothing was deleted",
         hint: "put the folder back where it was; if it is gone for good, delete the file \(mark) from the store")
     case .noSuchDatabase(let name, let known):
       self.init(
@@ -307,7 +308,7 @@ package struct FailureReport: Sendable {
     case .lockLost:
       self.init(
         .store, "the lock of this run was taken away while it worked, so it stopped: nothing more is listed or deleted",
-        hint: "another run took it for dead (a machine that slept, a clock that jumped) or somebody deleted it; run this again")
+        hint: "another run took it for dead (a machine that slept, a clock that jumped) or the file was deleted; run this again")
     case .locked(let holder):
       self.init(.locked, "the repository is in use by \(holder)", hint: "wait for its end, then run this again")
     }
@@ -315,12 +316,12 @@ package struct FailureReport: Sendable {
 
   private init(_ error: StoreError) {
     switch error {
-    case .missing(let key): self.init(.store, "\(key) is missing from the store", hint: "firn-verify --read tells what else is damaged")
-    case .truncated(let key): self.init(.store, "\(key) is cut off", hint: "firn-verify --read tells what else is damaged")
+    case .missing(let key): self.init(.store, "\(key) is missing from the store", hint: "firn-verify --read shows what else is damaged")
+    case .truncated(let key): self.init(.store, "\(key) is cut off", hint: "firn-verify --read shows what else is damaged")
     case .tooLarge(let key): self.init(.store, "\(key) is larger than it can be", hint: "it was changed by something else")
     case .notAFile(let key): self.init(.store, "\(key) is no ordinary file", hint: "it was changed by something else")
     case .unreadable(let key, let reason):
-      self.init(.store, "\(key) can't be read: \(reason)", hint: "look at the disk; firn-verify tells what else is damaged")
+      self.init(.store, "\(key) can't be read: \(reason)", hint: "look at the disk; firn-verify shows what else is damaged")
     case .full(let location):
       self.init(.store, "\(location) is full", hint: "make room (firn-prune removes old snapshots), then run this again; nothing half-done is listed")
     case .refused(_, let reason, let hint): self.init(.store, reason, hint: hint)
@@ -417,7 +418,7 @@ package struct FailureReport: Sendable {
 
   /// Tells it on standard error.
   package func show(command: String) {
-    MessageLog.write(.error, message, hint: hint ?? (status == .usage ? "\(command) --help tells more" : nil), command: command)
+    MessageLog.write(.error, message, hint: hint ?? (status == .usage ? "\(command) --help explains more" : nil), command: command)
   }
 }
 

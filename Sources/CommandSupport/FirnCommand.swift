@@ -113,9 +113,9 @@ package enum Program {
       let helper = words.isEmpty ? name : words.joined(separator: " ")
       let what = message.hasSuffix(".") ? message.dropLast() : message[...]
       Terminal.writeError(
-        Terminal.printable("\(name): error: \(String(what).lowercasedFirst)\nhint: usage: \(usage); \(helper) --help tells more\n"))
+        Terminal.printable("\(name): error: \(String(what).lowercasedFirst)\nhint: usage: \(usage); \(helper) --help explains more\n"))
       if CommandLine.arguments.contains("--json") {
-        FailureReport(UsageError(String(what).lowercasedFirst, hint: "\(helper) --help tells more")).showAsJSON()
+        FailureReport(UsageError(String(what).lowercasedFirst, hint: "\(helper) --help explains more")).showAsJSON()
       }
       Foundation.exit(ExitStatus.usage.rawValue)
     }

@@ -24,7 +24,7 @@ package struct ImpactStatement {
     var lines = [
       "",
       isInPlace
-        ? "This DESTROYS database \(impact.database) and builds it anew from snapshot \(manifest.id)."
+        ? "This DESTROYS database \(impact.database) and rebuilds it from snapshot \(manifest.id)."
         : "This puts snapshot \(manifest.id) in the place of database \(impact.database).", "",
       "  server      PostgreSQL \(impact.serverVersion) at \(impact.server)", "  database    \(current(impact))",
       "  connected   \(Self.list(impact.applications))",
@@ -46,8 +46,8 @@ package struct ImpactStatement {
     }
     lines.append(
       isInPlace
-        ? "  kept        NOTHING: the database of now is dropped before the new one is built, and there is no --undo"
-        : "  kept        the database of now stays as \(impact.keptAs), whole; --undo brings it back")
+        ? "  kept        NOTHING: the current database is dropped before the new one is built, and there is no --undo"
+        : "  kept        the current database stays as \(impact.keptAs), whole; --undo brings it back")
     lines.append(
       "  before      "
         + (request.safetySnapshot == nil ? "no snapshot of it is taken (--no-safety-snapshot)" : "a snapshot of it is taken, of kind pre-restore"))

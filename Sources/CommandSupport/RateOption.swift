@@ -3,7 +3,8 @@ package import Repository
 
 /// `--max-rate`, for commands that move bytes to and from stores.
 package struct RateOption: ParsableArguments {
-  @Option(help: ArgumentHelp("Move no more bytes a second to and from the store, such as 50MB.", valueName: "bytes")) package var maxRate: String?
+  @Option(help: ArgumentHelp("Limit bandwidth to and from the store, in bytes per second, such as 50MB.", valueName: "bytes")) package var maxRate:
+    String?
 
   package init() {}
 

@@ -22,7 +22,7 @@ package struct ToolOptions: ParsableArguments {
 
 /// Where passing files go.
 package struct SpoolOption: ParsableArguments {
-  @Option(name: .customLong("spool"), help: ArgumentHelp("Keep passing files here. Else $TMPDIR or /var/tmp.", valueName: "folder"))
+  @Option(name: .customLong("spool"), help: ArgumentHelp("Directory for temporary files (default: $TMPDIR or /var/tmp).", valueName: "folder"))
   package var folder: String?
 
   package init() {}

@@ -47,7 +47,7 @@ package enum FirnError: Error, Equatable {
   case recipientsChanged(location: String)
   /// Another migration of this database is under way.
   case migrationRuns(database: String, holder: String)
-  /// Whether the last batch of a backfill that was cut off was committed can't be told any more.
+  /// Whether the last batch of a backfill that was cut off was committed is no longer known.
   case backfillLost(table: String, key: String)
   /// The server was promoted or restored since a backfill was cut off, and may have lost some of its batches.
   case backfillFailedOver(table: String, key: String, lsn: String)

@@ -16,7 +16,7 @@ struct Copy: FirnCommand {
   var snapshot = "all"
   @Option(help: ArgumentHelp("The store to copy from; else --store.", valueName: "location")) var from: String?
   @Option(help: ArgumentHelp("The store to copy to; else those of the configuration. May be repeated.", valueName: "location")) var to: [String] = []
-  @Flag(name: .customLong("init"), help: "Make a repository also where there was one before, and is none any more.") var beginsAnew = false
+  @Flag(name: .customLong("init"), help: "Create a repository even if this machine has seen one there before.") var beginsAnew = false
   @Option(help: "One database, or SOURCE/DATABASE.") var database: String?
   @OptionGroup var rate: RateOption
   @OptionGroup var common: CommonOptions

@@ -6,10 +6,10 @@ import Platform
 import Repository
 import SystemPackage
 
-/// Looks at everything that backups depend on, and says what to mend.
+/// Looks at everything that backups depend on, and suggests fixes.
 struct Doctor: FirnCommand {
   static let configuration = CommandSupport.configuration(
-    "doctor", abstract: "Look whether configuration, server, stores, tools and timers are as they should be, and say what to mend.",
+    "doctor", abstract: "Look whether configuration, server, stores, tools and timers are as they should be, and suggest fixes.",
     discussion: "Exit code 6 where something says stop: a snapshot or a restore would fail. 3 where something is worth a look.")
   @OptionGroup var server: ConnectionOptions
   @OptionGroup var tools: ToolOptions

@@ -14,7 +14,7 @@ package enum FrontDoor {
     switch arguments.first {
     case let name? where programs.contains(name): become(name, Array(arguments.dropFirst()))
     case "help":
-      if let name = arguments.dropFirst().first, programs.contains(name) { become(name, arguments.dropFirst(2) + ["--help"]) }
+      if let name = arguments.dropFirst().first { help(name, Array(arguments.dropFirst(2))) }
     case let name? where !name.hasPrefix("-") && !name.isEmpty:
       let own = Firn.configuration.subcommands.map { String(describing: $0).lowercased() }
       if !own.contains(name) {
@@ -25,10 +25,25 @@ package enum FrontDoor {
     Program.start(Firn.self)
   }
 
+  /// The help of a program, or a guide. Returns for the front door's own commands.
+  private static func help(_ name: String, _ others: [String]) {
+    if programs.contains(name) { become(name, others + ["--help"]) }
+    let own = Firn.configuration.subcommands.map { String(describing: $0).lowercased() }
+    if own.contains(name) || name.hasPrefix("-") { return }
+    let guides = Guide.all(programs: programFolder)
+    guard let guide = guides.first(where: { $0.topic == name.lowercased() }) else {
+      let topics = guides.isEmpty ? "guides are not installed here" : "guides are \(guides.map(\.topic).joined(separator: ", "))"
+      fail("there is no help on \(name)", hint: "commands are \((programs + own).joined(separator: ", ")); \(topics)", .usage)
+    }
+    guide.show()
+    exit(ExitStatus.done.rawValue)
+  }
+
+  private static var programFolder: FilePath { FilePath(Bundle.main.executablePath ?? CommandLine.arguments[0]).removingLastComponent() }
+
   private static func become(_ name: String, _ arguments: [String]) {
-    let beside = FilePath(Bundle.main.executablePath ?? CommandLine.arguments[0]).removingLastComponent()
     let search = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").map { FilePath(String($0)) }
-    for folder in [beside] + search {
+    for folder in [programFolder] + search {
       let program = folder.appending("firn-\(name)")
       if Folder.isExecutable(program) { Host.become(program, arguments: ["firn-\(name)"] + arguments) }
     }

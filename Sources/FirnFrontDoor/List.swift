@@ -9,7 +9,7 @@ import Repository
 /// Lists snapshots.
 struct List: FirnCommand {
   static let configuration = CommandSupport.configuration("list", abstract: "List the snapshots of a store.")
-  @Argument(help: "The database, or SOURCE/DATABASE; else all.") var database: String?
+  @Argument(help: "Database, or SOURCE/DATABASE (default: all).") var database: String?
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {

@@ -14,7 +14,7 @@ struct Report: FirnCommand {
       A calendar of snapshots with their proofs, sizes and rows over time, what deduplication saves, copies, how long restores take, and what \
       is stale. It can be sent by mail, or laid where a web server finds it.
       """)
-  @Argument(help: "The database, or SOURCE/DATABASE; else all.") var database: String?
+  @Argument(help: "Database, or SOURCE/DATABASE (default: all).") var database: String?
   @Option(help: ArgumentHelp("Write it there; else to standard output.", valueName: "file")) var output: String?
   @Option(help: ArgumentHelp("How far to look back, from 1 to 3660.", valueName: "n")) var days = 366
   @OptionGroup var common: CommonOptions

@@ -7,13 +7,13 @@ import Repository
 /// Tells whether every database has a snapshot and a proof that are young enough.
 struct Status: FirnCommand {
   static let configuration = CommandSupport.configuration(
-    "status", abstract: "Tell the age of the newest snapshot and proof of each database.",
+    "status", abstract: "Show how old the newest snapshot and its last verification are.",
     discussion:
       """
       Exit code 3 where one is older than max-age or max-proof-age in firn.yaml, incomplete, damaged, has lost many rows, or is missing from a \
       store that copies in firn.yaml names: for monitoring.
       """)
-  @Argument(help: "The database, or SOURCE/DATABASE; else all.") var database: String?
+  @Argument(help: "Database, or SOURCE/DATABASE (default: all).") var database: String?
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
@@ -33,7 +33,7 @@ struct Status: FirnCommand {
       [
         names.name(source: database.source, database: database.database), database.newest.map { Quantity.age(of: $0.startedAt, now: now) } ?? "none",
         database.proof.map { "\(Quantity.age(of: $0.checkedAt, now: now)) (\($0.level.rawValue))" } ?? "never",
-        database.restoreSeconds.map(Quantity.span) ?? "not measured", database.problems.isEmpty ? "ok" : "LOOK",
+        database.restoreSeconds.map(Quantity.span) ?? "not measured", database.problems.isEmpty ? "ok" : "WARN",
       ]
     }
     context.output(

@@ -27,7 +27,7 @@ struct PlanReport {
           entry.decision.isKept ? entry.decision.keepReasons.joined(separator: "; ") : entry.decision.removeReason,
         ]
       }
-      context.output(header: ["", "SNAPSHOT", "AGE", "KIND", "ALONE", "WHY"], rows: rows)
+      context.output(header: ["", "SNAPSHOT", "AGE", "KIND", "UNIQUE", "WHY"], rows: rows)
       context.output("")
       for line in SnapshotCalendar(database, plan.calendar).lines { context.output(line) }
       context.output("")

@@ -207,11 +207,11 @@ struct FirnRestore: FirnCommand {
         + (result.proven ? ", every byte\(result.schemaCompared ? " and the schema" : "") compared" : "")
         + ", in \(Quantity.span(result.elapsed.inSeconds))")
     if let safety = result.safetySnapshot {
-      context.tell("the database of before is in snapshot \(safety)\(result.leftOutOfSafety.isEmpty ? "" : ", which is INCOMPLETE")")
+      context.tell("the previous database is in snapshot \(safety)\(result.leftOutOfSafety.isEmpty ? "" : ", which is INCOMPLETE")")
     }
     for reason in result.leftOutOfSafety { context.tell("  not in that snapshot: \(reason)") }
     guard let kept = result.keptAs else { return }
-    context.tell("the name led nowhere for \(Quantity.span(result.downtime.inSeconds)); the database of before is kept as \(kept)")
-    context.tell("to have it back: firn-restore \(result.database.shellWord) --undo; to let go of it: firn-restore \(result.database.shellWord) --forget-old")
+    context.tell("downtime \(Quantity.span(result.downtime.inSeconds)); the previous database is kept as \(kept)")
+    context.tell("to undo: firn-restore \(result.database.shellWord) --undo; to drop it: firn-restore \(result.database.shellWord) --forget-old")
   }
 }

@@ -40,7 +40,7 @@ struct KeptDatabases {
       for warning in outcome.warnings { context.warn(warning) }
       context.output(plan.database)
       context.tell(
-        "\(plan.database) is again the database that was replaced \(Quantity.age(of: plan.kept.record.keptAt, now: Date())); the name led nowhere for \(Quantity.span(outcome.downtime.inSeconds))"
+        "\(plan.database) is again the database that was replaced \(Quantity.age(of: plan.kept.record.keptAt, now: Date())); downtime \(Quantity.span(outcome.downtime.inSeconds))"
       )
       guard let keptAs = outcome.keptAs else { return outcome.warnings.isEmpty ? .done : .doneWithWarnings }
       context.tell(

@@ -16,7 +16,7 @@ struct FirnSnapshot: FirnCommand {
     "firn-snapshot", abstract: "Make a snapshot of a PostgreSQL database.",
     discussion: "Prints the snapshot's id. Nothing is listed before its last byte is durable.")
 
-  @Argument(help: "The database; else the one of the URL.") var database: String?
+  @Argument(help: "Database name (default: from the URL).") var database: String?
   @Option(help: "What it is for: nightly, pre-migration, manual, or a word of yours.") var kind = "manual"
   @Option(name: .customLong("tag"), help: ArgumentHelp("A note to find it by. May be repeated.", valueName: "key=value")) var tags: [String] = []
   @Option(help: ArgumentHelp("Exclude the rows of these tables, as pg_dump does. May be repeated.", valueName: "pattern"))

@@ -28,14 +28,15 @@ struct FirnVerify: FirnCommand {
     help: ArgumentHelp(
       "Every object there, and this share of all of them read, such as 5%: the next ones each time, until all were.", valueName: "share"))
   var sample: String?
-  @Flag(help: "Bring what is damaged back from other stores, named with --from. What stands there is put aside.") var repair = false
-  @Option(name: .customLong("from"), help: ArgumentHelp("A store to mend from. May be repeated.", valueName: "store")) var donors: [String] = []
+  @Flag(help: "Fetch damaged files from other stores, named with --from. Replaced files are kept.") var repair = false
+  @Option(name: .customLong("from"), help: ArgumentHelp("A store to repair from. May be repeated.", valueName: "store")) var donors: [String] = []
   @OptionGroup var rate: RateOption
   @Option(help: ArgumentHelp("Compare the snapshot with a live database, table by table.", valueName: "url")) var against: String?
-  @Option(help: ArgumentHelp("Drill on this server, under a passing name, instead of one that is made for it.", valueName: "url")) var server: String?
+  @Option(help: ArgumentHelp("Drill on this server, under a temporary name, instead of one that is made for it.", valueName: "url")) var server:
+    String?
   @Option(name: .customLong("pg-bin"), help: ArgumentHelp("Look here for PostgreSQL's programs first. May be repeated.", valueName: "folder"))
   var toolFolders: [String] = []
-  @Option(help: ArgumentHelp("Drill in this folder. Else $TMPDIR or /var/tmp.", valueName: "folder")) var spool: String?
+  @Option(help: ArgumentHelp("Directory for drills (default: $TMPDIR or /var/tmp).", valueName: "folder")) var spool: String?
   @Option(help: ArgumentHelp("Tables worked on at once in a drill.", valueName: "n")) var jobs: Int?
   @Flag(help: "Drill even if the kernel can't confine the server.") var unconfined = false
   @OptionGroup var common: CommonOptions
@@ -54,7 +55,7 @@ struct FirnVerify: FirnCommand {
 
   var job: RunReport.Job? { against != nil ? nil : drill ? .drill : .verify }
   var stateAfterInterruption: String? {
-    repair ? "what was mended by then stays mended; the rest was not looked at" : "it did not come to its end, and no result is recorded"
+    repair ? "what was repaired by then stays repaired; the rest was not looked at" : "it did not come to its end, and no result is recorded"
   }
   func subject(_ context: CommandContext) -> String? { database == "all" ? nil : database }
 

@@ -82,17 +82,17 @@ struct Verification {
     context.tell(
       "\(Quantity.count(Int64(outcome.objectsChecked))) objects\(isSampled(extent) ? " of the store, the next ones in turn" : "")"
         + (outcome.bytesChecked > 0 ? ", \(Quantity.size(outcome.bytesChecked))" : "") + " in \(Quantity.span(outcome.elapsed.inSeconds))")
-    for mended in repairs.flatMap(\.mended) { context.tell("mended \(mended.key) from \(mended.from)") }
+    for file in repairs.flatMap(\.mended) { context.tell("repaired \(file.key) from \(file.from)") }
     if let first = repairs.first(where: \.keepsWhatStoodThere) {
       context.tell("what stood there is kept under \(first.quarantine) in the store")
     }
-    for key in repairs.last?.unmended ?? [] { context.warn("no other store has \(key) as it was") }
+    for key in repairs.last?.unrepaired ?? [] { context.warn("no other store has \(key) as it was") }
     guard !outcome.isSound else { return }
     let good = outcome.snapshots.last(where: \.isSound)
     context.fail(
       outcome.snapshots.allSatisfy(\.problems.isEmpty)
         ? "damage was found before, and this did not look closely enough to say that it is mended" : "damage was found",
-      hint: (command.repair ? "name further stores with --from; " : "a copy of the store can mend it: --repair --from STORE; ")
+      hint: (command.repair ? "name further stores with --from; " : "a copy of the store can repair it: --repair --from STORE; ")
         + (good.map { "\($0.place.id) is intact; " } ?? "") + "leave the damaged files as they are")
   }
 
@@ -148,6 +148,6 @@ private struct VerifyReport: Encodable {
     bytesChecked = outcome.bytesChecked
     seconds = outcome.elapsed.inSeconds
     repaired = repairs.flatMap(\.mended).map { Repair(key: $0.key, from: $0.from) }
-    unrepaired = repairs.last?.unmended ?? []
+    unrepaired = repairs.last?.unrepaired ?? []
   }
 }

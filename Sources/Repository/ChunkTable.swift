@@ -80,7 +80,7 @@ package struct SegmentPart: Sendable {
 ///
 /// The head lists objects (`O`, with their frames, `f`) and segments (`S`, with sampled digests of their chunks, `h`).
 /// After it every segment is one frame: parts of files (`F`), runs of chunks that lie one behind the other (`@`), chunks,
-/// and the ends of files (`E`). The README gives the grammar.
+/// and the ends of files (`E`). The guide to the repository format has the grammar.
 package struct ChunkTable: Sendable {
   package struct Segment: Sendable {
     /// Counted from the end of the head, stored bytes.

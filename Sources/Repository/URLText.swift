@@ -12,8 +12,9 @@ enum URLText {
       let sides = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       let name = String(sides[0])
       guard known.contains(name) else {
-        // Not printed: a mangled URL may hold a key here.
-        throw Malformed(reason: "it has an unknown parameter; there are \(known.joined(separator: ", "))")
+        // A mangled URL may hold a key here: only what looks like a misspelt name is printed.
+        let isName = sides.count == 2 && name.utf8.count <= 20 && name.utf8.allSatisfy { (0x61...0x7A).contains($0) || $0 == UInt8(ascii: "-") }
+        throw Malformed(reason: "it has \(isName ? "a parameter \(name)" : "an unknown parameter"); there are \(known.joined(separator: ", "))")
       }
       guard sides.count == 2, let value = String(sides[1]).removingPercentEncoding, !value.isEmpty, values.updateValue(value, forKey: name) == nil
       else { throw Malformed(reason: "its parameter \(name) has no value, or two") }

@@ -223,7 +223,7 @@ import Testing
   @Test func `lead to the help of the subcommand`() throws {
     let place = try workplace()
     let result = try place.firn("hold", place.database, "latest")
-    #expect(result.status == 64 && result.errors.contains("firn hold --help tells more"), "\(result)")
+    #expect(result.status == 64 && result.errors.contains("firn hold --help explains more"), "\(result)")
     // Of a program that has one name with it, too.
     #expect(try place.firn("help", "restore").output == place.restore("--help").output)
     #expect(try place.firn("help", "migrate", "watch").output.contains("firn-migrate watch"))

@@ -19,17 +19,18 @@ import Testing
       try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: path.string)
     }
     // Each attack that works is an error of its own; those that fail are passed over.
-    let attacks = [
-      ("program", "COPY (SELECT 1) TO PROGRAM 'touch \(open)/by-program'"),
-      ("copy", "COPY (SELECT 1) TO '\(open)/by-copy'"),
-      ("lo_export", "PERFORM lo_export(lo_from_bytea(0, 'x'), '\(open)/by-lo')"),
-      ("read", "PERFORM pg_read_file('\(secret)')"),
-      ("store", "PERFORM pg_read_file('\(place.store)/firn.json')"),
-      ("delete", "COPY (SELECT 1) TO PROGRAM 'rm -r \(place.store)/objects'"),
-      ("tcp", "COPY (SELECT 1) TO PROGRAM 'bash -c \"exec 3<>/dev/tcp/127.0.0.1/\(place.server.port)\"'"),
-      ("background", "COPY (SELECT 1) TO PROGRAM '(setsid sleep 971 >/dev/null 2>&1 &) ; false'"),
-      ("passwords", "COPY (SELECT 1) TO PROGRAM 'cat /etc/shadow /root/.bashrc'"),
-    ] + (Host.isRoot ? [("signal", "COPY (SELECT 1) TO PROGRAM 'kill -0 \(Host.processID)'")] : [])
+    let attacks =
+      [
+        ("program", "COPY (SELECT 1) TO PROGRAM 'touch \(open)/by-program'"),
+        ("copy", "COPY (SELECT 1) TO '\(open)/by-copy'"),
+        ("lo_export", "PERFORM lo_export(lo_from_bytea(0, 'x'), '\(open)/by-lo')"),
+        ("read", "PERFORM pg_read_file('\(secret)')"),
+        ("store", "PERFORM pg_read_file('\(place.store)/firn.json')"),
+        ("delete", "COPY (SELECT 1) TO PROGRAM 'rm -r \(place.store)/objects'"),
+        ("tcp", "COPY (SELECT 1) TO PROGRAM 'bash -c \"exec 3<>/dev/tcp/127.0.0.1/\(place.server.port)\"'"),
+        ("background", "COPY (SELECT 1) TO PROGRAM '(setsid sleep 971 >/dev/null 2>&1 &) ; false'"),
+        ("passwords", "COPY (SELECT 1) TO PROGRAM 'cat /etc/shadow /root/.bashrc'"),
+      ] + (Host.isRoot ? [("signal", "COPY (SELECT 1) TO PROGRAM 'kill -0 \(Host.processID)'")] : [])
     let tries = attacks.map { name, sql in
       "BEGIN \(sql); found := found || ' \(name)'; EXCEPTION WHEN OTHERS THEN NULL; END;"
     }

@@ -7,7 +7,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Whatever happens to a file of a store is found, named, blamed on nobody else, and mended from another store.
+/// Whatever happens to a file of a store is found, named, blamed on nobody else, and repaired from another store.
 @Suite struct `Damage to a store` {
   /// A store of three nights in a folder, and what is true of it.
   private struct Subject {
@@ -121,7 +121,7 @@ import Testing
     return [key]
   }
 
-  @Test func `is found and named to the table in 2000 seeded cases, and mended from a second store`() throws {
+  @Test func `is found and named to the table in 2000 seeded cases, and repaired from a second store`() throws {
     let subject = try Subject(seed: 7)
     #expect(try subject.verify().isSound)
     var random = SeededRandom(seed: 11)
@@ -149,7 +149,7 @@ import Testing
         let objects = Set(damaged.flatMap(\.problems).compactMap(\.object).compactMap { ObjectName(hexadecimal: $0) })
         let repair = try RepairOperation(repository: subject.repository, donors: [MemoryStore(), subject.donor], progress: WorkProgress()).run(
           on: damaged.map(\.place), damaged: objects)
-        #expect(Set(repair.mended.map(\.key)) == Set(changed) && repair.unmended.isEmpty, "\(what): \(repair)")
+        #expect(Set(repair.mended.map(\.key)) == Set(changed) && repair.unrepaired.isEmpty, "\(what): \(repair)")
         #expect(try subject.verify().isSound, "\(what)")
         for key in changed { #expect(try subject.store.read(key, limit: 1 << 24) == subject.files[key]!, "\(what)") }
         // What stood there is not thrown away.
@@ -162,7 +162,7 @@ import Testing
     }
   }
 
-  @Test func `is not mended by what is damaged, too`() throws {
+  @Test func `is not repaired by what is damaged, too`() throws {
     let subject = try Subject(seed: 3)
     let key = try #require(subject.files.keys.filter { $0.hasPrefix("objects/") }.sorted().first)
     var bytes = subject.files[key]!
@@ -172,7 +172,7 @@ import Testing
     let objects = Set([try #require(ObjectName(key: key))])
     let repair = try RepairOperation(repository: subject.repository, donors: [subject.donor], progress: WorkProgress()).run(
       on: subject.places, damaged: objects)
-    #expect(repair.mended.isEmpty && repair.unmended == [key])
+    #expect(repair.mended.isEmpty && repair.unrepaired == [key])
     #expect(try subject.store.read(key, limit: 1 << 24) == bytes)
     #expect(try subject.store.list("quarantine/").isEmpty)
   }
@@ -206,10 +206,10 @@ import Testing
     try subject.store.delete([place.checksums, object])
     try subject.donor.delete([object])
     let repair = RepairOperation(repository: subject.repository, donors: [subject.donor], progress: WorkProgress())
-    #expect(try repair.run(on: [place], damaged: []).unmended == [object, place.checksums])
+    #expect(try repair.run(on: [place], damaged: []).unrepaired == [object, place.checksums])
     #expect(try !subject.repository.catalog.snapshots().contains(place))
     try subject.donor.write(subject.files[object]!, to: object, durability: .immediate)
-    #expect(try repair.run(on: [place], damaged: []).unmended.isEmpty)
+    #expect(try repair.run(on: [place], damaged: []).unrepaired.isEmpty)
     #expect(try subject.repository.catalog.snapshots() == subject.places)
     try subject.reset([])
   }

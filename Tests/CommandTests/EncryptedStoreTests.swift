@@ -64,7 +64,8 @@ import Testing
     for (key, bytes) in stored where !key.hasSuffix("/recover.sh") {
       let haystack = String(decoding: bytes, as: Unicode.ASCII.self)
       for word in words { #expect(!haystack.contains(String(decoding: word, as: UTF8.self)), "\(key)") }
-      let isClear = ["SHA256SUMS", "firn.json", "reserve"].contains { key.hasSuffix($0) } || key.hasPrefix("had-snapshots/") || key.contains("/checks/")
+      let isClear =
+        ["SHA256SUMS", "firn.json", "reserve"].contains { key.hasSuffix($0) } || key.hasPrefix("had-snapshots/") || key.contains("/checks/")
       #expect(isClear != AgeFile.isOne(bytes), "\(key)")
       #expect(isClear != key.hasSuffix(".age"), "\(key)")
     }

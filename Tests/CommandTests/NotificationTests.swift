@@ -131,7 +131,7 @@ import Testing
     let pruned = try place.prune("--apply", "--keep-last", "1")
     #expect(pruned.status == 5, "\(pruned)")
     let heard = try listener.heard()
-    #expect(heard.map(\.path) == ["/ping/start", "/ping/fail"] && heard.last?.body.contains("nobody is here to confirm") == true, "\(heard)")
+    #expect(heard.map(\.path) == ["/ping/start", "/ping/fail"] && heard.last?.body.contains("confirmation required") == true, "\(heard)")
     #expect(try place.listedSnapshots().count == 4)
   }
 

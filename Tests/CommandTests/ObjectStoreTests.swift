@@ -71,7 +71,7 @@ import Testing
     #expect(try place.firn("copy", "--to", missing).status == 9)
     #expect(try place.firn("copy", "--to", place.store.string).status == 64)
 
-    // What was damaged here is mended from there.
+    // What was damaged here is repaired from there.
     let objects = try filesByPath(under: place.store).filter { $0.key.hasPrefix("objects/") && $0.value.kind == .file }
     for object in objects.keys { try Folder.removeFile(place.store.appending(object)) }
     #expect(try place.verify(place.database, "all", "--read").status == 4)

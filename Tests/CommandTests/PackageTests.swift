@@ -15,7 +15,8 @@ import Testing
     let wanted =
       programs.map { "manual and completion: \($0)" } + ["snapshot", "verify", "prune"].map { "confined: \($0)" }
       + [
-        "firn snapshot is firn-snapshot", "manual: firn.yaml", "units are sound", "a store is made", "nobody else reads it", "nobody is refused",
+        "firn snapshot is firn-snapshot", "guides", "manual: firn.yaml", "units are sound", "a store is made", "nobody else reads it",
+        "nobody is refused",
         "configuration kept", "removed", "purged, snapshots kept",
       ]
     for line in wanted { #expect(lines.contains(line), "\(line): \(result)") }

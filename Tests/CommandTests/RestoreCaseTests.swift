@@ -444,7 +444,8 @@ import Testing
 
   @Test func `stops at once where a session is ended while rows are compared`() throws {
     let place = try place()
-    try place.sql("CREATE TABLE t AS SELECT g, repeat(md5(g::text), 8) x FROM generate_series(1, 600000) g; CREATE TABLE u AS TABLE t")
+    try place.sql(
+      "CREATE TABLE ended_1 AS SELECT g, repeat(md5(g::text), 8) x FROM generate_series(1, 600000) g; CREATE TABLE ended_2 AS TABLE ended_1")
     _ = try place.takeSnapshot()
     let isDone = Monitor(false)
     let server = place.server
@@ -453,7 +454,8 @@ import Testing
       while !isDone.current {
         let ended = try? connection.answer(
           to:
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'COPY % TO stdout' AND application_name = 'firn-restore'")
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'COPY public.ended_% TO stdout' AND application_name = 'firn-restore'"
+        )
         if ended != nil, ended != "0" { return }
         Thread.sleep(forTimeInterval: 0.005)
       }

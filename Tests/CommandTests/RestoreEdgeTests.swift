@@ -234,7 +234,7 @@ import Testing
     place.environment["DATABASE_URL"] = target.url("postgres")
     let result = try place.restore("app", "latest", "--as", "app")
     #expect(result.status == 0, "\(result)")
-    #expect(result.errors.contains("role powerful is made"))
+    #expect(result.errors.contains("role powerful is created"))
     #expect(try target.sql("SELECT pg_has_role('bob', 'powerful', 'MEMBER')") == "f")
     #expect(try target.sql("SELECT rolname FROM pg_roles WHERE rolname IN ('powerful', 'absent')") == "powerful")
   }

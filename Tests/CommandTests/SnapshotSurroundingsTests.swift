@@ -78,7 +78,7 @@ import Testing
 
   @Test func `lets go of all tables as soon as pg_dump has ended`() throws {
     let place = try workplace()
-    let command = try place.start("firn-snapshot", ["--max-rate", "150kB"])
+    let command = try place.start("firn-snapshot", ["--max-rate", "50kB"])
     let server = try place.server.connect()
     let name = place.database
     func sessions(_ program: String) throws -> Int {

@@ -332,7 +332,7 @@ package struct MigrationRun {
     do {
       let result = try delegate.restore(outcome.snapshot.place)
       outcome.after = applied(&outcome)
-      outcome.log.add("restored \(outcome.snapshot.id); the database of before is kept as \(result.keptAs ?? "nothing")")
+      outcome.log.add("restored \(outcome.snapshot.id); the previous database is kept as \(result.keptAs ?? "nothing")")
       return .restored(
         "\(result.database) is the snapshot \(outcome.snapshot.id) again; the migrated database is kept as \(result.keptAs ?? "nothing")")
     } catch FirnError.notConfirmed(let phrase, _) {

@@ -97,7 +97,7 @@ package struct RestoreOperation {
       if isWhole {
         // The restore has come to its end, whatever fails here.
         do { try RestoreRest.clear(for: request.target.name, restoredFrom: request.place.id, on: server) } catch {
-          result.notes.append("what had told of its loss could not be dropped: --recover tells what it is")
+          result.notes.append("what had told of its loss could not be dropped: --recover shows what it is")
         }
       }
       result.elapsed = ContinuousClock.now - clock
@@ -138,6 +138,8 @@ package struct RestoreOperation {
       var warnings = prepared.findings.warnings
       try build.make(database)
       old = build.inPlace?.oid
+      // A server finishes a CREATE DATABASE whose restore was killed in it: what the first look could not see is there now.
+      _ = try? RestoreRest.clear(on: server)
       try beforeFilling(database.name)
       let filled = try build.fill(database)
       warnings += filled.warnings

@@ -7,6 +7,17 @@ enum SchemaDump {
   /// - Parameter folder: a new folder for the archive, in a private one.
   /// - Throws: `PostgresError.toolFailed`, `FirnError.unsoundArchive`.
   static func take(of connection: Connection, tools: ServerTools, into folder: FilePath) throws -> ArchiveDirectory {
+    // Of thousands of tables one may be locked by another session that waits for the next.
+    for _ in 1..<3 {
+      do { return try attempt(connection, tools, folder) } catch let error as PostgresError {
+        guard case .toolFailed = error, try connection.hadDeadlock(in: connection.database) else { throw error }
+        try Folder.removeTree(folder)
+      }
+    }
+    return try attempt(connection, tools, folder)
+  }
+
+  private static func attempt(_ connection: Connection, _ tools: ServerTools, _ folder: FilePath) throws -> ArchiveDirectory {
     let access = try ToolAccess(as: connection, folder: folder.removingLastComponent())
     let messages = ToolMessages(tool: "pg_dump")
     let result = try ProgramResult.run(

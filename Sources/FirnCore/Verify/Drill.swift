@@ -20,7 +20,7 @@ package struct DrillRequest: Sendable {
     }
   }
 
-  /// A server to restore into, under a passing name; nil for one that is made for it.
+  /// A server to restore into, under a temporary name; nil for one that is made for it.
   package var server: ConnectionSettings?
   package var jobs = 2
   package var assertions: [Assertion] = []

@@ -14,7 +14,7 @@ package struct RepairOperation {
   package struct Outcome: Sendable {
     package var mended: [Mended] = []
     /// What no other store has intact.
-    package var unmended: [StoreKey] = []
+    package var unrepaired: [StoreKey] = []
     /// The folder of the store in which lies what was put aside.
     package let quarantine: StoreKey
     /// Whether anything lies there.
@@ -36,7 +36,7 @@ package struct RepairOperation {
 
   /// Mends snapshots as far as their own lists of checksums, or those of other stores, tell what they consist of.
   /// - Parameter damaged: objects that are known to be.
-  /// - Throws: what writing to the store throws. Reading from others that fails is what leaves things unmended.
+  /// - Throws: what writing to the store throws. Reading from others that fails is what leaves things unrepaired.
   package func run(on places: [SnapshotPlace], damaged: Set<ObjectName>) throws -> Outcome {
     let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-verify --repair")
     defer { lock.release() }
@@ -50,7 +50,7 @@ package struct RepairOperation {
   }
 
   private func mend(_ place: SnapshotPlace, _ outcome: inout Outcome, _ lock: RepositoryLock) throws {
-    let unmendedBefore = outcome.unmended.count
+    let unrepairedBefore = outcome.unrepaired.count
     let own = try? repository.catalog.checksums(of: place)
     let isOwnSound = own.map { isSound($0, place, in: repository.store) } ?? false
     // Its own list is believed where it fits its own files, else the list of a store where it does.
@@ -58,7 +58,7 @@ package struct RepairOperation {
       guard let list = try? Catalog(store: store).checksums(of: place), isSound(list, place, in: store) else { return nil }
       return (store, list)
     }.first
-    guard let list = isOwnSound ? own : donor?.list ?? own else { return outcome.unmended.append(place.checksums) }
+    guard let list = isOwnSound ? own : donor?.list ?? own else { return outcome.unrepaired.append(place.checksums) }
     for key in list.files.keys.sorted() {
       guard let wanted = list.files[key], try ownDigest(of: key) != wanted else { continue }
       try bring(key, wanted: wanted, &outcome, lock)
@@ -68,7 +68,7 @@ package struct RepairOperation {
     }
     // Last: with it the snapshot is listed.
     guard own?.digest != list.digest else { return }
-    guard outcome.unmended.count == unmendedBefore else { return outcome.unmended.append(place.checksums) }
+    guard outcome.unrepaired.count == unrepairedBefore else { return outcome.unrepaired.append(place.checksums) }
     try bring(place.checksums, wanted: list.digest, &outcome, lock)
   }
 
@@ -102,6 +102,6 @@ package struct RepairOperation {
       outcome.keepsWhatStoodThere = outcome.keepsWhatStoodThere || wasThere
       return outcome.mended.append(Mended(key: key, from: donor.location))
     }
-    outcome.unmended.append(key)
+    outcome.unrepaired.append(key)
   }
 }

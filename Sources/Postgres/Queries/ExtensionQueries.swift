@@ -119,10 +119,11 @@ extension Connection {
 
   /// Whether the server has a library that it could load when it starts.
   package func hasLibrary(_ name: String) throws -> Bool {
+    // A row with a NULL in it, as the time of creation is on Linux, is not NOT NULL.
     try value(
       """
       SELECT 1 FROM pg_catalog.pg_config WHERE name = 'PKGLIBDIR'
-        AND pg_catalog.pg_stat_file(setting || '/' || $1 || '.so', true) IS NOT NULL
+        AND (pg_catalog.pg_stat_file(setting || '/' || $1 || '.so', true)).size IS NOT NULL
       """, [name]) != nil
   }
 

@@ -112,7 +112,7 @@ package final class LocalStore: Store {
     }
   }
 
-  /// Fills a file under a passing name, then gives it its own in one step.
+  /// Fills a file under a temporary name, then gives it its own in one step.
   private func place(_ key: StoreKey, durability: Durability, fill: (borrowing File) throws -> Void) throws {
     try translated(key) {
       let target = try path(key)

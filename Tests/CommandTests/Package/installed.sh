@@ -26,6 +26,7 @@ for program in firn firn-snapshot firn-verify firn-restore firn-prune firn-migra
   inside man -w "$program" >/dev/null && inside bash -n "/usr/share/bash-completion/completions/$program" && echo "manual and completion: $program"
 done
 [ "$(inside firn snapshot --help | head -n 1)" = "$(inside firn-snapshot --help | head -n 1)" ] && echo 'firn snapshot is firn-snapshot'
+[ "$(inside firn help restoring | head -n 1)" = '# Restoring' ] && [ -e "$root/usr/share/doc/firn/policies/nightly.yaml" ] && echo 'guides'
 [ "$(inside man --warnings firn.yaml 2>&1 >/dev/null)" = '' ] && inside man firn.yaml | grep -q log-format && echo 'manual: firn.yaml'
 inside systemd-analyze verify firn-snapshot@app.service firn-snapshot@app.timer firn-verify@app.service firn-verify@app.timer \
   firn-prune@app.service firn-prune@app.timer && echo 'units are sound'

@@ -25,12 +25,12 @@ import Testing
     #expect(full.notifications.metrics != nil && !full.notifications.before.isEmpty)
   }
 
-  @Test func `has each key told in the manual and in the README`() throws {
+  @Test func `has each key explained in the manual and in the guide`() throws {
     let manual = try text("scripts/package/firn.yaml.5").replacing("\\-", with: "-")
-    let readme = try text("README.md")
+    let guide = try text("Sources/FirnFrontDoor/Firn.docc/Configuration.md")
     for key in Configuration.keys {
       #expect(manual.contains("\\fB\(key)\\fR") || manual.contains("\(key),") || manual.contains(", \(key)\\fR"), "\(key) in the manual")
-      #expect(readme.contains("`\(key)`"), "\(key) in the README")
+      #expect(guide.contains("`\(key)`"), "\(key) in the guide")
     }
   }
 }
