@@ -34,7 +34,7 @@ let package = Package(
       dependencies: ["Compression", "Digests", "Encryption", "Platform", "Postgres", "Repository", "Retention", "Transfer", system()]),
     .target(
       name: "CommandSupport",
-      dependencies: ["Encryption", "FirnCore", "Platform", "Postgres", "Repository", "Retention", arguments(), "Yams", system()]),
+      dependencies: ["Compression", "Encryption", "FirnCore", "Platform", "Postgres", "Repository", "Retention", arguments(), "Yams", system()]),
 
     command("FirnSnapshotCommand"), command("FirnVerifyCommand"), command("FirnRestoreCommand"), command("FirnPruneCommand"),
     command("FirnMigrateCommand"), command("FirnFrontDoor", "Encryption"),
