@@ -12,11 +12,11 @@ package struct Catalog: Sendable {
     self.contents = contents
   }
 
-  /// Of a store of which no manifest will be read.
+  /// For callers that read no manifest.
   package init(store: any Store) { self.init(StoredContents(store)) }
 
   /// Every committed snapshot, oldest first.
-  /// - Parameter each: is told that the listing goes on.
+  /// - Parameter each: called for each file of the listing, to show progress.
   package func snapshots(each: () -> Void = {}) throws -> [SnapshotPlace] { try snapshots(under: SnapshotPlace.root, each: each) }
 
   /// The committed snapshots of one database of one source, oldest first.
@@ -36,8 +36,8 @@ package struct Catalog: Sendable {
     return found.sorted(by: SnapshotPlace.isOlder)
   }
 
-  /// Begins a commit: to be called before the manifest is written.
-  /// - Parameter checksums: the list, where it is known: the mark holds it, and the commit has no need to write it.
+  /// Begins a commit. Call it before the manifest is written.
+  /// - Parameter checksums: the list, if it is known already. The mark then holds it, and the commit does not write it.
   package func begin(_ place: SnapshotPlace, with checksums: ChecksumFile? = nil, holding lock: RepositoryLock) throws {
     try store.write(checksums?.bytes ?? [], to: place.unfinished(lock.name), durability: .immediate)
   }
@@ -94,16 +94,16 @@ package struct Catalog: Sendable {
     return try format.marksFirstSnapshot == true && store.list(Self.firstSnapshotMarks).isEmpty
   }
 
-  /// Commits a snapshot, all of whose files are written.
+  /// Commits a snapshot. All of its files are written by now.
   ///
-  /// Should its holder have been taken for dead, a collection may be at work, or come: it breaks the lock, then takes every
-  /// `unfinished` away, then reads the lists. So either we see that the lock is broken, or there is nothing left to rename, or
-  /// the collection reads our list. Where a store copies and then deletes instead of renaming, that holds as well: what was copied
-  /// is seen before the mark is gone.
+  /// If this process was taken for dead, a collection may run at the same time. It breaks the lock, then renames every `unfinished` mark,
+  /// then reads the lists. So one of three things happens: we see that the lock is broken, or there is no mark left to rename, or the
+  /// collection reads our list. The same holds for stores that copy and delete instead of renaming, because the copy is visible before
+  /// the mark is gone.
   /// - Parameters:
   ///   - reused: stored bytes of the objects of other snapshots that this one needs too.
-  ///   - written: stored bytes of what was written for this one. A server is asked for these as well: a faulty one confirms writes and
-  ///     stores nothing.
+  ///   - written: stored bytes of the files written for this snapshot. A server is asked for these as well, because a faulty one may
+  ///     confirm writes and store nothing.
   ///   - mayBeFirst: whether no other snapshot of this database was found.
   ///   - isInMark: whether the commit began with this list.
   /// - Throws: `RepositoryError.lockLost`, `StoreError.missing` for a file that is not there, `.truncated` for one of another size.
@@ -128,14 +128,14 @@ package struct Catalog: Sendable {
     do {
       if try !store.setAside(unfinished, as: place.checksums), try store.size(of: place.checksums) == nil { throw RepositoryError.lockLost }
     } catch let error as StoreError {
-      // A mark that can't be deleted does no harm beside a list that is there to stay.
+      // A mark that can't be deleted is harmless beside a durable list.
       guard store.keepsWrites, (try? store.size(of: place.checksums)) == Int64(checksums.bytes.count) else { throw error }
     }
     // It is listed, whatever comes of this.
     if mayBeFirst { _ = try? store.create(Array(Self.firstSnapshotText.utf8), at: Self.mark(of: place)) }
   }
 
-  /// Folders of snapshots that are no longer listed because their list of checksums is gone, and nobody removed it.
+  /// Folders of snapshots that are no longer listed because their list of checksums is lost, and not because they were removed.
   package func unlisted(at now: Date = Date()) throws -> [SnapshotPlace] {
     var found: [SnapshotPlace] = []
     try SnapshotFolder.forEach(in: store) { folder in
@@ -147,8 +147,8 @@ package struct Catalog: Sendable {
     return found.sorted(by: SnapshotPlace.isOlder)
   }
 
-  /// What keeps snapshots out of sight: folders that lost their lists, databases whose folders are gone, and files that are in no place of a
-  /// snapshot, such as links. Keys, with a reason.
+  /// Reasons why snapshots may be hidden: folders that lost their lists, databases whose folders are gone, and files where no snapshot lies,
+  /// such as links. Keys, with a reason.
   package func outOfSight(at now: Date = Date()) throws -> [(key: StoreKey, reason: String)] {
     var found: [(key: StoreKey, reason: String)] = []
     var seen: Set<SnapshotPlace> = []
@@ -161,7 +161,7 @@ package struct Catalog: Sendable {
     return try found + unlisted(at: now).map { ($0.prefix, "has lost its SHA256SUMS") }
   }
 
-  /// Every committed snapshot with what lies beside it, oldest first.
+  /// Every committed snapshot with its checks and holds, oldest first.
   package func listing() throws -> [ListedSnapshot] { try listing(under: SnapshotPlace.root) }
 
   /// The same of one database of one source.
@@ -177,10 +177,10 @@ package struct Catalog: Sendable {
     return found.sorted { SnapshotPlace.isOlder($0.place, $1.place) }
   }
 
-  /// Seconds between the writing of a manifest and of the list of checksums at most: a listing may show the one and not yet the other.
+  /// Maximum seconds between writing a manifest and its list of checksums: a listing may show only the first.
   private static let longestCommit: TimeInterval = 600
 
-  /// Whether a pruning has removed a snapshot since it was listed. One that lost its list of checksums otherwise is damaged.
+  /// Whether a prune has removed a snapshot since it was listed. A snapshot that lost its list otherwise is damaged.
   package func wasRemoved(_ place: SnapshotPlace) throws -> Bool {
     do { guard try store.size(of: place.checksums) == nil else { return false } } catch let error as StoreError where error.isOfOneFile {
       return false
@@ -192,7 +192,7 @@ package struct Catalog: Sendable {
     return !isDamaged
   }
 
-  /// The snapshots that are still there, now that the lock is held: a pruning may have come first.
+  /// The snapshots that still exist once the lock is held: a prune may have come first.
   /// - Throws: `RepositoryError.noSuchSnapshot` if none of them is.
   package func stillThere(_ places: [SnapshotPlace]) throws -> [SnapshotPlace] {
     let left = try places.filter { try !wasRemoved($0) }
@@ -200,7 +200,7 @@ package struct Catalog: Sendable {
     return left
   }
 
-  /// The manifest as it was committed: the bytes that are read are the ones that are checked.
+  /// The manifest as it was committed. The bytes that are decoded are the ones that are checked.
   /// - Throws: `RepositoryError.malformed` if they are not what its checksum says.
   package func intactManifest(of place: SnapshotPlace) throws -> Manifest {
     let key = contents.files(of: place).manifest
@@ -210,7 +210,7 @@ package struct Catalog: Sendable {
     return try manifest(of: place, expecting: digest)
   }
 
-  /// - Throws: `RepositoryError.malformed` where it can't be read as what it is.
+  /// - Throws: `RepositoryError.malformed` if it is no manifest of this snapshot.
   package func manifest(of place: SnapshotPlace) throws -> Manifest { try manifest(of: place, expecting: nil) }
 
   private func manifest(of place: SnapshotPlace, expecting digest: SHA256Digest?) throws -> Manifest {
@@ -241,8 +241,8 @@ package struct Catalog: Sendable {
     try ChecksumFile.contents(of: try store.read(place.checksums, limit: ChecksumFile.sizeLimit), key: place.checksums).objects
   }
 
-  /// What pruning has to know of a snapshot: of its list of checksums as a rule only the end is read.
-  /// - Returns: nil where its manifest is not the one the list names, or can't be read.
+  /// The facts that pruning needs. Usually only the end of the list of checksums is read.
+  /// - Returns: nil if the manifest is not the one in the list, or unreadable.
   /// - Throws: `RepositoryError.newerFormat`.
   package func summary(of listed: ListedSnapshot) throws -> Manifest.Summary? {
     do {
@@ -250,7 +250,7 @@ package struct Catalog: Sendable {
       let bytes = try store.read(contents.files(of: listed.place).manifest, limit: Manifest.sizeLimit)
       guard SHA256Digest(of: bytes) == end.manifest else { return nil }
       if contents.areSealed { return end.summary }
-      // It is what the list names: newer is not damaged.
+      // It matches the list, so a newer format is not damage.
       if let version = try? JSON.decoder.decode(Version.self, from: Data(bytes)).formatVersion, version > RepositoryFormat.newestVersion {
         throw RepositoryError.newerFormat(location: listed.place.prefix, version: version)
       }
@@ -263,10 +263,10 @@ package struct Catalog: Sendable {
 
   private struct Version: Decodable { let formatVersion: Int }
 
-  /// What the end of a list of checksums says of the manifest.
+  /// Reads the manifest's digest from the end of a list of checksums.
   private func listEnd(of listed: ListedSnapshot) throws -> (manifest: SHA256Digest, summary: Manifest.Summary?)? {
     let place = listed.place
-    // Tags may be long.
+    // Long tags need a second attempt.
     for limit: Int64 in [1 << 12, 1 << 20] {
       let count = min(listed.listBytes, limit)
       let end = try store.read(place.checksums, from: listed.listBytes - count, count: Int(count))
@@ -284,8 +284,8 @@ package struct Catalog: Sendable {
     return nil
   }
 
-  /// What can be told of a snapshot whether it is encrypted or not.
-  /// - Throws: `RepositoryError.malformed` where it can't be read.
+  /// The facts that are readable for encrypted snapshots as well.
+  /// - Throws: `RepositoryError.malformed` if they are unreadable.
   package func summary(of place: SnapshotPlace) throws -> Manifest.Summary {
     guard contents.areSealed else { return Manifest.Summary(of: try manifest(of: place)) }
     guard let summary = try checksums(of: place).summary else {
@@ -294,8 +294,8 @@ package struct Catalog: Sendable {
     return summary
   }
 
-  /// The check that counts: the newest that found damage or read everything; of one second, that which found damage. So a finding
-  /// stands until everything was read again. One without damage that is dated later than now proves nothing.
+  /// The check that decides: the newest that found damage or read everything. Of two in the same second, the one that found damage. So a
+  /// finding stands until everything was read again. A check without damage that is dated in the future is ignored.
   package func verdict(of place: SnapshotPlace, now: Date = Date()) throws -> CheckRecord? {
     try verdict(of: checkKeys(of: place), now: now)
   }
@@ -306,22 +306,22 @@ package struct Catalog: Sendable {
   /// - Parameter checks: the keys of a snapshot's checks, in order.
   package func verdict(of checks: [StoreKey], now: Date) throws -> CheckRecord? {
     var proof: CheckRecord?
-    // Named for their times: as a rule the last is the one.
+    // Keys are times, so the last check usually decides.
     for key in checks.reversed() {
       guard let check = try check(key) else { continue }
       if let proof, proof.level > .scrub, check.checkedAt < proof.checkedAt { break }
-      // Who can't read what is stored can't say that a finding of one who could is mended.
+      // A check without an identity cannot clear a finding of one with an identity.
       if !check.ok, proof.map({ check.checkedAt >= $0.checkedAt || check.level > .scrub }) ?? true { return check }
       guard check.ok, check.level >= .scrub, check.checkedAt.timeIntervalSince(now) < 600 else { continue }
-      // A whole reading before a scrub without findings ends the search.
+      // A complete reading before a scrub without findings ends the search.
       if proof == nil { proof = check } else if check.level > .scrub { break }
     }
     return proof
   }
 
-  /// Of snapshots those that share an object with one in which it was found damaged: what was said of them before is no longer true.
-  /// But those that were read whole since then are sound: it was mended.
-  /// - Parameter verdicts: of all that may share objects.
+  /// Snapshots that share an object with one in which it was found damaged. Their earlier checks no longer count, except if they were read
+  /// completely since then: the object was repaired.
+  /// - Parameter verdicts: for all snapshots that may share objects.
   package func sharingDamage(_ places: [SnapshotPlace], verdicts: [SnapshotPlace: CheckRecord]) throws -> Set<SnapshotPlace> {
     let findings = DamageFindings(verdicts)
     return try Set(places.filter { try shares(findings, $0) })
@@ -336,24 +336,24 @@ package struct Catalog: Sendable {
     }
   }
 
-  /// The objects that verifications found damaged, in snapshots that were not read whole since.
+  /// Objects that verifications found damaged, in snapshots that were not read completely since.
   package func damagedObjects(_ listed: [ListedSnapshot]) throws -> Set<ObjectName> {
     let found = Monitor<Set<ObjectName>>([])
     try forEachInParallel(listed.filter { !$0.checks.isEmpty }, thread: "checks", threads: store.requestsAtOnce) { [self] snapshot in
       guard let verdict = try verdict(of: snapshot.checks, now: Date()), !verdict.ok else { return }
-      // Be they encrypted or not.
+      // Names of encrypted and of plain objects.
       let names = (verdict.damagedObjects ?? []).flatMap { text in [true, false].compactMap { ObjectName(hexadecimal: text, isSealed: $0) } }
       found.update { $0.formUnion(names) }
     }
     return found.current
   }
 
-  /// The results of the verifications of a snapshot, oldest first. One that can't be read is passed over: it proves nothing.
+  /// The results of a snapshot's verifications, oldest first. An unreadable one is skipped.
   package func checks(of place: SnapshotPlace) throws -> [CheckRecord] {
     try store.list(place.checks).compactMap { try check($0.key) }
   }
 
-  /// - Throws: what keeps the store from being read at all: what it found must not be forgotten for that.
+  /// - Throws: if the store as a whole is unreadable, because a finding must not be overlooked.
   private func check(_ key: StoreKey) throws -> CheckRecord? {
     let bytes: [UInt8]
     do { bytes = try store.read(key, limit: CheckRecord.sizeLimit) } catch let error as StoreError where error.isOfOneFile { return nil }
@@ -362,12 +362,12 @@ package struct Catalog: Sendable {
 
   package func record(_ check: CheckRecord, of place: SnapshotPlace) throws {
     let name = "\(place.checks)\(SnapshotID.stamp(check.checkedAt))"
-    // Two may end in one second.
+    // Two checks may end in the same second.
     for number in 1...1000 where try store.create(JSON.bytes(check), at: number == 1 ? "\(name).json" : "\(name).\(number).json") { return }
   }
 
-  /// The database a user names, as `DATABASE` or `SOURCE/DATABASE`.
-  /// - Parameter source: the one that is meant where several have a database of that name.
+  /// The snapshots of a database, given as `DATABASE` or `SOURCE/DATABASE`.
+  /// - Parameter source: preferred if several sources have a database of that name.
   /// - Throws: `RepositoryError.noSuchDatabase`, `.ambiguousDatabase`.
   package func database(named name: String, preferring source: String? = nil) throws -> [SnapshotPlace] {
     let all = try snapshots()
@@ -377,7 +377,7 @@ package struct Catalog: Sendable {
       throw RepositoryError.noSuchDatabase(name: name, known: Set(all.map(\.database)).sorted())
     }
     var sources = Dictionary(grouping: matches, by: \.source.keyComponent)
-    // A source of which nothing but safety snapshots are here was never backed up: it was restored to.
+    // A source with safety snapshots only was never backed up: a restore took them.
     if sources.count > 1 { sources = sources.filter { _, places in places.contains { !isSafetySnapshot($0) } } }
     if sources.count > 1, let own = source.flatMap({ sources[$0.keyComponent] }) { return own }
     guard sources.count <= 1 else {
@@ -386,15 +386,15 @@ package struct Catalog: Sendable {
     return sources.first?.value ?? matches
   }
 
-  /// Whether a restore made it of the database it replaced. One that can't be read counts as none.
+  /// Whether a restore took it of the database that it replaced. An unreadable snapshot counts as none.
   package func isSafetySnapshot(_ place: SnapshotPlace) -> Bool { (try? summary(of: place).kind) == Manifest.safetyKind }
 
-  /// The newest result of at least that level; nil where there is none that can be read.
+  /// The newest readable result of at least that level.
   package func lastCheck(of place: SnapshotPlace, atLeast level: CheckRecord.Level = .quick) throws -> CheckRecord? {
     try lastCheck(of: checkKeys(of: place), atLeast: level)
   }
 
-  /// The newest drill, whether it could be made or not.
+  /// The newest drill, including failed ones.
   /// - Parameter checks: the keys of a snapshot's checks, in order.
   package func lastDrill(of checks: [StoreKey]) throws -> CheckRecord? {
     try last(of: checks) { $0.level == .drill || $0.failedDrill != nil }
@@ -412,20 +412,20 @@ package struct Catalog: Sendable {
     return nil
   }
 
-  /// Snapshots that restores made of databases of a name where nobody backs these up: pruning is all they wait for.
+  /// Safety snapshots of databases that are not backed up otherwise: they are only kept until they are pruned.
   package func snapshotsOfRestoresAlone(named database: String) throws -> [SnapshotPlace] {
     let all = try snapshots().filter { $0.database.isSame(as: database) }
     return Dictionary(grouping: all, by: \.source.keyComponent).values.filter { $0.allSatisfy(isSafetySnapshot) }.flatMap(\.self)
   }
 }
 
-/// What verifications found damaged.
+/// Damage that verifications found.
 package struct DamageFindings {
   fileprivate let verdicts: [SnapshotPlace: CheckRecord]
   /// By the digest of the object.
   fileprivate let byObject: [String: [CheckRecord]]
 
-  /// - Parameter verdicts: of all snapshots that may share objects.
+  /// - Parameter verdicts: for all snapshots that may share objects.
   package init(_ verdicts: [SnapshotPlace: CheckRecord]) {
     self.verdicts = verdicts
     var found: [String: [CheckRecord]] = [:]
@@ -436,7 +436,7 @@ package struct DamageFindings {
   }
 }
 
-/// A committed snapshot with what lies beside it, by names alone.
+/// A committed snapshot with its checks and holds, as far as a listing shows them.
 package struct ListedSnapshot: Sendable {
   package let place: SnapshotPlace
   /// Keys of the results of verifications, oldest first.
@@ -447,7 +447,7 @@ package struct ListedSnapshot: Sendable {
   /// Of its list of checksums alone.
   let listBytes: Int64
 
-  /// Nil where it is not committed.
+  /// Nil if it is not committed.
   init?(_ folder: SnapshotFolder) {
     guard let list = folder.checksums else { return nil }
     place = folder.place

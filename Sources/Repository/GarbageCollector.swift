@@ -1,17 +1,17 @@
 package import Foundation
 internal import Platform
 
-/// Removes snapshots, and then what no snapshot names. Wants the exclusive lock.
+/// Removes snapshots, and objects that no snapshot names. It needs the exclusive lock.
 ///
-/// What must hold whenever it is cut off: no listed snapshot lacks anything. So a snapshot leaves the list before anything of it goes,
-/// and an object goes only after all lists were read. The next collection takes what was left.
+/// At every moment, also if it is interrupted, every listed snapshot must be complete. So a snapshot leaves the list before any of its
+/// files is deleted, and an object is deleted only after all lists were read. The next collection deletes what remained.
 package struct GarbageCollector: Sendable {
   package struct Outcome: Sendable, Equatable {
     package var objects = 0
     package var bytes: Int64 = 0
-    /// Unnamed objects that are left because they are young.
+    /// Objects that no snapshot names, and that stay because they are young.
     package var young = 0
-    /// Files that the store would not delete, by a lock of its own.
+    /// Files that the store refused to delete because of an object lock.
     package var locked = 0
     /// Whether there are objects and no snapshot, though the store has had some: they may be out of sight, so nothing is garbage for certain.
     package var isInDoubt = false
@@ -29,8 +29,8 @@ package struct GarbageCollector: Sendable {
   private static let longestRun: TimeInterval = 2 * 86400
 
   /// - Parameters:
-  ///   - stillAlone: throws where the exclusive lock is lost.
-  ///   - asks: is told when the store is asked to delete something, and when it has answered.
+  ///   - stillAlone: throws if the exclusive lock is lost.
+  ///   - asks: called before a request to delete, and after the answer.
   package init(
     store: any Store, now: Date = Date(), pace: DeletionPace = .unlimited, stillAlone: @escaping @Sendable () throws -> Void = {},
     asks: @escaping @Sendable (_ isUnanswered: Bool) -> Void = { _ in }
@@ -43,17 +43,17 @@ package struct GarbageCollector: Sendable {
     catalog = Catalog(store: store)
   }
 
-  /// Of who holds the exclusive lock.
+  /// For the holder of the exclusive lock.
   package init(store: any Store, holding lock: RepositoryLock, now: Date, pace: DeletionPace = .unlimited) {
     self.init(store: store, now: now, pace: pace, stillAlone: lock.check, asks: lock.note)
   }
 
-  /// Takes snapshots out of the list, newest first, and then deletes their files.
-  /// - Returns: the objects they named.
+  /// Removes snapshots from the list, newest first, then deletes their files.
+  /// - Returns: the objects that they named.
   @discardableResult package func remove(_ places: [SnapshotPlace]) throws -> ObjectTable {
     var named = ObjectTable()
     let places = places.sorted { $0.id > $1.id }
-    // Who comes back after its lock was broken may be about to list one of them once more.
+    // A process whose lock was broken may be about to list one of them again.
     if try RepositoryLock.wereBroken(in: store) {
       for place in places { try setAsideMarks(under: place.prefix) }
     }
@@ -62,15 +62,15 @@ package struct GarbageCollector: Sendable {
     for place in places {
       try Interruption.check()
       try stillAlone()
-      // One whose list can't be read may go as well: what it named goes when nobody names it.
+      // A snapshot with an unreadable list may be removed too: its objects are deleted once no list names them.
       for object in (try? catalog.objects(of: place)) ?? [] { named.insert(object) }
-      // Its checksums make it a snapshot: without them it is not listed, whatever happens next.
+      // Without its list it is no snapshot any more, whatever happens next.
       try keepingLocked { try store.setAside(place.checksums, as: place.removed) }
     }
     var leftovers = Leftovers()
     for place in places {
       try SnapshotFolder.forEach(in: store, under: place.prefix) { folder in
-        // Unless it was copied here again.
+        // It may have been copied here again.
         if folder.checksums == nil { leftovers.add(folder) }
       }
     }
@@ -78,7 +78,7 @@ package struct GarbageCollector: Sendable {
     return named
   }
 
-  /// Takes from those who make snapshots what they need to commit: should their lock have been broken, they can't any more.
+  /// Renames the marks that snapshots in progress need for their commit, so that processes whose locks were broken cannot commit.
   private func setAsideMarks(under prefix: StoreKey = SnapshotPlace.root, where isMeant: (SnapshotFolder) -> Bool = { _ in true }) throws {
     var marks: [(key: StoreKey, place: SnapshotPlace)] = []
     try SnapshotFolder.forEach(in: store, under: prefix) { folder in
@@ -90,7 +90,7 @@ package struct GarbageCollector: Sendable {
     }
   }
 
-  /// Deletes, as long as nobody else is at work.
+  /// Deletes files while the exclusive lock is held.
   private func delete(_ keys: [StoreKey]) throws {
     asks(true)
     do { try store.delete(keys, stillAlone) } catch let error as StoreError {
@@ -103,8 +103,8 @@ package struct GarbageCollector: Sendable {
     asks(false)
   }
 
-  /// Runs what deletes. What the store keeps stays, and is counted.
-  /// - Returns: the files it keeps.
+  /// Runs a body that deletes, and counts files that the store refuses to delete.
+  /// - Returns: these files.
   @discardableResult private func keepingLocked(_ body: () throws -> Void) throws -> Set<StoreKey> {
     do { try body() } catch StoreError.locked(let keys, _) {
       locked.update { $0.formUnion(keys) }
@@ -113,7 +113,7 @@ package struct GarbageCollector: Sendable {
     return []
   }
 
-  /// What is to go of `snapshots/`.
+  /// Files under `snapshots/` that will be deleted.
   private struct Leftovers {
     /// Files of snapshots that are not listed.
     var files: [StoreKey] = []
@@ -123,7 +123,7 @@ package struct GarbageCollector: Sendable {
     /// Marks beside snapshots that are listed.
     var idleMarks: [StoreKey] = []
 
-    /// Takes what is no part of a listed snapshot.
+    /// Adds the files of a folder that belong to no listed snapshot.
     mutating func add(_ folder: SnapshotFolder) {
       let isListed = folder.checksums != nil
       for (part, file) in folder.files {
@@ -139,17 +139,17 @@ package struct GarbageCollector: Sendable {
     }
   }
 
-  /// Deletes files of snapshots that are not listed. Their marks go last: what they stand beside was removed, and not lost.
+  /// Deletes files of snapshots that are not listed. Marks are deleted last: they show that a snapshot was removed and not lost.
   private func clear(_ leftovers: Leftovers) throws {
-    // Who comes back after its lock was broken may still write a manifest before it looks, even a mark of its own while we are here.
+    // A process whose lock was broken may still write a manifest or a mark before it notices.
     let mayComeBack = try RepositoryLock.wereBroken(in: store)
     try stillAlone()
-    // After a power cut some of what was deleted may be there again: also what another began to clear, so the manifest in any case.
+    // After a power cut deleted files may be back, also those of an earlier collection. So the manifest is deleted in any case.
     let kept = try keepingLocked { try delete(leftovers.files + leftovers.manifests.subtracting(leftovers.files).sorted()) }
     let keepers = Set(kept.compactMap { SnapshotPlace(key: $0) })
     try store.flush()
     try stillAlone()
-    // A manifest without a mark beside it would pass for a snapshot that lost its list.
+    // A manifest without a mark would look like a snapshot that lost its list.
     let idle = mayComeBack ? [] : leftovers.marks.filter { mark in SnapshotPlace(key: mark).map { !keepers.contains($0) } ?? true }
     try keepingLocked { try delete(idle + leftovers.idleMarks) }
   }
@@ -157,12 +157,12 @@ package struct GarbageCollector: Sendable {
   private struct Survey {
     var committed: [SnapshotPlace] = []
     var referenced = ObjectTable()
-    /// What runs that were cut off left under `snapshots/`.
+    /// Files of interrupted runs under `snapshots/`.
     var leftovers = Leftovers()
   }
 
-  /// Reads every list of checksums, before anything is deleted: one that can't be read stops the collection, and so does what may
-  /// belong to snapshots that we don't see.
+  /// Reads every list of checksums before anything is deleted. An unreadable list stops the collection, and so do files that may belong to
+  /// hidden snapshots.
   private func survey() throws -> Survey {
     var survey = Survey()
     try forEachFolder { folder in
@@ -176,7 +176,7 @@ package struct GarbageCollector: Sendable {
     return survey
   }
 
-  /// Looks whether all snapshots are in sight, so that a collection can tell garbage from what is needed.
+  /// Checks that no snapshot is hidden, because the objects of a hidden snapshot look like garbage.
   package func check() throws { try forEachFolder { _ in } }
 
   /// - Throws: `RepositoryError.hiddenSnapshot`, `.listLost`, `.databaseLost`.
@@ -191,12 +191,12 @@ package struct GarbageCollector: Sendable {
       throw entry.isFile ? RepositoryError.hiddenSnapshot(key: entry.key) : StoreError.notAFile(entry.key)
     }
     if let lost { throw RepositoryError.listLost(folder: lost.prefix) }
-    // Without any it is in doubt by another rule.
+    // With no folder at all, `isInDoubt` decides.
     guard !seen.isEmpty, let gone = try catalog.lostDatabase(seen: seen) else { return }
     throw RepositoryError.databaseLost(folder: gone.folder, mark: gone.mark)
   }
 
-  /// What a collection would delete, counted.
+  /// Counts what a collection would delete.
   package func garbage(grace: TimeInterval) throws -> Outcome {
     let survey = try survey()
     let garbage = try garbage(survey, grace: grace, released: ObjectTable())
@@ -215,7 +215,7 @@ package struct GarbageCollector: Sendable {
   private struct Garbage {
     var objects: [(name: ObjectName, size: Int64)] = []
     var young = 0
-    /// Whether any object is older than a run takes.
+    /// Whether any object is older than the longest run.
     var hasOld = false
     var bytes: Int64 { objects.reduce(0) { $0 + $1.size } }
   }
@@ -227,18 +227,18 @@ package struct GarbageCollector: Sendable {
       if age > Self.longestRun { garbage.hasOld = true }
       guard entry.isFile else { throw StoreError.notAFile(entry.key) }
       guard let name = ObjectName(key: entry.key), !survey.referenced.contains(name) else { return }
-      // A time far ahead is no sign of youth.
+      // An object that is dated far in the future is not young.
       if grace <= 0 || abs(age) >= grace || released.contains(name) { garbage.objects.append((name, entry.size)) } else { garbage.young += 1 }
     }
     return garbage
   }
 
-  /// Deletes what cut-off runs left, and every object that no snapshot names.
+  /// Deletes files of interrupted runs, and every object that no snapshot names.
   /// - Parameters:
-  ///   - grace: objects younger than this stay, in seconds, for the case that somebody writes in spite of the lock.
-  ///   - released: objects that snapshots named which were just removed: these go, however young.
-  ///   - begin: is told how many bytes are to go, before any does.
-  ///   - each: is told of the bytes of each batch that went.
+  ///   - grace: seconds. Younger objects stay, in case a process writes in spite of the lock.
+  ///   - released: objects of snapshots that were just removed: these are deleted even if they are young.
+  ///   - begin: called with the number of bytes, before anything is deleted.
+  ///   - each: called with the bytes of each deleted batch.
   package func collect(
     grace: TimeInterval = 0, released: ObjectTable = ObjectTable(), begin: (Int64) -> Void = { _ in }, each: (Int) -> Void = { _ in }
   ) throws -> Outcome {

@@ -1,13 +1,13 @@
 package import Foundation
 internal import Platform
 
-/// Whose locks are, and how their owner tells time and waits. Tests that play several machines bring their own.
+/// The process that takes locks, with its clock and its way of waiting. Tests that simulate several machines have their own.
 package struct LockOwner: Sendable {
-  /// As users know it.
+  /// The host name, for messages.
   package let host: String
   package let machine: String
   package let boot: String
-  /// Within which process ids mean something.
+  /// The process-id namespace: ids are compared within one only.
   package let space: String
   package let process: Int32
   package let processStart: UInt64
@@ -15,12 +15,12 @@ package struct LockOwner: Sendable {
   package let now: @Sendable () -> Date
   /// A name no other lock has.
   package let newName: @Sendable () -> String
-  /// When a process of this machine started; nil where there is none of that number.
+  /// When a process of this machine started; nil if there is none with that id.
   package let startTime: @Sendable (Int32) -> UInt64?
-  /// Waits before another try.
-  /// - Returns: false where the deadline has passed.
+  /// Waits before another attempt.
+  /// - Returns: false if the deadline has passed.
   package let waits: @Sendable (_ deadline: ContinuousClock.Instant) throws -> Bool
-  /// Has a body called now and then while a lock is held. What it returns ends that.
+  /// Calls a body repeatedly while a lock is held. The returned closure ends that.
   package let repeats: @Sendable (@escaping @Sendable () -> Void) -> @Sendable () -> Void
 
   package init(
@@ -42,11 +42,11 @@ package struct LockOwner: Sendable {
     self.repeats = repeats
   }
 
-  /// Whether a process is there; nil for one of another machine, or of another container of this.
+  /// Whether a process is alive; nil for a process of another machine or container.
   package func tellsAlive(host: String, machine: String, boot: String, space: String, process: Int32, start: UInt64) -> Bool? {
-    // Cloned machines have one id, and others one name.
+    // Cloned machines share an id, and other machines may share a name.
     guard machine == self.machine, host == self.host else { return nil }
-    // Of a machine without an id only the name is known, which another may have.
+    // A machine without an id has only its name, which another machine may share.
     guard boot == self.boot else { return machine == Host.machineIDWithoutOne ? nil : false }
     return space == self.space ? startTime(process) == start : nil
   }

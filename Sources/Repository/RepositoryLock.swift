@@ -2,13 +2,13 @@ package import Foundation
 internal import Platform
 internal import Synchronization
 
-/// A lock on a repository: snapshots and verifications share it, whoever deletes holds it alone.
+/// A lock on a repository. Snapshots and verifications share it; a process that deletes holds it alone.
 ///
-/// A file per holder under `locks/`. Each writes its own, then looks for others that conflict, and withdraws where there is
-/// one: of two that come at once at least one sees the other. A lock of this machine counts while its process lives
-/// (told apart by start time and boot); a lock of another machine while it is refreshed, by the store's clock, so that a
-/// clock that is wrong takes nobody for dead. Who is taken for dead all the same, as after its machine stood still, finds a
-/// mark that its lock was broken, whatever it wrote in its place since.
+/// There is a file for each holder under `locks/`. A process writes its file, then looks for conflicting ones, and deletes its file again
+/// if there are any. Of two processes that start together, at least one sees the other. A lock of this machine counts while its process
+/// is alive (identified by start time and boot). A lock of another machine counts while it is refreshed, by the store's clock, so a wrong
+/// clock never makes a live process look dead. If a live process is taken for dead nevertheless, for example after its machine was
+/// suspended, it finds a mark that its lock was broken, and stops.
 package final class RepositoryLock: Sendable {
   package enum Mode: String, Codable, Sendable { case shared, exclusive }
 
@@ -34,14 +34,14 @@ package final class RepositoryLock: Sendable {
   private static let courtesy: (writer: Duration, reader: Duration) = (.seconds(30), .seconds(5))
   /// Seconds after which a waiting mark no longer counts: it is longer than any exclusive lock waits.
   private static let waitingExpiry: TimeInterval = 120
-  /// Seconds after which nobody comes back to look for its lock.
+  /// Seconds after which no process still looks for its broken lock.
   private static let longestAbsence: TimeInterval = 30 * 86400
-  /// Room for a lock on a disk that is full: without a lock nothing could be removed.
+  /// Reserved space for a lock on a full disk: without a lock nothing could be removed.
   static let reserve: StoreKey = "reserve"
   private static let reserveBytes = [UInt8](repeating: 0x20, count: 64 << 10)
-  /// A lock of another machine that is not refreshed for this long is of a dead process.
+  /// Seconds. A lock of another machine that was not refreshed for this long belongs to a dead process.
   private static let expiry: TimeInterval = 30 * 60
-  /// How long a server may take to carry out what it was asked for, in seconds from the last refreshing of who asked.
+  /// Seconds that a server may take to carry out a request, counted from the last refresh of the lock of the process that sent it.
   private static let settling: TimeInterval = 180
 
   private static func mayAnswerLate(_ store: any Store) -> Bool { store.requestsAtOnce > 1 }
@@ -51,17 +51,17 @@ package final class RepositoryLock: Sendable {
   private let key: StoreKey
   private let record: Record
   private let owner: LockOwner
-  /// Whether locks of dead processes were found: what these left may be cleared away.
+  /// Whether locks of dead processes were found. Their leftovers may be removed.
   package let foundDeadHolders: Bool
-  /// Why it could not be written; nil where it was.
+  /// Why the lock file could not be written; nil if it was.
   private let refusal: StoreError?
   private var isWritten: Bool { refusal == nil }
-  /// Whether the store was asked to delete something, and has not answered.
+  /// Whether a request to delete is unanswered.
   private let hasUnanswered = Monitor(false)
   private let endRefreshing = Mutex<(@Sendable () -> Void)?>(nil)
 
-  /// Takes the lock, waiting up to `patience` for those who hold it.
-  /// - Parameter onlyReads: whether its holder writes nothing that others' late deletions could meet.
+  /// Takes the lock, and waits up to `patience` for conflicting holders.
+  /// - Parameter onlyReads: whether the holder only reads, so that late deletions of other processes cannot affect what it writes.
   /// - Throws: `RepositoryError.locked`.
   package init(
     _ mode: Mode, on store: any Store, purpose: String, patience: Duration = .seconds(0), onlyReads: Bool = false, owner: LockOwner = .current
@@ -74,7 +74,7 @@ package final class RepositoryLock: Sendable {
     record = Record(
       mode: mode, host: owner.host, machine: owner.machine, boot: owner.boot, space: owner.space, process: owner.process,
       processStart: owner.processStart, purpose: purpose, createdAt: now, refreshedAt: now)
-    // Of one that another machine is writing: it writes it again.
+    // If this removes a file that another machine is writing, that machine writes it again.
     store.clearDeadWrites(under: Self.root)
     let deadline = ContinuousClock.now + patience
     let courtesyEnd = ContinuousClock.now + (onlyReads ? Self.courtesy.reader : Self.courtesy.writer)
@@ -91,16 +91,16 @@ package final class RepositoryLock: Sendable {
         conflict = try Self.conflict(
           with: mode, except: key, in: store, owner, isWritten: refusal == nil, onlyReads: onlyReads, holdsBack: holdsBack, dead: &dead)
       } catch {
-        // It may have been written all the same.
+        // The file may exist in spite of the error.
         try? store.delete([key])
         throw error
       }
       guard let conflict else { break }
-      // Who may not delete leaves it: it is of a process that ended soon.
+      // A process without the right to delete leaves its file, which counts as dead soon.
       do { try store.delete([key]) } catch StoreError.readOnly {} catch StoreError.locked {}
       switch conflict {
       case .waiting:
-        // Without a lock of our own meanwhile, which would be in the way of the one that waits.
+        // Without a lock file of our own, which would block the waiting process.
         repeat { holdsBack = try owner.waits(courtesyEnd) } while try holdsBack && Self.isAwaited(in: store, owner)
       case .holder(let words):
         if mode == .exclusive, patience > .zero, !isMarked {
@@ -120,7 +120,7 @@ package final class RepositoryLock: Sendable {
     endRefreshing.withLock { $0 = end }
   }
 
-  /// Shows that its holder lives. One that was broken stays so.
+  /// Refreshes the lock file. A broken lock stays broken.
   private func refresh() {
     guard (try? check()) != nil else { return }
     var refreshed = record
@@ -128,11 +128,11 @@ package final class RepositoryLock: Sendable {
     if let bytes = try? JSON.bytes(refreshed) { try? store.refresh(key, with: bytes) }
   }
 
-  /// Writes a lock file; on a full disk, in the room kept for it.
-  /// - Returns: why nothing can be written: who only reads goes on, and finds out should what it reads go away.
+  /// Writes a lock file; on a full disk in the reserved space.
+  /// - Returns: why it could not be written. A reader continues without a lock file, and notices if files disappear.
   private static func write(_ bytes: [UInt8], to key: StoreKey, in store: any Store, _ mode: Mode) throws -> StoreError? {
     do {
-      // Who holds the store alone clears away what is half written, this too: then once more.
+      // The holder of an exclusive lock removes unfinished writes, this one too: then it is written again.
       for _ in 0..<5 {
         do { try store.write(bytes, to: key, durability: .immediate) } catch StoreError.missing { continue }
         return nil
@@ -149,12 +149,12 @@ package final class RepositoryLock: Sendable {
     }
   }
 
-  /// Keeps room for a lock, where there is none yet.
+  /// Reserves space for a lock, if that is not done yet.
   static func makeReserve(in store: any Store) throws { _ = try store.create(reserveBytes, at: reserve) }
 
-  /// - Throws: `RepositoryError.lockLost` where it is no longer there: somebody took this process for dead.
+  /// - Throws: `RepositoryError.lockLost` if the lock file is gone: another process took this one for dead.
   package func check() throws {
-    // Also where somebody has interrupted: who clears up has to know.
+    // This runs after an interruption too: cleaning up depends on it.
     let mark = Monitor<Result<Bool, any Error>?>(nil)
     @Sendable func lookForMark() { mark.update { [store, key] in $0 = Result { try store.size(of: Self.broken(key)) != nil } } }
     if store.requestsAtOnce > 1 {
@@ -168,30 +168,29 @@ package final class RepositoryLock: Sendable {
     if try mark.current?.get() ?? false { throw RepositoryError.lockLost }
   }
 
-  /// Whether locks were broken whose holders may come back.
+  /// Whether locks were broken whose holders may still be alive.
   static func wereBroken(in store: any Store) throws -> Bool { try !store.list(broken).isEmpty }
 
-  /// For those who are going to write more than a lock.
-  /// - Throws: `StoreError` where not even that could be written.
+  /// For operations that write.
+  /// - Throws: `StoreError` if not even the lock file could be written.
   package func requireWritten() throws { if let refusal { throw refusal } }
 
-  /// As `check()`, where the lock could be written at all: for those who only read.
+  /// As `check()`, but passes if the lock file could not be written: for operations that only read.
   package func checkIfWritten() throws { if isWritten { try check() } }
 
-  /// What no other lock is called.
+  /// A name that no other lock has.
   var name: String { String(key.dropFirst(Self.root.count).dropLast(5)) }
 
   private static func broken(_ key: StoreKey) -> StoreKey { broken + key.dropFirst(root.count) }
 
-  /// Takes a lock from a holder that may live, and lets it know.
+  /// Breaks the lock of a holder that may be alive, and leaves the mark that it looks for.
   package static func takeAway(_ holder: Holder, in store: any Store) throws { try store.setAside(holder.key, as: broken(holder.key)) }
 
-  /// Keeps in mind whether the store was asked to delete something, and has not answered. A server may carry out later what it was asked
-  /// for, so such a lock is left where it is: who comes next waits for that.
+  /// Records whether a request to delete is unanswered. A server may still carry it out, so the lock file stays, and the next process waits.
   package func note(isUnanswered: Bool) { hasUnanswered.update { $0 = isUnanswered } }
 
-  /// Gives the lock back. Further calls do nothing.
-  /// - Returns: why its file is still there; nil where it is not.
+  /// Releases the lock. Further calls do nothing.
+  /// - Returns: why the lock file could not be deleted; nil if it was.
   @discardableResult package func release() -> (any Error)? {
     let end = endRefreshing.withLock { end in
       defer { end = nil }
@@ -208,18 +207,18 @@ package final class RepositoryLock: Sendable {
         break
       } catch {
         failure = error
-        // It was asked for long enough.
+        // The store has already repeated the request.
         if case StoreError.unreachable = error { break }
       }
     }
-    // Where a full disk has taken it.
+    // The lock may have used the reserve.
     if mode == .exclusive, (try? store.size(of: RepositoryFormat.key)) != nil { try? Self.makeReserve(in: store) }
     return failure
   }
 
-  /// What keeps a lock from being taken.
+  /// A reason why a lock cannot be taken.
   private enum Conflict {
-    /// A lock that excludes it: its holder in words.
+    /// A conflicting lock, with a description of its holder.
     case holder(String)
     /// An exclusive lock that waits for its turn.
     case waiting
@@ -242,15 +241,15 @@ package final class RepositoryLock: Sendable {
     return isAlive(record, owner) ?? true
   }
 
-  /// What excludes a lock of `mode`. Locks of dead processes are cleared away.
+  /// Finds a lock that conflicts with `mode`. Locks of dead processes are removed.
   private static func conflict(
     with mode: Mode, except own: StoreKey, in store: any Store, _ owner: LockOwner, isWritten: Bool, onlyReads: Bool, holdsBack: Bool,
     dead: inout Int
   ) throws -> Conflict? {
     let entries = try store.list(root)
-    // By the store's clock: ours was just written.
+    // Our file was just written, so its time is the store's current time.
     let now = entries.first { $0.key == own }?.modified ?? owner.now().timeIntervalSince1970
-    // Where nothing can be written nobody deletes. Where nothing can be deleted dead locks stay, and are in nobody's way.
+    // If nothing can be written, no process deletes. If nothing can be deleted, dead locks stay, and block no process.
     /// - Returns: whether it was done.
     func clear(_ body: () throws -> Void) throws -> Bool {
       do {
@@ -264,17 +263,17 @@ package final class RepositoryLock: Sendable {
         }
       }
     }
-    /// Takes a lock from who may come back.
-    /// - Returns: whether it finds out. Where nothing can be written nobody goes on deleting.
+    /// Breaks the lock of a process that may be alive.
+    /// - Returns: whether that process will notice. If nothing can be written, no process continues to delete.
     func breakLock(_ key: StoreKey) throws -> Bool {
       let isBroken = try clear {
         do { try store.setAside(key, as: broken(key)) } catch StoreError.full {
-          // Room for a mark may be what was kept for a lock; where that, too, is gone, nobody finds out.
+          // The mark may use the reserve. If that is gone as well, the process does not notice.
           if mode == .exclusive { try store.delete([reserve]) }
           do { try store.setAside(key, as: broken(key)) } catch StoreError.full { try store.delete([key]) }
         }
       }
-      // The mark may be there, and only the lock beside it have stayed.
+      // The mark may exist although the lock file could not be deleted.
       return try isBroken || !isWritten || store.size(of: broken(key)) != nil
     }
     var isAwaited = false
@@ -292,12 +291,12 @@ package final class RepositoryLock: Sendable {
         continue
       }
       let bytes: [UInt8]
-      // One that is gone was given back; one that can't be read, as another user's, is held.
+      // A missing file was released. An unreadable one, such as another user's, counts as held.
       do { bytes = try store.read(entry.key, limit: 1 << 16) } catch StoreError.missing { continue } catch {
         return .holder("a lock that can't be read, \(entry.key)")
       }
       guard let record = try? JSON.decoder.decode(Record.self, from: Data(bytes)) else {
-        // Whose it is can't be told: it counts until it is old.
+        // Its holder is unknown: it counts until it is old.
         if now - entry.modified > expiry, try breakLock(entry.key) { continue }
         return .holder("an unreadable lock, \(entry.key)")
       }
@@ -305,7 +304,7 @@ package final class RepositoryLock: Sendable {
       case true?: break
       case false?:
         if record.mode == .exclusive, mayAnswerLate(store), abs(now - entry.modified) < settling {
-          // What is to be deleted is named by no snapshot.
+          // Pending deletions concern files that no snapshot names.
           if onlyReads { continue }
           return .holder(
             "\(record.purpose), process \(record.process) on \(record.host), which ended in the middle of deleting: "
@@ -314,7 +313,7 @@ package final class RepositoryLock: Sendable {
         if try clear({ try store.delete([entry.key]) }) { dead += 1 }
         continue
       case nil:
-        // One that can't be told that it is broken may come back, and go on.
+        // A process that cannot learn that its lock is broken may wake up and continue.
         guard now - entry.modified > expiry, try breakLock(entry.key) else { break }
         if isWritten { dead += 1 }
         continue
@@ -326,19 +325,19 @@ package final class RepositoryLock: Sendable {
     return isAwaited && holdsBack ? .waiting : nil
   }
 
-  /// A lock as it stands in a store.
+  /// A lock file of a store.
   package struct Holder: Sendable {
     package let key: StoreKey
     package let mode: Mode?
-    /// Who holds it, in words.
+    /// A description of the holder.
     package let words: String
     package let createdAt: Date
     package let refreshedAt: Date
-    /// Whether its process lives, or, on another machine, may live; nil where that can't be told.
+    /// Whether its process is alive, or on another machine may be alive; nil if unknown.
     package let isAlive: Bool?
   }
 
-  /// All locks of a store, dead ones too.
+  /// All locks of a store, including dead ones.
   package static func holders(in store: any Store, now: Date = Date()) throws -> [Holder] {
     let owner = LockOwner.current
     return try store.list(root).filter { !$0.key.hasPrefix(broken) && !$0.key.hasPrefix(waiting) }.map { entry in
@@ -353,7 +352,7 @@ package final class RepositoryLock: Sendable {
     }
   }
 
-  /// Whether the process that a record names is there; nil for one of another machine, or of another container of this.
+  /// Whether the process of a lock is alive; nil for a process of another machine or container.
   private static func isAlive(_ record: Record, _ owner: LockOwner) -> Bool? {
     owner.tellsAlive(
       host: record.host, machine: record.machine, boot: record.boot, space: record.space, process: record.process, start: record.processStart)

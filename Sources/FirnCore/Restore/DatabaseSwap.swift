@@ -2,48 +2,48 @@ internal import Foundation
 internal import Platform
 internal import Postgres
 
-/// Exchanges a database for another in one transaction: whatever ends this process or the server, the name leads to the one
-/// or to the other, whole.
+/// Swaps a database with another in one transaction. If this process or the server stops at any moment, the name belongs to one of the two
+/// complete databases.
 ///
-/// The first rename takes the lock that a new session of the database needs, and then waits, five seconds at most, for the sessions
-/// there are (dbcommands.c, RenameDatabase; procarray.c, CountOtherDBBackends). While it waits, and not before, another connection ends
-/// these. So nobody is shut out by a setting that a crash could leave behind: those who come meanwhile wait for the transaction.
+/// The first rename takes the lock that new sessions of the database need. Then it waits for existing sessions, five seconds at most
+/// (dbcommands.c, RenameDatabase; procarray.c, CountOtherDBBackends). Only while it waits, another connection ends these sessions. So no
+/// setting keeps sessions out that a crash could leave behind: new sessions wait for the transaction.
 struct DatabaseSwap {
-  /// A database as it was when the exchange was decided on.
+  /// A database as it was when the swap was planned.
   struct Side {
     let name: String
     let oid: UInt32
   }
 
-  /// Of the server, in a database that is neither of these.
+  /// A connection to a third database of the server.
   let settings: ConnectionSettings
-  /// The name that is to lead to another database.
+  /// The name that will belong to another database.
   let live: String
-  /// The database that has it; nil where none has.
+  /// The database that has the name now; nil if there is none.
   let replaced: Side?
-  /// The database that is to have it.
+  /// The database that will have the name.
   let replacement: Side
-  /// What the old one is called then.
+  /// The new name of the previous database.
   let keptName: String
-  /// What is to be known of the old one.
+  /// The record kept with the previous database.
   let record: KeptDatabase.Record
-  /// What the new one still needs, under the name `live`: settings, privileges, comment.
+  /// Statements that complete the new database once it is called `live`: settings, privileges, comment.
   let finishing: [String]
 
   private static let attempts = 6
   private static let boundedWait = "SET LOCAL lock_timeout = '5s'"
-  /// lock_not_available, deadlock_detected, object_in_use, and internal_error, as of a row that somebody else has changed.
+  /// lock_not_available, deadlock_detected, object_in_use, and internal_error, which a concurrently changed catalog row causes.
   private static let passingStates: Set<String> = ["55P03", "40P01", "55006", "XX000"]
 
-  /// What is known while it is tried.
+  /// The state of the attempts.
   private struct Progress {
-    /// Since when no session could begin.
+    /// When new sessions began to wait.
     var closedSince: ContinuousClock.Instant?
-    /// Whoever has one of the databases locked.
+    /// The session that holds a lock on one of the databases.
     var holders: [String] = []
   }
 
-  /// The replacement gives its name up first: where somebody has it locked, no session of the live one ends.
+  /// The replacement is renamed first: if another session has it locked, no session of the live database is ended.
   private func statements() throws -> [String] {
     let passing = "firn_swap_\(UUID().uuidString.prefix(8).lowercased())"
     var statements = [Connection.renameStatement(replacement.name, to: passing)]
@@ -55,9 +55,9 @@ struct DatabaseSwap {
     return statements + [Connection.renameStatement(passing, to: live)] + finishing
   }
 
-  /// - Returns: how long sessions were ended and none could begin: from the first that was ended to the commit, attempts in vain included.
-  /// - Throws: what the server said, or `FirnError.refused` where somebody has one of the databases locked, or where they are not these
-  ///   databases any more. Then nothing was exchanged.
+  /// - Returns: the downtime: from the first ended session to the commit, including failed attempts.
+  /// - Throws: the server's error, or `FirnError.refused` if a session has one of the databases locked, or if the names belong to other
+  ///   databases now. Then nothing was swapped.
   func run() throws -> Duration {
     let statements = try statements()
     let ender = try Connection(settings, applicationName: "firn-restore")
@@ -87,7 +87,7 @@ struct DatabaseSwap {
     let thread = WorkerThread(name: "swap") { [settings, live] in
       let result = Result {
         let connection = try Connection(settings, applicationName: "firn-restore")
-        // Renaming waits for sessions to end before it waits for another who changes the database: this has it wait for him first.
+        // A rename waits for sessions first, and then for other changes of the database. This statement reverses the order.
         let claims = try sides.map { try connection.claimStatement($0.name, oid: $0.oid) }
         guard !claims.contains(nil) else {
           throw FirnError.replacedMeanwhile(live)
@@ -105,7 +105,7 @@ struct DatabaseSwap {
     while !outcome.wait(atMost: .milliseconds(15), until: { $0 != nil }) {
       guard failure == nil else { continue }
       do {
-        // Who holds a lock from another database is not ended, and nobody loses a session while he is waited for.
+        // Sessions of other databases are never ended. Those of this database are ended only once nothing else blocks the swap.
         let blocking = try ender.sessions(blocking: swapping, exceptOf: sides.map(\.name))
         if blocking.isEmpty { try ender.endSessions(in: sides.map(\.name), for: swapping) } else { progress.holders = blocking }
         if progress.closedSince == nil, try ender.hasLocked(replaced?.oid ?? replacement.oid, by: swapping) { progress.closedSince = before }
@@ -117,17 +117,17 @@ struct DatabaseSwap {
     do {
       try outcome.current?.get()
     } catch PostgresError.statementFailed(let message, let state) {
-      // Nobody was there to end sessions any more.
+      // The connection that ends sessions was lost.
       throw failure ?? PostgresError.statementFailed(message: message, state: state)
     } catch let refusal as FirnError {
       throw refusal
     } catch {
-      // The answer was lost, or not waited for: the server knows what became of it.
+      // The answer was lost or not awaited: ask the server for the result.
       if try !isDone() { throw error }
     }
   }
 
-  /// Whether the exchange took place. Waits a while for a server that starts anew.
+  /// Whether the swap took place. Waits for a server that restarts.
   private func isDone() throws -> Bool {
     try ServerConnection.patiently {
       let server = try Connection(settings, applicationName: "firn-restore")

@@ -2,12 +2,12 @@ internal import Platform
 internal import Postgres
 internal import Repository
 
-/// What was found of a restore that was killed, or cut off, in words.
+/// A leftover of a restore that was killed or interrupted, described for the operator.
 package struct RestoreRest: Sendable {
   package let text: String
-  /// Whether somebody has to do something.
+  /// Whether the operator has to act.
   package let wantsAttention: Bool
-  /// The database that is not what it was, where one is, and the snapshots that are the ways to have one again.
+  /// The database that was lost, if any, and the snapshots that can restore it.
   let loss: (target: String, ways: [String])?
 
   private init(_ text: String, wantsAttention: Bool = false, loss: (target: String, ways: [String])? = nil) {
@@ -16,8 +16,8 @@ package struct RestoreRest: Sendable {
     self.loss = loss
   }
 
-  /// Drops what dead runs of this machine left on a server. But what tells of a database that is gone stays until it is restored,
-  /// whoever looks first; it is emptied, as the disk may have no room for it beside the next. What lacks its name alone stays as it is.
+  /// Drops databases that dead runs of this machine left on a server. A marker of a lost database stays until that is restored; it is
+  /// emptied, because the disk may have no room for it beside the next restore. A complete database that only lacks its name stays.
   static func clear(on server: Connection) throws -> [RestoreRest] {
     let all = try UnfinishedDatabase.all(on: server)
     return try all.compactMap { name, owner in
@@ -54,7 +54,7 @@ package struct RestoreRest: Sendable {
     return RestoreRest("dropped \(name), which a restore that was killed had left")
   }
 
-  /// That a database is not what it was, and the ways to have one again.
+  /// Describes a lost database, and the ways to restore it.
   private static func loss(_ name: String, _ owner: UnfinishedDatabaseOwner, _ server: Connection) throws -> String? {
     guard owner.state == .whole else { return try owner.loss(on: server) }
     let target = owner.target ?? ""
@@ -63,12 +63,12 @@ package struct RestoreRest: Sendable {
       + "else has that, ALTER DATABASE \(new) RENAME TO \(old), and COMMENT ON DATABASE \(old) IS NULL; or drop it if nobody wants it"
   }
 
-  /// Has an empty one say what a database says, and drops that.
-  /// - Returns: the one there is then: where there is no room for another, or it can't be dropped, it stays.
+  /// Replaces a database by an empty one with the same marker.
+  /// - Returns: the database with the marker. If there is no room for a second one, or the first can't be dropped, the first one stays.
   private static func emptied(
     _ name: String, _ owner: UnfinishedDatabaseOwner, _ all: [(name: String, owner: UnfinishedDatabaseOwner?)], _ server: Connection
   ) throws -> String {
-    // One that was made before this could be dropped.
+    // An empty one of an earlier attempt.
     let former = all.first { $0.owner?.state == .mark && $0.owner?.target == owner.target && $0.owner?.snapshot == owner.snapshot }?.name
     let mark = former ?? UnfinishedDatabase.passingName()
     do {
@@ -86,8 +86,7 @@ package struct RestoreRest: Sendable {
     }
   }
 
-  /// What is told of databases that are not what they were, where nothing is to be changed, and whether it is certain: a restore on
-  /// another machine may be at work.
+  /// Describes lost databases without changing anything, and whether that is certain: a restore on another machine may be running.
   static func losses(on server: Connection) throws -> [(text: String, isCertain: Bool)] {
     try UnfinishedDatabase.all(on: server).compactMap { name, owner in
       guard let owner, owner.isAlive != true, let loss = try loss(name, owner, server) else { return nil }
@@ -96,8 +95,8 @@ package struct RestoreRest: Sendable {
     }
   }
 
-  /// Drops what told of a database that is there now, and what lacked its name and is of the same snapshot.
-  /// - Parameter snapshot: what all of it was restored from: it is a way back only if it is one of those that were told.
+  /// Drops markers of a database that exists again, and complete databases of the same snapshot that only lack their name.
+  /// - Parameter snapshot: the restored snapshot. It clears a marker only if the marker names it.
   static func clear(for target: String, restoredFrom snapshot: SnapshotID, on server: Connection) throws {
     for (name, owner) in try UnfinishedDatabase.all(on: server) {
       guard let owner, owner.target.map({ $0.isSame(as: target) }) ?? false, owner.isAlive == false || owner.state == .mark else { continue }

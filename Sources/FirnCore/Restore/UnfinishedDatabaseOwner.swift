@@ -3,13 +3,13 @@ internal import Platform
 internal import Postgres
 internal import Repository
 
-/// What the comment of an unfinished database says: whose it is, and what whoever finds it has to know.
+/// The marker in the comment of an unfinished database: the process that builds it, and facts for a later recovery.
 struct UnfinishedDatabaseOwner: Codable {
-  /// How far the one that is to come in the place of a dropped one has come.
+  /// How complete the replacement of a dropped database is.
   enum State: String, Codable {
-    /// Filled and counted: it lacks its name alone.
+    /// Filled and counted: only its name is missing.
     case whole
-    /// Emptied: it stands there for what it says, and for nothing else.
+    /// Emptied: it exists only for its marker.
     case mark
   }
 
@@ -19,7 +19,7 @@ struct UnfinishedDatabaseOwner: Codable {
   let process: Int32
   private let start: UInt64
   private let boot: String
-  /// The name it is to get.
+  /// The name it will get.
   let target: String?
   let snapshot: String?
   let inPlace: UnfinishedDatabase.InPlace?
@@ -38,7 +38,7 @@ struct UnfinishedDatabaseOwner: Codable {
     self.inPlace = inPlace
   }
 
-  /// Nil where a comment says nothing of the kind.
+  /// Nil if a comment is no marker.
   init?(comment: String?) {
     guard let comment, let brace = comment.firstIndex(of: "{"),
       let owner = try? JSONDecoder().decode(Self.self, from: Data(comment[brace...].utf8))
@@ -46,7 +46,7 @@ struct UnfinishedDatabaseOwner: Codable {
     self = owner
   }
 
-  /// The statement that has a database say so.
+  /// The statement that writes the marker.
   func commentStatement(for name: String) throws -> String {
     let what =
       switch state {
@@ -58,24 +58,24 @@ struct UnfinishedDatabaseOwner: Codable {
     return Connection.commentStatement(name, "restore of \(snapshot ?? "") by firn, \(what): \(facts)")
   }
 
-  /// Whether it is of this process.
+  /// Whether this process wrote it.
   var isOwn: Bool { isAlive == true && process == Host.processID }
 
-  /// Whether its process lives; nil for one of another machine, or of another container of this.
+  /// Whether its process is alive; nil for a process of another machine or container.
   var isAlive: Bool? {
     LockOwner.current.tellsAlive(host: host, machine: machine, boot: boot, space: space, process: process, start: start)
   }
 
-  /// Where it is at work, in words.
+  /// A description of where the process runs.
   var place: String {
     isAlive != nil ? "this machine" : host == Host.name ? "another machine or container called \(host)" : host
   }
 
-  /// That a database is gone, and how to have one again; nil where none was to be dropped, or it is there as it was.
+  /// Describes the lost database and the ways to restore it; nil if none was dropped.
   func loss(on server: Connection) throws -> String? {
     guard let inPlace, let target, let snapshot else { return nil }
     let there = try server.databaseOID(target)
-    // Applications make an empty one where they find none.
+    // Applications may have created an empty one in its place.
     if let there, try !server.isHalfDropped(target), inPlace.oid.map({ $0 == there }) ?? true { return nil }
     let what = there == nil ? "IS GONE: it" : "IS NOT WHAT IT WAS, WHICH IS GONE: that"
     let before = inPlace.safetySnapshot.map { "; the database as it was: firn-restore \(target.shellWord) \($0)" } ?? ""

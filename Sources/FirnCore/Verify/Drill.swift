@@ -4,9 +4,9 @@ package import Postgres
 package import Repository
 package import SystemPackage
 
-/// How a drill is made.
+/// The settings of a drill.
 package struct DrillRequest: Sendable {
-  /// A statement whose only value has to be what is expected: somebody's own idea of a sound database.
+  /// A statement with an expected value, defined by the operator.
   package struct Assertion: Sendable, Equatable {
     package let name: String
     package let sql: String
@@ -20,17 +20,17 @@ package struct DrillRequest: Sendable {
     }
   }
 
-  /// A server to restore into, under a temporary name; nil for one that is made for it.
+  /// A server to restore into, under a temporary name; nil for a throw-away server.
   package var server: ConnectionSettings?
   package var jobs = 2
   package var assertions: [Assertion] = []
   package var toolFolders: [FilePath] = []
   package var workRoot = WorkFolder.defaultRoot
-  /// Whether the server made for it may do all that its user may, where the kernel can't confine it.
+  /// Whether the throw-away server may run unconfined if the kernel can't confine it.
   package var allowsUnconfined = false
-  /// A command run between restoring and comparing, for tests: libpq's variables lead it to the database.
+  /// A command run between restoring and comparing, for tests. libpq's variables name the database.
   package var meddler: String?
-  /// Whether rows are to lie as they do where nobody has said otherwise, so that what is measured on them is as it would be there.
+  /// Whether values are compressed with the server's default, so that measurements match the original.
   package var compressesAsUsual = false
 
   package init() {}
@@ -41,18 +41,18 @@ package struct DrillOutcome: Sendable {
   package var restoreSeconds = 0.0
   package var tablesCompared = 0
   package var schemaCompared = false
-  /// What is not as it was.
+  /// Differences that are damage.
   package var differences: [String] = []
-  /// Assertions that the restored database, sound as it may be, doesn't meet.
+  /// Assertions that the restored database does not meet, although it may be sound.
   package var unmetAssertions: [String] = []
   package var problems: [String] { differences + unmetAssertions }
-  /// Tables and large objects that could not be restored here: what is stored of them was read.
+  /// Tables and large objects that could not be restored here. Their stored bytes were read.
   package var notRestored: [String] = []
-  /// What pg_restore said where it could not restore the snapshot.
+  /// The error of pg_restore or the server, if the snapshot could not be restored.
   package var failure: String?
-  /// What kept the drill from being made.
+  /// The error that prevented the drill.
   package var obstacle: (any Error)?
-  /// What is not as it was, or could not be compared, for a reason outside the snapshot: that keeps its full value.
+  /// Differences, or things that could not be compared, for a reason outside the snapshot. It keeps its full value.
   package var reservations: [String] = []
   /// Materialized views that could not be filled: part of `reservations`.
   package var unfilledViews: [String] = []
@@ -60,11 +60,11 @@ package struct DrillOutcome: Sendable {
   package var assertionsMet = 0
   /// The pg_restore that was used.
   package var tool: String?
-  /// Why its result is not kept beside the snapshot; nil where it is.
+  /// Why the result could not be recorded; nil if it was.
   package var unrecorded: (any Error)?
 }
 
-/// Restores a snapshot where it is in nobody's way, compares everything with what was dumped, and takes it away again.
+/// Restores a snapshot into a temporary database, compares everything with the dump, and drops it.
 package struct Drill {
   private let repository: Repository
   private let request: DrillRequest
@@ -76,7 +76,7 @@ package struct Drill {
     self.progress = progress
   }
 
-  /// - Throws: `FirnError.refused` where there is no room, `PostgresError.noTool`, `SnapshotDamaged`, and what the server throws.
+  /// - Throws: `FirnError.refused` if there is no room, `PostgresError.noTool`, `SnapshotDamaged`, and errors of the server.
   package func run(on place: SnapshotPlace) throws -> DrillOutcome {
     progress.begin("preparing a drill of \(place.id)")
     let source = try RestoreSource(repository, place)
@@ -90,11 +90,11 @@ package struct Drill {
     }
   }
 
-  /// What is done with the restored database before it is dropped.
+  /// A body that looks at the restored database before it is dropped.
   typealias Inspection = (DatabaseBuild, UnfinishedDatabase, RestoreSelection, DatabaseProperties, inout DrillOutcome) throws -> Void
 
-  /// Restores into a server made for it, which is gone afterwards.
-  /// - Parameter connected: is told the application of each of its sessions.
+  /// Restores on a throw-away server.
+  /// - Parameter connected: called with the application name of each session of that server.
   func runOnOwnServer(
     _ source: RestoreSource, _ work: WorkFolder, connected: (@Sendable (String) -> Void)? = nil, _ inspect: Inspection
   ) throws -> DrillOutcome {
@@ -107,7 +107,7 @@ package struct Drill {
     }
     progress.begin("creating a server of version \(tools.major)")
     let locks = max(256, source.directory.entries.count / 20)
-    // A folder that its user can't get to is no place for it.
+    // The server's user must be able to reach the folder.
     let account = ThrowAwayServer.Account.needed
     let reachable = account.map { $0.canReach(request.workRoot) } ?? true
     let home = reachable ? work : try WorkFolder(in: "/var/tmp")
@@ -122,14 +122,14 @@ package struct Drill {
     return try run(source, on: try ServerConnection.open(own.settings), tools, work, makesRoles: true, inspect)
   }
 
-  /// Has the server load the libraries that the snapshot's extensions need when it starts. pg_cron is never loaded: it would run jobs.
+  /// Preloads the libraries that the snapshot's extensions need. pg_cron is never loaded, because it would run jobs.
   private func preload(_ source: RestoreSource, _ own: ThrowAwayServer) throws {
     let server = try ServerConnection.open(own.settings)
     let available = try server.availableExtensions()
     let wanted = ExtensionTrial.inOrder(source.manifest.extensions.filter { available[$0.name] != nil }, source)
     let obstacles = try server.obstacles(toExtensions: wanted)
     guard !obstacles.isEmpty else { return }
-    // Snapshots of earlier versions don't record the libraries: most are called as their extension.
+    // Snapshots of earlier versions don't record libraries. Most libraries have the name of their extension.
     let libraries = try (source.manifest.preloadedLibraries ?? obstacles.keys.sorted())
       .filter { try $0 != ScheduledJobs.extensionName && !$0.contains("/") && server.hasLibrary($0) }
     guard !libraries.isEmpty else { return }
@@ -137,7 +137,7 @@ package struct Drill {
     _ = try own.restart(preloading: libraries)
   }
 
-  /// A restored database takes about what its dump has, and its indexes.
+  /// A restored database needs about the size of its dump, plus its indexes.
   private func checkRoom(for manifest: Manifest, in folder: FilePath) throws {
     let needed = manifest.bytes + manifest.bytes / 4 + (100 << 20)
     guard let free = try? Folder.freeSpace(at: folder), free < needed else { return }
@@ -158,7 +158,7 @@ package struct Drill {
     let role = try RestoringRole(
       of: server, keepsToExisting: true, availableExtensions: available, obstaclesToExtensions: server.obstacles(toExtensions: wanted))
     var scope = RestoreScope()
-    // Another server's tablespaces are not there: everything lies in one.
+    // Tablespaces that do not exist here are mapped to the default one.
     for name in [source.manifest.properties.tablespace] + source.manifest.tablespaces where try !server.tablespaceNames().contains(name) {
       scope.tablespaces[name] = "pg_default"
       outcome.notes.append("tablespace \(name) is not here: its tables lay in pg_default")
@@ -193,7 +193,7 @@ package struct Drill {
     return outcome
   }
 
-  /// pg_restore could not restore the snapshot, on a server that is well.
+  /// pg_restore could not restore the snapshot on a working server.
   struct Failure: Error { let message: String }
 
   private static func failure(_ error: any Error, _ server: Connection) -> Failure? {
@@ -207,7 +207,7 @@ package struct Drill {
     }
   }
 
-  /// What is left out of a restore, as an extension is not installed here, is read at least, or it would pass for proven.
+  /// Reads the stored bytes of everything that was left out of the restore, for example because an extension is not installed.
   private func readRest(_ source: RestoreSource, _ selection: RestoreSelection, _ outcome: inout DrillOutcome) throws {
     let loaded = Set(selection.loads.map(\.file.name))
     let rest = source.files.filter {
@@ -224,7 +224,7 @@ package struct Drill {
     try Interruption.putOff { try server.dropDatabase(database.name) }
   }
 
-  /// Roles that the snapshot knows, on a server that has none.
+  /// Creates the roles of the snapshot.
   private func makeRoles(of manifest: Manifest, on server: Connection) throws -> [String] {
     let script = try GlobalsScript(of: manifest, in: repository)
     let existing = try server.roleNames()
@@ -269,7 +269,7 @@ package struct Drill {
       .sequenceDifferences()
     var found = DatabaseProperties(try build.server.databaseFacts(of: database.name))
     var wanted = properties
-    // Of the libraries here, not of the snapshot.
+    // These belong to the libraries of this machine.
     for keyPath in [\DatabaseProperties.collationVersion, \.actualCollationVersion] {
       (found[keyPath: keyPath], wanted[keyPath: keyPath]) = (nil, nil)
     }
@@ -278,7 +278,7 @@ package struct Drill {
     try assert(Connection(settings, applicationName: "firn-verify"), &outcome)
   }
 
-  /// amcheck reads every table and index by their own rules, if it is installed.
+  /// Checks every table and index with amcheck, if it is installed.
   private func check(_ database: UnfinishedDatabase, _ selection: RestoreSelection, _ build: DatabaseBuild, _ outcome: inout DrillOutcome) throws {
     guard try build.server.availableExtensions()["amcheck"] != nil, try build.server.isSuperuser() else {
       outcome.notes.append("amcheck did not check tables and indexes: it is not installed, or \(build.server.user) is no superuser")
@@ -310,7 +310,7 @@ package struct Drill {
   }
 
   private func assert(_ connection: Connection, _ outcome: inout DrillOutcome) throws {
-    // Names as the application's own sessions find them.
+    // Assertions use the search path of the application.
     try connection.execute("RESET search_path")
     for assertion in request.assertions {
       progress.begin("asking: \(assertion.name)")
@@ -330,7 +330,7 @@ package struct Drill {
 }
 
 extension DatabaseProperties {
-  /// What differs, in words.
+  /// Describes the differences.
   fileprivate func differences(from other: DatabaseProperties) -> [String] {
     var result: [String] = []
     func compare<Value: Equatable>(_ what: String, _ mine: Value, _ theirs: Value) {
