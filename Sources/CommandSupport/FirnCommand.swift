@@ -4,16 +4,16 @@ internal import Foundation
 package import Platform
 internal import SystemPackage
 
-/// A command of Firn: what every one does around its own work.
+/// A command of Firn, with the steps that all commands share.
 package protocol FirnCommand: ParsableCommand {
   var common: CommonOptions { get }
   /// The program of which it is a subcommand.
   static var program: String { get }
-  /// What the run is called where others are told of it; nil for what nobody needs to know.
+  /// The name of the run in notifications; nil for commands without notifications.
   var job: RunReport.Job? { get }
-  /// The database that it is about, as far as that is said; nil for all of a store.
+  /// The database of the run, if given; nil for a whole store.
   func subject(_ context: CommandContext) -> String?
-  /// What is true after the work was cut off, for the operator who did that.
+  /// The state after an interruption, for the operator.
   var stateAfterInterruption: String? { get }
   /// Does the work.
   func execute(_ context: CommandContext) throws -> ExitStatus
@@ -25,7 +25,7 @@ extension FirnCommand {
   package var stateAfterInterruption: String? { nil }
   package func subject(_ context: CommandContext) -> String? { nil }
 
-  /// Runs the command, reports what fails, tells whom the configuration names, and ends the process with the right exit code.
+  /// Runs the command, reports failures, sends notifications, and ends the process with the exit code.
   package func run() throws {
     let name = Self.configuration.commandName ?? Self._commandName
     let shown = name.hasPrefix("firn") ? name : "\(Self.program) \(name)"
@@ -62,7 +62,7 @@ extension FirnCommand {
   }
 }
 
-/// A command was interrupted, and this is what is true now.
+/// An interrupted command, with the state that it left.
 package struct CutOff: Error {
   package let interruption: Interruption
   package let state: String?
@@ -73,14 +73,14 @@ package struct CutOff: Error {
   }
 }
 
-/// What every program does before anything else.
+/// The first steps of every program.
 package enum Program {
   package static func start<Command: ParsableCommand>(_ command: Command.Type) {
     Host.holdStandardStreams()
     Interruption.takeOver()
     Host.makeFilesPrivate()
     Host.keepFreedMemory()
-    // Who holds a lock, and whether he lives, is read there; so are a program's arguments.
+    // Locks depend on it: it shows which processes are alive.
     guard Folder.exists("/proc/self/stat") else {
       Terminal.writeError("firn: error: /proc is not mounted, and nothing is safe without it\nhint: mount -t proc proc /proc\n")
       Foundation.exit(ExitStatus.failed.rawValue)
@@ -97,18 +97,18 @@ package enum Program {
       var parsed = try command.parseAsRoot()
       try parsed.run()
     } catch let code as ExitCode {
-      // Whoever threw it has told why.
+      // The reason was printed already.
       Foundation.exit(code.rawValue)
     } catch {
       let status = command.exitCode(for: error)
       let text = command.fullMessage(for: error)
       guard status == .validationFailure else { command.exit(withError: error) }
-      // The first line says what is wrong, the last how to see what is right.
+      // The first line names the error, the last the help.
       let name = command.configuration.commandName ?? command._commandName
       let message = command.message(for: error)
       let lines = text.split(separator: "\n").map(String.init)
       let usage = lines.first { $0.hasPrefix("Usage: ") }.map { $0.dropFirst(7) } ?? "\(name) --help"
-      // Of a subcommand that one's.
+      // The usage of the subcommand, if there is one.
       let words = usage.split(separator: " ").prefix { $0.first?.isLetter ?? false && $0 != "--help" }
       let helper = words.isEmpty ? name : words.joined(separator: " ")
       let what = message.hasSuffix(".") ? message.dropLast() : message[...]

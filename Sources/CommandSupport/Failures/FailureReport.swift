@@ -190,7 +190,7 @@ package struct FailureReport: Sendable {
         hint: "firn list shows those of the server that DATABASE_URL or firn.yaml names; comments of databases tell as well: psql -l+")
     case .notConfirmed(let phrase, let given):
       self.init(
-        .notConfirmed, given.map { "\"\($0)\" is not \"\(phrase)\": nothing was touched" } ?? "confirmation required; nothing was changed",
+        .notConfirmed, given.map { "\"\($0)\" is not \"\(phrase)\": nothing was changed" } ?? "confirmation required; nothing was changed",
         hint: given == nil ? "on a terminal you are asked; elsewhere say --confirm '\(phrase)'" : "run it again when you are sure",
         isUnattended: given == nil)
     case .notConfirmedFurther(let phrase, let given, let dropped):

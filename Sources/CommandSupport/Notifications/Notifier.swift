@@ -4,7 +4,7 @@ internal import Platform
 package import Repository
 internal import SystemPackage
 
-/// What a run is and becomes, as its command learns it.
+/// The record of a run, filled while its command works.
 package final class RunRecord: Sendable {
   private let content: Monitor<RunReport?> = Monitor(nil)
   private let measured: Monitor<[MetricsFile.Sample]> = Monitor([])
@@ -16,35 +16,35 @@ package final class RunRecord: Sendable {
 
   var samples: [MetricsFile.Sample] { measured.current }
 
-  /// Numbers of this run for Prometheus.
+  /// Figures of this run for Prometheus.
   package func add(_ samples: [MetricsFile.Sample]) { measured.update { $0 += samples } }
 
-  /// The store that the run is about, where that is not the one of the configuration.
+  /// The store of the run, if it is not the configured one.
   package func use(_ store: any Store) { used.update { $0 = store } }
 
   var store: (any Store)? { used.current }
 
   func begin(_ report: RunReport) { content.update { $0 = report } }
 
-  /// For whoever is told of the run; without any nothing happens.
+  /// Receivers of notifications; with none nothing happens.
   package func note(_ change: @Sendable (inout RunReport) -> Void) {
     content.update { if $0 != nil { change(&$0!) } }
   }
 }
 
-/// Tells those whom the configuration names of a run: hooks, a ping, a webhook, mail, and a file for Prometheus.
-/// That somebody can't be told never makes a run fail: it is a warning, but for a hook of the operator's own.
+/// Sends the configured notifications of a run: hooks, a ping, a webhook, mail, and a file for Prometheus.
+/// A notification that fails is a warning. Only a `before` hook can refuse a run.
 struct Notifier {
   private let context: CommandContext
   private let settings: NotificationSettings
   private let clock = ContinuousClock.now
 
-  /// Nil where nobody is to be told.
+  /// Nil if no notification is configured.
   init?(_ job: RunReport.Job?, _ context: CommandContext) {
     guard let job, !context.configuration.notifications.isEmpty else { return nil }
     self.context = context
     var settings = context.configuration.notifications
-    // A hook may run Firn, and would be called by that again, without end.
+    // A hook may run Firn, which would call the hook again without end.
     if context.environment["FIRN_RUN"] != nil { (settings.before, settings.after, settings.onFailure) = ([], [], []) }
     self.settings = settings
     context.record.begin(RunReport(job: job, startedAt: Date()))
@@ -54,7 +54,7 @@ struct Notifier {
   func begin(database: String?) throws {
     context.record.note { $0.database = database }
     guard let report = context.record.report else { return }
-    // What keeps a database from being got back would be the wrong thing at the wrong time.
+    // A hook must never prevent a restore.
     let mayRefuse = report.job != .restore
     for (number, command) in settings.before.enumerated() {
       let name = Self.name(number, of: settings.before, "before")
@@ -69,15 +69,15 @@ struct Notifier {
     ping(report)
   }
 
-  /// - Parameter failure: why the run failed, where it did.
+  /// - Parameter failure: the error of a failed run.
   /// - Returns: how the command ends: a hook that failed is a warning.
   func end(_ status: ExitStatus, _ failure: FailureReport?) -> ExitStatus {
-    // Whoever was interrupted is told of that, too.
+    // Interruptions are reported too.
     Interruption.putOff {
       let isHurried = status == .interrupted || status == .terminated
       let states = finish(status, failure, isHurried: isHurried)
       let ended = runHooks() || status != .done ? status : .doneWithWarnings
-      // What a hook did wrong is told with the rest.
+      // Failed hooks are part of the report.
       note(ended, failure)
       guard let report = context.record.report else { return ended }
       let isWrong = report.event == .failure || report.event == .warning
@@ -120,7 +120,7 @@ struct Notifier {
     return allWent
   }
 
-  /// By its place in the configuration: what a command says may be secret.
+  /// Named by its place in the configuration, because a command may hold secrets.
   private static func name(_ number: Int, of hooks: [String], _ when: String) -> String {
     hooks.count == 1 ? "the hook of hooks: \(when)" : "hook \(number + 1) of hooks: \(when)"
   }
@@ -141,7 +141,7 @@ struct Notifier {
   }
 
   private func storeStates() -> MetricsFile.StoreStates {
-    // Without identities: one may have a passphrase, for which nobody should be asked here.
+    // Without identities: one with a passphrase would ask for it.
     guard let status = try? context.status(in: Repository(opening: context.record.store ?? context.store())) else { return .unknown }
     return .known(status.databases)
   }
@@ -162,7 +162,7 @@ struct Notifier {
   private func ping(_ report: RunReport, isHurried: Bool = false) {
     guard let ping = settings.ping, let address = ping.addresses[report.job] ?? ping.addresses[nil] else { return }
     tell("ping of \(address.shown)") {
-      // Nor is whoever restores kept waiting.
+      // A restore does not wait for it.
       try Notice(url: address.url(), isHurried: isHurried || report.job == .restore).ping(report, warningsAreFailures: ping.warningsAreFailures)
     }
   }
@@ -177,7 +177,7 @@ struct Notifier {
   private var show: @Sendable (String) -> Void { { [context] line in context.tell("hook: \(line)") } }
 }
 
-/// A hook that was to go before a run did not succeed.
+/// A `before` hook failed.
 struct HookRefused: Error {
   /// As in the configuration, without the command.
   let name: String

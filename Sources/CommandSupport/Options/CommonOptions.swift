@@ -35,21 +35,21 @@ package struct CommonOptions: ParsableArguments {
   package init() {}
 }
 
-/// What a command works with: flags before environment before file.
+/// The settings of a command. Options override the environment, which overrides the file.
 package struct CommandContext: Sendable {
   package let command: String
   package let common: CommonOptions
   package let configuration: Configuration
   package let environment: [String: String]
-  /// What others are told of this run.
+  /// The record of this run, for notifications.
   package let record = RunRecord()
-  /// What was warned of, or told once.
+  /// Warnings that were printed already.
   private let warned = Monitor<Set<String>>([])
 
-  /// Whether the configuration could be read. Else it names those who are to be told of that, and nothing more.
+  /// Whether the configuration could be read. If not, only its notification settings are used.
   package let isWhole: Bool
 
-  /// What is left where the configuration can't be used.
+  /// The notification settings of an unusable configuration.
   package init(unconfigured command: String, common: CommonOptions) {
     self.init(command, common, Configuration.loadNotifications(named: common.config), isWhole: false)
   }
@@ -77,10 +77,10 @@ package struct CommandContext: Sendable {
 
   package func store() throws -> any Store { try store(at: storeLocation) }
 
-  /// As others may read it; empty where it is none.
+  /// The location without secrets; empty if it is invalid.
   package var shownStore: String { (try? store())?.location ?? "" }
 
-  /// - Parameter asksWhatIsThere: whether a folder must not be something else; those who ask find out by themselves.
+  /// - Parameter asksWhatIsThere: whether to check that the location is a folder.
   package func store(at location: String, asksWhatIsThere: Bool = true) throws -> any Store {
     do { return try open(location, asksWhatIsThere) } catch StoreError.badLocation(let shown, let reason)
       where common.store != location && ([configuration.store] + configuration.copies).contains(location)
@@ -100,12 +100,12 @@ package struct CommandContext: Sendable {
     }
     if location.hasPrefix("sftp://") { return SFTPStore(try SFTPLocation(location, environment: environment)) }
     if let scheme = location.firstRange(of: "://") {
-      // What stands before an @ may be a secret.
+      // The part before an @ may be a secret.
       let host = location[scheme.upperBound...].withoutLogin.prefix { $0 != "/" && $0 != "?" }
       throw StoreError.badLocation(
         location: String(location[..<scheme.upperBound] + host), reason: "it is no folder, no bucket and no SFTP server")
     }
-    // What other programs call a bucket or a server would become a folder here, on the disk that is to be backed up.
+    // A bucket or server in another program's notation would become a local folder, on the disk that is to be backed up.
     let first = location.prefix { $0 != "/" }
     guard !first.contains(":"), !location.hasPrefix("s3//"), !location.hasPrefix("sftp//"), !location.allSatisfy(\.isWhitespace) else {
       throw StoreError.badLocation(
@@ -122,23 +122,23 @@ package struct CommandContext: Sendable {
 
   package func repository() throws -> Repository { try repository(in: try store()) }
 
-  /// A repository that is read. That it is encrypted to others than it should be is told.
+  /// A repository to read from. Unexpected recipients are a warning.
   package func repository(in store: any Store) throws -> Repository {
     let repository = try Repository(opening: store, identities: identities)
     do { try requireRecipients(of: repository) } catch let error as ConfigurationError { warn(error.message) }
     return repository
   }
 
-  /// A repository that will hold more.
-  /// - Parameter recipient: one that it is about to be encrypted to as well; the configuration may name it already.
-  /// - Throws: `ConfigurationError` where it is not encrypted to those that the configuration names, or to others than this machine knows.
+  /// A repository to write to.
+  /// - Parameter recipient: a recipient that is being added; the configuration may name it already.
+  /// - Throws: `ConfigurationError` if its recipients are not those of the configuration, or differ from those that this machine knows.
   package func repositoryToFill(in store: any Store, adding recipient: String? = nil) throws -> Repository {
     let repository = try Repository(opening: store, identities: identities)
     try permitFilling(repository, adding: recipient)
     return repository
   }
 
-  /// A repository that could hold more, of which nothing is remembered.
+  /// A repository to write to, without remembering its recipients.
   /// - Throws: `ConfigurationError`, as `repositoryToFill`.
   package func repositoryToJudge(in store: any Store) throws -> Repository {
     let repository = try Repository(opening: store, identities: identities)
@@ -146,16 +146,16 @@ package struct CommandContext: Sendable {
     return repository
   }
 
-  /// The same of a repository that was opened to be read.
+  /// The same check for a repository that was opened for reading.
   package func permitFilling(_ repository: Repository, adding recipient: String? = nil) throws {
     try requireRecipients(of: repository, adding: recipient)
     knownRecipients.remember(repository.format.recipients, of: repository.store.location)
   }
 
-  /// What this machine knows of the stores it has written to.
+  /// Recipients of the stores that this machine has written to.
   package var knownRecipients: KnownRecipients { KnownRecipients(root: StateFolder.path, formerly: cacheRoot) }
 
-  /// Whoever can write to a store could have it say that nothing is to be encrypted, or to somebody else as well.
+  /// An attacker with write access to a store could remove its recipients, or add one. So recipients are compared with known ones.
   private func requireRecipients(of repository: Repository, adding recipient: String? = nil) throws {
     let (found, location) = (repository.format.recipients, repository.store.location)
     let what = found.isEmpty ? "\(location) is not encrypted" : "\(location) is encrypted to \(found.joined(separator: " and "))"
@@ -173,7 +173,7 @@ package struct CommandContext: Sendable {
       hint: "nothing was stored: find out who changed it; if it is right: firn key trust")
   }
 
-  /// What opens an encrypted repository; nil where nothing is named.
+  /// The identity for encrypted repositories; nil if none is configured.
   private var identities: (@Sendable () throws -> [AgeIdentity])? {
     guard let path = [common.identity, environment["FIRN_IDENTITY"], configuration.identity].compactMap(\.self).first(where: { !$0.isEmpty }) else {
       return nil
@@ -181,7 +181,7 @@ package struct CommandContext: Sendable {
     return { [self] in try IdentityFile(path).identities { warn($0) } }
   }
 
-  /// Where to keep what can be made again: $XDG_CACHE_HOME/firn, else ~/.cache/firn.
+  /// The cache folder: $XDG_CACHE_HOME/firn, or ~/.cache/firn.
   package var cacheRoot: FilePath? {
     if let named = environment["XDG_CACHE_HOME"], named.hasPrefix("/") { return FilePath(named).appending("firn") }
     return Host.homeFolder?.appending(".cache/firn")
@@ -195,7 +195,7 @@ package struct CommandContext: Sendable {
     return settings
   }
 
-  /// Flags before environment before file; libpq's variables are environment, too.
+  /// Options override the environment, including libpq's variables, which overrides the file.
   private func givenSettings(_ option: String?) throws -> ConnectionSettings {
     if let url = urlBeforeFile(option) { return try ConnectionSettings(url) }
     guard let url = configuration.databaseURL, !url.isEmpty else { return ConnectionSettings() }
@@ -210,7 +210,7 @@ package struct CommandContext: Sendable {
     }
   }
 
-  /// The URL that leads there, where one alone does.
+  /// The URL of the server, if a URL alone names it.
   package func givenURL(_ options: ConnectionOptions) -> String? {
     if let url = urlBeforeFile(options.databaseURL) { return url }
     guard let url = configuration.databaseURL, serverVariable == nil, let settings = try? ConnectionSettings(url),
@@ -223,35 +223,35 @@ package struct CommandContext: Sendable {
     [option, environment["DATABASE_URL"]].compactMap(\.self).first { !$0.isEmpty }
   }
 
-  /// The variable of libpq's that names a server.
+  /// The libpq variable that names a server.
   private var serverVariable: String? { ["PGHOST", "PGSERVICE", "PGHOSTADDR"].first { !(environment[$0] ?? "").isEmpty } }
 
-  /// The name of a database, as a user gives it.
-  /// - Throws: `UsageError` where it is a URL, which may hold a password: it is not shown.
+  /// The name of a database, as given by the user.
+  /// - Throws: `UsageError` if it is a URL. It is not printed, because it may hold a password.
   package static func name(_ given: String) throws -> String {
     guard given.prefixMatch(of: /(?i)(postgres(ql)?|postgis):\/\/.*(@|password=)/) != nil else { return given }
     throw UsageError("a database's name is wanted, not a URL", hint: "give the URL with --database-url, or as DATABASE_URL, where fewer see it")
   }
 
-  /// The database that the connection settings name; nil where libpq would take one of its own.
+  /// The database in the connection settings; nil if libpq would use its default.
   package func databaseOfURL(_ options: ConnectionOptions) -> String? {
     ((try? givenSettings(options.databaseURL))?.database ?? environment["PGDATABASE"]).flatMap { $0.isEmpty ? nil : $0 }
   }
 
-  /// Whether nobody names a database, nor a service, which may.
+  /// Whether neither a database nor a service is configured.
   package func namesNoDatabase(_ options: ConnectionOptions) throws -> Bool {
     guard databaseOfURL(options) == nil, (environment["PGSERVICE"] ?? "").isEmpty else { return false }
     return try connectionSettings(options).parameters["service"] == nil
   }
 
-  /// Whether libpq would take the maintenance database because nobody named any, and the user is called as that.
+  /// Whether libpq would use the maintenance database, because none is configured and the user has its name.
   package func meansMaintenanceDatabase(_ options: ConnectionOptions) throws -> Bool {
     guard try namesNoDatabase(options) else { return false }
     let settings = try connectionSettings(options)
     return (settings.parameters["user"] ?? environment["PGUSER"] ?? Host.userName) == "postgres"
   }
 
-  /// The server that environment or file names; nil where they name none.
+  /// The server in the environment or the file; nil if there is none.
   package func namedServer() throws -> ConnectionSettings? {
     let isNamed = serverVariable != nil || [environment["DATABASE_URL"], configuration.databaseURL].contains { !($0 ?? "").isEmpty }
     return isNamed ? try givenSettings(nil) : nil
@@ -260,7 +260,7 @@ package struct CommandContext: Sendable {
   package func toolFolders(_ options: ToolOptions) -> [FilePath] { toolFolders(options.folders) }
 
   /// Folders with PostgreSQL's programs.
-  /// - Parameter named: on the command line.
+  /// - Parameter named: folders from the command line.
   package func toolFolders(_ named: [String]) -> [FilePath] {
     (named + (environment["FIRN_PG_BIN"] ?? "").split(separator: ":").map(String.init) + configuration.toolFolders).map { Host.path($0) }
   }
@@ -268,13 +268,13 @@ package struct CommandContext: Sendable {
   package func jobs(_ options: ServerOptions) -> Int { jobs(options.jobs) }
   package func jobs(_ named: Int?) -> Int { named ?? configuration.jobs ?? min(8, processorCount) }
 
-  /// The snapshots of a database that a user names; of several sources that have one of that name those of the configured one.
+  /// The snapshots of a database. If several sources have one of that name, those of the configured source.
   /// - Throws: `RepositoryError.noSuchDatabase`, `.ambiguousDatabase`.
   package func places(of database: String, in catalog: Catalog) throws -> [SnapshotPlace] {
     try catalog.database(named: Self.name(database), preferring: configuration.source)
   }
 
-  /// A snapshot as the configuration has it; what it is for is the caller's to say.
+  /// A snapshot request from the configuration. The caller sets its purpose.
   package func snapshotRequest(_ settings: ConnectionSettings, _ options: ServerOptions) -> SnapshotRequest {
     var request = SnapshotRequest(settings: settings)
     request.source = configuration.source
@@ -291,7 +291,7 @@ package struct CommandContext: Sendable {
   package func spoolRoot(_ options: SpoolOption) -> FilePath { spoolRoot(options.folder) }
   package func spoolRoot(_ named: String?) -> FilePath { (named ?? configuration.spool).map { Host.path($0) } ?? WorkFolder.defaultRoot }
 
-  /// The progress of an operation, and the line that shows it while `body` runs.
+  /// Runs a body with progress, and shows it on a line of the terminal.
   package func withProgress<Result>(_ body: (WorkProgress) throws -> Result) throws -> Result {
     let isVerbose = common.verbose
     let command = command
@@ -301,12 +301,12 @@ package struct CommandContext: Sendable {
     return try body(progress)
   }
 
-  /// For people, on standard error.
+  /// Prints a message for people on standard error.
   package func tell(_ text: String) {
     if !common.quiet && !common.json { MessageLog.write(.note, text, command: command) }
   }
 
-  /// What a question is about: for people, also where `--quiet` was said. Whoever is asked at a terminal must know for what.
+  /// Prints what a confirmation is about, at a terminal also with `--quiet`: the operator must know what they confirm.
   package func explain(_ lines: [String]) {
     let isSilent = common.json || common.quiet
     guard !isSilent || Terminal.inputIsTerminal && Terminal.errorIsTerminal else { return }
@@ -321,8 +321,8 @@ package struct CommandContext: Sendable {
     MessageLog.write(.warning, text, command: command)
   }
 
-  /// Names what keeps snapshots out of sight: of these snapshots' databases, or of the whole store.
-  /// - Returns: whether there is anything.
+  /// Warns of hidden snapshots, of these snapshots' databases or of the whole store.
+  /// - Returns: whether there are any.
   package func warnOfHidden(_ catalog: Catalog, beside places: [SnapshotPlace]? = nil) throws -> Bool {
     let folders = places.map { Set($0.map(\.folder)) }
     let hidden = try catalog.outOfSight().filter { hidden in folders?.contains { "\(hidden.key)/".hasPrefix($0) } ?? true }
@@ -330,23 +330,23 @@ package struct CommandContext: Sendable {
     return !hidden.isEmpty
   }
 
-  /// Where a repository was made among files.
+  /// Warns that a repository was created beside other files.
   package func warnOfFiles(in location: String) { warn("other files lie in \(location), and stay as they are: is it the place that was meant?") }
 
-  /// That the command fails, though no error was thrown.
+  /// Reports a failure that is no thrown error.
   package func fail(_ message: String, hint: String) {
     record.note { ($0.error, $0.hint) = (message, hint) }
     MessageLog.write(.error, message, hint: hint, command: command)
   }
 
-  /// What the run gave: for others who are told of it, and on standard output where JSON is wanted.
+  /// Records the result for notifications, and prints it with `--json`.
   package func result(_ value: some Encodable) throws {
     let json = try Self.encoded(value)
     record.note { $0.result = json }
     if common.json { Terminal.writeOutput(String(decoding: json, as: UTF8.self) + "\n") }
   }
 
-  /// A result, on standard output.
+  /// Prints a result on standard output.
   package func explain(_ line: String) { explain([line]) }
 
   /// One line on standard output.

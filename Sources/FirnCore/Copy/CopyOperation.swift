@@ -2,25 +2,25 @@ internal import Foundation
 internal import Platform
 package import Repository
 
-/// Copies snapshots from one store to others: what these lack. One without a repository gets one. Each is its own: one that fails keeps
-/// no other from its copies.
+/// Copies missing snapshots from one store to others, and creates repositories there if needed. The copies are independent: a failed
+/// one does not stop the others.
 package struct CopyOperation: Sendable {
-  /// What came of one store.
+  /// The result for one store.
   package struct Outcome: Sendable {
     package let location: String
     package var objects = 0
     package var bytes: Int64 = 0
     package var failure: (any Error)?
-    /// How many snapshots are there, and how many should be.
+    /// How many snapshots exist there, and how many should.
     package var snapshots = 0
     package var wanted = 0
-    /// How many of these should have been there before.
+    /// How many of these should have been copied before.
     package var missed = 0
-    /// Whether its repository was made.
+    /// Whether its repository was created.
     package var isNew = false
-    /// Whether other files lay there before.
+    /// Whether other files were there before.
     package var isAmongFiles = false
-    /// To whom it is encrypted.
+    /// Its recipients.
     package var recipients: [String]?
   }
 
@@ -28,16 +28,16 @@ package struct CopyOperation: Sendable {
   private let progress: WorkProgress
   private let known: Set<String>
 
-  /// - Parameter known: locations of stores where there was a repository before. Where it is gone none is made: a disk that is not
-  ///   mounted would get one beneath.
+  /// - Parameter known: locations that had a repository before. If it is gone, none is created: a disk that is not
+  ///   mounted would get one below its mount point.
   package init(from source: Repository, known: Set<String> = [], progress: WorkProgress) {
     self.source = source
     self.known = known
     self.progress = progress
   }
 
-  /// Copies to all stores side by side. What fails is told of each, an interruption too.
-  /// - Parameter catchingUp: locations of the stores to which what they missed of these databases since their newest is copied as well.
+  /// Copies to all stores at once. Each failure is in its outcome, an interruption too.
+  /// - Parameter catchingUp: locations to which missed snapshots of these databases are copied as well.
   package func run(_ places: [SnapshotPlace], to targets: [any Store], catchingUp: Set<String> = []) -> [Outcome] {
     progress.begin("copying")
     let outcomes = Monitor<[Int: Outcome]>([:])
@@ -75,18 +75,18 @@ package struct CopyOperation: Sendable {
       }
       outcome.wanted = places.count + missed.count
       outcome.missed = missed.count
-      // The oldest first: one that is cut off goes on where it was.
+      // The oldest first, so that an interrupted copy continues where it stopped.
       for place in (missed + places).sorted(by: { $0.id < $1.id }) {
         try Interruption.check()
         let done: SnapshotCopy.Outcome
         do { done = try copy.run(place) { [progress] in progress.advance(by: $0) } } catch let error as SourceDamaged {
-          // Nothing is known of what others may have deleted meanwhile.
+          // Other processes may have deleted files in the meantime.
           try from.checkIfWritten()
           if try source.catalog.wasRemoved(place) {
             progress.note("\(place.database) \(place.id) was removed meanwhile, and not copied")
             continue
           }
-          // One that is damaged keeps no other from being copied.
+          // A damaged snapshot does not stop the others.
           outcome.failure = outcome.failure ?? error.cause
           progress.note("\(place.database) \(place.id) is damaged, and not copied")
           continue
@@ -110,7 +110,7 @@ package struct CopyOperation: Sendable {
     guard Set(repository.format.recipients) == Set(original.recipients) else { throw FirnError.differentlyEncrypted(location: location) }
   }
 
-  /// What came after the newest that both have. A copy that has none of a database begins with what is new.
+  /// Snapshots after the newest common one. A copy without any of a database begins with the new one.
   private func missed(beside places: [SnapshotPlace], in catalog: Catalog) throws -> [SnapshotPlace] {
     var missed: Set<SnapshotPlace> = []
     for place in places {
@@ -124,7 +124,7 @@ package struct CopyOperation: Sendable {
   private func openOrMake(in store: any Store, _ outcome: inout Outcome) throws -> Repository {
     do { return try Repository(opening: store) } catch RepositoryError.noRepository {
       guard !known.contains(store.location) else { throw FirnError.copyGone(location: store.location) }
-      // Cut as the original is: snapshots that go there directly find the chunks of copies.
+      // The same chunking as the original, so that direct snapshots find the chunks of copies.
       var format = source.format
       format.repositoryID = UUID().uuidString.lowercased()
       format.createdAt = Date()

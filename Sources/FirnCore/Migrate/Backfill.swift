@@ -4,24 +4,24 @@ internal import Platform
 package import Postgres
 internal import SystemPackage
 
-/// Changes the rows of a table in batches by primary key, each batch its own transaction, gently, and never a row twice.
+/// Changes the rows of a table in batches by primary key. Each batch is a transaction, and no row is changed twice.
 ///
-/// Before a batch is committed a note of it is written to disk: up to which key it goes, and the number of its transaction. After a
-/// kill the server tells whether that transaction was committed, so the next run goes on exactly where this one stopped.
+/// Before a batch is committed, a note with its last key and its transaction number is written to disk. After a kill the server knows
+/// whether that transaction was committed, so the next run continues exactly where this one stopped.
 package struct Backfill {
   package struct Request: Sendable {
     package var settings: ConnectionSettings
     package var table: String
-    /// As after SQL's SET.
+    /// Assignments, as after SET in SQL.
     package var assignments: String
-    /// As after SQL's WHERE; nil for every row.
+    /// A condition, as after WHERE in SQL; nil for every row.
     package var condition: String?
     package var batch = 1000
     package var pause: Duration = .milliseconds(10)
-    /// Batches become smaller where the server works longer on one: others wait about that long for a core, and for rows of it.
+    /// Batches become smaller if the server works longer on one: other sessions wait about that long for a core or for its rows.
     package var longestBatch: Duration = .milliseconds(3)
     package var replicaDelay: Duration = .seconds(5)
-    /// Begins anew although a run was cut off.
+    /// Starts again although an interrupted run could be continued.
     package var startsOver = false
 
     package init(settings: ConnectionSettings, table: String, assignments: String) {
@@ -33,55 +33,55 @@ package struct Backfill {
 
   package struct Outcome: Sendable {
     package let table: String
-    /// In this run.
+    /// Rows changed in this run.
     package var rows: Int64 = 0
-    /// Rows that came meanwhile, behind where it was, and meet the condition.
+    /// Rows inserted in the meantime, with keys that were passed, that meet the condition.
     package var late: Int64 = 0
     package var batches = 0
-    /// Of earlier runs that were cut off.
+    /// Rows changed by interrupted runs before.
     package var rowsBefore: Int64 = 0
     package var elapsed: Duration = .zero
-    /// How often it waited for replicas, and how often for rows that others held.
+    /// How often it waited for replicas, and for rows locked by other sessions.
     package var replicaWaits = 0
     package var lockWaits = 0
   }
 
-  /// How far it is.
+  /// The progress of a run.
   package struct Step: Sendable {
     package let rows: Int64
     package let total: Int64
     package let batch: Int
-    /// What it is held up by.
+    /// What the run is waiting for.
     package let heldUpBy: String?
   }
 
   private struct Note: Codable {
     let cluster: String
-    /// Of the table, and its name.
+    /// The identity of the table, and its name.
     let identity: String
     let table: String
     let assignments: String
     let condition: String?
     let startedAt: Date
-    /// Up to where all is done.
+    /// The last key up to which everything is done.
     var doneKey: [String]?
     var doneRows: Int64
-    /// A batch that was about to be committed.
+    /// The batch that was about to be committed.
     var nextKey: [String]?
     var nextRows: Int64
     var transaction: String?
-    /// Whether rows that were changed still meet the condition.
+    /// Whether changed rows still meet the condition.
     var stillMeets = false
     /// The server's timeline, and the end of its log when this was written. Nil in notes of older programs.
     var timeline: String?
     var lsn: String?
   }
 
-  /// Where a run that was cut off is gone on with.
+  /// Where an interrupted run is continued.
   package struct Resumption: Sendable {
     package let startedAt: Date
     package let rows: Int64
-    /// Of the last row that was done; nil where none was.
+    /// The key of the last changed row; nil if there is none.
     package let key: [String]?
   }
 
@@ -94,9 +94,9 @@ package struct Backfill {
   }
 
   /// - Parameters:
-  ///   - resumes: is told where it goes on where a run was cut off.
-  ///   - each: is told after every batch.
-  /// - Throws: `FirnError.refused`, `.migrationRuns`, `.backfillLost`; an `Interruption` leaves it to go on with.
+  ///   - resumes: called if an interrupted run is continued.
+  ///   - each: called after every batch.
+  /// - Throws: `FirnError.refused`, `.migrationRuns`, `.backfillLost`, `.backfillFailedOver`. After an `Interruption` it can be continued.
   package func run(resumes: (Resumption) -> Void, each: (Step) -> Void) throws -> Outcome {
     let clock = ContinuousClock.now
     progress.begin("looking at the table")
@@ -154,12 +154,12 @@ package struct Backfill {
       note.stillMeets = note.stillMeets || batch.stillMeets
       (note.timeline, note.lsn) = try connection.timelineAndPosition()
       do { try StateFolder.write(note, to: path) } catch {
-        // Without the note nobody could tell what became of it.
+        // Without the note the result of the batch would be unknown after a kill.
         try? connection.rollBackBatch()
         throw error
       }
       try connection.commitBatch()
-      // The note of the next batch says this as well: it is written once for both.
+      // The note of the next batch includes this one, so it is written once for both.
       (note.doneKey, note.nextKey, note.transaction) = (batch.lastKey, nil, nil)
       note.doneRows += batch.rows
       outcome.rows += batch.rows
@@ -170,7 +170,7 @@ package struct Backfill {
       try Interruption.sleep(until: ContinuousClock.now + max(request.pause, took / 4))
       try waitForReplicas(connection, &outcome) { each(Step(rows: note.doneRows, total: total, batch: pace.size, heldUpBy: $0)) }
     }
-    // Where what is changed no longer meets the condition, whatever does came later, or moved.
+    // If changed rows no longer meet the condition, rows that do were inserted or moved in the meantime.
     if request.condition != nil, note.doneKey != nil, !note.stillMeets {
       progress.begin("looking for rows that came meanwhile")
       outcome.late = try connection.count(table, where: request.condition)
@@ -191,7 +191,7 @@ package struct Backfill {
   }
 
   private func remaining(_ connection: Connection, _ table: BackfillTable, _ note: Note) throws -> Int64 {
-    // Whether rows that are done still meet the condition can't be told from it.
+    // The condition does not show whether a row is done.
     guard note.doneKey == nil else { return max(0, table.estimatedRows - note.doneRows) }
     return try connection.count(table, where: request.condition)
   }
@@ -210,14 +210,14 @@ package struct Backfill {
       doneRows: 0, nextRows: 0)
   }
 
-  /// One in other words would begin at the first row.
+  /// Another statement would start at the first row.
   private func requireNoOther(than path: FilePath, _ connection: Connection, _ table: BackfillTable) throws {
     let cluster = try connection.clusterName()
     for (other, bytes) in StateFolder.files(namedWith: "backfill-") where other != path {
       guard let note = try? JSONDecoder().decode(Note.self, from: Data(bytes)), note.cluster == cluster, note.identity == table.identity else {
         continue
       }
-      // One that has changed nothing is in nobody's way.
+      // A run that changed nothing does not matter.
       if request.startsOver || note.doneKey == nil && note.transaction == nil {
         try Folder.removeFile(other)
         continue
@@ -229,7 +229,7 @@ package struct Backfill {
     }
   }
 
-  /// Where a run that was cut off has to be gone on with; nil where there is none.
+  /// The note of an interrupted run; nil if there is none.
   private func resumed(at path: FilePath, _ connection: Connection) throws -> Note? {
     guard !request.startsOver, Folder.exists(path) else { return nil }
     guard let bytes = StateFolder.files(namedWith: path.stem ?? "").first?.bytes,
@@ -240,11 +240,11 @@ package struct Backfill {
       ])
     }
     if let timeline = note.timeline, note.doneKey != nil || note.transaction != nil, try connection.timelineAndPosition().timeline != timeline {
-      // What was committed on the other timeline may be missing here, and numbers of transactions may be those of others.
+      // Commits of the other timeline may be missing here, and transaction numbers may be reused.
       guard note.condition != nil, !note.stillMeets else {
         throw FirnError.backfillFailedOver(table: note.table, key: (note.doneKey ?? []).joined(separator: ", "), lsn: note.lsn ?? "")
       }
-      // Rows that are done no longer meet the condition: to begin again loses nothing and changes nothing twice.
+      // Finished rows no longer meet the condition, so starting again loses nothing and changes no row twice.
       return nil
     }
     guard let transaction = note.transaction else { return note }

@@ -3,21 +3,21 @@ internal import Platform
 package import Postgres
 package import Repository
 
-/// A migration with a way back: looked over, snapshotted, carried out while the application is stopped, and answered where it fails.
+/// A migration with a way back: checks, a snapshot, the command while the application is stopped, and a response to failures.
 package struct MigrationRun {
-  /// What to do when the command fails, or the application is not well afterwards.
+  /// The response if the command fails, or the application is not healthy afterwards.
   package enum Answer: String, Sendable, CaseIterable {
-    /// Start the application and tell how to go back.
+    /// Start the application, and print the ways back.
     case stop
-    /// Run the command that rolls back, once for each migration that was applied.
+    /// Run the rollback command, once for each applied migration.
     case rollback
-    /// Put the snapshot in the database's place.
+    /// Restore the snapshot.
     case restore
   }
 
   package struct Request: Sendable {
     package var command: [String]
-    /// As the command is to find it; a secret may be in it.
+    /// The environment of the command; it may hold a secret.
     package var databaseURL: String?
     package var settings: ConnectionSettings
     package var lockTimeout: Duration = .seconds(10)
@@ -28,7 +28,7 @@ package struct MigrationRun {
     package var rollback: String?
     package var check: MigrationCheck.Request
     package var snapshot: SnapshotRequest
-    /// The application's, as git tells it.
+    /// The application's revision, from git.
     package var revision: String?
     package var allowsIncomplete = false
     package var now: @Sendable () -> Date = { Date() }
@@ -41,15 +41,15 @@ package struct MigrationRun {
     }
   }
 
-  /// What only the caller can do.
+  /// Steps that only the caller can take.
   package struct Delegate {
     /// Shows the checklist.
     package let show: (MigrationSurvey) -> Void
-    /// Puts a snapshot in the database's place, after asking. Throws where that was not confirmed.
+    /// Restores a snapshot, after a confirmation. Throws without one.
     package let restore: (SnapshotPlace) throws -> RestoreResult
-    /// An error in words.
+    /// Describes an error.
     package let words: (any Error) -> String
-    /// A line of the command's.
+    /// Prints a line of the command.
     package let output: @Sendable (String) -> Void
 
     package init(
@@ -77,21 +77,21 @@ package struct MigrationRun {
     self.delegate = delegate
   }
 
-  /// Ends what is left of migrations that were killed, and starts what they had stopped.
-  /// - Parameter words: of an error.
+  /// Removes leftovers of killed migrations, and starts services that they had stopped.
+  /// - Parameter words: describes an error.
   package static func recover(
     _ progress: WorkProgress, words: (any Error) -> String, _ settings: () throws -> ConnectionSettings
   ) -> [String] {
     MigrationJournal.recover(progress, words: words, settings)
   }
 
-  /// Nobody else's advisory lock is of this number: the first bytes of the SHA-256 of "firn-migrate".
+  /// The number of our advisory lock: the first bytes of the SHA-256 of "firn-migrate".
   private static let lockKey = Int64(bitPattern: 0x8686_E91C_0B05_A1BC)
 
-  /// - Parameter makeLog: called when nothing stands in the way.
-  /// - Throws: what keeps it from being begun: nothing was changed then. Whatever happens afterwards is in the outcome.
+  /// - Parameter makeLog: called once there is no obstacle.
+  /// - Throws: obstacles, with nothing changed. Later failures are in the outcome.
   package func run(makeLog: (String, Date) throws -> MigrationLog) throws -> MigrationOutcome {
-    // It has to last as long as we do: the lock is its session's.
+    // The connection stays open, because the advisory lock belongs to its session.
     let connection = try Connection(request.settings, applicationName: "firn-migrate run by \(Host.userName)")
     try connection.refusePooler()
     guard try connection.tryAdvisoryLock(Self.lockKey) else {
@@ -144,19 +144,19 @@ package struct MigrationRun {
     return manifest
   }
 
-  // MARK: From here on every failure is answered
+  // MARK: From here on every failure is handled
 
   private func carryOut(_ outcome: inout MigrationOutcome, _ journal: inout MigrationJournal, _ connection: Connection, _ application: String) throws
   {
     let log = outcome.log
-    // Told once: later the server may not be there to ask.
+    // Asked once: later the server may be unreachable.
     let url = request.databaseURL ?? connection.url
     try journal.beginStopping(after: outcome.snapshot.id.description)
     try Interruption.check()
     let mark =
       try request.maintenance.stop.isEmpty
       ? nil : StoppedApplication(database: connection.database, start: request.maintenance.start, for: "a migration")
-    // Until everything that was stopped runs again somebody has to look after it.
+    // The journal stays until every stopped service runs again.
     defer { if outcome.startFailures.isEmpty { mark?.remove() } }
     do { try stop(log) } catch {
       outcome.problems.append("the application could not be stopped, so nothing was migrated: \(delegate.words(error))")
@@ -167,7 +167,7 @@ package struct MigrationRun {
     journal.begin(.command)
     let result = runCommand(&outcome, &journal, url, application)
     outcome.interruption = result?.interruption
-    // Whoever interrupted wants the application back.
+    // An interruption must not leave the application stopped.
     Interruption.clear()
     outcome.after = applied(&outcome)
     log.add("schema_migrations: \(outcome.changeInWords)")
@@ -182,10 +182,10 @@ package struct MigrationRun {
     start(&outcome)
     journal.begin(.health)
     guard !isHealthy(&outcome) else { return }
-    // Whoever interrupts the waiting is there to decide.
+    // The operator who interrupts decides what comes next.
     outcome.interruption = Interruption.signal.map { Interruption(signal: $0) }
     Interruption.clear()
-    // Its address may be secret.
+    // The URL may be secret.
     outcome.problems.append("the application is not well after the migration: the health check keeps failing")
     log.add(outcome.problems.last ?? "")
     journal.begin(.answer)
@@ -234,7 +234,7 @@ package struct MigrationRun {
     }
   }
 
-  /// Runs a command of the user's, with what it prints shown and logged.
+  /// Runs a command of the user, prints and logs its output.
   private func run(_ command: MigratingCommand, _ journal: inout MigrationJournal, _ log: MigrationLog) throws -> MigratingCommand.Outcome {
     try command.run(begun: { journal.note(command: $0) }) { [show = delegate.output] line in
       log.add(output: line)
@@ -242,7 +242,7 @@ package struct MigrationRun {
     }
   }
 
-  /// A server goes on with a statement whoever asked for it is gone.
+  /// A server continues a statement after its client is gone.
   private func endSessions(_ application: String, _ log: MigrationLog) {
     do {
       let connection = try Connection(request.settings, applicationName: "firn-migrate")
@@ -255,7 +255,7 @@ package struct MigrationRun {
     let own = ProcessInfo.processInfo.environment["PGOPTIONS"].map { "\($0) " } ?? ""
     let option = "-c lock_timeout=\(request.lockTimeout.milliseconds)"
     return [
-      // What the URL says of these comes before the variables.
+      // Parameters in the URL override the variables.
       "DATABASE_URL": ConnectionSettings.url(url, adding: option, application: application),
       "PGOPTIONS": "\(own)\(option)",
       "PGAPPNAME": application, "FIRN_SNAPSHOT": outcome.snapshot.id.description,
@@ -269,12 +269,12 @@ package struct MigrationRun {
     }
   }
 
-  // MARK: Answers
+  // MARK: Responses
 
   private func answer(
     _ outcome: inout MigrationOutcome, isStopped: Bool, _ journal: inout MigrationJournal, _ url: String, _ application: String
   ) {
-    // Somebody is there who ended it.
+    // The operator ended it.
     let answer = outcome.interruption == nil ? request.answer : .stop
     guard answer != .stop else {
       if isStopped { start(&outcome) }
@@ -301,7 +301,7 @@ package struct MigrationRun {
   ) -> MigrationOutcome.Answered {
     guard let command = request.rollback else { return .notPossible("no command that rolls back is configured (migrate: rollback)") }
     guard let added = outcome.change?.added else { return .notPossible("which migrations are applied is not known, so nothing was rolled back") }
-    // A rollback would take back the migration before this one.
+    // A rollback would undo the migration before this one.
     guard !added.isEmpty else { return .nothingToDo("no migration was recorded as applied: there is nothing to roll back") }
     guard outcome.addedAreNewest else {
       return .notPossible(

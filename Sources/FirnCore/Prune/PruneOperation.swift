@@ -4,7 +4,7 @@ internal import Platform
 package import Repository
 package import Retention
 
-/// Removes the snapshots that a policy doesn't keep, and what only they needed. Planned first, carried out when asked.
+/// Removes snapshots that a policy does not keep, and objects that only they needed. It plans first, and carries out on request.
 package struct PruneOperation: Sendable {
   package struct Outcome: Sendable {
     package let plan: PrunePlan
@@ -22,7 +22,7 @@ package struct PruneOperation: Sendable {
   private let owner: LockOwner
   private let threads: Int
 
-  /// - Parameter named: what is to go, and nothing else: of the policy holds only what it never lets go.
+  /// - Parameter named: snapshots to remove by name, and no others. Of the policy only the rules apply that protect snapshots.
   package init(
     repository: Repository, policy: RetentionPolicy, named: Set<SnapshotID>? = nil, calendar: RetentionCalendar = .utc, now: Date = Date(),
     progress: WorkProgress,
@@ -39,15 +39,15 @@ package struct PruneOperation: Sendable {
     self.deletions = deletions
   }
 
-  /// Plans, lets the plan be looked at, and where that doesn't throw carries out what it returns of it.
+  /// Plans, has the plan approved, and carries out the approved part.
   /// - Parameters:
-  ///   - places: the snapshots to decide on, nil for all. Others are left alone.
-  ///   - apply: whether it may be carried out: no other run may be at work then.
-  ///   - approve: returns the plan, or a part of it.
-  /// - Throws: `FirnError.planChanged` where another run changed what was decided by, `.onHold`.
+  ///   - places: the snapshots to decide on; nil for all.
+  ///   - apply: whether to carry it out, with the exclusive lock.
+  ///   - approve: returns the plan, or a part of it. Throws to stop.
+  /// - Throws: `FirnError.planChanged` if another run changed the snapshots, `.onHold`.
   package func run(on places: [SnapshotPlace]?, apply: Bool, approve: (PrunePlan) throws -> PrunePlan) throws -> Outcome {
     let shown = try withLock(.shared) { _ in try plan(for: places) }
-    // Nobody is kept waiting by a question.
+    // No lock is held during a question.
     let approved = try approve(shown)
     guard apply else { return Outcome(plan: approved, collected: nil) }
     return try withLock(.exclusive) { try carryOut(approved, places, $0) }
@@ -60,10 +60,10 @@ package struct PruneOperation: Sendable {
   }
 
   private func carryOut(_ approved: PrunePlan, _ places: [SnapshotPlace]?, _ lock: RepositoryLock) throws -> Outcome {
-    // Of all that was decided on: what is known of one database bears on others.
+    // Plan for all of them: checks of one database affect others that share objects.
     let plan = try plan(for: places).part(of: approved.databases)
     guard Set(plan.removed).isSubset(of: approved.removed) else { throw FirnError.planChanged }
-    // An order that no listing shows, as a folder of its name.
+    // A hold that no listing shows, such as a folder of that name.
     for place in plan.removed {
       guard let hold = try repository.catalog.hold(of: place), hold.holds(at: now) else { continue }
       throw FirnError.onHold(database: place.database, id: place.id.description, reason: hold.reason)
@@ -76,8 +76,8 @@ package struct PruneOperation: Sendable {
     return Outcome(plan: plan, collected: try collect(collector, released: released))
   }
 
-  /// Collects what no snapshot names.
-  /// - Parameter apply: whether it is deleted, or only counted.
+  /// Deletes objects that no snapshot names.
+  /// - Parameter apply: whether to delete, or only to count.
   package func collect(apply: Bool) throws -> GarbageCollector.Outcome {
     try withLock(apply ? .exclusive : .shared) { lock in
       let collector = collector(lock)
@@ -89,7 +89,7 @@ package struct PruneOperation: Sendable {
     GarbageCollector(store: repository.store, holding: lock, now: now, pace: deletions)
   }
 
-  /// Objects of nobody's stay for so many seconds.
+  /// Seconds that unnamed objects stay.
   private static let grace: TimeInterval = 3600
 
   private func collect(_ collector: GarbageCollector, released: ObjectTable) throws -> GarbageCollector.Outcome {
@@ -101,12 +101,12 @@ package struct PruneOperation: Sendable {
   }
 
   private func plan(for places: [SnapshotPlace]?) throws -> PrunePlan {
-    // What was there when the user named it may be gone by now.
+    // Snapshots that the user named may be gone by now.
     let present = try repository.catalog.listing()
     let wanted = places.map(Set.init)
     let chosen = present.filter { wanted?.contains($0.place) ?? true }
     let states = try states(of: chosen, beside: present)
-    // How much what is kept needs can only be told of all of it.
+    // The size of the kept snapshots depends on all of them.
     let sharingOfAll = policy.sizeGoal == nil || named != nil ? nil : try sharing(present, questioned: Set(chosen.map(\.place)))
     let databases = try decide(on: chosen.map(\.place), states) { kept in try sharingOfAll?.bytes(of: kept) ?? 0 }
     let removed = Set(databases.flatMap(\.removed))
@@ -147,8 +147,8 @@ package struct PruneOperation: Sendable {
     }
   }
 
-  /// What is known of each snapshot.
-  /// - Parameter present: all snapshots: what was found damaged in one is so in others.
+  /// The state of each snapshot.
+  /// - Parameter present: all snapshots, because damage affects those that share objects.
   private func states(of listed: [ListedSnapshot], beside present: [ListedSnapshot]) throws -> [SnapshotPlace: RetainedSnapshot<SnapshotID>] {
     let found = Monitor<(states: [SnapshotPlace: RetainedSnapshot<SnapshotID>], verdicts: [SnapshotPlace: CheckRecord])>(([:], [:]))
     let wanted = Set(listed.map(\.place))
@@ -178,7 +178,7 @@ package struct PruneOperation: Sendable {
     guard let manifest = try catalog.summary(of: listed) else {
       return RetainedSnapshot(id: place.id, startedAt: place.id.startedAt, standing: .damaged, hold: hold)
     }
-    // What can't be read counts for nothing, nor does what was found damaged, however cursory the look.
+    // Unreadable and damaged snapshots count for nothing, however brief the check was.
     let standing: SnapshotStanding =
       verdict?.ok == false ? .damaged : manifest.kind == Manifest.safetyKind ? .safety : manifest.complete ? .sound : .incomplete
     return RetainedSnapshot(

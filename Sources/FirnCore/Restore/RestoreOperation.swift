@@ -4,8 +4,8 @@ package import Postgres
 package import Repository
 internal import SystemPackage
 
-/// Restores a snapshot: builds a new database beside whatever is there, proves it, and gives it its name, or the name of the
-/// one it replaces. Whatever fails before that, the new database is gone again and nothing else was touched.
+/// Restores a snapshot: builds a new database, verifies it, and gives it its name or swaps it with the database that it replaces. If
+/// anything fails before that, the new database is dropped and nothing else was changed.
 package struct RestoreOperation {
   private let repository: Repository
   private let request: RestoreRequest
@@ -17,7 +17,7 @@ package struct RestoreOperation {
     self.progress = progress
   }
 
-  /// What a restore works with, once everything was looked at.
+  /// Everything a restore needs once its prerequisites were checked.
   private struct Preparation {
     let server: Connection
     let source: RestoreSource
@@ -27,7 +27,7 @@ package struct RestoreOperation {
     var findings: RestorePreflight.Findings
   }
 
-  /// Looks at everything a restore depends on, and touches nothing.
+  /// Checks all prerequisites without changing anything.
   /// - Throws: `FirnError.refused` with every reason at once.
   package func plan() throws -> RestorePlan {
     let prepared = try prepare()
@@ -55,28 +55,28 @@ package struct RestoreOperation {
       server: server, source: source, selection: selection, properties: properties.properties, role: role, findings: findings)
   }
 
-  /// Drops what restores that were killed have left on the server, but for what stands for a database that is gone.
+  /// Drops leftovers of killed restores, except markers of lost databases.
   package static func tidyUp(_ settings: ConnectionSettings) throws -> [RestoreRest] {
     try RestoreRest.clear(on: ServerConnection.open(settings))
   }
 
   /// - Parameters:
-  ///   - told: hears what will be done besides, once everything was looked at.
-  ///   - saved: hears of the snapshot of the database that is replaced, which stays whatever fails then.
-  ///   - found: hears of what others left on the server, and what became of it.
+  ///   - told: called with notes about what will be done, once prerequisites were checked.
+  ///   - saved: called with the snapshot of the replaced database, which stays even if the restore fails.
+  ///   - found: called with leftovers of other restores, and what was done with them.
   package func run(
     told: ([String]) -> Void = { _ in }, saved: (SnapshotID) -> Void = { _ in }, found: ([RestoreRest]) -> Void = { _ in }
   ) throws -> RestoreResult {
     let clock = ContinuousClock.now
     let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-restore of \(request.place.database)", onlyReads: true)
     defer { lock.release() }
-    // First: what is left takes room.
+    // First, because leftovers take room.
     found(try RestoreRest.clear(on: ServerConnection.open(request.settings, except: replaced)).filter { !isMended($0) })
     let prepared = try prepare()
     let (server, source) = (prepared.server, prepared.source)
     try requireSameDatabase(on: server)
     told(prepared.findings.notes)
-    // A pg_restore of the server's major version, and no older than the pg_dump: the latter is in the preflight.
+    // The server's major version of pg_restore. The preflight checks that it is no older than the pg_dump.
     let tools = try ServerTools.find("pg_restore", major: server.serverMajor, configured: request.toolFolders)
     let work = try WorkFolder.forRun(in: request.workRoot)
     defer { work.remove() }
@@ -95,7 +95,7 @@ package struct RestoreOperation {
         result = try build(prepared, tools, work, safety)
       }
       if isWhole {
-        // The restore has come to its end, whatever fails here.
+        // The restore is complete, even if this fails.
         do { try RestoreRest.clear(for: request.target.name, restoredFrom: request.place.id, on: server) } catch {
           result.notes.append("what had told of its loss could not be dropped: --recover shows what it is")
         }
@@ -107,17 +107,17 @@ package struct RestoreOperation {
     }
   }
 
-  /// Whether all of a snapshot is restored.
+  /// Whether a whole snapshot is restored.
   private var isWhole: Bool { !request.scope.isPartial && !request.scope.onlyIntact }
 
-  /// That what is made now was gone is no news, unless it is made of something else.
+  /// Whether a marker is about the database that is restored now, from one of the snapshots in the marker.
   private func isMended(_ rest: RestoreRest) -> Bool {
     guard let loss = rest.loss, loss.target.isSame(as: request.target.name) else { return false }
     return isWhole && loss.ways.contains(request.place.id.description)
   }
 
-  /// Builds, proves and names the new database.
-  /// - Parameter beforeFilling: called with the passing name of the database when it is made, and empty.
+  /// Builds, verifies and names the new database.
+  /// - Parameter beforeFilling: called with the temporary name of the database while it is empty.
   private func build(
     _ prepared: Preparation, _ tools: ServerTools, _ work: WorkFolder, _ safety: Manifest?, beforeFilling: (String) throws -> Void = { _ in }
   ) throws -> RestoreResult {
@@ -138,7 +138,7 @@ package struct RestoreOperation {
       var warnings = prepared.findings.warnings
       try build.make(database)
       old = build.inPlace?.oid
-      // A server finishes a CREATE DATABASE whose restore was killed in it: what the first look could not see is there now.
+      // A server finishes a CREATE DATABASE whose restore was killed: the first look could not see that database.
       _ = try? RestoreRest.clear(on: server)
       try beforeFilling(database.name)
       let filled = try build.fill(database)
@@ -165,21 +165,21 @@ package struct RestoreOperation {
         } catch { throw NotNamed(built: database.name, cause: error) }
       }
       if let jobs = selection.scheduledJobs {
-        // The database is whole and has its name: this fails nothing.
+        // The database is complete and has its name, so this does not fail the restore.
         do { try jobs.restore(server.settings.with(database: request.target.name), progress: progress) } catch {
           result.warnings.append("the jobs of pg_cron were not restored: \((error as? PostgresError)?.briefly ?? "\(error)")")
         }
       }
       return result
     } catch {
-      // What there is of it then is more than nothing; and by its mark whoever comes next is told what was lost.
+      // After the drop, the partial database stays, because its marker tells the next run what was lost.
       if old.map(isThere) ?? true { try discard(database, source, madeRoles, after: error) }
       throw error
     }
   }
 
-  /// Gives the database its settings, and looks whether a session can begin with them: one may name a library that is not here.
-  /// - Throws: `FirnError.refused`; but where the old database is dropped already, a warning has to do.
+  /// Applies the database's settings, and checks that a session can start with them: one may name a library that is missing here.
+  /// - Throws: `FirnError.refused`. If the old database is dropped already, a warning is added instead.
   private func requireUsable(_ database: UnfinishedDatabase, on server: Connection, _ result: inout RestoreResult) throws {
     try database.applySettings(on: server)
     do { _ = try Connection(server.settings.with(database: database.name), applicationName: "firn-restore") } catch let error as PostgresError {
@@ -189,7 +189,7 @@ package struct RestoreOperation {
     }
   }
 
-  /// Whether the database that was to be dropped is there for certain.
+  /// Whether the database that was to be dropped certainly exists.
   private func isThere(_ oid: UInt32) -> Bool {
     Interruption.putOff {
       let name = request.target.name
@@ -206,7 +206,7 @@ package struct RestoreOperation {
     return UnfinishedDatabase(for: request.target.name, builder: builder)
   }
 
-  /// Tries the snapshot's schema, and some rows of each table, on this server, while the old database is there and the application runs.
+  /// Tries the schema and some rows of each table on this server, while the old database exists and the application runs.
   private func trySchema(_ prepared: Preparation, _ tools: ServerTools, _ work: WorkFolder) throws {
     progress.begin("trying the schema")
     let database = try unfinishedDatabase(prepared)
@@ -230,7 +230,7 @@ package struct RestoreOperation {
     }
   }
 
-  /// What was confirmed was confirmed of one database: another that has its name by now is not touched.
+  /// The confirmation was for one database: another one that has the name by now is not touched.
   private func requireSameDatabase(on server: Connection) throws {
     guard let replaced, let confirmed = request.replacedOID else { return }
     guard try server.databaseEntries().contains(where: { $0.name.isSame(as: replaced) && $0.oid == confirmed }) else {
@@ -238,7 +238,7 @@ package struct RestoreOperation {
     }
   }
 
-  /// Everything the old database is given up for is read before it is.
+  /// Reads everything that the old database is given up for, before it is dropped.
   private func requireIntact(_ source: RestoreSource) throws {
     guard !request.scope.onlyIntact else { return }
     let damaged = try source.damagedFiles(progress)
@@ -249,7 +249,7 @@ package struct RestoreOperation {
     }
   }
 
-  /// The snapshot that will be all there is of the old database: complete, and read back.
+  /// Takes the last snapshot of the old database, and reads it back.
   private func takeProvenSafetySnapshot(_ manifest: Manifest, _ server: Connection) throws -> Manifest? {
     guard let safety = try takeSafetySnapshot(manifest, server) else { return nil }
     if !safety.complete && !request.allowsIncomplete {
@@ -267,11 +267,11 @@ package struct RestoreOperation {
     return safety
   }
 
-  /// The database whose name is used already.
+  /// The database that has the name now.
   private var replaced: String? { request.target.isExisting ? request.target.name : nil }
 
   private func properties(_ manifest: Manifest, _ role: RestoringRole, _ server: Connection) throws -> RestoredProperties {
-    // That there is none is the preflight's to tell.
+    // If it is missing, the preflight reports that.
     let live = try replaced.flatMap { name in try server.databaseExists(name) ? DatabaseProperties(server.databaseFacts(of: name)) : nil }
     return try RestoredProperties(of: manifest, replacing: live, scope: request.scope, role: role, on: server)
   }
@@ -279,7 +279,7 @@ package struct RestoreOperation {
   private func takeSafetySnapshot(_ manifest: Manifest, _ server: Connection) throws -> Manifest? {
     guard replaced != nil, var safety = request.safetySnapshot else { return nil }
     progress.begin("taking a snapshot of the database as it is")
-    // Of the same cluster: beside the snapshot that is restored. Of another: it must not pass for one of that.
+    // A database of the same cluster is stored beside the restored snapshot. One of another cluster needs its own source.
     if safety.source == nil, let identifier = manifest.systemIdentifier, try server.systemIdentifier() == identifier {
       safety.source = manifest.source
     }
@@ -290,11 +290,11 @@ package struct RestoreOperation {
     }
   }
 
-  /// Gives the new database the name of the live one.
+  /// Swaps the new database with the live one.
   private func exchange(_ database: UnfinishedDatabase, _ prepared: Preparation, _ result: inout RestoreResult) throws {
     let server = prepared.server
     let live = request.target.name
-    // Looked at anew: what was granted or set while the new one was built belongs to the name, too.
+    // Read again: grants and settings made in the meantime belong to the name as well.
     let facts = try server.databaseFacts(of: live)
     let properties = try properties(result.manifest, prepared.role, server).properties
     let entries = try server.databaseEntries()
@@ -320,11 +320,11 @@ package struct RestoreOperation {
     result.warnings += outcome.warnings
   }
 
-  /// Drops the new database and the roles made for it. An interruption must not keep them from being dropped.
+  /// Drops the new database and the roles created for it, also after an interruption.
   private func takeAway(_ database: UnfinishedDatabase, _ source: RestoreSource, _ roles: [String]) throws {
     progress.begin("dropping the unfinished database")
     try Interruption.putOff {
-      // The connection of before may be what failed.
+      // The previous connection may be what failed.
       let server = try ServerConnection.open(request.settings, except: replaced)
       try database.discard(on: server, entries: source.directory.entries)
       try server.executeTogether(roles.map { "DROP ROLE IF EXISTS \(Connection.identifier($0))" })
@@ -333,7 +333,7 @@ package struct RestoreOperation {
 
   /// - Throws: `LeftBehind`.
   private func discard(_ database: UnfinishedDatabase, _ source: RestoreSource, _ roles: [String], after cause: any Error) throws {
-    // Its name leads to it by now: it is no rest of anything.
+    // The name belongs to it already, so it is no leftover.
     if cause is any AfterExchange || cause is NotNamed { return }
     do { try takeAway(database, source, roles) } catch {
       throw LeftBehind(database: database.name, roles: roles, reason: error, cause: cause)
@@ -341,10 +341,10 @@ package struct RestoreOperation {
   }
 }
 
-/// The snapshot of the database that was to be replaced could not be made.
+/// The snapshot of the database to be replaced failed.
 package struct SafetySnapshotFailed: Error {
   package let cause: any Error
-  /// Whether the database would be kept without one.
+  /// Whether the previous database would have been kept.
   package let keepsOldDatabase: Bool
 
   package init(cause: any Error, keepsOldDatabase: Bool) {

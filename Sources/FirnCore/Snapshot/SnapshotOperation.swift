@@ -6,14 +6,14 @@ internal import Postgres
 package import Repository
 internal import SystemPackage
 
-/// Makes a snapshot: nothing is listed before its last byte is durable.
+/// Takes a snapshot. It is listed only when its last byte is durable.
 package struct SnapshotOperation {
   private let repository: Repository
   private let request: SnapshotRequest
   private let progress: WorkProgress
   private let notes = Monitor<[String]>([])
   private let warnings = Monitor<[String]>([])
-  /// Seconds by which clocks may differ.
+  /// Seconds that clocks may differ.
   private static let clockTolerance: TimeInterval = 600
 
   package init(repository: Repository, request: SnapshotRequest, progress: WorkProgress) {
@@ -48,16 +48,16 @@ package struct SnapshotOperation {
       let manifest = try attempt(connection, tools, work, lock, startedAt: startedAt)
       return SnapshotResult(manifest: manifest, warnings: warnings.current, notes: notes.current, elapsed: ContinuousClock.now - clock)
     } catch {
-      // What was stored so far is named by nothing. Where others are at work it stays for the next to clear.
+      // No list names the objects stored so far. If other processes are at work, the next collection deletes them.
       lock.release()
-      // A store that can't be reached is not asked for more.
+      // An unreachable store is not asked again.
       if case StoreError.unreachable = error { throw error }
       StoreMaintenance(store: repository.store).collectIfAlone()
       throw error
     }
   }
 
-  /// In SQL_ASCII a name can be any bytes. A manifest is text.
+  /// In SQL_ASCII a name can be any bytes, and a manifest is text.
   private func refuseNamesThatAreNoText(_ connection: Connection) throws {
     guard try connection.serverEncoding() == "SQL_ASCII" else { return }
     let names = try connection.namesThatAreNoText()
@@ -65,7 +65,7 @@ package struct SnapshotOperation {
     throw FirnError.refused(reasons: names.map { "\($0) is not UTF-8 text: rename or reset it, a snapshot could not be restored" })
   }
 
-  /// Dumps until nothing changed under the dump.
+  /// Dumps until no table changed during the dump.
   private func attempt(_ connection: Connection, _ tools: ServerTools, _ work: WorkFolder, _ lock: RepositoryLock, startedAt: Date) throws -> Manifest
   {
     let source = try request.source ?? connection.systemIdentifier() ?? connection.target
@@ -101,8 +101,8 @@ package struct SnapshotOperation {
     throw FirnError.tablesKeptChanging(attempts: attempts, example: "")
   }
 
-  /// The newest snapshot whose manifest can be read: a damaged one must not stop tonight's. One that a restore made is of a database that
-  /// was given up, emptied perhaps: it is the last choice.
+  /// The newest snapshot with a readable manifest: a damaged one must not stop tonight's. A safety snapshot of a restore is the last
+  /// choice, because its database was given up, perhaps empty.
   private func newestReadable(source: String, database: String, _ cache: ParentCache?) throws -> ParentSnapshot? {
     let places = try repository.catalog.snapshots(source: source, database: database)
     if repository.format.isSealed {
@@ -131,7 +131,7 @@ package struct SnapshotOperation {
   }
 }
 
-/// What keeps a store tidy around other work.
+/// Keeps a store tidy around other work.
 package struct StoreMaintenance: Sendable {
   private let store: any Store
   private let owner: LockOwner
@@ -141,10 +141,10 @@ package struct StoreMaintenance: Sendable {
     self.owner = owner
   }
 
-  /// The shared lock. What a dead run left is cleared first, where nobody else is at work.
+  /// Takes the shared lock. Leftovers of dead runs are removed first, if no other process is at work.
   /// - Parameters:
-  ///   - onlyReads: whether its holder writes nothing that others' late deletions could meet.
-  ///   - grace: what no snapshot names stays for so many seconds: what was copied in part goes on from there.
+  ///   - onlyReads: whether the holder only reads, so that late deletions of other processes cannot affect what it writes.
+  ///   - grace: seconds that unnamed objects stay, so that an interrupted copy can continue.
   package func sharedLock(purpose: String, onlyReads: Bool = false, grace: Double = 0) throws -> RepositoryLock {
     let lock = try RepositoryLock(.shared, on: store, purpose: purpose, patience: .seconds(10), onlyReads: onlyReads, owner: owner)
     guard lock.foundDeadHolders else { return lock }

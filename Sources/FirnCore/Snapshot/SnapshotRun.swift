@@ -6,11 +6,11 @@ internal import Postgres
 internal import Repository
 internal import SystemPackage
 
-/// One try at a snapshot: dump, look whether it holds, commit.
+/// One attempt at a snapshot: dump, check that no table changed, commit.
 struct SnapshotRun {
   enum Outcome {
     case done(Manifest)
-    /// Tables changed under the dump: it is worth nothing, another may be.
+    /// Tables changed during the dump: it is discarded, and another attempt may succeed.
     case changed(String)
   }
 
@@ -45,7 +45,7 @@ struct SnapshotRun {
     let engine = DumpEngine(
       repository: repository, parent: index, registry: registry, table: table, spool: spool, spoolCap: request.spoolCap,
       progress: progress)
-    // Roles and tablespaces meanwhile.
+    // Roles and tablespaces are dumped at the same time.
     let withPasswords = try connection.canReadPasswords()
     let globals = GlobalsDump(tools: tools, access: access, database: connection.database, withPasswords: withPasswords)
     defer { globals.wait() }
@@ -59,20 +59,20 @@ struct SnapshotRun {
         jobs: expected < Self.smallDatabase ? 1 : try transaction.dumpJobs(wanted: request.jobs) { note in notes.update { $0.append(note) } },
         snapshot: transaction.snapshot,
         lockWait: request.lockWait, excludedTableData: exclusions.patterns)
-      // It is to fail where there is damage.
+      // Damage must be an error and not a warning.
       if facts.canTurnOff { dump.settingsToTurnOff = facts.damageHiders }
       let name = dump.applicationName
       outcome = try engine.run(dump) {
         try transaction.check(dump: name)
       } dumped: {
         rewritten = try transaction.rewritten()
-        // Nobody is to wait for what is still to be stored.
+        // Locks are released before the rest is stored.
         try transaction.end()
       }
     } catch let stuck as ExportTransaction.Deadlock {
       return .changed("\(stuck.holder); the dump waited behind it")
     } catch let error as PostgresError {
-      // A change that waits for our locks keeps pg_dump's workers from theirs: let it pass, then dump again.
+      // A schema change that waits for our locks blocks the workers of pg_dump: let it pass, then dump again.
       if case .toolFailed = error, (try? connection.someoneWaitsForUs()) == true {
         return .changed("\(try connection.sessionsInTheWay().first ?? "a session") waited for the dump to end")
       }
@@ -93,18 +93,18 @@ struct SnapshotRun {
     var lsn: String?
     var systemIdentifier: String?
     var isInRecovery: Bool
-    /// Settings that are on, under which damage is not seen.
+    /// Enabled server settings that hide damage.
     var damageHiders: [String]
-    /// Rows of extensions' tables that were changed and are in no dump.
+    /// Changed rows of extension tables that are in no dump.
     var changedRowsOutsideDump: [String]
     var sequencesOfExtensions: [QualifiedName: String]
     var sequenceValues: [QualifiedName: Int64?]
     var preloadedLibraries: [String]?
-    /// Whether this role may turn these off.
+    /// Whether this role may disable these settings.
     var canTurnOff: Bool
   }
 
-  /// All that the catalogues say, within the snapshot that is dumped.
+  /// Facts from the catalogs, within the snapshot that is dumped.
   private func gatherFacts() throws -> Facts {
     Facts(
       database: try connection.databaseFacts(), extensions: try connection.extensions(), roles: try connection.rolesInUse(),
@@ -125,7 +125,7 @@ struct SnapshotRun {
   }
 
   private struct Exclusions {
-    /// For pg_dump.
+    /// Patterns for pg_dump.
     var patterns: [String] = []
     var tables: Set<QualifiedName> = []
   }
@@ -139,7 +139,7 @@ struct SnapshotRun {
       if tables.isEmpty { unmatched.append(pattern) }
       exclusions.tables.formUnion(tables.map(\.name))
       exclusions.patterns.append(pattern)
-      // pg_dump takes a partitioned table for one without rows.
+      // pg_dump excludes no partitions with their parent.
       exclusions.patterns += tables.filter(\.isPartition).map(\.name.identifier)
     }
     guard !unmatched.isEmpty else { return exclusions }
@@ -199,7 +199,7 @@ struct SnapshotRun {
       sequence.ofExtension = facts.sequencesOfExtensions[name]
       return sequence
     }
-    // No dump has the values of these: a restore sets them.
+    // No dump contains these values: a restore sets them.
     let dumped = Set(manifest.sequences.map(\.qualifiedName))
     manifest.sequences += facts.sequencesOfExtensions.filter { !dumped.contains($0.key) }.compactMap { name, member in
       guard let value = facts.sequenceValues[name] ?? nil else { return nil }
@@ -265,7 +265,7 @@ struct SnapshotRun {
     return manifest
   }
 
-  /// Brings together what the archive says it holds, what went by, and what the server has.
+  /// Matches the archive's table of contents with the files that were read and the tables of the server.
   private func match(
     _ contents: ArchiveDirectory, _ outcome: DumpEngine.Outcome, _ known: [UInt32: DumpedTable]
   ) throws -> (tables: [Manifest.Table], missing: [DumpedTable]) {
@@ -286,7 +286,7 @@ struct SnapshotRun {
     return (tables.sorted { ($0.schema, $0.name) < ($1.schema, $1.name) }, missing.values.sorted { $0.identifier < $1.identifier })
   }
 
-  /// A table with far fewer rows than in the parent: it may be meant, and it may be a damaged disk (a zeroed page is no error to pg_dump).
+  /// Tables with far fewer rows than in the parent: intended, or a damaged disk (a zeroed page is no error for pg_dump).
   private func fallenTables(_ tables: [Manifest.Table]) -> [String] {
     guard let parent = parent?.manifest else { return [] }
     let before = Dictionary(
@@ -306,7 +306,7 @@ struct SnapshotRun {
       }
   }
 
-  /// A log that has gone back is another server's: one made from a copy of this one's files has the same system identifier.
+  /// A log position that went back belongs to another server: a copy of this server's files has the same system identifier.
   private func signsOfAClone(_ facts: Facts) -> [String] {
     guard let parent = parent?.manifest, request.source == nil, !facts.isInRecovery, parent.systemIdentifier == facts.systemIdentifier,
       let now = facts.lsn.flatMap(LogPosition.init), let before = parent.lsn.flatMap(LogPosition.init), now < before
@@ -341,7 +341,7 @@ struct SnapshotRun {
   {
     let globals = try dump.result()
     var compressor = try ZstdCompressor()
-    // Settings for all roles are in no dump.
+    // No dump contains settings for all roles.
     let common = try connection.settingsOfAllRoles().map { "ALTER ROLE ALL SET \(DatabaseBuilder.assignment($0.name, $0.value));\n" }.joined()
     let sql = globals.sql + Array(common.utf8)
     let stored = try sealing.sealed(compressor.compress(sql.span, effort: .table))

@@ -2,9 +2,9 @@ package import Foundation
 internal import Platform
 package import Repository
 
-/// How old the newest snapshot and the newest proof of each database are, beside how old they may be.
+/// The age of each database's newest snapshot and last verification, beside the limits.
 package struct StoreStatus: Sendable {
-  /// How old they may be.
+  /// The limits.
   package struct Limits: Sendable, Equatable {
     package var snapshotAge: Duration = .seconds(26 * 3600)
     package var proofAge: Duration = .seconds(8 * 86400)
@@ -16,24 +16,24 @@ package struct StoreStatus: Sendable {
     package let source: String
     package let database: String
     package let newest: Newest?
-    /// Whether a verification found the newest one damaged.
+    /// Whether a verification found the newest snapshot damaged.
     package let newestIsDamaged: Bool
-    /// When the newest complete snapshot was begun.
+    /// When the newest complete snapshot was started.
     package let newestComplete: Date?
-    /// The newest verification that read a snapshot whole and found it intact.
+    /// The newest verification that read a snapshot completely and found it intact.
     package let proof: CheckRecord?
     /// How long the last drill took to restore.
     package let restoreSeconds: Double?
-    /// Of the stores that could be asked.
+    /// Copies in stores that answered.
     package let copies: [CopyState]
-    /// What is wrong, in words.
+    /// Descriptions of problems.
     package let problems: [String]
   }
 
-  /// A store that snapshots are copied to, and what it has.
+  /// A store that receives copies, and its snapshots.
   package struct Copy: Sendable {
     package let location: String
-    /// Its snapshots, or why these can't be told.
+    /// Its snapshots, or the error of listing them.
     package let snapshots: Result<[SnapshotPlace], any Error>
 
     package init(location: String, snapshots: Result<[SnapshotPlace], any Error>) {
@@ -41,10 +41,10 @@ package struct StoreStatus: Sendable {
       self.snapshots = snapshots
     }
 
-    /// What is in a copy, without what restores made there that read from it.
+    /// The snapshots of a copy, without those that restores from it took there.
     /// - Parameters:
-    ///   - here: the snapshots of the store that is copied.
-    ///   - each: is told that this goes on.
+    ///   - here: the snapshots of the original store.
+    ///   - each: called to show progress.
     package static func snapshots(in copy: Catalog, beside here: [SnapshotPlace], each: () -> Void) throws -> [SnapshotPlace] {
       let there = try copy.snapshots(each: each)
       let own = Dictionary(grouping: here, by: name)
@@ -60,14 +60,14 @@ package struct StoreStatus: Sendable {
     private static func name(_ place: SnapshotPlace) -> String { "\(place.source.keyComponent)/\(place.database.keyComponent)" }
   }
 
-  /// How far a copy is.
+  /// How complete a copy is.
   package struct CopyState: Sendable {
     package let location: String
-    /// The newest snapshot that is here and there.
+    /// The newest snapshot that exists in both stores.
     package let newest: SnapshotID?
-    /// How many snapshots of here it lacks that are newer than that.
+    /// The number of newer snapshots that the copy lacks.
     package let behind: Int
-    /// How many it has that are newer than that, and not here.
+    /// The number of newer snapshots that exist only in the copy.
     package let foreign: Int
   }
 
@@ -82,8 +82,8 @@ package struct StoreStatus: Sendable {
   package var isSound: Bool { databases.allSatisfy(\.problems.isEmpty) }
 
   /// - Parameters:
-  ///   - places: the snapshots to look at. Those made just before a restore don't count.
-  ///   - words: what is wrong with a store, in words.
+  ///   - places: the snapshots to look at. Safety snapshots of restores don't count.
+  ///   - words: describes the error of a store.
   package init(
     of places: [SnapshotPlace], in repository: Repository, copies: [Copy] = [], limits: Limits, now: Date, age: (Date) -> String,
     words: (any Error) -> String = { "\($0)" }
@@ -106,7 +106,7 @@ package struct StoreStatus: Sendable {
       foreign: found.foreign.count)
   }
 
-  /// - Parameter manifest: nil where no identity opens it.
+  /// - Parameter manifest: nil if no identity opens it.
   private static func newest(_ place: SnapshotPlace, _ summary: Manifest.Summary, _ manifest: Manifest?) -> Newest {
     guard let manifest else {
       var problems = summary.complete ? [] : ["the newest snapshot is incomplete: firn show tells why, with an identity"]
@@ -122,7 +122,7 @@ package struct StoreStatus: Sendable {
       id: manifest.id, startedAt: manifest.startedAt, complete: manifest.complete, problems: incomplete + (manifest.anomalies ?? []))
   }
 
-  /// What verifications said of the snapshots of one database.
+  /// The verifications of one database's snapshots.
   private struct Checks {
     private let catalog: Catalog
     private let keys: [SnapshotPlace: [StoreKey]]
@@ -136,7 +136,7 @@ package struct StoreStatus: Sendable {
       findings = DamageFindings(verdicts)
     }
 
-    /// In itself, or in one with which it shares what is damaged. A list that can't be read is damage, too.
+    /// Damage of the snapshot or of an object that it shares. An unreadable list is damage too.
     func findDamage(in place: SnapshotPlace) throws -> Bool {
       if verdicts[place]?.ok == false { return true }
       do { return try catalog.shares(findings, place) } catch let error where StoreStatus.isOfOneSnapshot(error) { return true }
@@ -148,12 +148,12 @@ package struct StoreStatus: Sendable {
       return try newestFirst.first { try !findDamage(in: $0) }.flatMap { verdicts[$0] }
     }
 
-    /// What the last drill or its assertions found wrong: no later snapshot says that it is mended, a later drill does.
+    /// Problems that the last drill or its assertions found. Only a later drill clears them.
     /// - Parameter places: the newest first.
     func problemsOfDrills(_ places: [SnapshotPlace]) throws -> [String] {
       for place in places {
         let (keys, verdict) = (keys[place] ?? [], verdicts[place])
-        // Of a single one the verdict, where there is one, is all there is to know.
+        // If there is a single check, the verdict says everything.
         let drill = keys.count > 1 || verdict == nil ? try catalog.lastDrill(of: keys) : verdict.flatMap { $0.level == .drill ? $0 : nil }
         guard let drill else { continue }
         return drill.failedDrill.map { ["the last drill, of \(place.id), failed: \($0)"] } ?? drill.unmetAssertions ?? []
@@ -208,7 +208,7 @@ package struct StoreStatus: Sendable {
       )
     }
     problems += try checks.problemsOfDrills(places)
-    // Nobody backs it up here: restores were made into it.
+    // It is not backed up here: only restores took snapshots of it.
     guard let newest else {
       return problems.isEmpty
         ? nil

@@ -12,7 +12,7 @@ final class SnapshotCheck {
   private let progress: WorkProgress
   private(set) var objectsChecked = 0
 
-  /// - Parameter damaged: objects that are known to be, with what is wrong.
+  /// - Parameter damaged: objects known to be damaged, with the reason.
   init(repository: Repository, place: SnapshotPlace, readsTables: Bool, damaged: [ObjectName: String], progress: WorkProgress) {
     self.repository = repository
     self.place = place
@@ -21,13 +21,13 @@ final class SnapshotCheck {
     self.progress = progress
   }
 
-  /// Whether an error tells of the snapshot, rather than of the store, or of what it is opened with.
+  /// Whether an error is about the snapshot, and not about the store or the identity.
   static func isFinding(_ error: RepositoryError) -> Bool {
     if case .newerFormat = error { return true }
     return error.isDamage
   }
 
-  /// - Parameter opens: whether what is encrypted is to be opened.
+  /// - Parameter opens: whether to decrypt.
   func run(_ checksums: ChecksumFile, opens: Bool = true) throws -> [VerifyOperation.Problem] {
     var problems = try checkFiles(checksums)
     guard opens, repository.hasReadableContents else { return try problems + checkPresence(checksums) }
@@ -41,7 +41,7 @@ final class SnapshotCheck {
     return try problems + (readsTables ? checkTables(reader, but: spoiled.files) : checkSizes(reader))
   }
 
-  /// The snapshot's own files.
+  /// Checks the snapshot's own files.
   private func checkFiles(_ checksums: ChecksumFile) throws -> [VerifyOperation.Problem] {
     var problems: [VerifyOperation.Problem] = []
     for key in repository.files(of: place).all {
@@ -58,7 +58,7 @@ final class SnapshotCheck {
     return problems
   }
 
-  /// Every object that the list names: what can be told of a snapshot that can't be opened here.
+  /// Checks that every listed object exists: all that is possible without an identity.
   private func checkPresence(_ checksums: ChecksumFile) throws -> [VerifyOperation.Problem] {
     try checksums.objects.compactMap { object in
       objectsChecked += 1
@@ -86,7 +86,7 @@ final class SnapshotCheck {
     }
   }
 
-  /// Reads every file of the archive back, several at once.
+  /// Reads every file of the archive, several at once.
   private func checkTables(_ reader: SnapshotReader, but spoiled: Set<String>) throws -> [VerifyOperation.Problem] {
     let manifest = reader.manifest
     let files = try reader.files()
@@ -119,7 +119,7 @@ final class SnapshotCheck {
     return found.current.sorted { ($0.table ?? "", $0.object ?? "") < ($1.table ?? "", $1.object ?? "") }
   }
 
-  /// What the damaged objects spoil.
+  /// Finds the files that damaged objects affect.
   private func spoiledFiles(_ reader: SnapshotReader) throws -> (files: Set<String>, problems: [VerifyOperation.Problem]) {
     let mine = reader.table.objects.map(\.name).filter { damaged[$0] != nil }
     guard !mine.isEmpty else { return ([], []) }
@@ -134,7 +134,7 @@ final class SnapshotCheck {
         problems.append(.init(table: tables[file.name] ?? file.name, object: object.digest.description, reason: damaged[object] ?? ""))
       }
     }
-    // One that spoils no table is damage all the same.
+    // An object that affects no table is damage as well.
     problems += mine.filter { !named.contains($0) }.map { .init(object: $0.digest.description, reason: damaged[$0] ?? "") }
     return (files, problems)
   }

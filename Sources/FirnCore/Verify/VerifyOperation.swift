@@ -3,20 +3,20 @@ package import Foundation
 internal import Platform
 package import Repository
 
-/// How much of a store is looked at.
+/// How much of a store is checked.
 package enum VerifyExtent: Sendable, Equatable {
-  /// Every object there, of the right size.
+  /// Existence and size of every object.
   case quick
-  /// Every object read once, and the tables of each snapshot that were not proven before.
+  /// Every object is read once, and the tables of snapshots that were not read before.
   case read
-  /// As `quick`, and this share of all objects read, from 0 to 1: others each time, until all were.
+  /// As `quick`, and a share of all objects is read, from 0 to 1: the next ones each time.
   case sample(Double)
 
 }
 
-/// Looks whether snapshots are what they were when they were made.
+/// Checks that snapshots are unchanged.
 package struct VerifyOperation {
-  /// A damage, named as precisely as it can be.
+  /// A finding, as precise as possible.
   package struct Problem: Sendable, Equatable {
     package let table: String?
     package let object: String?
@@ -32,11 +32,11 @@ package struct VerifyOperation {
   package struct SnapshotOutcome: Sendable {
     package let place: SnapshotPlace
     package let problems: [Problem]
-    /// What was looked at.
+    /// How closely it was checked.
     package let level: CheckRecord.Level
-    /// Whether the identities at hand do not open it.
+    /// Whether the available identities do not open it.
     package var isClosed = false
-    /// What an earlier verification found, and this one did not look at closely enough to say that it is mended; in words.
+    /// A finding of an earlier verification that this one did not check closely enough to clear.
     package var standingFinding: String?
     package var isSound: Bool { problems.isEmpty && standingFinding == nil }
   }
@@ -46,11 +46,11 @@ package struct VerifyOperation {
     package var objectsChecked = 0
     package var bytesChecked: Int64 = 0
     package var elapsed: Duration = .zero
-    /// Snapshots whose tables an earlier run had read, from the very bytes that were found again.
+    /// Snapshots whose tables an earlier run had read from the same bytes.
     package var provenBefore = 0
-    /// Why results could not be recorded beside their snapshots: whoever looks later does not know of them.
+    /// Why results could not be recorded: later runs will not know of them.
     package var unrecorded: (any Error)?
-    /// Where a sample ended.
+    /// The last object of a sample.
     var lastSampled: ObjectName?
 
     package var isSound: Bool { snapshots.allSatisfy(\.isSound) }
@@ -68,7 +68,7 @@ package struct VerifyOperation {
     self.now = now
   }
 
-  /// Checks snapshots and records the result beside each.
+  /// Checks snapshots and records the results.
   package func run(on places: [SnapshotPlace]) throws -> Outcome {
     let clock = ContinuousClock.now
     let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-verify", onlyReads: true)
@@ -82,7 +82,7 @@ package struct VerifyOperation {
     let readsTables = extent == .read && repository.hasReadableContents
     let proven = extent == .read ? Set(readable.filter { isProven($0.key, $0.value) }.keys) : []
     outcome.provenBefore = proven.count
-    // What tables are read from is decoded by that.
+    // Objects that tables are read from are decoded there.
     let decodedLater = Set(readable.filter { !proven.contains($0.key) }.values.flatMap(\.objects))
     let damaged = try checkObjects(Set(readable.values.flatMap(\.objects)), decodedLater: extent == .read ? decodedLater : [], &outcome)
     var wrongIdentity: RepositoryError?
@@ -96,7 +96,7 @@ package struct VerifyOperation {
       } catch let error as RepositoryError {
         if case .wrongIdentity = error {
           wrongIdentity = error
-          // It is another's: what can be told without an identity is told.
+          // It is encrypted to others: check what is possible without an identity.
           snapshot = .init(place: place, problems: try check.run(checksums[place]!.get(), opens: false), level: min(level, .scrub), isClosed: true)
         } else if SnapshotCheck.isFinding(error) {
           snapshot = .init(place: place, problems: [SnapshotCheck.problem(error)], level: level)
@@ -110,15 +110,15 @@ package struct VerifyOperation {
       outcome.snapshots.append(snapshot)
     }
     try addStandingFindings(to: &outcome)
-    // An identity that opens nothing is the wrong one.
+    // If the identity opened nothing, it is the wrong one.
     if let wrongIdentity, outcome.isSound, outcome.snapshots.allSatisfy(\.isClosed) { throw wrongIdentity }
     outcome.elapsed = ContinuousClock.now - clock
-    // What was found while others deleted says nothing.
+    // Findings made while other processes deleted are meaningless.
     try lock.checkIfWritten()
-    // A store that can't be written has no lock that others would see.
+    // A read-only store has no lock that other processes would see.
     try outcome.snapshots.removeAll { try !$0.problems.isEmpty && repository.catalog.wasRemoved($0.place) }
     for snapshot in outcome.snapshots {
-      // What is not listed is no snapshot to say anything of.
+      // Nothing is recorded for a snapshot that is not listed.
       if case .failure(StoreError.missing) = checksums[snapshot.place]! { continue }
       do { try record(snapshot, readable[snapshot.place], outcome.elapsed) } catch { outcome.unrecorded = error }
     }
@@ -127,7 +127,7 @@ package struct VerifyOperation {
   }
 
   private func addStandingFindings(to outcome: inout Outcome) throws {
-    // Who reads every byte says what counts from now on.
+    // A complete reading replaces earlier findings.
     guard level < .scrub else { return }
     let catalog = repository.catalog
     let listed = try catalog.listing()
@@ -146,7 +146,7 @@ package struct VerifyOperation {
     }
   }
 
-  /// Whether its tables were read whole by an earlier run, and it consists of the same bytes as then.
+  /// Whether its tables were read by an earlier run, and its list of checksums is unchanged.
   private func isProven(_ place: SnapshotPlace, _ checksums: ChecksumFile) -> Bool {
     guard repository.hasReadableContents, let check = try? repository.catalog.lastCheck(of: place, atLeast: .read) else { return false }
     return check.ok && check.checksums == checksums.digest.description
@@ -170,20 +170,20 @@ package struct VerifyOperation {
       sizes[$0] ?? 0
     }
     progress.begin("checking objects", expected: bytes(chosen))
-    // In parts, so that a run that is cut off has done what it did.
+    // In parts, so that an interrupted run keeps its progress.
     for start in stride(from: 0, to: chosen.count, by: ScrubCursor.step) {
       let part = chosen[start..<min(chosen.count, start + ScrubCursor.step)]
       damaged.merge(try check.run(on: Set(part))) { first, _ in first }
       outcome.objectsChecked += part.count
       outcome.bytesChecked += bytes(part)
-      // A finding is recorded before what it was found in counts as read.
+      // Findings are recorded before the objects count as read.
       if damaged.isEmpty { note(part.last) }
     }
     outcome.lastSampled = chosen.last
     return damaged
   }
 
-  /// What a run without findings proves. Without an identity tables can't be read.
+  /// The level that a run without findings proves. Tables need an identity.
   private var level: CheckRecord.Level {
     switch extent {
     case .read: repository.hasReadableContents ? .read : .scrub
@@ -191,7 +191,7 @@ package struct VerifyOperation {
     }
   }
 
-  /// Notes how far the reading of samples has come.
+  /// Records the position of the sample.
   private func note(_ last: ObjectName?) {
     guard let last else { return }
     do { try ScrubCursor(after: last).save(in: repository.store) } catch { progress.note("where to go on could not be noted: \(error)") }

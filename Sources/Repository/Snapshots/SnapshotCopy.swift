@@ -2,8 +2,8 @@ package import Digests
 internal import Platform
 package import SystemPackage
 
-/// Copies snapshots to another store: what that lacks, and the list of checksums last. One that is cut off goes on where it was.
-/// Wants the shared lock of both stores.
+/// Copies snapshots to another store: missing files first, the list of checksums last. An interrupted copy continues where it stopped.
+/// It needs the shared locks of both stores.
 package struct SnapshotCopy {
   package struct Outcome: Sendable, Equatable {
     package var objects = 0
@@ -16,19 +16,19 @@ package struct SnapshotCopy {
   private let lock: RepositoryLock
   private let withScratch: Scratch?
   private let largest: Int
-  /// Whether the target lacked the last that was asked for: then it lacks the next as well, as a rule.
+  /// Whether the target lacked the previous snapshot: then it usually lacks the next as well.
   private let lacksNext = Monitor(true)
-  /// What is there, nil until it was looked at.
+  /// The contents of the target; nil until they were listed.
   private let inventory = Monitor<Inventory?>(nil)
 
-  /// Makes a folder for files in passing, and takes it away again.
+  /// Provides a temporary folder.
   package typealias Scratch = @Sendable (_ body: (FilePath) throws -> Void) throws -> Void
 
   /// - Parameters:
-  ///   - places: what is to be copied.
+  ///   - places: the snapshots to copy.
   ///   - lock: the target's.
-  ///   - largest: files of a snapshot that have more bytes are copied by way of one in passing.
-  ///   - withScratch: for these; nil where there will be none.
+  ///   - largest: larger files of a snapshot are copied through a temporary file.
+  ///   - withScratch: provides the folder for these; nil if there are none.
   package init(
     of places: [SnapshotPlace], from source: any Store, to target: any Store, holding lock: RepositoryLock, largest: Int = 64 << 20,
     withScratch: Scratch? = nil
@@ -42,8 +42,8 @@ package struct SnapshotCopy {
   }
 
   /// Every byte is compared with its checksum on the way.
-  /// - Parameter each: is told of the bytes of each file that was written.
-  /// - Returns: what was copied; nothing where the target has the snapshot.
+  /// - Parameter each: called with the bytes of each written file.
+  /// - Returns: the copied bytes; none if the target has the snapshot.
   /// - Throws: `SourceDamaged`, what reading and writing the stores throws, `Interruption`.
   package func run(_ place: SnapshotPlace, each: @escaping @Sendable (Int) -> Void = { _ in }) throws -> Outcome {
     let there = Catalog(store: target)
@@ -51,7 +51,7 @@ package struct SnapshotCopy {
     let questions = Question.allCases.filter { question in
       switch question {
       case .inventory: inventory.current == nil
-      // What only a snapshot needs that is to be copied: as a rule none is, or all that follow are.
+      // These questions are needed only for snapshots that are missing. Usually none is, or all that follow.
       case .locks: lacksNext.current
       case .objects: lacksNext.current && target.keepsWrites
       }
@@ -65,7 +65,7 @@ package struct SnapshotCopy {
         let wereBroken = try RepositoryLock.wereBroken(in: target)
         answers.update { $0.wereBroken = wereBroken }
       case .objects:
-        // One page of a listing, which is no more than another question.
+        // One page of a listing costs as much as one question.
         let sizes = try Self.objectSizes(in: target, atMost: 999) { _ in true }
         answers.update { $0.firstObjects = sizes }
       }
@@ -78,19 +78,19 @@ package struct SnapshotCopy {
       return Outcome()
     }
     let list = try Self.ofSource { try Catalog(store: source).checksums(of: place) }
-    // What lies there is a rest of a copy that was cut off, or a snapshot of which only the list is gone.
+    // The folder there is the rest of an interrupted copy, or a snapshot that lost its list.
     let isRest = folder.map { $0.checksums == nil && !$0.hasLostItsList } ?? true
-    // Where writes may be lost, only what a list names is known to be durable: what a copy left that was cut off may not be. Nor is
-    // it safe from a collector that stood still, and comes back.
+    // If writes may be lost, only listed files are known to be durable. Files of an interrupted copy may be lost, or deleted by a
+    // collector that was suspended.
     let trusted =
       try target.keepsWrites && !(answers.current.wereBroken ?? RepositoryLock.wereBroken(in: target))
       ? nil : Set(there.snapshots(source: place.source, database: place.database).flatMap { (try? there.objects(of: $0)) ?? [] })
     let found = trusted == nil ? try answers.current.firstObjects ?? sizesThere(of: list.objects) : nil
     let done = Monitor((outcome: Outcome(), reused: [ObjectName: Int64](), written: [StoreKey: Int64]()))
-    // More than a snapshot has, which cuts and compresses meanwhile: here nothing else fills the time until an answer comes.
+    // More threads than a snapshot uses, because a copy only waits for answers.
     let usual = max(source.requestsAtOnce, target.requestsAtOnce)
     let threads = target.requestsAtOnce < 8 ? usual : usual * 3 / 2
-    // The commit begins beside the last of them.
+    // The commit begins beside the last objects.
     try forEachInParallel((isRest ? [nil] : []) + list.objects.reversed(), thread: "copy", threads: threads) { [source, target, lock] object in
       guard let object else { return try there.begin(place, with: list, holding: lock) }
       let size = try Self.ofSource { () throws -> Int64 in
@@ -123,7 +123,7 @@ package struct SnapshotCopy {
     }
     var outcome = done.current.outcome
     let reused = done.current.reused
-    // A mark, should this be cut off, would make a rest of what is there.
+    // A mark would make the existing snapshot look unfinished if this is interrupted.
     if !isRest { try there.begin(place, with: list, holding: lock) }
     let own = Monitor<[StoreKey: Int64]>([:])
     try forEachInParallel(list.files.sorted { $0.key < $1.key }, thread: "copy", threads: threads) { key, digest in
@@ -133,15 +133,14 @@ package struct SnapshotCopy {
     }
     outcome.bytes += own.current.values.reduce(0, +)
     let written = done.current.written.merging(own.current) { $1 }
-    // Before it is listed: else it could be pruned there meanwhile.
+    // Before it is listed: otherwise it could be pruned there in between.
     try copyHold(of: place, isListed: false)
     try there.commit(
       list, of: place, reused: reused, written: written, holding: lock, mayBeFirst: inventory.current?.folders.isEmpty ?? true, isInMark: true)
     return outcome
   }
 
-  /// What is to be kept here is to be kept there. One that is there already stays what it is. But for what a copy left that was cut off:
-  /// nobody there could change that, and of the two the one that lasts longer holds.
+  /// Copies the hold of a snapshot. An existing hold there stays, except in the rest of an interrupted copy: then the longer one is kept.
   private func copyHold(of place: SnapshotPlace, isListed: Bool) throws {
     let bytes: [UInt8]
     do { bytes = try source.read(place.hold, limit: SnapshotHold.sizeLimit) } catch let error as StoreError where error.isOfOneFile { return }
@@ -173,7 +172,7 @@ package struct SnapshotCopy {
       let path = folder.appending("\(wanted)")
       let file = try File(path, .create)
       var hasher = SHA256Hasher()
-      // What the own disk refuses is no damage of the source.
+      // An error of the local disk is no damage of the source.
       try Self.ofSource {
         try source.readPieces(of: key) { piece in
           hasher.update(piece.span)
@@ -186,7 +185,7 @@ package struct SnapshotCopy {
     return size
   }
 
-  /// Tells damage of the source from what fails at the target.
+  /// Distinguishes damage of the source from failures of the target.
   private static func ofSource<Result>(_ body: () throws -> Result) throws -> Result {
     do { return try body() } catch let error as RepositoryError where error.isDamage {
       throw SourceDamaged(cause: error)
@@ -195,15 +194,15 @@ package struct SnapshotCopy {
     }
   }
 
-  /// What is to be known of the target first.
+  /// Questions to the target.
   private enum Question: CaseIterable { case inventory, locks, objects }
 
-  /// What lay in a store once. As long as its lock is held nothing of that goes, and what others bring meanwhile is the same.
+  /// The contents of a store at one moment. While its lock is held nothing is deleted, and other copies add only the same files.
   private struct Inventory: Sendable {
     let folders: [SnapshotPlace: SnapshotFolder]
-    /// What verifications found damaged.
+    /// Objects that verifications found damaged.
     let damaged: Set<ObjectName>
-    /// Those that are listed there, with each of their files, and none of the damaged objects.
+    /// Listed snapshots with all files and without damaged objects.
     let whole: Set<SnapshotPlace>
 
     init(of store: any Store, for places: [SnapshotPlace]) throws {
@@ -214,7 +213,7 @@ package struct SnapshotCopy {
       let whole = Monitor<Set<SnapshotPlace>>([])
       let listed = Set(places).compactMap { folders[$0] }.filter { $0.checksums != nil }
       try forEachInParallel(listed, thread: "lists", threads: store.requestsAtOnce) { folder in
-        // A list that can't be read is replaced.
+        // An unreadable list is replaced.
         guard let list = try? catalog.checksums(of: folder.place), folder.isWhole(by: list, without: damaged) else { return }
         whole.update { _ = $0.insert(folder.place) }
       }
@@ -224,14 +223,14 @@ package struct SnapshotCopy {
 
   private struct TooMany: Error {}
 
-  /// The sizes of objects that the target has, from a listing: a page of it tells as much as a thousand questions.
-  /// - Returns: nil where it has so many others that asking for each is faster.
+  /// The sizes of the target's objects, from a listing: one page answers a thousand questions.
+  /// - Returns: nil if it has so many other objects that asking for each is faster.
   private func sizesThere(of objects: [ObjectName]) throws -> [ObjectName: Int64]? {
     let wanted = Set(objects)
     return try Self.objectSizes(in: target, atMost: 1000 * max(1, objects.count / target.requestsAtOnce), where: wanted.contains)
   }
 
-  /// - Returns: nil where a store has more than `limit` objects.
+  /// - Returns: nil if a store has more than `limit` objects.
   private static func objectSizes(in store: any Store, atMost limit: Int, where isWanted: (ObjectName) -> Bool) throws -> [ObjectName: Int64]? {
     var sizes: [ObjectName: Int64] = [:]
     var count = 0
@@ -246,13 +245,13 @@ package struct SnapshotCopy {
   }
 }
 
-/// A snapshot is damaged where it was to be copied from.
+/// A snapshot is damaged in the store that it is copied from.
 package struct SourceDamaged: Error {
   package let cause: any Error
 }
 
 extension SHA256Digest {
-  /// Of a file in a store, read in pieces.
+  /// The digest of a file in a store, read in pieces.
   package init(of key: StoreKey, in store: any Store) throws {
     var hasher = SHA256Hasher()
     try store.readPieces(of: key) { hasher.update($0.span) }

@@ -1,16 +1,16 @@
 internal import Platform
 package import SystemPackage
 
-/// A name in a store: folders separated by `/`, from the store's root. Never begins with `/` or holds `..`.
+/// A name in a store: folders separated by `/`, relative to the root. It never begins with `/` and never contains `..`.
 package typealias StoreKey = String
 
-/// A file in a store, as a listing tells of it.
+/// A file in a listing of a store.
 package struct StoreEntry: Sendable, Equatable {
   package let key: StoreKey
   package let size: Int64
   /// Seconds since 1970, by the store's clock.
   package let modified: Double
-  /// False for what stands where files stand and is none, such as a symbolic link.
+  /// False for anything that is no regular file, such as a symbolic link.
   package let isFile: Bool
 
   package init(key: StoreKey, size: Int64, modified: Double, isFile: Bool = true) {
@@ -21,7 +21,7 @@ package struct StoreEntry: Sendable, Equatable {
   }
 }
 
-/// When what was written survives a power cut.
+/// When a write survives a power cut.
 package enum Durability: Sendable {
   /// After the next `flush()`.
   case deferred
@@ -29,54 +29,54 @@ package enum Durability: Sendable {
   case immediate
 }
 
-/// A place for files under keys. All calls block, and may be made from several threads at once.
+/// A place for files under keys. All calls block, and may be made from several threads.
 ///
-/// What must hold for every driver: a key is visible with all its bytes or not at all; a write replaces what was there;
-/// a listing after a write shows it; what was written is durable once `flush()` has returned.
+/// Every driver guarantees: a key is visible with all its bytes or not at all; a write replaces the previous file;
+/// a listing after a write shows it; writes are durable once `flush()` has returned.
 /// Errors are `StoreError`s.
 package protocol Store: Sendable {
-  /// The store as a user names it.
+  /// The location of the store, for users.
   var location: String { get }
-  /// How many requests a caller who has many should have under way: 1 where each is answered at once.
+  /// How many requests a caller should send at once: 1 if each is answered immediately.
   var requestsAtOnce: Int { get }
-  /// Whether a file that is seen, with the size it should have, is durable whoever wrote it.
+  /// Whether a visible file of the right size is durable, whichever process wrote it.
   var keepsWrites: Bool { get }
 
   /// All bytes of a file of at most `limit` bytes.
   func read(_ key: StoreKey, limit: Int) throws -> [UInt8]
-  /// `count` bytes from `offset` on; fewer is an error.
+  /// `count` bytes from `offset` on. Fewer bytes are an error.
   func read(_ key: StoreKey, from offset: Int64, count: Int) throws -> [UInt8]
   func write(_ bytes: [UInt8], to key: StoreKey, durability: Durability) throws
-  /// Stores a file of this machine, of any size.
+  /// Stores a local file of any size.
   func write(contentsOf file: FilePath, to key: StoreKey) throws
-  /// Writes only where the key is free, durably.
-  /// - Returns: false where it is taken.
+  /// Writes durably, only if the key is free.
+  /// - Returns: false if the key is taken.
   func create(_ bytes: [UInt8], at key: StoreKey) throws -> Bool
-  /// Makes a file that is there young again: writes it, where nothing better can be done.
-  /// - Parameter bytes: what it may hold from now on.
+  /// Updates the modification time of an existing file: writes it again if there is no better way.
+  /// - Parameter bytes: contents that it may have from now on.
   func refresh(_ key: StoreKey, with bytes: [UInt8]) throws
-  /// Gives every file whose key begins with `prefix`, of which there may be millions; folder by folder, each in the order of names.
+  /// Lists every file whose key begins with `prefix`. There may be millions. Folder by folder, each in the order of names.
   /// `prefix` is empty or ends in `/`.
   func list(_ prefix: String, _ body: (StoreEntry) throws -> Void) throws
-  /// The size of a file, or nil where there is none.
+  /// The size of a file; nil if there is none.
   func size(of key: StoreKey) throws -> Int64?
-  /// Gives whatever stands under a key another one, durably, in place of what that had; in one step, or so that for a moment it is
-  /// seen under both. It never is under neither.
-  /// - Returns: false where nothing stands there.
+  /// Renames whatever has a key, durably, and replaces the target. It happens in one step, or the file is visible under both keys for a
+  /// moment. It is never missing under both.
+  /// - Returns: false if the key does not exist.
   @discardableResult func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool
-  /// Deletes files; one that is missing is no error. Where the store keeps some, the others go, and `StoreError.locked` tells.
-  /// - Parameter mayGoOn: throws where no more may be deleted: asked before the first files, and now and then, also before a server is
-  ///   asked once more.
+  /// Deletes files. A missing file is no error. If the store refuses some, the others are deleted, and `StoreError.locked` lists them.
+  /// - Parameter mayGoOn: throws if no more may be deleted. Called before the first files, repeatedly, and before a request is
+  ///   repeated.
   func delete(_ keys: [StoreKey], _ mayGoOn: @escaping @Sendable () throws -> Void) throws
   func flush() throws
-  /// Removes what cut-off writes left. To be called only while nobody else writes.
+  /// Removes files of interrupted writes. Call it only while no other process writes.
   func removeLeftovers() throws
-  /// Removes what writes of processes of this machine left that are dead, whoever else writes.
+  /// Removes files of interrupted writes of dead processes of this machine, while others may write.
   func clearDeadWrites(under prefix: String)
 }
 
 extension Store {
-  /// What a read of no bytes comes to, for stores whose servers know no empty range.
+  /// The result of reading no bytes, for servers that know no empty range.
   func requirePlace(_ offset: Int64, in key: StoreKey) throws {
     guard let size = try size(of: key) else { throw StoreError.missing(key) }
     guard size >= offset else { throw StoreError.truncated(key) }
@@ -89,7 +89,7 @@ extension Store {
     return entries
   }
 
-  /// Hands out all of a file in pieces.
+  /// Reads a whole file in pieces.
   /// - Returns: its length.
   @discardableResult func readPieces(of key: StoreKey, _ body: ([UInt8]) throws -> Void) throws -> Int64 {
     guard let size = try size(of: key) else { throw StoreError.missing(key) }
@@ -104,27 +104,27 @@ extension Store {
   package var keepsWrites: Bool { false }
 }
 
-/// What can go wrong in a store, as far as callers tell it apart.
+/// Errors of stores, as far as callers distinguish them.
 package enum StoreError: Error, Equatable {
   case missing(StoreKey)
   case truncated(StoreKey)
   case tooLarge(StoreKey)
-  /// Something that is no ordinary file stands where one is expected.
+  /// Something that is no regular file has the name of one.
   case notAFile(StoreKey)
-  /// It is there, and its bytes can't be had: a bad sector.
+  /// The file exists, and its bytes are unreadable: a bad sector.
   case unreadable(StoreKey, reason: String)
   case full(location: String)
-  /// Writing is not allowed there.
+  /// Writing is not permitted.
   case readOnly(location: String, reason: String)
   case unreachable(location: String, reason: String)
-  /// The server does not let us in, or there is nothing where it should be.
+  /// The server refuses access, or the bucket or folder does not exist.
   case refused(location: String, reason: String, hint: String?)
-  /// No store can be named so.
+  /// The location is invalid.
   case badLocation(location: String, reason: String)
-  /// The store keeps files that were to be deleted.
+  /// The store refuses to delete files.
   case locked([StoreKey], reason: String)
 
-  /// Whether one file is damaged or gone, and the store may be well.
+  /// Whether a single file is damaged or missing, and the store may be fine.
   package var isOfOneFile: Bool {
     switch self {
     case .missing, .truncated, .tooLarge, .notAFile, .unreadable: true

@@ -59,7 +59,7 @@ import Testing
     ] {
       let result = try place.run("firn-restore", [place.database, "latest"] + arguments)
       #expect(result.status == 5, "\(result)")
-      #expect(result.errors.contains("nothing was touched"))
+      #expect(result.errors.contains("nothing was changed"))
       #expect(result.errors.contains("\(place.database)_before_"))
     }
     #expect(try place.server.databaseNames().filter { $0.hasPrefix(place.database) } == [place.database])
@@ -80,7 +80,7 @@ import Testing
       """)
     let properties = """
       SELECT datdba::regrole, datconnlimit, datallowconn, (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(datacl) a), shobj_description(oid, 'pg_database'),
-        (SELECT array_agg(setrole::regrole || ' ' || c ORDER BY 1) FROM pg_db_role_setting, unnest(setconfig) c WHERE setdatabase = d.oid)
+        (SELECT array_agg(setrole::regrole || ' ' || c ORDER BY setrole::regrole || ' ' || c) FROM pg_db_role_setting, unnest(setconfig) c WHERE setdatabase = d.oid)
       FROM pg_database d WHERE datname = '\(place.database)'
       """
     let before = try place.server.sql(properties)

@@ -4,14 +4,14 @@ internal import Platform
 internal import Postgres
 internal import Repository
 
-/// Looks for everything that would make a restore fail, before anything is made.
+/// Looks for every obstacle to a restore, before anything is created.
 struct RestorePreflight {
-  /// What has to be done first, and what the operator should know.
+  /// Steps to take first, and notes for the operator.
   struct Findings {
     var roleStatements: [String] = []
     var madeRoles: [String] = []
     var notes: [String] = []
-    /// What won't be as it was.
+    /// Things that will not be as they were.
     var warnings: [String] = []
   }
 
@@ -98,7 +98,7 @@ struct RestorePreflight {
     return reasons
   }
 
-  /// A database is not given up for a snapshot that is known to be of no use, nor unasked for one that no drill has restored.
+  /// A database is not given up for a snapshot that is known to be useless, nor without consent for one that no drill has restored.
   private func verificationReasons() throws -> [String] {
     guard case .inPlace = request.target else { return [] }
     let catalog = repository.catalog
@@ -119,11 +119,11 @@ struct RestorePreflight {
     ]
   }
 
-  /// What is written before anything is dropped: a database for a trial, and its log.
+  /// Bytes that are written before anything is dropped: a trial database, and its log.
   private static let leastForTrial: Int64 = 64 << 20
 
-  /// On a server of this machine: whether both databases have room. A restored database takes about what its dump has, and its
-  /// indexes, or less where rows are compressed; one that is there already shows how much that is.
+  /// For a server on this machine: whether both databases have room. A restored database needs about the size of its dump, plus its
+  /// indexes, or less if values are compressed. The existing database shows how much that is.
   private func diskReasons(_ findings: inout Findings) throws -> [String] {
     guard let disk = try ServerDisk(of: server) else { return [] }
     if case .inPlace = request.target, disk.free < Self.leastForTrial {
@@ -177,7 +177,7 @@ struct RestorePreflight {
     return reasons
   }
 
-  /// A policy is never left out: without a restrictive one more rows could be seen than before.
+  /// A policy is never left out: without a restrictive one more rows would be visible than before.
   private func policyReasons() -> [String] {
     // A superuser creates missing roles.
     guard !role.isSuperuser else { return [] }
@@ -223,7 +223,7 @@ struct RestorePreflight {
       reasons.append("settings of roles \(others.sorted().joined(separator: ", ")) in the database can only be made by a superuser")
     }
     if case .role(let name) = request.scope.owner, !role.existing.contains(name) { reasons.append("role \(name) does not exist") }
-    // What others can't make was left out before.
+    // Other roles cannot create these: they were left out already.
     guard role.isSuperuser else { return reasons }
     let scope = request.scope
     let ofObjects = scope.owner == .recorded || scope.restoresPrivileges ? manifest.roles : []

@@ -3,26 +3,26 @@ package import Postgres
 package import Repository
 package import SystemPackage
 
-/// What is to be restored, and where to.
+/// A snapshot to restore, and its destination.
 package struct RestoreRequest: Sendable {
   package enum Target: Sendable, Equatable {
     /// A database that doesn't exist yet.
     case new(String)
-    /// In the place of a database that exists, which is kept under another name.
+    /// Replaces an existing database, which is kept under another name.
     case replacing(String)
-    /// In the place of a database that is dropped before.
+    /// Replaces a database that is dropped first.
     case inPlace(String)
     /// Into a database that exists and is empty.
     case empty(String)
 
-    /// The name that leads to the restored database in the end.
+    /// The name of the restored database in the end.
     package var name: String {
       switch self {
       case .new(let name), .replacing(let name), .inPlace(let name), .empty(let name): name
       }
     }
 
-    /// Whether it takes the place of a database that has contents.
+    /// Whether it replaces a database with contents.
     package var isExisting: Bool {
       switch self {
       case .new, .empty: false
@@ -30,7 +30,7 @@ package struct RestoreRequest: Sendable {
       }
     }
 
-    /// What has to be typed before.
+    /// The confirmation phrase.
     package var phrase: String { if case .inPlace(let name) = self { "destroy \(name)" } else { name } }
   }
 
@@ -43,16 +43,16 @@ package struct RestoreRequest: Sendable {
   package var proves = false
   /// Whether a database may be dropped for a snapshot that no drill has restored.
   package var allowsUntested = false
-  /// Whether a snapshot from which something was left out may take a database's place.
+  /// Whether an incomplete snapshot may replace a database.
   package var allowsIncomplete = false
-  /// How the database that is replaced is snapshotted before; nil where that was refused.
+  /// The snapshot to take of the replaced database; nil if the operator declined it.
   package var safetySnapshot: SnapshotRequest?
-  /// The name for the database that is replaced, as the operator was told it; nil for one by the time.
+  /// The name for the replaced database, as it was shown to the operator; nil for one made from the time.
   package var keptName: String?
-  /// The number of the database that the operator was shown; nil where nobody was shown any.
+  /// The OID of the database that was shown to the operator; nil if none was shown.
   package var replacedOID: UInt32?
   package var maintenance = Maintenance()
-  /// Whether a failed health check takes the exchange back.
+  /// Whether a failed health check undoes the swap.
   package var undoesOnFailure = false
   /// Settings for the sessions that restore, after Firn's own.
   package var sessionSettings: [(name: String, value: String)] = []
@@ -67,13 +67,13 @@ package struct RestoreRequest: Sendable {
   }
 }
 
-/// What a restore would do, before anything is touched.
+/// What a restore would do, before anything is changed.
 package struct RestorePlan: Sendable {
   package let manifest: Manifest
   package let target: RestoreRequest.Target
-  /// What becomes of the database that is replaced.
+  /// The consequences for the replaced database.
   package let impact: ReplacementImpact?
-  /// What will be done besides.
+  /// Additional steps.
   package let notes: [String]
   package let warnings: [String]
 }
@@ -84,21 +84,21 @@ package struct RestoreResult: Sendable {
   /// The name under which the replaced database is kept.
   package var keptAs: String?
   package var safetySnapshot: SnapshotID?
-  /// What was left out of that.
+  /// What is missing in the safety snapshot.
   package var leftOutOfSafety: [String] = []
-  /// How long the name led nowhere.
+  /// The downtime of the swap.
   package var downtime: Duration = .zero
   package let tables: Int
   package let rows: Int64
   package var elapsed: Duration
-  /// What the operator should know.
+  /// Notes for the operator.
   package var notes: [String]
-  /// What is not as it was, though nothing failed.
+  /// Differences that are no failure.
   package var warnings: [String]
-  /// Objects of the store that were read, and those the snapshot has.
+  /// Objects of the store that were read, and the number in the snapshot.
   package var objectsRead = 0
   package var objectsOfSnapshot = 0
   package let proven: Bool
-  /// Whether the proof could compare the schemas.
+  /// Whether the verification could compare the schemas.
   package let schemaCompared: Bool
 }

@@ -2,23 +2,23 @@ package import Foundation
 internal import Platform
 package import Postgres
 
-/// Takes an exchange back, or lets go of the databases that exchanges have left.
+/// Undoes a swap, or drops databases that swaps have kept.
 package struct KeptDatabaseOperation {
-  /// What taking back would do.
+  /// The consequences of an undo.
   package struct UndoPlan: Sendable {
     package let database: String
     package let server: String
     /// The database that gets its name back.
     package let kept: KeptDatabase
-    /// Others that are kept of it, which could be named instead, the newest first.
+    /// Other kept databases of this name, the newest first.
     package let others: [KeptDatabase]
-    /// What the present one is called then; nil where there is none.
+    /// The new name of the current database; nil if there is none.
     package let presentBecomes: String?
     fileprivate let presentOID: UInt32?
     /// Bytes on disk.
     package let presentSize: Int64?
     package let applications: [ConnectedApplication]
-    /// When it was made: the names follow from it.
+    /// When it was planned: the names depend on it.
     package let time: Date
   }
 
@@ -32,7 +32,7 @@ package struct KeptDatabaseOperation {
     self.progress = progress
   }
 
-  /// - Parameter name: the kept database that is to come back; nil for the one that was replaced last.
+  /// - Parameter name: the kept database to bring back; nil for the one that was replaced last.
   /// - Throws: `FirnError.noKeptDatabase`, `.refused`.
   package func planUndo(bringingBack name: String?, at time: Date) throws -> UndoPlan {
     let server = try ServerConnection.open(settings, except: database)
@@ -41,7 +41,7 @@ package struct KeptDatabaseOperation {
       throw FirnError.noKeptDatabase(name: name ?? database)
     }
     let present = try server.databaseEntries().first { $0.name.isSame(as: database) }
-    // Nothing is there to compare its owner with.
+    // There is no current database to compare the owner with.
     if present == nil, name == nil, Set(all.map(\.owner)).count > 1 {
       throw FirnError.refused(
         reasons: ["databases of several owners say they were \(database): look which is meant, and name it with --kept"]
@@ -50,7 +50,7 @@ package struct KeptDatabaseOperation {
     var reasons = try SwapPreflight(server: server, database: kept.name).reasons()
     if let present {
       reasons = try SwapPreflight(server: server, database: database).reasons() + reasons
-      // Whoever may make databases can write such a comment.
+      // Any role that may create databases can write such a comment.
       if kept.owner != present.owner {
         reasons.append("\(kept.name) belongs to \(kept.owner), \(database) to \(present.owner): look whether it is what its comment says")
       }
@@ -66,8 +66,8 @@ package struct KeptDatabaseOperation {
       time: time)
   }
 
-  /// - Returns: the name of the database that made way, and how long the name led nowhere.
-  /// - Throws: `FirnError.refused` where these are not the databases any more that the plan is of.
+  /// - Returns: the new name of the current database, and the downtime.
+  /// - Throws: `FirnError.refused` if these are other databases than in the plan.
   package func undo(_ plan: UndoPlan, maintenance: Maintenance, now: @Sendable () -> Date) throws -> (
     keptAs: String?, downtime: Duration, warnings: [String]
   ) {
@@ -81,21 +81,21 @@ package struct KeptDatabaseOperation {
     return (plan.presentBecomes.map { _ in swap.keptName }, outcome.downtime, outcome.warnings)
   }
 
-  /// The databases that are kept of this one, the newest first.
+  /// The kept databases of this name, the newest first.
   package func kept() throws -> [KeptDatabase] {
     try KeptDatabase.all(on: try ServerConnection.open(settings, except: database), of: database)
   }
 
-  /// Who has sessions in a kept database.
+  /// The sessions in a kept database.
   package func applications(in kept: KeptDatabase) throws -> [ConnectedApplication] {
     try ServerConnection.open(settings, except: kept.name).connectedApplications(of: kept.name)
   }
 
-  /// Drops a kept database, whatever sessions it has.
-  /// - Throws: `FirnError.noKeptDatabase` where it is no longer one.
+  /// Drops a kept database, and ends its sessions.
+  /// - Throws: `FirnError.noKeptDatabase` if it is no kept database any more.
   package func forget(_ kept: KeptDatabase) throws {
     let server = try ServerConnection.open(settings, except: kept.name)
-    // Looked at anew: its name may lead to something else by now.
+    // Checked again: the name may belong to another database by now.
     guard try KeptDatabase.all(on: server, of: database).contains(where: { $0.name == kept.name && $0.oid == kept.oid }) else {
       throw FirnError.noKeptDatabase(name: kept.name)
     }
@@ -103,7 +103,7 @@ package struct KeptDatabaseOperation {
   }
 }
 
-/// What stands in the way of giving a database another name.
+/// Obstacles to renaming a database.
 struct SwapPreflight {
   let server: Connection
   let database: String

@@ -1,19 +1,19 @@
 internal import Foundation
 internal import Platform
 
-/// What has to be done around an exchange of databases: programs that are stopped before and started after, and how to see that they run.
+/// Commands around a swap: services to stop before it and to start after it, and a health check.
 package struct Maintenance: Sendable, Equatable {
   /// Commands for `/bin/sh`, in order.
   package var stop: [String] = []
   package var start: [String] = []
-  /// A command for `/bin/sh` that succeeds when all is well, such as `curl -fsS http://localhost:3000/health`.
+  /// A health check for `/bin/sh`, such as `curl -fsS http://localhost:3000/health`.
   package var healthCheck: String?
   package var healthRetries = 10
   package var healthPause: Duration = .seconds(3)
 
   package init() {}
 
-  /// A command of these failed.
+  /// One of these commands failed.
   package struct Failure: Error, Equatable {
     package let command: String
     package let exitCode: Int32
@@ -26,8 +26,8 @@ package struct Maintenance: Sendable, Equatable {
     for command in stop { try Self.run(command, progress) }
   }
 
-  /// Runs every command, whatever becomes of the others.
-  /// - Returns: what failed, in words.
+  /// Runs every command, even if others fail.
+  /// - Returns: descriptions of failures.
   func startAll(_ progress: WorkProgress) -> [String] { Self.startAll(start, progress) }
 
   static func startAll(_ commands: [String], _ progress: WorkProgress) -> [String] {
@@ -44,12 +44,12 @@ package struct Maintenance: Sendable, Equatable {
     }
   }
 
-  /// Asks until the application came back and still is there a moment later, the patience has run out, or somebody interrupts.
-  /// - Returns: whether it came back; true where nobody said how to see it.
+  /// Repeats the health check until it succeeds twice, the attempts are used up, or an interruption arrives.
+  /// - Returns: whether it succeeded; true if none is configured.
   func isHealthy(_ progress: WorkProgress) -> Bool {
     guard let healthCheck else { return true }
     var wasWell = false
-    // The last look but one may be the first that finds it well.
+    // The second to last check may be the first that succeeds.
     for attempt in 0...(healthRetries + 1) {
       if attempt > healthRetries && !wasWell { break }
       let pause = wasWell ? min(healthPause, .milliseconds(500)) : healthPause

@@ -2,28 +2,28 @@ internal import Foundation
 internal import Platform
 internal import Postgres
 
-/// What went wrong when the databases had been exchanged already: neither is a rest of anything.
+/// A failure after the swap: both databases are complete.
 package protocol AfterExchange: Error {}
 
-/// The application is not well after the exchange, which stays.
+/// The application is not healthy after the swap, which stays.
 package struct ApplicationUnwell: AfterExchange {
   package let database: String
-  /// Nil where there was none before.
+  /// Nil if there was no previous database.
   package let keptAs: String?
   package let healthCheck: String
   package let startFailures: [String]
 }
 
-/// The application was not well after the exchange, which was taken back.
+/// The application was not healthy after the swap, which was undone.
 package struct ExchangeUndone: AfterExchange {
   package let database: String
-  /// The name of the restored database now.
+  /// The current name of the restored database.
   package let keptAs: String
   package let healthCheck: String
   package let startFailures: [String]
 }
 
-/// The application was not well after the exchange, and it could not be taken back.
+/// The application was not healthy after the swap, and the swap could not be undone.
 package struct UndoFailed: AfterExchange {
   package let database: String
   package let keptAs: String
@@ -32,13 +32,13 @@ package struct UndoFailed: AfterExchange {
   package let startFailures: [String]
 }
 
-/// Nothing was exchanged, and not everything that had been stopped was started again.
+/// Nothing was swapped, and not every stopped service was started again.
 package struct ApplicationNotStarted: Error {
   package let cause: any Error
   package let startFailures: [String]
 }
 
-/// An exchange of databases, with the application stopped before it and started after it, however it ends.
+/// A swap with the application stopped before it and started after it, however it ends.
 struct SwapWithMaintenance {
   struct Outcome {
     let downtime: Duration
@@ -50,7 +50,7 @@ struct SwapWithMaintenance {
   let undoesOnFailure: Bool
   let progress: WorkProgress
 
-  /// - Throws: what stopping or exchanging threw, then nothing was exchanged; else an `AfterExchange`.
+  /// - Throws: errors of stopping or swapping if nothing was swapped; otherwise an `AfterExchange`.
   func run(now: () -> Date) throws -> Outcome {
     let exchanged = try whileStopped(swap)
     guard let check = maintenance.healthCheck, !maintenance.isHealthy(progress) else {
@@ -61,7 +61,7 @@ struct SwapWithMaintenance {
         database: swap.live, keptAs: swap.replaced.map { _ in swap.keptName }, healthCheck: check, startFailures: exchanged.startFailures)
     }
     progress.begin("taking the exchange back")
-    // Whoever interrupted the waiting wants the way back to be gone to its end.
+    // After an interruption of the health check the undo is still completed.
     Interruption.clear()
     do {
       let back = try undo(now())
@@ -75,8 +75,8 @@ struct SwapWithMaintenance {
     }
   }
 
-  /// Exchanges while the application is stopped. It is started again in any case: by this process, or, should that be killed, by
-  /// the next.
+  /// Swaps while the application is stopped. It is started again in any case: by this process, or by the next run if this one is
+  /// killed.
   private func whileStopped(_ swap: DatabaseSwap) throws -> (downtime: Duration, startFailures: [String]) {
     try Interruption.check()
     let mark = try maintenance.stop.isEmpty ? nil : StoppedApplication(database: swap.live, start: maintenance.start)
@@ -103,7 +103,7 @@ struct SwapWithMaintenance {
 }
 
 extension DatabaseSwap {
-  /// Gives a kept database its name back; the one that has it now, where there is one, is kept in turn.
+  /// Gives a kept database its name back. The current one, if any, is kept in turn.
   init(bringingBack kept: KeptDatabase, on server: Connection, at time: Date) throws {
     let live = kept.record.database
     let entries = try server.databaseEntries()
