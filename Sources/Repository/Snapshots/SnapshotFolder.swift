@@ -49,8 +49,12 @@ struct SnapshotFolder: Sendable {
   }
 
   /// A snapshot that is no longer listed because its list is gone, and nobody removed it.
-  /// Only one that was listed has results of verifications. Of an order to keep it a copy may have come first.
-  var hasLostItsList: Bool { checksums == nil && files.contains { [.manifest, .check].contains($0.part) } && !files.contains { $0.part.isMark } }
+  /// Only a listed snapshot has results of verifications beside its own files. A result alone may be that of a verification which ended
+  /// after the snapshot was removed.
+  var hasLostItsList: Bool {
+    guard checksums == nil, !files.contains(where: { $0.part.isMark }) else { return false }
+    return manifest != nil || files.contains { $0.part == .check } && files.contains { $0.part == .other }
+  }
 
   /// Gives every folder that a listing of `prefix` shows, in the order of keys.
   /// - Parameter strange: is told of files that belong to no snapshot.

@@ -421,4 +421,21 @@ import Testing
     #expect(try GarbageCollector(store: store).collect().objects == 1)
     #expect(try snapshots.repository.catalog.snapshots() == [place])
   }
+
+  @Test func `takes a folder without manifest and list for a loss if it was verified, and a late result for none`() throws {
+    let store = MemoryStore()
+    let snapshots = try SyntheticSnapshots(in: store)
+    let places = try (1...2).map { try snapshots.take(["a.dat": Array("some rows \($0)".utf8)], night: $0).place }
+    let check = CheckRecord(level: .read, ok: true, damagedObjects: nil, checkedAt: Date(), seconds: 1, host: "h", firn: "test")
+    try snapshots.repository.catalog.record(check, of: places[1])
+    let whole = try store.list("").map { ($0.key, try store.read($0.key, limit: 1 << 20)) }
+    try store.delete([places[1].checksums, places[1].manifest])
+    #expect(throws: RepositoryError.listLost(folder: places[1].prefix)) { try GarbageCollector(store: store).collect() }
+    for (key, bytes) in whole { try store.write(bytes, to: key, durability: .immediate) }
+    // A verification ends after its snapshot was removed.
+    try GarbageCollector(store: store).remove([places[1]])
+    try snapshots.repository.catalog.record(check, of: places[1])
+    #expect(try GarbageCollector(store: store).collect().objects == 1)
+    #expect(try store.list(places[1].prefix).isEmpty)
+  }
 }
