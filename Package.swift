@@ -62,7 +62,7 @@ let package = Package(
       name: "SimulationTests",
       dependencies: ["Digests", "FirnCore", "Platform", "Repository", "Retention", "TestSupport", system()]),
     .testTarget(
-      name: "CommandTests", dependencies: ["Encryption", "FirnCore", "Platform", "Postgres", "Repository", "TestSupport", system()],
+      name: "CommandTests", dependencies: ["Digests", "Encryption", "FirnCore", "Platform", "Postgres", "Repository", "TestSupport", system()],
       exclude: ["Databases", "Migrations", "Package", "Rails", "Stub", "Torture"]),
   ]
 )

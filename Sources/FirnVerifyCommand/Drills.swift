@@ -30,8 +30,7 @@ struct Drills {
     for outcome in outcomes {
       for text in outcome.reservations { context.warn("\(outcome.place.id): \(text)") }
     }
-    let isWhole = outcomes.allSatisfy { $0.notRestored.isEmpty && $0.reservations.isEmpty }
-    let sound: ExitStatus = unrecorded == nil && isWhole ? .done : .doneWithWarnings
+    let sound: ExitStatus = unrecorded == nil && outcomes.allSatisfy(\.incomparable.isEmpty) ? .done : .doneWithWarnings
     try context.result(Report(outcomes, seconds: (ContinuousClock.now - start).inSeconds))
     if !command.common.json {
       for outcome in outcomes { tell(outcome, assertions: request.assertions.count) }
@@ -64,7 +63,7 @@ struct Drills {
       for line in failure.split(separator: "\n") { context.output("    \(line.drop { $0 == " " })") }
     } else if outcome.problems.isEmpty {
       let schema = outcome.schemaCompared ? " and the schema" : ""
-      let rest = outcome.reservations.isEmpty && outcome.notRestored.isEmpty ? "" : "; not all could be compared (see the warnings)"
+      let rest = outcome.incomparable.isEmpty ? "" : "; not all could be compared (see the warnings)"
       context.output(
         "\(name)  restored in \(Quantity.span(outcome.restoreSeconds)); \(Quantity.tables(outcome.tablesCompared))\(schema) as dumped\(rest)")
     } else {
@@ -120,7 +119,7 @@ struct Drills {
       snapshots = outcomes.map { outcome in
         let obstacle = outcome.obstacle.map { "not drilled: \(FailureReport($0).message)" }
         let problems = outcome.problems + [outcome.failure.map { "pg_restore: \($0)" }, obstacle].compactMap(\.self)
-        let reservations = outcome.reservations + outcome.notRestored.map { "not restored: \($0)" }
+        let reservations = outcome.incomparable
         let verdict =
           !outcome.differences.isEmpty
           ? "damaged" : !problems.isEmpty ? "failed" : reservations.isEmpty ? "verified" : "incomparable"

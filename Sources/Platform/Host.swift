@@ -31,13 +31,17 @@ package enum Host {
 
   /// When a process started, in clock ticks since boot (proc(5), field 22); nil when there is no such process.
   package static func startTime(of process: Int32) -> UInt64? {
+    statistics(of: process).flatMap { UInt64($0[19]) }
+  }
+
+  /// What proc(5) says of a process, from its state (field 3) on; nil if there is no such process, or only its exit code is left.
+  private static func statistics(of process: Int32) -> [Substring]? {
     guard let bytes = try? Folder.contents(of: FilePath("/proc/\(process)/stat")) else { return nil }
     // The name, in parentheses, may hold spaces and parentheses.
     let text = String(decoding: bytes, as: UTF8.self)
     guard let end = text.lastIndex(of: ")") else { return nil }
     let fields = text[text.index(after: end)...].split(separator: " ")
-    guard fields.count > 19, fields[0] != "Z", fields[0] != "X" else { return nil }
-    return UInt64(fields[19])
+    return fields.count > 19 && fields[0] != "Z" && fields[0] != "X" ? fields : nil
   }
 
   /// Peak resident memory of this process, in bytes.
@@ -116,11 +120,7 @@ package enum Host {
   package static func endChildren(ofUser user: UInt32) {
     for _ in 0..<100 {
       let children = ((try? Folder.names(in: "/proc")) ?? []).compactMap(Int32.init).filter { process in
-        guard let bytes = try? Folder.contents(of: FilePath("/proc/\(process)/stat")) else { return false }
-        let text = String(decoding: bytes, as: UTF8.self)
-        guard let end = text.lastIndex(of: ")") else { return false }
-        let fields = text[text.index(after: end)...].split(separator: " ")
-        guard fields.count > 1, fields[0] != "Z", Int32(fields[1]) == processID else { return false }
+        guard let fields = statistics(of: process), Int32(fields[1]) == processID else { return false }
         return (try? Folder.status(of: FilePath("/proc/\(process)")))?.owner == user
       }
       if children.isEmpty { return }

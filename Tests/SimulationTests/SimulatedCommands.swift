@@ -68,14 +68,14 @@ struct SimulatedCommands {
     let parent = Set(try earlier.last.map { try catalog.checksums(of: $0).objects } ?? [])
     var objects: Set<ObjectName> = []
     var checksums: [StoreKey: SHA256Digest] = [:]
-    var reused: [ObjectName: Int64] = [:]
+    var reused: [StoreKey: Int64] = [:]
     var written: [StoreKey: Int64] = [:]
     for (cell, state) in database.cells.enumerated() {
       let bytes = Self.bytes(cell: cell, state: state)
       let object = ObjectName(SHA256Digest(of: bytes))
       objects.insert(object)
       if parent.contains(object), try store.size(of: object.key) == Int64(bytes.count) {
-        reused[object] = Int64(bytes.count)
+        reused[object.key] = Int64(bytes.count)
       } else {
         try store.write(bytes, to: object.key, durability: .deferred)
         written[object.key] = Int64(bytes.count)

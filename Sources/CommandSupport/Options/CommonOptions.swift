@@ -324,8 +324,7 @@ package struct CommandContext: Sendable {
   /// Warns of hidden snapshots, of these snapshots' databases or of the whole store.
   /// - Returns: whether there are any.
   package func warnOfHidden(_ catalog: Catalog, beside places: [SnapshotPlace]? = nil) throws -> Bool {
-    let folders = places.map { Set($0.map(\.folder)) }
-    let hidden = try catalog.outOfSight().filter { hidden in folders?.contains { "\(hidden.key)/".hasPrefix($0) } ?? true }
+    let hidden = try catalog.outOfSight(in: places.map { Set($0.map(\.folder)) })
     for (key, reason) in hidden { warn("\(key) \(reason): snapshots may be missing here") }
     return !hidden.isEmpty
   }

@@ -51,7 +51,7 @@ package struct Backfill {
     package let rows: Int64
     package let total: Int64
     package let batch: Int
-    /// What the run is waiting for.
+    /// The cause of a delay, such as a replica or rows that other sessions hold.
     package let heldUpBy: String?
   }
 
@@ -102,6 +102,8 @@ package struct Backfill {
     progress.begin("looking at the table")
     let connection = try Connection(request.settings, applicationName: "firn-migrate backfill")
     try connection.refusePooler()
+    // Notes say that batches are done, so these must survive a crash.
+    try connection.makeCommitsDurable()
     guard let table = try connection.backfillTable(request.table) else {
       throw FirnError.refused(reasons: ["\(connection.database) has no table \(request.table)"])
     }
@@ -117,9 +119,11 @@ package struct Backfill {
       throw FirnError.migrationRuns(database: "\(table.name)", holder: try connection.holderOfAdvisoryLock(lockKey) ?? "another run")
     }
     try requireNoOther(than: path, connection, table)
-    let found = try resumed(at: path, connection)
+    let timeline = try connection.timeline()
+    let found = try resumed(at: path, connection, timeline)
     if let found { resumes(Resumption(startedAt: found.startedAt, rows: found.doneRows, key: found.doneKey)) }
     var note = try found ?? newNote(connection, table)
+    note.timeline = timeline
     var outcome = Outcome(table: table.name)
     outcome.rowsBefore = note.doneRows
     progress.begin("counting the rows")
@@ -152,7 +156,7 @@ package struct Backfill {
       }
       (note.nextKey, note.nextRows, note.transaction) = (batch.lastKey, batch.rows, batch.transaction)
       note.stillMeets = note.stillMeets || batch.stillMeets
-      (note.timeline, note.lsn) = try connection.timelineAndPosition()
+      note.lsn = batch.lsn
       do { try StateFolder.write(note, to: path) } catch {
         // Without the note the result of the batch would be unknown after a kill.
         try? connection.rollBackBatch()
@@ -230,7 +234,7 @@ package struct Backfill {
   }
 
   /// The note of an interrupted run; nil if there is none.
-  private func resumed(at path: FilePath, _ connection: Connection) throws -> Note? {
+  private func resumed(at path: FilePath, _ connection: Connection, _ timeline: String) throws -> Note? {
     guard !request.startsOver, Folder.exists(path) else { return nil }
     guard let bytes = StateFolder.files(namedWith: path.stem ?? "").first?.bytes,
       var note = try? JSONDecoder().decode(Note.self, from: Data(bytes))
@@ -239,7 +243,7 @@ package struct Backfill {
         "\(path), which says how far a run came that was cut off, can't be read by this user: run it as that one, or begin anew with --start-over"
       ])
     }
-    if let timeline = note.timeline, note.doneKey != nil || note.transaction != nil, try connection.timelineAndPosition().timeline != timeline {
+    if let former = note.timeline, note.doneKey != nil || note.transaction != nil, former != timeline {
       // Commits of the other timeline may be missing here, and transaction numbers may be reused.
       guard note.condition != nil, !note.stillMeets else {
         throw FirnError.backfillFailedOver(table: note.table, key: (note.doneKey ?? []).joined(separator: ", "), lsn: note.lsn ?? "")

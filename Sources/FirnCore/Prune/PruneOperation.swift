@@ -22,7 +22,7 @@ package struct PruneOperation: Sendable {
   private let owner: LockOwner
   private let threads: Int
 
-  /// - Parameter named: snapshots to remove by name, and no others. Of the policy only the rules apply that protect snapshots.
+  /// - Parameter named: snapshots to remove by name, and no others. Only rules of the policy that protect snapshots apply.
   package init(
     repository: Repository, policy: RetentionPolicy, named: Set<SnapshotID>? = nil, calendar: RetentionCalendar = .utc, now: Date = Date(),
     progress: WorkProgress,

@@ -22,17 +22,9 @@ struct RestoreSource {
       throw RepositoryError.malformed(
         key: reader.table.key, reason: "\(table.displayName) is \(files[table.file] == nil ? "missing" : "another than the manifest's")")
     }
-    // A table that the manifest leaves out would be left out of a restore, and of its proof.
-    let known = Set(manifest.tables.map(\.file))
-    if let unknown = files.values.map(\.name).sorted().first(where: { Self.isOfTable($0) && !known.contains($0) }) {
-      throw RepositoryError.malformed(key: reader.table.key, reason: "\(unknown) is of no table of the manifest")
-    }
-    guard files.values.count(where: \.isLargeObject) == manifest.largeObjects else {
-      throw RepositoryError.malformed(key: reader.table.key, reason: "it has another number of large objects than the manifest")
-    }
     guard let file = files["toc.dat"] else { throw RepositoryError.malformed(key: reader.table.key, reason: "toc.dat is missing") }
-    guard manifest.contentsSHA256 == nil || manifest.contentsSHA256 == file.digest.description else {
-      throw RepositoryError.malformed(key: reader.table.key, reason: "toc.dat is another than the manifest's")
+    if let reason = Self.contradictions(between: files, and: manifest).first {
+      throw RepositoryError.malformed(key: reader.table.key, reason: reason)
     }
     var bytes: [UInt8] = []
     try Self.namingDamage(manifest, reader, files) { try reader.read(file) { bytes.append($0) } }
@@ -41,8 +33,20 @@ struct RestoreSource {
     }
   }
 
-  /// Whether a file of an archive holds rows (pg_backup_directory.c).
-  static func isOfTable(_ name: String) -> Bool { name.hasSuffix(".dat") && name != "toc.dat" && !name.hasPrefix("blob_") }
+  /// Files of a chunk table that are not those of the manifest. A table that the manifest leaves out, for one, would be left out of a
+  /// restore, and of its proof.
+  static func contradictions(between files: [String: SnapshotReader.FileEntry], and manifest: Manifest) -> [String] {
+    let known = Set(manifest.tables.map(\.file) + ["toc.dat"])
+    // Files with rows, as pg_backup_directory.c names them.
+    let unknown = files.values.filter { $0.name.hasSuffix(".dat") && !$0.isLargeObject && !known.contains($0.name) }.map(\.name).sorted()
+    var found = unknown.map { "\($0) is of no table of the manifest" }
+    let largeObjects = files.values.count(where: \.isLargeObject)
+    if largeObjects != manifest.largeObjects { found.append("it has \(largeObjects) large objects, the manifest says \(manifest.largeObjects)") }
+    if let wanted = manifest.contentsSHA256, let contents = files["toc.dat"], wanted != contents.digest.description {
+      found.append("toc.dat is another than the manifest's")
+    }
+    return found
+  }
 
   /// Has damage that a body meets told by what it touches.
   /// - Throws: `SnapshotDamaged` for a damaged object; else what `body` throws.

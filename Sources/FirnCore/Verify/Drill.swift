@@ -48,6 +48,8 @@ package struct DrillOutcome: Sendable {
   package var problems: [String] { differences + unmetAssertions }
   /// Tables and large objects that could not be restored here. Their stored bytes were read.
   package var notRestored: [String] = []
+  /// All that is different, or was not compared, for a reason outside the snapshot.
+  package var incomparable: [String] { reservations + notRestored.map { "not restored: \($0)" } }
   /// The error of pg_restore or the server, if the snapshot could not be restored.
   package var failure: String?
   /// The error that prevented the drill.

@@ -66,8 +66,8 @@ package struct DrillOperation {
       // The snapshot is what was dumped: what it was expected to hold is another matter.
       // What was found may be rows, and is written in clear.
       // These name objects of the database, as a list of its tables would.
-      let reservations = outcome.reservations + outcome.notRestored.map { "not restored: \($0)" }
-      record.reservations = reservations.isEmpty ? nil : repository.format.isSealed ? ["\(reservations.count) not shown here"] : reservations
+      let incomparable = outcome.incomparable
+      record.reservations = incomparable.isEmpty ? nil : repository.format.isSealed ? ["\(incomparable.count) not shown here"] : incomparable
       record.unfilledViews = outcome.unfilledViews.isEmpty || repository.format.isSealed ? nil : outcome.unfilledViews
       let unmet = repository.format.isSealed ? outcome.unmetAssertions.map { _ in "an assertion does not hold" } : outcome.unmetAssertions
       record.unmetAssertions = unmet.isEmpty ? nil : unmet

@@ -95,16 +95,7 @@ final class SnapshotCheck {
     for file in Array(tables.keys.sorted()) + ["toc.dat"] where files[file] == nil {
       problems.append(.init(table: tables[file]?.displayName, reason: "\(file) is not in the chunk table"))
     }
-    for name in files.keys.sorted() where RestoreSource.isOfTable(name) && tables[name] == nil {
-      problems.append(.init(reason: "\(name) is of no table of the manifest"))
-    }
-    let largeObjects = files.values.count(where: \.isLargeObject)
-    if largeObjects != manifest.largeObjects {
-      problems.append(.init(reason: "it has \(largeObjects) large objects, the manifest says \(manifest.largeObjects)"))
-    }
-    if let wanted = manifest.contentsSHA256, let found = files["toc.dat"]?.digest.description, wanted != found {
-      problems.append(.init(reason: "toc.dat is another than the manifest's"))
-    }
+    problems += RestoreSource.contradictions(between: files, and: manifest).map { .init(reason: $0) }
     do { _ = try GlobalsScript(of: manifest, in: repository) } catch let error as CompressionError {
       problems.append(.init(reason: "\(repository.files(of: place).globals) cannot be decompressed: \(error.reason)"))
     }
@@ -168,12 +159,7 @@ final class SnapshotCheck {
     case RepositoryError.damagedObject(let name, let reason): .init(object: name, reason: reason)
     case RepositoryError.malformed(let key, let reason): .init(reason: "\(key): \(reason)")
     case RepositoryError.newerFormat(let location, let version): .init(reason: "\(location) is of format \(version), newer than this program knows")
-    case StoreError.missing(let key): .init(reason: "\(key) is missing")
-    case StoreError.truncated(let key): .init(reason: "\(key) is cut off")
-    case StoreError.notAFile(let key): .init(reason: "\(key) is no ordinary file")
-    case StoreError.unreadable(let key, let reason): .init(reason: "\(key) can't be read: \(reason)")
-    case StoreError.tooLarge(let key): .init(reason: "\(key) is too large")
-    default: .init(reason: "\(error)")
+    default: .init(reason: (error as? StoreError)?.damage.map { "\($0.key) \($0.reason)" } ?? "\(error)")
     }
   }
 }

@@ -30,6 +30,8 @@ package struct BackfillBatch: Sendable {
   package let lastKey: [String]
   /// The number of the transaction, for asking what became of it.
   package let transaction: String
+  /// The end of the server's log before it is committed.
+  package let lsn: String
   /// Whether any row has another key now: it would be met again.
   package let movesKeys: Bool
   /// Whether any that was changed still meets the condition.
@@ -95,8 +97,6 @@ extension Connection {
     let parameters: [String?] = key ?? []
     do {
       try execute("BEGIN; SET LOCAL lock_timeout = \(lockTimeout.milliseconds); SET LOCAL search_path TO DEFAULT")
-      // The note says that it is done: it must be.
-      try makeCommitsDurable(isLocal: true)
       // How far it goes is said by what was there when it began: a row that another moves meanwhile takes no others with it.
       // All rows of the batch are locked in the order of the key before any is changed: two that do so can't lock each other out.
       let changed = try rows(
@@ -107,11 +107,12 @@ extension Connection {
           firn_changed AS (UPDATE \(table.name) SET \(assignments) FROM firn_batch WHERE \(join("firn_batch"))
             RETURNING \(join("firn_batch")) AS firn_keeps, \(condition.map { "(\($0))" } ?? "true") AS firn_meets)
         SELECT (SELECT count(*) FROM firn_span), (SELECT count(*) FROM firn_changed), (SELECT bool_and(firn_keeps) FROM firn_changed),
-          (SELECT bool_or(firn_meets) FROM firn_changed), pg_catalog.pg_current_xact_id()::text\(last.joined())
+          (SELECT bool_or(firn_meets) FROM firn_changed), pg_catalog.pg_current_xact_id()::text, pg_catalog.pg_current_wal_lsn()\(last.joined())
         """, parameters)
-      guard let row = changed.first, row.count == 5 + table.key.count else { throw PostgresError.connectionLost(reason: "no answer") }
+      guard let row = changed.first, row.count == 6 + table.key.count else { throw PostgresError.connectionLost(reason: "no answer") }
       return BackfillBatch(
-        seen: Int64(row[0] ?? "") ?? 0, rows: Int64(row[1] ?? "") ?? 0, lastKey: row.dropFirst(5).map { $0 ?? "" }, transaction: row[4] ?? "",
+        seen: Int64(row[0] ?? "") ?? 0, rows: Int64(row[1] ?? "") ?? 0, lastKey: row.dropFirst(6).map { $0 ?? "" }, transaction: row[4] ?? "",
+        lsn: row[5] ?? "",
         movesKeys: row[2] == "f", stillMeets: row[3] == "t")
     } catch {
       try? execute("ROLLBACK")

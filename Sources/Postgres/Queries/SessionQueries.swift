@@ -46,22 +46,18 @@ extension Connection {
 
   /// Makes what this session commits survive a crash of the server: with `synchronous_commit = off` a server confirms commits up to
   /// three times `wal_writer_delay` before they are durable. Other values are durable on the server itself, and stay.
-  /// - Parameter isLocal: for the current transaction only.
-  package func makeCommitsDurable(isLocal: Bool = false) throws {
+  package func makeCommitsDurable() throws {
     _ = try value(
       """
-      SELECT pg_catalog.set_config('synchronous_commit', 'on', \(isLocal))
+      SELECT pg_catalog.set_config('synchronous_commit', 'on', false)
       WHERE pg_catalog.current_setting('synchronous_commit') = 'off'
       """)
   }
 
-  /// The timeline that the server writes, eight hexadecimal digits, and the end of its log. A promotion or a restore to a point in time
-  /// starts a new timeline, and may lose what was committed on the old one.
-  package func timelineAndPosition() throws -> (timeline: String, lsn: String) {
-    let row = try rows(
-      "SELECT pg_catalog.substr(pg_catalog.pg_walfile_name(lsn), 1, 8), lsn FROM pg_catalog.pg_current_wal_lsn() AS lsn"
-    ).first
-    return (row?.first.flatMap(\.self) ?? "", row?.last.flatMap(\.self) ?? "")
+  /// The timeline that the server writes, eight hexadecimal digits. A promotion or a restore to a point in time starts a new timeline, and
+  /// may lose what was committed on the old one.
+  package func timeline() throws -> String {
+    try value("SELECT pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)") ?? ""
   }
 
   package func isInRecovery() throws -> Bool { try value("SELECT pg_catalog.pg_is_in_recovery()") == "t" }

@@ -58,7 +58,7 @@ package struct GarbageCollector: Sendable {
       for place in places { try setAsideMarks(under: place.prefix) }
     }
     try stillAlone()
-    try catalog.forgetDatabases(without: places)
+    try keepingLocked { try catalog.forgetDatabases(without: places) }
     for place in places {
       try Interruption.check()
       try stillAlone()

@@ -226,15 +226,11 @@ package final class RepositoryLock: Sendable {
 
   /// Whether an exclusive lock waits for its turn.
   private static func isAwaited(in store: any Store, _ owner: LockOwner) throws -> Bool {
-    try store.list(waiting).contains { entry in
-      do { return try isAwaited(entry, in: store, owner, now: owner.now().timeIntervalSince1970) } catch let error as StoreError {
-        if error.isOfOneFile { return false }
-        throw error
-      }
-    }
+    try store.list(waiting).contains { isAwaited($0, in: store, owner, now: owner.now().timeIntervalSince1970) }
   }
 
-  private static func isAwaited(_ entry: StoreEntry, in store: any Store, _ owner: LockOwner, now: TimeInterval) throws -> Bool {
+  /// An unreadable mark counts for none: it only asks for courtesy.
+  private static func isAwaited(_ entry: StoreEntry, in store: any Store, _ owner: LockOwner, now: TimeInterval) -> Bool {
     guard abs(now - entry.modified) < waitingExpiry,
       let record = try? JSON.decoder.decode(Record.self, from: Data(store.read(entry.key, limit: 1 << 16)))
     else { return false }
@@ -283,7 +279,7 @@ package final class RepositoryLock: Sendable {
         continue
       }
       if entry.key.hasPrefix(waiting) {
-        if try Self.isAwaited(entry, in: store, owner, now: now) {
+        if Self.isAwaited(entry, in: store, owner, now: now) {
           isAwaited = true
         } else if now - entry.modified > waitingExpiry {
           _ = try clear { try store.delete([entry.key]) }

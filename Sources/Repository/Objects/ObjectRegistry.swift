@@ -48,18 +48,15 @@ package final class ObjectRegistry: Sendable {
     }
   }
 
-  /// Stored bytes of the objects of earlier snapshots that are used again.
-  package var reused: [ObjectName: Int64] {
-    slots.withLock { slots in
-      let entries = slots.lazy.filter { !$0.isNew }.compactMap(\.entry)
-      return Dictionary(entries.map { ($0.name, $0.storedBytes) }, uniquingKeysWith: { first, _ in first })
-    }
-  }
+  /// Stored bytes of the objects of earlier snapshots that are used again, by key.
+  package var reused: [StoreKey: Int64] { storedBytes { !$0.isNew } }
 
-  /// Stored bytes of the objects that were written for this snapshot.
-  package var written: [StoreKey: Int64] {
+  /// Stored bytes of the objects that were written for this snapshot, by key.
+  package var written: [StoreKey: Int64] { storedBytes(where: \.isNew) }
+
+  private func storedBytes(where isWanted: (Slot) -> Bool) -> [StoreKey: Int64] {
     slots.withLock { slots in
-      let entries = slots.lazy.filter(\.isNew).compactMap(\.entry)
+      let entries = slots.filter(isWanted).compactMap(\.entry)
       return Dictionary(entries.map { ($0.name.key, $0.storedBytes) }, uniquingKeysWith: { first, _ in first })
     }
   }

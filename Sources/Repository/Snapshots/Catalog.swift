@@ -36,129 +36,39 @@ package struct Catalog: Sendable {
     return found.sorted(by: SnapshotPlace.isOlder)
   }
 
-  /// Begins a commit. Call it before the manifest is written.
-  /// - Parameter checksums: the list, if it is known already. The mark then holds it, and the commit does not write it.
-  package func begin(_ place: SnapshotPlace, with checksums: ChecksumFile? = nil, holding lock: RepositoryLock) throws {
-    try store.write(checksums?.bytes ?? [], to: place.unfinished(lock.name), durability: .immediate)
-  }
-
-  /// For each database a mark that it has had a snapshot, `had-snapshots/SOURCE/DATABASE`. It is written once the first one is listed, and
-  /// deleted only before the last one is removed: a database with a mark and without a snapshot has lost them, and objects are not garbage.
-  package static let firstSnapshotMarks: StoreKey = "had-snapshots/"
-  private static let firstSnapshotText = "This database has had snapshots. While none of them is there, firn deletes no objects in this store.\n"
-
-  private static func mark(of place: SnapshotPlace) -> StoreKey {
-    firstSnapshotMarks + SnapshotPlace.root(source: place.source, database: place.database).dropFirst(SnapshotPlace.root.count).dropLast()
-  }
-
-  /// A database that has had snapshots and has no folder of one.
-  /// - Parameter seen: all folders of snapshots, whatever their state.
-  /// - Returns: where its snapshots were, and its mark; nil if there is none.
-  func lostDatabase(seen: Set<SnapshotPlace>) throws -> (folder: StoreKey, mark: StoreKey)? {
-    let marks = Set(seen.map(Self.mark))
-    return try store.list(Self.firstSnapshotMarks).map(\.key).first { !marks.contains($0) }.map { mark in
-      (SnapshotPlace.root + mark.dropFirst(Self.firstSnapshotMarks.count), mark)
-    }
-  }
-
-  /// Before snapshots are removed: databases of which none is left have lost nothing.
-  func forgetDatabases(without places: [SnapshotPlace]) throws {
-    for (mark, places) in Dictionary(grouping: places, by: Self.mark) {
-      guard let first = places.first, try Set(snapshots(source: first.source, database: first.database)).isSubset(of: places) else { continue }
-      try store.delete([mark])
-    }
-  }
-
-  /// Shows that a commit found all earlier snapshots gone. While it is there nothing is collected; only an operator deletes it.
-  package static let missingSnapshotsMark: StoreKey = "snapshots-missing"
-  private static let missingSnapshotsText =
-    "A snapshot was taken while none of the earlier ones of its database was listed. firn deletes no objects here until you put the folder\n"
-    + "snapshots/ back, or decide that it is gone for good, and then delete this file.\n"
-
-  /// Whether commits found all earlier snapshots gone.
-  package func lacksSnapshots() throws -> Bool { try store.size(of: Self.missingSnapshotsMark) != nil }
-
-  /// Before a snapshot is listed that may be the only one: if there were others, their objects must not be taken for garbage after that.
-  private func noteMissingSnapshots(beside place: SnapshotPlace) throws {
-    guard try store.size(of: Self.mark(of: place)) != nil, try snapshots(source: place.source, database: place.database).isEmpty else { return }
-    _ = try store.create(Array(Self.missingSnapshotsText.utf8), at: Self.missingSnapshotsMark)
-  }
-
-  /// Whether a store says itself that no snapshot was ever listed in it. Stores of older programs don't.
-  func neverHadSnapshots() throws -> Bool {
-    let format: RepositoryFormat
-    do { format = try RepositoryFormat(parsing: try store.read(RepositoryFormat.key, limit: 1 << 20), location: store.location) } catch {
-      if let error = error as? StoreError, !error.isOfOneFile { throw error }
-      return false
-    }
-    return try format.marksFirstSnapshot == true && store.list(Self.firstSnapshotMarks).isEmpty
-  }
-
-  /// Commits a snapshot. All of its files are written by now.
-  ///
-  /// If this process was taken for dead, a collection may run at the same time. It breaks the lock, then renames every `unfinished` mark,
-  /// then reads the lists. So one of three things happens: we see that the lock is broken, or there is no mark left to rename, or the
-  /// collection reads our list. The same holds for stores that copy and delete instead of renaming, because the copy is visible before
-  /// the mark is gone.
-  /// - Parameters:
-  ///   - reused: stored bytes of the objects of other snapshots that this one needs too.
-  ///   - written: stored bytes of the files written for this snapshot. A server is asked for these as well, because a faulty one may
-  ///     confirm writes and store nothing.
-  ///   - mayBeFirst: whether no other snapshot of this database was found.
-  ///   - isInMark: whether the commit began with this list.
-  /// - Throws: `RepositoryError.lockLost`, `StoreError.missing` for a file that is not there, `.truncated` for one of another size.
-  package func commit(
-    _ checksums: ChecksumFile, of place: SnapshotPlace, reused: [ObjectName: Int64], written: [StoreKey: Int64], holding lock: RepositoryLock,
-    mayBeFirst: Bool = true, isInMark: Bool = false
-  ) throws {
-    try store.flush()
-    let unfinished = place.unfinished(lock.name)
-    if !isInMark { try store.write(checksums.bytes, to: unfinished, durability: .immediate) }
-    try lock.check()
-    var needed = Dictionary(uniqueKeysWithValues: reused.map { ($0.key.key, $0.value) })
-    if store.requestsAtOnce > 1 { needed.merge(written) { $1 } }
-    try forEachInParallel([nil] + needed.sorted { $0.key < $1.key }, thread: "look", threads: store.requestsAtOnce) { [self] file in
-      guard let (key, bytes) = file else {
-        if mayBeFirst { try noteMissingSnapshots(beside: place) }
-        return
-      }
-      guard let size = try store.size(of: key) else { throw StoreError.missing(key) }
-      guard size == bytes else { throw StoreError.truncated(key) }
-    }
-    do {
-      if try !store.setAside(unfinished, as: place.checksums), try store.size(of: place.checksums) == nil { throw RepositoryError.lockLost }
-    } catch let error as StoreError {
-      // A mark that can't be deleted is harmless beside a durable list.
-      guard store.keepsWrites, (try? store.size(of: place.checksums)) == Int64(checksums.bytes.count) else { throw error }
-    }
-    // It is listed, whatever comes of this.
-    if mayBeFirst { _ = try? store.create(Array(Self.firstSnapshotText.utf8), at: Self.mark(of: place)) }
-  }
-
   /// Folders of snapshots that are no longer listed because their list of checksums is lost, and not because they were removed.
   package func unlisted(at now: Date = Date()) throws -> [SnapshotPlace] {
     var found: [SnapshotPlace] = []
     try SnapshotFolder.forEach(in: store) { folder in
-      guard folder.hasLostItsList, let newest = folder.files.map(\.entry.modified).max(),
-        now.timeIntervalSince1970 - newest > Self.longestCommit
-      else { return }
-      found.append(folder.place)
+      if Self.isUnlisted(folder, at: now) { found.append(folder.place) }
     }
     return found.sorted(by: SnapshotPlace.isOlder)
   }
 
+  private static func isUnlisted(_ folder: SnapshotFolder, at now: Date) -> Bool {
+    guard folder.hasLostItsList, let newest = folder.files.map(\.entry.modified).max() else { return false }
+    return now.timeIntervalSince1970 - newest > longestCommit
+  }
+
   /// Reasons why snapshots may be hidden: folders that lost their lists, databases whose folders are gone, and files where no snapshot lies,
   /// such as links. Keys, with a reason.
-  package func outOfSight(at now: Date = Date()) throws -> [(key: StoreKey, reason: String)] {
+  /// - Parameter folders: of databases that have snapshots (`SnapshotPlace.folder`); nil for the whole store.
+  package func outOfSight(in folders: Set<StoreKey>? = nil, at now: Date = Date()) throws -> [(key: StoreKey, reason: String)] {
+    guard let folders else { return try outOfSight(under: SnapshotPlace.root, wholeStore: true, at: now) }
+    return try folders.sorted().flatMap { try outOfSight(under: $0, wholeStore: false, at: now) }
+  }
+
+  private func outOfSight(under prefix: StoreKey, wholeStore: Bool, at now: Date) throws -> [(key: StoreKey, reason: String)] {
     var found: [(key: StoreKey, reason: String)] = []
     var seen: Set<SnapshotPlace> = []
-    try SnapshotFolder.forEach(in: store) { folder in
+    try SnapshotFolder.forEach(in: store, under: prefix) { folder in
       seen.insert(folder.place)
+      if Self.isUnlisted(folder, at: now) { found.append((folder.place.prefix, "has lost its SHA256SUMS")) }
     } strange: { entry in
       found.append((entry.key, entry.isFile ? "is in no place of a snapshot, and may belong to one" : "is no folder"))
     }
-    if let gone = try lostDatabase(seen: seen) { found.append((gone.folder, "has had snapshots, and has none now")) }
-    return try found + unlisted(at: now).map { ($0.prefix, "has lost its SHA256SUMS") }
+    if wholeStore, let gone = try lostDatabase(seen: seen) { found.append((gone.folder, "has had snapshots, and has none now")) }
+    return found
   }
 
   /// Every committed snapshot with its checks and holds, oldest first.
@@ -218,16 +128,11 @@ package struct Catalog: Sendable {
     let bytes: [UInt8]
     do {
       bytes = try contents.read(key, limit: Manifest.sizeLimit, expecting: digest)
-    } catch StoreError.missing(let key) {
-      throw RepositoryError.malformed(key: key, reason: "it is missing")
     } catch StoreError.unreadable(let key, let reason) {
       throw RepositoryError.malformed(key: key, reason: reason)
-    } catch StoreError.notAFile(let key) {
-      throw RepositoryError.malformed(key: key, reason: "it is no ordinary file")
-    } catch StoreError.tooLarge(let key) {
-      throw RepositoryError.malformed(key: key, reason: "it is larger than a manifest can be")
-    } catch StoreError.truncated(let key) {
-      throw RepositoryError.malformed(key: key, reason: "it is cut off")
+    } catch let error as StoreError {
+      guard let (key, reason) = error.damage else { throw error }
+      throw RepositoryError.malformed(key: key, reason: "it \(reason)")
     }
     return try Manifest(parsing: bytes, of: place, key: key)
   }
@@ -294,78 +199,6 @@ package struct Catalog: Sendable {
     return summary
   }
 
-  /// The check that decides: the newest that found damage or read everything. Of two in the same second, the one that found damage. So a
-  /// finding stands until everything was read again. A check without damage that is dated in the future is ignored.
-  package func verdict(of place: SnapshotPlace, now: Date = Date()) throws -> CheckRecord? {
-    try verdict(of: checkKeys(of: place), now: now)
-  }
-
-  /// The keys of a snapshot's checks, in order.
-  package func checkKeys(of place: SnapshotPlace) throws -> [StoreKey] { try store.list(place.checks).map(\.key) }
-
-  /// - Parameter checks: the keys of a snapshot's checks, in order.
-  package func verdict(of checks: [StoreKey], now: Date) throws -> CheckRecord? {
-    var proof: CheckRecord?
-    // Keys are times, so the last check usually decides.
-    for key in checks.reversed() {
-      guard let check = try check(key) else { continue }
-      if let proof, proof.level > .scrub, check.checkedAt < proof.checkedAt { break }
-      // A check without an identity cannot clear a finding of one with an identity.
-      if !check.ok, proof.map({ check.checkedAt >= $0.checkedAt || check.level > .scrub }) ?? true { return check }
-      guard check.ok, check.level >= .scrub, check.checkedAt.timeIntervalSince(now) < 600 else { continue }
-      // A complete reading before a scrub without findings ends the search.
-      if proof == nil { proof = check } else if check.level > .scrub { break }
-    }
-    return proof
-  }
-
-  /// Snapshots that share an object with one in which it was found damaged. Their earlier checks no longer count, except if they were read
-  /// completely since then: the object was repaired.
-  /// - Parameter verdicts: for all snapshots that may share objects.
-  package func sharingDamage(_ places: [SnapshotPlace], verdicts: [SnapshotPlace: CheckRecord]) throws -> Set<SnapshotPlace> {
-    let findings = DamageFindings(verdicts)
-    return try Set(places.filter { try shares(findings, $0) })
-  }
-
-  /// Whether a snapshot needs an object that was found damaged in another since it was read itself.
-  package func shares(_ findings: DamageFindings, _ place: SnapshotPlace) throws -> Bool {
-    guard !findings.byObject.isEmpty else { return false }
-    let proof = findings.verdicts[place]
-    return try objects(of: place).contains { object in
-      findings.byObject[object.digest.description, default: []].contains { finding in !(proof?.isProof(after: finding) ?? false) }
-    }
-  }
-
-  /// Objects that verifications found damaged, in snapshots that were not read completely since.
-  package func damagedObjects(_ listed: [ListedSnapshot]) throws -> Set<ObjectName> {
-    let found = Monitor<Set<ObjectName>>([])
-    try forEachInParallel(listed.filter { !$0.checks.isEmpty }, thread: "checks", threads: store.requestsAtOnce) { [self] snapshot in
-      guard let verdict = try verdict(of: snapshot.checks, now: Date()), !verdict.ok else { return }
-      // Names of encrypted and of plain objects.
-      let names = (verdict.damagedObjects ?? []).flatMap { text in [true, false].compactMap { ObjectName(hexadecimal: text, isSealed: $0) } }
-      found.update { $0.formUnion(names) }
-    }
-    return found.current
-  }
-
-  /// The results of a snapshot's verifications, oldest first. An unreadable one is skipped.
-  package func checks(of place: SnapshotPlace) throws -> [CheckRecord] {
-    try store.list(place.checks).compactMap { try check($0.key) }
-  }
-
-  /// - Throws: if the store as a whole is unreadable, because a finding must not be overlooked.
-  private func check(_ key: StoreKey) throws -> CheckRecord? {
-    let bytes: [UInt8]
-    do { bytes = try store.read(key, limit: CheckRecord.sizeLimit) } catch let error as StoreError where error.isOfOneFile { return nil }
-    return try? JSON.decoder.decode(CheckRecord.self, from: Data(bytes))
-  }
-
-  package func record(_ check: CheckRecord, of place: SnapshotPlace) throws {
-    let name = "\(place.checks)\(SnapshotID.stamp(check.checkedAt))"
-    // Two checks may end in the same second.
-    for number in 1...1000 where try store.create(JSON.bytes(check), at: number == 1 ? "\(name).json" : "\(name).\(number).json") { return }
-  }
-
   /// The snapshots of a database, given as `DATABASE` or `SOURCE/DATABASE`.
   /// - Parameter source: preferred if several sources have a database of that name.
   /// - Throws: `RepositoryError.noSuchDatabase`, `.ambiguousDatabase`.
@@ -389,50 +222,10 @@ package struct Catalog: Sendable {
   /// Whether a restore took it of the database that it replaced. An unreadable snapshot counts as none.
   package func isSafetySnapshot(_ place: SnapshotPlace) -> Bool { (try? summary(of: place).kind) == Manifest.safetyKind }
 
-  /// The newest readable result of at least that level.
-  package func lastCheck(of place: SnapshotPlace, atLeast level: CheckRecord.Level = .quick) throws -> CheckRecord? {
-    try lastCheck(of: checkKeys(of: place), atLeast: level)
-  }
-
-  /// The newest drill, including failed ones.
-  /// - Parameter checks: the keys of a snapshot's checks, in order.
-  package func lastDrill(of checks: [StoreKey]) throws -> CheckRecord? {
-    try last(of: checks) { $0.level == .drill || $0.failedDrill != nil }
-  }
-
-  /// - Parameter checks: the keys of a snapshot's checks, in order.
-  package func lastCheck(of checks: [StoreKey], atLeast level: CheckRecord.Level) throws -> CheckRecord? {
-    try last(of: checks) { $0.level >= level }
-  }
-
-  private func last(of checks: [StoreKey], where isWanted: (CheckRecord) -> Bool) throws -> CheckRecord? {
-    for key in checks.reversed() {
-      if let check = try check(key), isWanted(check) { return check }
-    }
-    return nil
-  }
-
   /// Safety snapshots of databases that are not backed up otherwise: they are only kept until they are pruned.
   package func snapshotsOfRestoresAlone(named database: String) throws -> [SnapshotPlace] {
     let all = try snapshots().filter { $0.database.isSame(as: database) }
     return Dictionary(grouping: all, by: \.source.keyComponent).values.filter { $0.allSatisfy(isSafetySnapshot) }.flatMap(\.self)
-  }
-}
-
-/// Damage that verifications found.
-package struct DamageFindings {
-  fileprivate let verdicts: [SnapshotPlace: CheckRecord]
-  /// By the digest of the object.
-  fileprivate let byObject: [String: [CheckRecord]]
-
-  /// - Parameter verdicts: for all snapshots that may share objects.
-  package init(_ verdicts: [SnapshotPlace: CheckRecord]) {
-    self.verdicts = verdicts
-    var found: [String: [CheckRecord]] = [:]
-    for verdict in verdicts.values where !verdict.ok {
-      for object in verdict.damagedObjects ?? [] { found[object, default: []].append(verdict) }
-    }
-    byObject = found
   }
 }
 

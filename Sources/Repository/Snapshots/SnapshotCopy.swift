@@ -86,7 +86,7 @@ package struct SnapshotCopy {
       try target.keepsWrites && !(answers.current.wereBroken ?? RepositoryLock.wereBroken(in: target))
       ? nil : Set(there.snapshots(source: place.source, database: place.database).flatMap { (try? there.objects(of: $0)) ?? [] })
     let found = trusted == nil ? try answers.current.firstObjects ?? sizesThere(of: list.objects) : nil
-    let done = Monitor((outcome: Outcome(), reused: [ObjectName: Int64](), written: [StoreKey: Int64]()))
+    let done = Monitor((outcome: Outcome(), reused: [StoreKey: Int64](), written: [StoreKey: Int64]()))
     // More threads than a snapshot uses, because a copy only waits for answers.
     let usual = max(source.requestsAtOnce, target.requestsAtOnce)
     let threads = target.requestsAtOnce < 8 ? usual : usual * 3 / 2
@@ -103,7 +103,7 @@ package struct SnapshotCopy {
         try !damaged.contains(object)
         && (found.map { $0[object] == size } ?? (trusted?.contains(object) ?? true && target.size(of: object.key) == size))
       if isThere {
-        done.update { $0.reused[object] = size }
+        done.update { $0.reused[object.key] = size }
         return
       }
       let bytes = try Self.ofSource { () throws -> [UInt8] in

@@ -124,11 +124,18 @@ package enum StoreError: Error, Equatable {
   /// The store refuses to delete files.
   case locked([StoreKey], reason: String)
 
-  /// Whether a single file is damaged or missing, and the store may be fine.
-  package var isOfOneFile: Bool {
+  /// The file that is damaged or missing, and how, as `SHA256SUMS` and `is cut off`; nil if the error is about the store.
+  package var damage: (key: StoreKey, reason: String)? {
     switch self {
-    case .missing, .truncated, .tooLarge, .notAFile, .unreadable: true
-    case .full, .readOnly, .unreachable, .refused, .badLocation, .locked: false
+    case .missing(let key): (key, "is missing")
+    case .truncated(let key): (key, "is cut off")
+    case .notAFile(let key): (key, "is no ordinary file")
+    case .unreadable(let key, let reason): (key, "can't be read: \(reason)")
+    case .tooLarge(let key): (key, "is too large")
+    case .full, .readOnly, .unreachable, .refused, .badLocation, .locked: nil
     }
   }
+
+  /// Whether a single file is damaged or missing, and the store may be fine.
+  package var isOfOneFile: Bool { damage != nil }
 }

@@ -1,3 +1,4 @@
+import Digests
 import Foundation
 import Platform
 import SystemPackage
@@ -301,5 +302,33 @@ import Testing
     #expect(words.output.contains("public.counter  - > 42") && words.output.contains("large objects: 0 > 1"), "\(words)")
     let text = try place.firn("show", place.database, ids[0], ids[1])
     #expect(text.output.contains("the schema is the same") && text.output.contains("2 > 3"), "\(text)")
+  }
+
+  @Test func `finds tables and large objects that a forged manifest leaves out, though its checksum is right`() throws {
+    let place = try Workplace(on: TestServer.system.get())
+    try place.sql("CREATE TABLE kept AS SELECT 1 a; CREATE TABLE hidden AS SELECT 2 b; SELECT lo_from_bytea(0, 'x')")
+    let id = try place.takeSnapshot()
+    let folder = try #require(filesByPath(under: place.store).keys.first { $0.contains(id) && $0.hasSuffix("/manifest.json") })
+    let (path, list) = (place.store.appending(folder), place.store.appending(folder.replacing("manifest.json", with: "SHA256SUMS")))
+    let (original, sums) = (try Folder.contents(of: path), String(decoding: try Folder.contents(of: list), as: UTF8.self))
+    func forge(_ change: (inout [String: Any]) -> Void) throws {
+      var manifest = try #require(JSONSerialization.jsonObject(with: Data(original)) as? [String: Any])
+      change(&manifest)
+      let bytes = Array(try JSONSerialization.data(withJSONObject: manifest))
+      try Folder.write(bytes, to: path)
+      try Folder.write(
+        Array(sums.replacing("\(SHA256Digest(of: original))", with: "\(SHA256Digest(of: bytes))").utf8), to: list)
+    }
+    for (words, change) in [
+      ("is of no table of the manifest", { $0["tables"] = ($0["tables"] as? [[String: Any]])?.filter { $0["name"] as? String == "kept" } }),
+      ("large objects, the manifest says 0", { $0["largeObjects"] = 0 }),
+      ("toc.dat is another than the manifest's", { $0["contentsSHA256"] = String(repeating: "0", count: 64) }),
+    ] as [(String, (inout [String: Any]) -> Void)] {
+      try forge(change)
+      let read = try place.verify(place.database, "latest", "--read")
+      #expect(read.status == 4 && read.output.contains(words), "\(read)")
+      let restored = try place.restore(place.database, "latest", "--as", "\(place.database)_forged")
+      #expect(restored.status == 9 && restored.errors.contains(words), "\(restored)")
+    }
   }
 }

@@ -11,7 +11,7 @@ struct ArchiveLoad {
     /// Without what could not be restored into this database.
     var selection: RestoreSelection
     var warnings: [String] = []
-    /// What is not as it was, for a reason outside the snapshot: part of `warnings`.
+    /// Differences for a reason outside the snapshot: part of `warnings`.
     var reservations: [String] = []
     /// Materialized views that could not be filled.
     var unfilledViews: [String] = []

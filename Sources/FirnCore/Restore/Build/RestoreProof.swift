@@ -8,9 +8,9 @@ internal import Repository
 /// and the schema.
 struct RestoreProof {
   struct Findings {
-    /// What is worth knowing, and no difference.
+    /// Remarks that are no differences.
     var notes: [String] = []
-    /// What could not be compared, for a reason outside the snapshot.
+    /// Things that could not be compared, for a reason outside the snapshot.
     var reservations: [String] = []
     /// Tables whose rows this role may not read.
     var notCompared: [String] = []

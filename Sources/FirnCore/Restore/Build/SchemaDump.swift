@@ -7,7 +7,7 @@ enum SchemaDump {
   /// - Parameter folder: a new folder for the archive, in a private one.
   /// - Throws: `PostgresError.toolFailed`, `FirnError.unsoundArchive`.
   static func take(of connection: Connection, tools: ServerTools, into folder: FilePath) throws -> ArchiveDirectory {
-    // Of thousands of tables one may be locked by another session that waits for the next.
+    // With thousands of tables, another session may hold a lock on one and wait for the next.
     for _ in 1..<3 {
       do { return try attempt(connection, tools, folder) } catch let error as PostgresError {
         guard case .toolFailed = error, try connection.hadDeadlock(in: connection.database) else { throw error }

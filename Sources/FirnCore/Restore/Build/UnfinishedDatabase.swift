@@ -4,7 +4,7 @@ internal import Platform
 internal import Postgres
 internal import Repository
 
-/// The database a restore builds: under a temporary name until it is whole, so that nobody takes it for finished.
+/// The database a restore builds: under a temporary name until it is whole, so that it is not taken for finished.
 ///
 /// Its name is like no other's, so that dropping it can't meet anything else. Its comment tells whose it is, and what it is to become.
 /// The next restore drops those of dead runs of the same machine (`RestoreRest`).

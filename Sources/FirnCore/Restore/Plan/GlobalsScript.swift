@@ -7,8 +7,7 @@ package struct GlobalsScript: Sendable {
   /// A role, and what makes it as it was.
   package struct Role: Sendable, Equatable {
     package let name: String
-    package var isSuperuser: Bool { powers.contains("SUPERUSER") }
-    /// What the role may do beyond logging in and owning objects, such as `SUPERUSER`, `member of postgres`, `SET search_path`.
+    /// Rights beyond logging in and owning objects, such as `SUPERUSER`, `member of postgres`, `SET search_path`.
     package let powers: [String]
     package let statements: [String]
   }
@@ -103,7 +102,7 @@ package struct GlobalsScript: Sendable {
     case grant(role: String, member: String)
     case other
 
-    /// Of what follows `ALTER ROLE name`.
+    /// Reads the powers that follow `ALTER ROLE name`.
     private static func powers(_ words: inout StatementWords) -> [String] {
       var powers: [String] = []
       var word = words.next()

@@ -28,14 +28,15 @@ struct RestorePreflight {
   /// - Throws: `FirnError.refused` with every reason at once.
   func check() throws -> Findings {
     var findings = Findings()
+    let drill = try repository.catalog.lastDrill(of: repository.catalog.checkKeys(of: manifest.place))
     var reasons =
       try standbyReasons() + nameReasons(&findings) + versionReasons() + extensionReasons(&findings) + placeReasons() + roleReasons(&findings)
-      + policyReasons() + diskReasons(&findings) + verificationReasons()
+      + policyReasons() + diskReasons(&findings) + verificationReasons(drill)
     let leftOut = properties.leftOut + selection.leftOut
     if let tables = manifest.excludedTables {
       findings.notes.append("the snapshot has no rows of \(tables.joined(separator: ", ")): they were excluded when it was made")
     }
-    findings.notes += try selection.notes + properties.kept + viewsThatMayStayEmpty()
+    findings.notes += selection.notes + properties.kept + viewsThatMayStayEmpty(drill)
     findings.warnings += leftOut.map { "left out: \($0)" }
     if !manifest.complete { findings.warnings += manifest.incompleteReasons.map { "the snapshot is incomplete: \($0)" } }
     if request.target.isExisting, !request.allowsIncomplete {
@@ -53,9 +54,8 @@ struct RestorePreflight {
   }
 
   /// Views that the last drill could not fill: a restore fills them in the same way.
-  private func viewsThatMayStayEmpty() throws -> [String] {
-    let drill = try repository.catalog.lastDrill(of: repository.catalog.checkKeys(of: manifest.place))
-    return (drill?.unfilledViews ?? []).map {
+  private func viewsThatMayStayEmpty(_ drill: CheckRecord?) -> [String] {
+    (drill?.unfilledViews ?? []).map {
       "the last drill could not fill materialized view \($0): it will stay empty until you REFRESH it"
     }
   }
@@ -99,13 +99,12 @@ struct RestorePreflight {
   }
 
   /// A database is not given up for a snapshot that is known to be useless, nor without consent for one that no drill has restored.
-  private func verificationReasons() throws -> [String] {
+  private func verificationReasons(_ drill: CheckRecord?) throws -> [String] {
     guard case .inPlace = request.target else { return [] }
     let catalog = repository.catalog
     if !request.scope.onlyIntact, let verdict = try catalog.verdict(of: manifest.place), !verdict.ok {
       return ["\(manifest.id) was FOUND DAMAGED (firn-verify): use another snapshot, or restore without --in-place"]
     }
-    let drill = try catalog.lastDrill(of: catalog.checkKeys(of: manifest.place))
     if let failure = drill?.failedDrill {
       return [
         "the last drill of \(manifest.id) could not restore it (\(failure)): nothing is given up for it; see firn-verify --drill, or restore without --in-place"

@@ -1,0 +1,103 @@
+internal import Foundation
+internal import Platform
+
+/// Committing snapshots, and the marks that show that a store has had some.
+extension Catalog {
+  /// Begins a commit. Call it before the manifest is written.
+  /// - Parameter checksums: the list, if it is known already. The mark then holds it, and the commit does not write it.
+  package func begin(_ place: SnapshotPlace, with checksums: ChecksumFile? = nil, holding lock: RepositoryLock) throws {
+    try store.write(checksums?.bytes ?? [], to: place.unfinished(lock.name), durability: .immediate)
+  }
+
+  /// For each database a mark that it has had a snapshot, `had-snapshots/SOURCE/DATABASE`. It is written once the first one is listed, and
+  /// deleted only before the last one is removed: a database with a mark and without a snapshot has lost them, and objects are not garbage.
+  package static let firstSnapshotMarks: StoreKey = "had-snapshots/"
+  private static let firstSnapshotText = "This database has had snapshots. While none of them is there, firn deletes no objects in this store.\n"
+
+  private static func mark(of place: SnapshotPlace) -> StoreKey {
+    firstSnapshotMarks + SnapshotPlace.root(source: place.source, database: place.database).dropFirst(SnapshotPlace.root.count).dropLast()
+  }
+
+  /// A database that has had snapshots and has no folder of one.
+  /// - Parameter seen: all folders of snapshots, whatever their state.
+  /// - Returns: where its snapshots were, and its mark; nil if there is none.
+  func lostDatabase(seen: Set<SnapshotPlace>) throws -> (folder: StoreKey, mark: StoreKey)? {
+    let marks = Set(seen.map(Self.mark))
+    return try store.list(Self.firstSnapshotMarks).map(\.key).first { !marks.contains($0) }.map { mark in
+      (SnapshotPlace.root + mark.dropFirst(Self.firstSnapshotMarks.count), mark)
+    }
+  }
+
+  /// Before snapshots are removed: databases of which none is left have lost nothing.
+  func forgetDatabases(without places: [SnapshotPlace]) throws {
+    for (mark, places) in Dictionary(grouping: places, by: Self.mark) {
+      guard let first = places.first, try Set(snapshots(source: first.source, database: first.database)).isSubset(of: places) else { continue }
+      try store.delete([mark])
+    }
+  }
+
+  /// Shows that a commit found all earlier snapshots gone. While it is there nothing is collected; only an operator deletes it.
+  package static let missingSnapshotsMark: StoreKey = "snapshots-missing"
+  private static let missingSnapshotsText =
+    "A snapshot was taken while none of the earlier ones of its database was listed. firn deletes no objects here until you put the folder\n"
+    + "snapshots/ back, or decide that it is gone for good, and then delete this file.\n"
+
+  /// Whether commits found all earlier snapshots gone.
+  package func lacksSnapshots() throws -> Bool { try store.size(of: Self.missingSnapshotsMark) != nil }
+
+  /// Before a snapshot is listed that may be the only one: if there were others, their objects must not be taken for garbage after that.
+  private func noteMissingSnapshots(beside place: SnapshotPlace) throws {
+    guard try store.size(of: Self.mark(of: place)) != nil, try snapshots(source: place.source, database: place.database).isEmpty else { return }
+    _ = try store.create(Array(Self.missingSnapshotsText.utf8), at: Self.missingSnapshotsMark)
+  }
+
+  /// Whether a store says itself that no snapshot was ever listed in it. Stores of older programs don't.
+  func neverHadSnapshots() throws -> Bool {
+    let format: RepositoryFormat
+    do { format = try RepositoryFormat(parsing: try store.read(RepositoryFormat.key, limit: 1 << 20), location: store.location) } catch {
+      if let error = error as? StoreError, !error.isOfOneFile { throw error }
+      return false
+    }
+    return try format.marksFirstSnapshot == true && store.list(Self.firstSnapshotMarks).isEmpty
+  }
+
+  /// Commits a snapshot. All of its files are written by now.
+  ///
+  /// If this process was taken for dead, a collection may run at the same time. It breaks the lock, then renames every `unfinished` mark,
+  /// then reads the lists. So one of three things happens: we see that the lock is broken, or there is no mark left to rename, or the
+  /// collection reads our list. The same holds for stores that copy and delete instead of renaming, because the copy is visible before
+  /// the mark is gone.
+  /// - Parameters:
+  ///   - reused: stored bytes of the objects of other snapshots that this one needs too.
+  ///   - written: stored bytes of the files written for this snapshot. A server is asked for these as well, because a faulty one may
+  ///     confirm writes and store nothing.
+  ///   - mayBeFirst: whether no other snapshot of this database was found.
+  ///   - isInMark: whether the commit began with this list.
+  /// - Throws: `RepositoryError.lockLost`, `StoreError.missing` for a file that is not there, `.truncated` for one of another size.
+  package func commit(
+    _ checksums: ChecksumFile, of place: SnapshotPlace, reused: [StoreKey: Int64], written: [StoreKey: Int64], holding lock: RepositoryLock,
+    mayBeFirst: Bool = true, isInMark: Bool = false
+  ) throws {
+    try store.flush()
+    let unfinished = place.unfinished(lock.name)
+    if !isInMark { try store.write(checksums.bytes, to: unfinished, durability: .immediate) }
+    try lock.check()
+    let needed = store.requestsAtOnce > 1 ? reused.merging(written) { $1 } : reused
+    try forEachInParallel([nil] + needed.sorted { $0.key < $1.key }, thread: "look", threads: store.requestsAtOnce) { [self] file in
+      guard let (key, bytes) = file else {
+        if mayBeFirst { try noteMissingSnapshots(beside: place) }
+        return
+      }
+      guard let size = try store.size(of: key) else { throw StoreError.missing(key) }
+      guard size == bytes else { throw StoreError.truncated(key) }
+    }
+    do {
+      if try !store.setAside(unfinished, as: place.checksums), try store.size(of: place.checksums) == nil { throw RepositoryError.lockLost }
+    } catch let error as StoreError {
+      // A mark that can't be deleted is harmless beside a durable list.
+      guard store.keepsWrites, (try? store.size(of: place.checksums)) == Int64(checksums.bytes.count) else { throw error }
+    }
+    // It is listed, whatever comes of this.
+    if mayBeFirst { _ = try? store.create(Array(Self.firstSnapshotText.utf8), at: Self.mark(of: place)) }
+  }
+}
