@@ -40,7 +40,7 @@ let package = Package(
     command("FirnMigrateCommand"), command("FirnFrontDoor", "Encryption"),
     program("firn", "FirnFrontDoor"), program("firn-snapshot", "FirnSnapshotCommand"), program("firn-verify", "FirnVerifyCommand"),
     program("firn-restore", "FirnRestoreCommand"), program("firn-prune", "FirnPruneCommand"), program("firn-migrate", "FirnMigrateCommand"),
-    // What is installed: one file with all of them.
+    // The installed program: one file with all of them.
     program(
       "firn-suite", "FirnFrontDoor", "FirnSnapshotCommand", "FirnVerifyCommand", "FirnRestoreCommand", "FirnPruneCommand", "FirnMigrateCommand"),
     .executableTarget(name: "sample-data"),

@@ -25,7 +25,7 @@ package struct RetentionCalendar: Sendable {
 struct CalendarDate {
   private let daysSince1970: Int64
   private let secondOfDay: Int64
-  /// Of the zone's clocks: tells the two hours apart that have one name when they are put back.
+  /// The zone's offset: distinguishes the two hours of the same name when clocks are put back.
   private let ahead: Int64
   private let yearNumber: Int64
   private let monthNumber: Int64

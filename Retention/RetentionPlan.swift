@@ -2,9 +2,9 @@
 package struct RetentionPlan<ID: Hashable & Comparable & Sendable>: Sendable {
   package struct Decision: Sendable {
     package let id: ID
-    /// Why it is kept; empty where it is removed.
+    /// The reasons why it is kept; empty if it is removed.
     package let keepReasons: [String]
-    /// Why it is removed; empty where it is kept.
+    /// The reason why it is removed; empty if it is kept.
     package let removeReason: String
     package var isKept: Bool { !keepReasons.isEmpty }
   }
@@ -16,7 +16,7 @@ package struct RetentionPlan<ID: Hashable & Comparable & Sendable>: Sendable {
   package var removed: [Decision] { decisions.filter { !$0.isKept } }
 }
 
-/// What speaks against the clock that a plan is made by.
+/// Evidence against the clock that a plan uses.
 package enum ClockDoubt: Sendable, Equatable {
   /// The newest snapshot began so many seconds after now.
   case newestIsAhead(Int64)
@@ -25,7 +25,7 @@ package enum ClockDoubt: Sendable, Equatable {
   /// The newest snapshot began so many seconds after the one before it, far longer than the time between snapshots.
   case newestIsFar(Int64)
 
-  /// How far the clock would have jumped ahead, in seconds; nil where it did not.
+  /// The distance by which the clock seems to have jumped ahead, in seconds; nil if it does not.
   package var jump: Int64? {
     switch self {
     case .newestIsAhead: nil
@@ -76,8 +76,8 @@ extension RetentionPolicy {
     plan(for: snapshots, now: now, calendar: calendar) { _ in 0 }
   }
 
-  /// Decides where some snapshots are named, and are to go whatever the rules say, and no others. What is always kept stays all the same;
-  /// but where others are there, one that began after now is not the newest of anything.
+  /// Decides when snapshots are named to be removed whatever the rules say; all others stay. Guarded snapshots stay
+  /// even if they are named; but if there are others, one that began after `now` does not count as the newest.
   package func plan<ID>(removing named: Set<ID>, of snapshots: [RetainedSnapshot<ID>], now: Int64) -> RetentionPlan<ID> {
     let sorted = snapshots.sorted { ($0.startedAt, $0.id) > ($1.startedAt, $1.id) }
     // The newest first: so these are.
@@ -105,8 +105,9 @@ extension RetentionPolicy {
     return .newestIsFar(newest - before)
   }
 
-  /// How far the clock may have jumped ahead without these snapshots showing it, in seconds: three times what passes from each to the
-  /// next, and a day. Nil where they can't tell: they are few, or it is longer than that since the newest, or from the one before to that.
+  /// The distance that the clock may have jumped ahead without these snapshots showing it, in seconds: three times
+  /// the usual gap between them, plus a day. Nil if they can't show it: there are too few, or the last gaps are
+  /// longer than that.
   package static func unnoticedJump<ID>(at now: Int64, for snapshots: [RetainedSnapshot<ID>]) -> Int64? {
     let starts = snapshots.map(\.startedAt).sorted()
     guard starts.count >= 4 else { return nil }
@@ -115,7 +116,7 @@ extension RetentionPolicy {
     return abs(now - newest) <= least && newest - starts[starts.count - 2] <= least ? least : nil
   }
 
-  /// What passes from each to the next, as a rule, in seconds. Of two gaps the shorter is the rule.
+  /// The usual gap between snapshots, in seconds. Of two gaps the shorter one.
   private static func usualGap(_ starts: [Int64]) -> Int64 {
     let gaps = zip(starts.dropFirst(), starts).map { $0 - $1 }.sorted()
     return gaps.isEmpty ? 0 : gaps[(gaps.count - 1) / 2]
@@ -124,10 +125,10 @@ extension RetentionPolicy {
   /// Ten times that, and no less than a month.
   private static func longestUsualGap(_ starts: [Int64]) -> Int64 { max(35 * 86400, 10 * usualGap(starts)) }
 
-  /// What stays whatever the rules say.
+  /// The snapshots that stay whatever the rules say.
   /// - Parameters:
-  ///   - sorted: newest first, but for those that count only where there are no others.
-  ///   - ageless: those whose age is not known.
+  /// - sorted: newest first, except those that count only if there are no others.
+  /// - ageless: those whose age is unknown.
   private func guards<ID>(_ sorted: [RetainedSnapshot<ID>], ageless: Set<ID> = [], now: Int64) -> [ID: [String]] {
     var guarded: [ID: [String]] = [:]
     func add(_ id: ID?, _ reason: String) {
@@ -163,7 +164,7 @@ extension RetentionPolicy {
     snapshot.standing == .sound || snapshot.standing == .safety && kinds[snapshot.kind] != nil
   }
 
-  /// What the rules keep, and why.
+  /// The snapshots that the rules keep, with the reasons.
   private func reasons<ID>(_ sorted: [RetainedSnapshot<ID>], now: Int64, calendar: RetentionCalendar) -> [ID: [String]] {
     var reasons: [ID: [String]] = [:]
     func counters(_ prefix: String) -> KindCounters {

@@ -8,7 +8,7 @@ package struct RetentionPolicy: Sendable, Equatable {
   package var tags: [String: RetentionRules]
   /// So many complete snapshots stay, whatever the rules say.
   package var minimumCount: Int
-  /// What is younger stays, in seconds.
+  /// Younger snapshots always stay; in seconds.
   package var minimumAge: Int64
   /// Stored bytes to stay within, as far as the guards allow: what only rules keep goes, oldest first.
   package var sizeGoal: Int64?
@@ -31,11 +31,11 @@ package struct RetentionPolicy: Sendable, Equatable {
   }
 }
 
-/// What is kept is what any of these keeps. Periods that have no snapshot are not counted.
+/// A snapshot is kept if any of these rules keeps it. Periods without a snapshot are not counted.
 package struct RetentionRules: Sendable, Equatable {
   /// The newest so many.
   package var last: Int
-  /// The newest of each of so many hours that have one; likewise below.
+  /// The newest snapshot of each hour, for this many hours that have one. The rules below work in the same way.
   package var hourly: Int
   package var daily: Int
   /// Weeks begin on Monday (ISO 8601).
@@ -100,7 +100,7 @@ package struct RetentionHold: Sendable, Equatable {
   }
 }
 
-/// What a policy needs to know of a snapshot.
+/// The facts about a snapshot that a policy needs.
 package struct RetainedSnapshot<ID: Hashable & Comparable & Sendable>: Sendable {
   package let id: ID
   /// Seconds since 1970-01-01T00:00:00Z.

@@ -352,7 +352,7 @@ class Bench:
         remove(custom)
 
     def replace(self, database, store):
-        """From the typed word on: both databases are there at the end."""
+        """From the confirmation on: both databases exist at the end."""
         took = measure(
             [f"{FIRN}/firn-restore", database, "latest", "--store", store, "--jobs", str(JOBS), "--confirm", database, "--no-safety-snapshot"],
             env=self.environment, stderr=subprocess.DEVNULL)
@@ -361,7 +361,7 @@ class Bench:
         return took
 
     def guide(self, database, custom):
-        """What is written down in many a runbook, the guide of a Rails application among them: end the sessions, drop, make, pg_restore over TCP."""
+        """The procedure of many runbooks, such as a Rails application's guide: end the sessions, drop, create, pg_restore over TCP."""
         sql(f"CREATE DATABASE guided TEMPLATE {database} STRATEGY file_copy", "postgres")
         script = """set -e
         psql -q -d postgres << EOF
@@ -496,9 +496,9 @@ class Bench:
         sixtieth = self.restore_rate(database.name, store, last)
         fresh = self.path("fresh")
         self.init(fresh)
-        anew = self.restore_rate(database.name, fresh, self.snapshot(database.name, fresh))
+        fresh = self.restore_rate(database.name, fresh, self.snapshot(database.name, fresh))
         self.add(f"restoring night {self.long_nights} / restoring the first night, time a byte", sixtieth / first, 1.1)
-        self.add(f"restoring night {self.long_nights} / restoring the same from a new store, time", sixtieth / anew)
+        self.add(f"restoring night {self.long_nights} / restoring the same from a new store, time", sixtieth / fresh)
         self.add(f"store after {self.long_nights} nights with pruning / what those kept need, bytes", tree_size(store) / self.needed(store), 1.5)
         remove(fresh)
         remove(store)
@@ -517,7 +517,7 @@ class Bench:
         return statistics.median(times) / report["bytes"]
 
     def needed(self, store):
-        """The bytes of a store that holds only what `store` still lists: each restored in turn, oldest first, and snapshotted anew."""
+        """The bytes of a store that holds only what `store` still lists: each restored in turn, oldest first, and snapshotted again."""
         listed = json.loads(subprocess.run(
             [f"{FIRN}/firn", "list", "--json", "--store", store], check=True, capture_output=True, text=True, env=self.environment).stdout)
         target = self.path("needed")
@@ -543,7 +543,7 @@ class Bench:
         sql(f"DROP DATABASE {database.name}", "postgres")
 
     def large(self):
-        """Pruning in a store of thousands of snapshots; seconds have no peer here, growth is told by three sizes of store."""
+        """Pruning in a store of thousands of snapshots; seconds have no peer here, so growth is shown by three sizes of store."""
         for count in (1250, 2500, 5000):
             store = self.path("many")
             self.init(store)

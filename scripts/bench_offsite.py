@@ -131,7 +131,7 @@ class OffSite:
             RCLONE_CONFIG_BENCH_ENDPOINT=f"http://127.0.0.1:{port or self.server.port}")
 
     def processor_time(self):
-        """Seconds that all processors were at work so far, but for the object server."""
+        """Processor seconds so far, without the object server's."""
         with open("/proc/stat") as file:
             ticks = [int(word) for word in file.readline().split()[1:]]
         with open(f"/proc/{self.server.process.pid}/stat") as file:
@@ -141,7 +141,7 @@ class OffSite:
 
     @contextlib.contextmanager
     def server_apart(self):
-        """The object server has a processor of its own, and all others work on the rest: as where it is another machine."""
+        """The object server has a processor of its own, and all others share the rest, as if it were another machine."""
         with open(f"{os.environ['PGHOST']}/data/postmaster.pid") as file:
             database_server = int(file.readline())
         processors = sorted(os.sched_getaffinity(0))
@@ -214,7 +214,7 @@ class OffSite:
                     shutil.rmtree(target)
         median = {name: statistics.median(values) for name, values in times.items()}
         say("  seconds: " + ", ".join(
-            f"{name} {seconds:.2f} (of processors, but for the object server's, {statistics.median(processor[name]):.2f})"
+            f"{name} {seconds:.2f} (of processors, without the object server's, {statistics.median(processor[name]):.2f})"
             for name, seconds in median.items()))
         return median
 
@@ -253,7 +253,7 @@ class OffSite:
         self.remove_bucket(location)
 
     def nights(self):
-        """What goes over the wire on a second night."""
+        """The bytes transferred on a second night."""
         bench = self.bench
         location = self.bucket()
         name = location[5:].split("/")[0]

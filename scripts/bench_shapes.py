@@ -48,7 +48,7 @@ class Shapes:
         sql(f"CREATE DATABASE {shape[0]} TEMPLATE template0", "postgres")
 
     def compare(self, shape, bound, analyze=False):
-        """Firn gathers statistics in any case; the stock way does only where that is what is compared."""
+        """Firn always gathers statistics; the stock way does so only if that is compared."""
         bench, (database, title) = self.bench, shape
         sql("VACUUM; CHECKPOINT", database)
         bench.snapshot(database, self.store)

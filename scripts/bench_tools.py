@@ -1,4 +1,4 @@
-"""What the parts of the benchmark share."""
+"""The shared parts of the benchmark."""
 
 import os
 import subprocess

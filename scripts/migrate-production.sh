@@ -33,7 +33,7 @@ configuration=$(mktemp)
 trap 'rm -f "$configuration"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-# What the usual configuration says holds too, but for the maintenance.
+# The usual configuration applies too, except for the maintenance.
 for file in "${FIRN_CONFIG:-}" ./firn.yaml "${HOME:-/}/.config/firn/firn.yaml" /etc/firn/firn.yaml; do
   # Anybody may have put a file into the working folder.
   if [ "$file" = ./firn.yaml ] && [ -z "$(find ./firn.yaml -maxdepth 0 \( -user 0 -o -user "$(id -u)" \) ! -perm -o+w 2>/dev/null)" ]; then continue; fi

@@ -3,7 +3,7 @@
 #
 #     scripts/restore-from-backup.sh [SNAPSHOT] [OPTION…]
 #
-# A thin wrapper over firn-restore for those who know the script of this name from the migration guide. That one dropped the
+# A thin wrapper over firn-restore for users of the script of this name from the migration guide. That one dropped the
 # database first; this one builds the new database beside it, asks for the database's name, exchanges the two, and keeps the old one.
 # DATABASE (a2d2_production) and SERVICES (a2d2-web a2d2-worker) can be set in the environment.
 set -eu
@@ -36,7 +36,7 @@ configuration=$(mktemp)
 trap 'rm -f "$configuration"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-# What the usual configuration says holds too, but for the maintenance.
+# The usual configuration applies too, except for the maintenance.
 for file in "${FIRN_CONFIG:-}" ./firn.yaml "${HOME:-/}/.config/firn/firn.yaml" /etc/firn/firn.yaml; do
   # Anybody may have put a file into the working folder.
   if [ "$file" = ./firn.yaml ] && [ -z "$(find ./firn.yaml -maxdepth 0 \( -user 0 -o -user "$(id -u)" \) ! -perm -o+w 2>/dev/null)" ]; then continue; fi

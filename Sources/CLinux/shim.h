@@ -176,7 +176,7 @@ static inline int firn_exit_code(int status) {
 }
 static inline int firn_exited(int status) { return WIFEXITED(status) || WIFSIGNALED(status); }
 
-// Converts text. Returns the bytes written, or -1 where it can't be converted as a whole.
+// Converts text. Returns the number of bytes written, or -1 if part of it can't be converted.
 static inline ssize_t firn_convert(const char *from, const char *to, const unsigned char *text, size_t count, unsigned char *result, size_t room) {
   iconv_t converter = iconv_open(to, from);
   if (converter == (iconv_t)-1) return -1;

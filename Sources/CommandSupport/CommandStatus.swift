@@ -7,9 +7,9 @@ extension CommandContext {
   /// How long copies may say nothing: who wants to know how things stand is not to wait for a server that is gone.
   private static let patience: Duration = .seconds(20)
 
-  /// What `firn status` tells.
+  /// The data of `firn status`.
   /// - Parameter places: the snapshots to look at; nil for all.
-  package func status(of places: [SnapshotPlace]? = nil, in repository: Repository? = nil, now: Date = Date()) throws -> StoreStatus {
+  package func status(of places: [SnapshotPath]? = nil, in repository: Repository? = nil, now: Date = Date()) throws -> StoreStatus {
     let repository = try repository ?? self.repository()
     let places = try places ?? repository.catalog.snapshots()
     let copies = lookIntoCopies(beside: places)
@@ -18,16 +18,16 @@ extension CommandContext {
       age: { Quantity.age(of: $0, now: now) }, words: { FailureReport($0).message })
   }
 
-  /// What one of the copies has said so far.
+  /// The answer of one copy so far.
   private struct Answer: Sendable {
-    /// What names no store may hold a password.
+    /// Names the store without its password.
     var name: String
     var heardAt = ContinuousClock.now
     var copy: StoreStatus.Copy?
   }
 
-  /// A copy; nil where there is no repository yet.
-  /// - Throws: `FirnError.copyGone` where there was one.
+  /// Opens a copy; nil if there is no repository yet.
+  /// - Throws: `FirnError.copyGone` if there was one.
   private func repository(ofCopy store: any Store) throws -> Repository? {
     do { return try Repository(opening: store) } catch RepositoryError.noRepository {
       if knownRecipients.recipients(of: store.location) != nil { throw FirnError.copyGone(location: store.location) }
@@ -37,7 +37,7 @@ extension CommandContext {
 
   /// Begins to ask all copies at once.
   /// - Returns: what waits for their answers.
-  private func lookIntoCopies(beside places: [SnapshotPlace]) -> () throws -> [StoreStatus.Copy] {
+  private func lookIntoCopies(beside places: [SnapshotPath]) -> () throws -> [StoreStatus.Copy] {
     let answers = configuration.copies.enumerated().map { number, location in
       let answer = Monitor(Answer(name: "copy \(number + 1)"))
       // All of it: even to look for a folder may take for ever.
@@ -45,7 +45,7 @@ extension CommandContext {
         let store = Result { try self.store(at: location) }
         if let location = (try? store.get())?.location { answer.update { $0.name = location } }
         let found = Result {
-          guard let catalog = try repository(ofCopy: store.get())?.catalog else { return [SnapshotPlace]() }
+          guard let catalog = try repository(ofCopy: store.get())?.catalog else { return [SnapshotPath]() }
           return try StoreStatus.Copy.snapshots(in: catalog, beside: places) { answer.update { $0.heardAt = .now } }
         }
         answer.update { $0.copy = StoreStatus.Copy(location: $0.name, snapshots: found) }

@@ -77,7 +77,7 @@ package struct SnapshotCopies {
     package func tell(_ context: CommandContext) {
       for outcome in outcomes {
         if outcome.failure is Interruption {
-          context.warn("the copy in \(outcome.location) was cut off: the next one goes on where it was; the snapshots here are kept")
+          context.warn("the copy in \(outcome.location) was interrupted: the next one continues there; the snapshots here are kept")
         } else if let failure = outcome.failure {
           let report = FailureReport(failure)
           let part = outcome.snapshots == 0 ? "no copy" : "\(outcome.snapshots) of \(outcome.wanted) snapshots are"
@@ -93,12 +93,12 @@ package struct SnapshotCopies {
     }
   }
 
-  /// Copies snapshots that are committed.
+  /// Copies committed snapshots.
   /// - Parameters:
-  ///   - catchingUp: whether stores that get every snapshot get those, too, that they missed since their newest.
-  ///   - mayBeginAnew: whether a store gets a repository also where there was one before and is none now.
+  /// - catchingUp: whether stores that get every snapshot also get the ones they missed since their newest.
+  /// - mayBeginAnew: whether a repository is created in a store that had one before and has none now.
   package func make(
-    of places: [SnapshotPlace], catchingUp: Bool = false, in repository: Repository, _ context: CommandContext, mayBeginAnew: Bool = false
+    of places: [SnapshotPath], catchingUp: Bool = false, in repository: Repository, _ context: CommandContext, mayBeginAnew: Bool = false
   ) throws -> Made {
     guard !stores.isEmpty else { return Made([]) }
     let known = context.knownRecipients
@@ -111,7 +111,7 @@ package struct SnapshotCopies {
         context.tell("\(outcome.location) was no repository, and is one now")
         if outcome.isAmongFiles { context.warnOfFiles(in: outcome.location) }
         if outcome.recipients == [], outcome.location.contains("://") {
-          context.warn("whoever may read \(outcome.location) reads the databases in it: it is not encrypted, as the store it is copied from")
+          context.warn("anyone who can read \(outcome.location) can read the databases in it: like the store it is copied from, it is not encrypted")
         }
       }
       if let recipients = outcome.recipients { known.remember(recipients, of: outcome.location) }

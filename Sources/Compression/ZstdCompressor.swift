@@ -90,7 +90,7 @@ package struct CompressionError: Error, Equatable {
     return plain
   }
 
-  /// Stored bytes of the frame that `data` begins with; nil where that is none.
+  /// The stored size of the first frame in `data`; nil if it does not begin with a frame.
   package func lengthOfFirstFrame(in data: [UInt8]) -> Int? {
     let length = unsafe data.withUnsafeBytes { unsafe ZSTD_findFrameCompressedSize($0.baseAddress, $0.count) }
     return ZSTD_isError(length) == 0 ? length : nil

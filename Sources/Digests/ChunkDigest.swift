@@ -1,9 +1,10 @@
 internal import Crypto
 
-/// What tells chunks apart within a repository: the first 96 bits of the SHA-256 of the repository's digest key and the chunk.
+/// Identifies a chunk within a repository: the first 96 bits of the SHA-256 of the repository's digest key and the
+/// chunk.
 ///
-/// With a key that those who write to the database don't know, none of them can make two chunks that look alike; and by chance
-/// a chunk is taken for another of those at hand about once in 10^16 nights of a terabyte.
+/// The key is unknown to those who write to the database, so they can't construct two chunks with the same digest. By
+/// chance a chunk matches another about once in 10^16 nights of a terabyte.
 package struct ChunkDigest: Hashable, Sendable, CustomStringConvertible {
   package let high: UInt64
   package let low: UInt32
@@ -58,7 +59,8 @@ package struct ChunkHasher: Sendable {
 package enum Hexadecimal {
   private static let digits = Array("0123456789abcdef".utf8)
 
-  /// The value of eight small hexadecimal digits, as they lie in memory; nil where one is none. All eight are worked on at once.
+  /// The value of eight lower-case hexadecimal digits as they lie in memory, all eight at once; nil if one is no
+  /// digit.
   static func value(_ text: UInt64) -> UInt32? {
     let text = UInt64(bigEndian: text)
     let ones: UInt64 = 0x0101_0101_0101_0101

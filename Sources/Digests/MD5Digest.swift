@@ -1,7 +1,7 @@
 internal import Crypto
 internal import Foundation
 
-/// An MD5 digest, as S3 has them for checksums of what was sent. It proves nothing against somebody who means harm.
+/// An MD5 digest, which S3 uses to check transfers. It gives no protection against deliberate changes.
 package struct MD5Hasher {
   private var hasher = Insecure.MD5()
 

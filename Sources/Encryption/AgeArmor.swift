@@ -6,7 +6,7 @@ enum AgeArmor {
   private static let end = "-----END AGE ENCRYPTED FILE-----"
   private static let columns = 64
 
-  /// What is in an armor; what has none as it is.
+  /// The content of an armored file; a file without armor is returned unchanged.
   /// - Throws: `AgeError.malformed`.
   static func opened(_ file: [UInt8]) throws(AgeError) -> [UInt8] {
     let isSpace = { (byte: UInt8) in byte == 0x20 || (0x09...0x0D).contains(byte) }

@@ -1,4 +1,4 @@
-/// What can be wrong with an age file or a key, as far as callers tell it apart.
+/// Errors of age files and keys that callers need to distinguish.
 package enum AgeError: Error, Equatable {
   /// It is no age file, or its header was changed.
   case malformed(reason: String)
@@ -9,8 +9,8 @@ package enum AgeError: Error, Equatable {
   case wrongPassphrase
   /// A text that is no recipient. It is no secret.
   case notARecipient(String)
-  /// A line of an identity file that is none. Its text may be a secret and is not told.
+  /// A line of an identity file that is no identity. Its text may be a secret and is never printed.
   case notAnIdentity(line: Int)
-  /// A private key that asks for a passphrase, where none can be asked.
+  /// A private key needs a passphrase, and there is no way to ask for it.
   case passphraseNeeded
 }

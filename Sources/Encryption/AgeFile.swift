@@ -2,17 +2,17 @@
 package enum AgeFile {
   /// Encrypts to recipients; each of them can open it alone.
   /// - Throws: `AgeError.notARecipient`.
-  package static func seal(_ plain: [UInt8], to recipients: [AgeRecipient]) throws(AgeError) -> [UInt8] {
-    seal(plain, with: try AgeSealer(to: recipients))
+  package static func encrypt(_ plain: [UInt8], to recipients: [AgeRecipient]) throws(AgeError) -> [UInt8] {
+    encrypt(plain, with: try AgeEncryptor(to: recipients))
   }
 
-  private static func seal(_ plain: [UInt8], with sealer: AgeSealer) -> [UInt8] {
-    var sealer = sealer
-    var sealed = sealer.begin()
-    sealed.reserveCapacity(sealed.count + AgePayload.sealedLength(of: plain.count))
-    sealer.seal(plain[...], into: &sealed)
-    sealer.finish(into: &sealed)
-    return sealed
+  private static func encrypt(_ plain: [UInt8], with encryptor: AgeEncryptor) -> [UInt8] {
+    var encryptor = encryptor
+    var encrypted = encryptor.begin()
+    encrypted.reserveCapacity(encrypted.count + AgePayload.encryptedLength(of: plain.count))
+    encryptor.encrypt(plain[...], into: &encrypted)
+    encryptor.finish(into: &encrypted)
+    return encrypted
   }
 
   /// - Throws: `AgeError`.
@@ -32,11 +32,11 @@ package enum AgeFile {
   }
 
   /// Encrypts to a passphrase.
-  package static func seal(_ plain: [UInt8], passphrase: String) -> [UInt8] {
-    seal(plain, with: AgeSealer(passphrase: passphrase))
+  package static func encrypt(_ plain: [UInt8], passphrase: String) -> [UInt8] {
+    encrypt(plain, with: AgeEncryptor(passphrase: passphrase))
   }
 
-  /// What is in an armor, as age makes it for text; what has none as it is.
+  /// The content of an armored file (age's form for text); a file without armor is returned unchanged.
   /// - Throws: `AgeError.malformed`.
   package static func withoutArmor(_ file: [UInt8]) throws(AgeError) -> [UInt8] { try AgeArmor.opened(file) }
 
@@ -47,5 +47,5 @@ package enum AgeFile {
   package static let longestStart = AgeHeader.sizeLimit + AgePayload.nonceLength
 
   /// The bytes of a file of which the payload has so many, after its header and nonce.
-  package static func payloadLength(ofPlain plain: Int64) -> Int64 { Int64(AgePayload.sealedLength(of: Int(plain))) }
+  package static func payloadLength(ofPlain plain: Int64) -> Int64 { Int64(AgePayload.encryptedLength(of: Int(plain))) }
 }

@@ -3,7 +3,7 @@ internal import Foundation
 
 /// The text part of an age file: for each recipient the file key, wrapped.
 struct AgeHeader: Sendable {
-  /// What one recipient needs to find the file key.
+  /// The data with which one recipient finds the file key.
   struct Stanza: Sendable, Equatable {
     let type: String
     let arguments: [String]
@@ -52,7 +52,8 @@ struct AgeHeader: Sendable {
       let words = try lines.next().split(separator: " ", omittingEmptySubsequences: false).map(String.init)
       if words[0] == "---" {
         guard words.count == 2, let code = Base64.decode(words[1]), code.count == 32 else { throw .malformed(reason: "its header's end") }
-        // A passphrase opens a file alone: else who made it could not be told.
+        // A passphrase must be the only recipient, otherwise anyone else's stanza could stand beside it
+        // unauthenticated.
         guard stanzas.count == 1 || !stanzas.contains(where: { $0.type == Passphrase.type }) else { throw .malformed(reason: "its recipients") }
         self.stanzas = stanzas
         self.code = code
@@ -77,7 +78,7 @@ struct AgeHeader: Sendable {
   /// Whether the header is as it was made with this key.
   func isAuthentic(_ fileKey: SymmetricKey) -> Bool {
     let expected = Self.code(of: authenticated, fileKey)
-    // Of the same length, and in the same time wherever they differ.
+    // The codes have the same length; the comparison takes the same time wherever they differ.
     return zip(expected, code).reduce(0) { $0 | ($1.0 ^ $1.1) } == 0
   }
 

@@ -28,10 +28,10 @@ package struct AgeIdentity: Sendable {
     kind = .sshEd25519(key, wire: wire)
   }
 
-  /// The identities of a file: lines `AGE-SECRET-KEY-1…` and comments, or one OpenSSH private key of type ed25519; as age makes it, all
-  /// of it may be encrypted to a passphrase.
-  /// - Parameter passphrase: is asked for one where that is needed; nil where nobody can be asked.
-  /// - Throws: `AgeError`, and what `passphrase` throws.
+  /// Reads the identities of a file: lines `AGE-SECRET-KEY-1…` and comments, or one OpenSSH private key of type
+  /// ed25519. The whole file may be encrypted with a passphrase by age.
+  /// - Parameter passphrase: asks for the passphrase if one is needed; returns nil if there is no way to ask.
+  /// - Throws: `AgeError`, and errors of `passphrase`.
   package static func identities(in file: [UInt8], passphrase: () throws -> String?) throws -> [AgeIdentity] {
     let file = try AgeArmor.opened(file)
     if AgeFile.isOne(file) {
@@ -55,7 +55,7 @@ package struct AgeIdentity: Sendable {
     return identities
   }
 
-  /// Who is to encrypt to this.
+  /// The recipient that belongs to this identity.
   package var recipient: AgeRecipient {
     switch kind {
     case .x25519(let key): AgeRecipient(x25519: Array(key.publicKey.rawRepresentation))

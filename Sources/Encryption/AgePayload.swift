@@ -6,7 +6,7 @@ struct AgePayload: Sendable {
   static let nonceLength = 16
   static let piece = 1 << 16
   static let tagLength = 16
-  static let sealedPiece = piece + tagLength
+  static let encryptedPiece = piece + tagLength
 
   private let key: SymmetricKey
 
@@ -17,24 +17,24 @@ struct AgePayload: Sendable {
   /// How many pieces so many plain bytes take: an empty file has one.
   static func pieces(of plain: Int) -> Int { max(1, (plain + piece - 1) / piece) }
 
-  static func sealedLength(of plain: Int) -> Int { plain + tagLength * pieces(of: plain) }
+  static func encryptedLength(of plain: Int) -> Int { plain + tagLength * pieces(of: plain) }
 
   private static func nonce(_ piece: Int, isLast: Bool) -> [UInt8] {
     let counter = UInt64(piece)
     return [0, 0, 0] + (0..<8).map { UInt8(truncatingIfNeeded: counter >> UInt64(8 * (7 - $0))) } + [isLast ? 1 : 0]
   }
 
-  func seal(_ plain: ArraySlice<UInt8>, piece: Int, isLast: Bool, into sealed: inout [UInt8]) {
+  func encrypt(_ plain: ArraySlice<UInt8>, piece: Int, isLast: Bool, into encrypted: inout [UInt8]) {
     // It fails for no input.
     let box = try! ChaChaPoly.seal(plain, using: key, nonce: .init(data: Self.nonce(piece, isLast: isLast)))
-    sealed += box.combined.dropFirst(12)
+    encrypted += box.combined.dropFirst(12)
   }
 
   /// - Throws: `AgeError.damaged`.
-  func open(_ sealed: ArraySlice<UInt8>, piece: Int, isLast: Bool) throws(AgeError) -> Data {
+  func open(_ encrypted: ArraySlice<UInt8>, piece: Int, isLast: Bool) throws(AgeError) -> Data {
     do {
       var combined = Data(Self.nonce(piece, isLast: isLast))
-      combined.append(contentsOf: sealed)
+      combined.append(contentsOf: encrypted)
       return try ChaChaPoly.open(ChaChaPoly.SealedBox(combined: combined), using: key)
     } catch {
       throw .damaged
@@ -43,7 +43,7 @@ struct AgePayload: Sendable {
 }
 
 /// Encrypts bytes that come in parts.
-package struct AgeSealer: Sendable {
+package struct AgeEncryptor: Sendable {
   private let header: AgeHeader
   private let nonce: [UInt8]
   private let payload: AgePayload
@@ -53,7 +53,7 @@ package struct AgeSealer: Sendable {
 
   /// - Throws: `AgeError.notARecipient`.
   package init(to recipients: [AgeRecipient]) throws(AgeError) {
-    precondition(!recipients.isEmpty, "nobody could open it")
+    precondition(!recipients.isEmpty, "at least one recipient is needed")
     let fileKey = SymmetricKey(size: .bits128)
     var stanzas: [AgeHeader.Stanza] = []
     for recipient in recipients { stanzas.append(try recipient.wrap(fileKey)) }
@@ -71,10 +71,10 @@ package struct AgeSealer: Sendable {
     payload = AgePayload(fileKey, nonce: nonce)
   }
 
-  /// What the file begins with.
+  /// The first bytes of the file.
   package func begin() -> [UInt8] { header.bytes + nonce }
 
-  package mutating func seal(_ plain: ArraySlice<UInt8>, into sealed: inout [UInt8]) {
+  package mutating func encrypt(_ plain: ArraySlice<UInt8>, into encrypted: inout [UInt8]) {
     var rest = plain
     if !waiting.isEmpty {
       let taken = rest.prefix(AgePayload.piece - waiting.count)
@@ -82,23 +82,23 @@ package struct AgeSealer: Sendable {
       rest = rest.dropFirst(taken.count)
       guard !rest.isEmpty else { return }
       // Full, and something follows.
-      put(waiting[...], isLast: false, into: &sealed)
+      put(waiting[...], isLast: false, into: &encrypted)
       waiting.removeAll(keepingCapacity: true)
     }
     while rest.count > AgePayload.piece {
-      put(rest.prefix(AgePayload.piece), isLast: false, into: &sealed)
+      put(rest.prefix(AgePayload.piece), isLast: false, into: &encrypted)
       rest = rest.dropFirst(AgePayload.piece)
     }
     waiting += rest
   }
 
-  package mutating func finish(into sealed: inout [UInt8]) {
-    put(waiting[...], isLast: true, into: &sealed)
+  package mutating func finish(into encrypted: inout [UInt8]) {
+    put(waiting[...], isLast: true, into: &encrypted)
     waiting = []
   }
 
-  private mutating func put(_ plain: ArraySlice<UInt8>, isLast: Bool, into sealed: inout [UInt8]) {
-    payload.seal(plain, piece: piece, isLast: isLast, into: &sealed)
+  private mutating func put(_ plain: ArraySlice<UInt8>, isLast: Bool, into encrypted: inout [UInt8]) {
+    payload.encrypt(plain, piece: piece, isLast: isLast, into: &encrypted)
     piece += 1
   }
 }
@@ -132,21 +132,21 @@ package struct OpenedAgeFile: Sendable {
     payloadStart = end
   }
 
-  /// Where the sealed bytes lie, counted from the payload's start, that hold a part of the plain ones.
-  package static func sealedRange(of part: Range<Int64>, in plainLength: Int64) -> Range<Int64> {
+  /// Where the encrypted bytes lie, counted from the payload's start, that hold a part of the plain ones.
+  package static func encryptedRange(of part: Range<Int64>, in plainLength: Int64) -> Range<Int64> {
     let first = part.lowerBound / Int64(AgePayload.piece)
     let end = max(first + 1, (part.upperBound + Int64(AgePayload.piece) - 1) / Int64(AgePayload.piece))
-    return first * Int64(AgePayload.sealedPiece)..<min(end * Int64(AgePayload.sealedPiece), AgeFile.payloadLength(ofPlain: plainLength))
+    return first * Int64(AgePayload.encryptedPiece)..<min(end * Int64(AgePayload.encryptedPiece), AgeFile.payloadLength(ofPlain: plainLength))
   }
 
   /// Part of the plain bytes.
   /// - Parameters:
-  ///   - sealed: the sealed bytes of `sealedRange(of:in:)`.
+  ///   - encrypted: the encrypted bytes of `encryptedRange(of:in:)`.
   ///   - plainLength: of the whole file: a file that ends elsewhere is damaged.
   /// - Throws: `AgeError.damaged`.
-  package func plain(_ part: Range<Int64>, of sealed: ArraySlice<UInt8>, in plainLength: Int64) throws(AgeError) -> [UInt8] {
+  package func plain(_ part: Range<Int64>, of encrypted: ArraySlice<UInt8>, in plainLength: Int64) throws(AgeError) -> [UInt8] {
     let first = Int(part.lowerBound) / AgePayload.piece
-    let plain = try open(sealed, from: first, lastOfFile: AgePayload.pieces(of: Int(plainLength)) - 1)
+    let plain = try open(encrypted, from: first, lastOfFile: AgePayload.pieces(of: Int(plainLength)) - 1)
     let start = Int(part.lowerBound) - first * AgePayload.piece
     guard plain.count >= start + part.count else { throw .damaged }
     return start == 0 && plain.count == part.count ? plain : Array(plain[start..<(start + part.count)])
@@ -154,21 +154,21 @@ package struct OpenedAgeFile: Sendable {
 
   /// All of the plain bytes.
   /// - Throws: `AgeError.damaged`.
-  package func plain(ofAll sealed: ArraySlice<UInt8>) throws(AgeError) -> [UInt8] {
-    try open(sealed, from: 0, lastOfFile: max(1, (sealed.count + AgePayload.sealedPiece - 1) / AgePayload.sealedPiece) - 1)
+  package func plain(ofAll encrypted: ArraySlice<UInt8>) throws(AgeError) -> [UInt8] {
+    try open(encrypted, from: 0, lastOfFile: max(1, (encrypted.count + AgePayload.encryptedPiece - 1) / AgePayload.encryptedPiece) - 1)
   }
 
-  private func open(_ sealed: ArraySlice<UInt8>, from first: Int, lastOfFile: Int) throws(AgeError) -> [UInt8] {
+  private func open(_ encrypted: ArraySlice<UInt8>, from first: Int, lastOfFile: Int) throws(AgeError) -> [UInt8] {
     var plain: [UInt8] = []
-    plain.reserveCapacity(sealed.count)
-    var rest = sealed
+    plain.reserveCapacity(encrypted.count)
+    var rest = encrypted
     var piece = first
     repeat {
-      let opened = try payload.open(rest.prefix(AgePayload.sealedPiece), piece: piece, isLast: piece == lastOfFile)
+      let opened = try payload.open(rest.prefix(AgePayload.encryptedPiece), piece: piece, isLast: piece == lastOfFile)
       // Only an empty file ends in an empty piece.
       if opened.isEmpty && piece > 0 { throw .damaged }
       plain += opened
-      rest = rest.dropFirst(AgePayload.sealedPiece)
+      rest = rest.dropFirst(AgePayload.encryptedPiece)
       piece += 1
     } while !rest.isEmpty
     return plain

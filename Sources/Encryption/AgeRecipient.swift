@@ -32,11 +32,11 @@ package struct AgeRecipient: Sendable, Hashable, CustomStringConvertible {
     description = text
   }
 
-  /// As `init(_:)`, of somebody who can be encrypted to: a key that nobody can have shows when it is tried.
+  /// Parses like `init(_:)`, and also encrypts once: an invalid key shows only then.
   /// - Throws: `AgeError.notARecipient`.
   package static func tried(_ text: String) throws(AgeError) -> AgeRecipient {
     let recipient = try AgeRecipient(text)
-    _ = try AgeFile.seal([], to: [recipient])
+    _ = try AgeFile.encrypt([], to: [recipient])
     return recipient
   }
 
@@ -50,7 +50,7 @@ package struct AgeRecipient: Sendable, Hashable, CustomStringConvertible {
     description = "ssh-ed25519 \(Data(wire).base64EncodedString())"
   }
 
-  /// - Throws: `AgeError.notARecipient` for a key that nobody can have.
+  /// - Throws: `AgeError.notARecipient` for an invalid key.
   func wrap(_ fileKey: SymmetricKey) throws(AgeError) -> AgeHeader.Stanza {
     let passing = Curve25519.KeyAgreement.PrivateKey()
     let share = Array(passing.publicKey.rawRepresentation)
@@ -59,12 +59,12 @@ package struct AgeRecipient: Sendable, Hashable, CustomStringConvertible {
       case .x25519(let key):
         let secret = try Agreement.secret(passing, key)
         return AgeHeader.Stanza(
-          type: "X25519", arguments: [Base64.encode(share)], body: try Agreement.seal(fileKey, secret, salt: share + key, info: Agreement.x25519))
+          type: "X25519", arguments: [Base64.encode(share)], body: try Agreement.encrypt(fileKey, secret, salt: share + key, info: Agreement.x25519))
       case .sshEd25519(let wire, let montgomery):
         let secret = try Agreement.tweaked(Agreement.secret(passing, montgomery), wire)
         return AgeHeader.Stanza(
           type: "ssh-ed25519", arguments: [Base64.encode(SHA256.hash(data: wire).prefix(4)), Base64.encode(share)],
-          body: try Agreement.seal(fileKey, secret, salt: share + montgomery, info: Agreement.ssh))
+          body: try Agreement.encrypt(fileKey, secret, salt: share + montgomery, info: Agreement.ssh))
       }
     } catch {
       throw .notARecipient(description)
@@ -96,8 +96,8 @@ enum Agreement {
     HKDF<SHA256>.deriveKey(inputKeyMaterial: SymmetricKey(data: secret), salt: salt, info: Data(info.utf8), outputByteCount: 32)
   }
 
-  static func seal(_ fileKey: SymmetricKey, _ secret: [UInt8], salt: [UInt8], info: String) throws -> [UInt8] {
-    try sealed(fileKey, key(secret, salt: salt, info: info))
+  static func encrypt(_ fileKey: SymmetricKey, _ secret: [UInt8], salt: [UInt8], info: String) throws -> [UInt8] {
+    try encrypted(fileKey, key(secret, salt: salt, info: info))
   }
 
   static func open(_ body: [UInt8], _ secret: [UInt8], salt: [UInt8], info: String) -> SymmetricKey? {
@@ -105,7 +105,7 @@ enum Agreement {
   }
 
   /// A key is used once: so its nonce is zero.
-  static func sealed(_ fileKey: SymmetricKey, _ key: SymmetricKey) throws -> [UInt8] {
+  static func encrypted(_ fileKey: SymmetricKey, _ key: SymmetricKey) throws -> [UInt8] {
     let plain = unsafe fileKey.withUnsafeBytes { unsafe Data($0) }
     let box = try ChaChaPoly.seal(plain, using: key, nonce: .init(data: [UInt8](repeating: 0, count: 12)))
     return Array(box.ciphertext + box.tag)

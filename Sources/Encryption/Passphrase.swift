@@ -16,7 +16,7 @@ enum Passphrase {
   static func wrap(_ fileKey: SymmetricKey, _ passphrase: String) -> AgeHeader.Stanza {
     let salt = randomBytes(16)
     // These fail for lack of memory alone.
-    let body = try! Agreement.sealed(fileKey, key(passphrase, salt, work: work))
+    let body = try! Agreement.encrypted(fileKey, key(passphrase, salt, work: work))
     return AgeHeader.Stanza(type: type, arguments: [Base64.encode(salt), "\(work)"], body: body)
   }
 

@@ -39,13 +39,13 @@ struct Copy: FirnCommand {
   }
 
   /// The snapshots that are meant, of each database.
-  private func chosen(in catalog: Catalog, _ context: CommandContext) throws -> [SnapshotPlace] {
+  private func chosen(in catalog: Catalog, _ context: CommandContext) throws -> [SnapshotPath] {
     let all = try database.map { try context.places(of: $0, in: catalog) } ?? catalog.snapshots()
     if all.isEmpty { throw RepositoryError.noSuchDatabase(name: "any database", known: []) }
     guard snapshot != "all" else { return all }
     let selector = try SnapshotSelector(snapshot)
     let groups = Dictionary(grouping: all) { "\($0.source.keyComponent)/\($0.database.keyComponent)" }
-    var found: [SnapshotPlace] = []
+    var found: [SnapshotPath] = []
     var missing: (any Error)?
     for (_, places) in groups.sorted(by: { $0.key < $1.key }) {
       do { found.append(try selector.choose(from: places, in: catalog)) } catch let error as RepositoryError {

@@ -98,7 +98,7 @@ struct Doctor: FirnCommand {
   private func databases(of source: String, _ context: CommandContext) -> Set<String> {
     guard let catalog = try? context.repository().catalog, let places = try? catalog.snapshots() else { return [] }
     let own = Dictionary(grouping: places.filter { $0.source == context.configuration.source ?? source }, by: \.database)
-    // As a rule the newest tells.
+    // Usually the newest snapshot decides.
     return Set(own.filter { _, places in places.reversed().contains { !catalog.isSafetySnapshot($0) } }.keys)
   }
 
@@ -115,14 +115,14 @@ struct Doctor: FirnCommand {
     ].filter(\.1).map(\.0)
     for address in settings.addresses {
       do { _ = try address.url() } catch {
-        return Finding("told", .warn, FailureReport(error).message, hint: "nobody is told there: write the address into that file")
+        return Finding("told", .warn, FailureReport(error).message, hint: "no failure is reported there: write the address into that file")
       }
     }
     return ways.isEmpty
       ? Finding(
-        "told", .warn, "nobody is told when a run fails",
+        "told", .warn, "no one is notified when a run fails",
         hint: "ping, webhook, mail, metrics or hooks in firn.yaml; or have monitoring run firn status")
-      : Finding("told", .pass, "runs are told by \(ways.joined(separator: ", "))")
+      : Finding("told", .pass, "runs are reported by \(ways.joined(separator: ", "))")
   }
 
   private func retention(_ name: String) -> Finding {
@@ -139,7 +139,7 @@ struct Doctor: FirnCommand {
   private func state(_ context: CommandContext) -> [Finding] {
     let status: StoreStatus
     do { status = try context.status() } catch {
-      return [Finding("snapshots", .warn, "can't be told: \(FailureReport(error).message)", hint: FailureReport(error).hint)]
+      return [Finding("snapshots", .warn, "unknown: \(FailureReport(error).message)", hint: FailureReport(error).hint)]
     }
     if status.databases.isEmpty { return [Finding("snapshots", .warn, "there is none yet", hint: "make one: firn snapshot")] }
     return status.databases.map { database in

@@ -8,7 +8,7 @@ import SystemPackage
 package enum FrontDoor {
   private static let programs = ["snapshot", "verify", "restore", "prune", "migrate"]
 
-  /// `firn snapshot …` runs `firn-snapshot …`, as git does; `firn help snapshot` has that tell of itself.
+  /// Runs `firn snapshot …` as `firn-snapshot …`, like git; `firn help snapshot` prints that program's help.
   package static func start() {
     let arguments = CommandLine.arguments.dropFirst()
     switch arguments.first {

@@ -16,7 +16,9 @@ struct Hold: FirnCommand {
   @Argument(help: "The database, or SOURCE/DATABASE.") var database: String
   @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND or before:TIME.") var snapshot: String
   @Option(
-    help: ArgumentHelp("Until when: 2027-01-31, that day included wherever it is, or 2027-01-31T12:00 (UTC). Else for ever.", valueName: "time"))
+    help: ArgumentHelp(
+      "Last day of the hold, as 2027-01-31 (that day included in every time zone), or a time, as 2027-01-31T12:00 (UTC). Default: for ever.",
+      valueName: "time"))
   var until: String?
   @Option(help: ArgumentHelp("Why, for those who come after.", valueName: "text")) var why: String?
   @Flag(help: "Take the hold away.") var release = false

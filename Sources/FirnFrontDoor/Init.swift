@@ -58,11 +58,11 @@ struct Init: FirnCommand {
           + (count == 0 ? "" : ", encrypted to \(count) recipient\(count == 1 ? "" : "s"): this machine can't read what it stores there"))
       if count > 0, configured.isEmpty {
         context.tell(
-          "have firn.yaml of this machine say so, too, lest somebody changes the store:\n  recipients: [\(format.recipients.joined(separator: ", "))]"
+          "add this to firn.yaml of this machine, so that a changed store is noticed:\n  recipients: [\(format.recipients.joined(separator: ", "))]"
         )
       }
       if count == 0, !(store is LocalStore) {
-        context.warn("whoever may read \(store.location) reads the database in it: with --recipient what is stored is encrypted")
+        context.warn("anyone who can read \(store.location) can read the database in it; --recipient encrypts what is stored")
       }
       if count == 1 { context.warn("if that one identity is lost, so are the backups: a second recipient, its identity in a safe, is wise") }
     }

@@ -37,7 +37,7 @@ struct KeyNew: FirnCommand {
 
       """
     var bytes = Array(text.utf8)
-    if passphrase { bytes = AgeFile.seal(bytes, passphrase: try chosenPassphrase()) }
+    if passphrase { bytes = AgeFile.encrypt(bytes, passphrase: try chosenPassphrase()) }
     let output = try File(path, .create)
     try output.write(bytes.span)
     try output.synchronize()
@@ -59,7 +59,7 @@ struct KeyNew: FirnCommand {
 
   private func chosenPassphrase() throws -> String {
     guard Terminal.inputIsTerminal && Terminal.errorIsTerminal else {
-      throw UsageError("--passphrase asks for it, and nobody is here", hint: "run this at a terminal")
+      throw UsageError("--passphrase needs a terminal to ask for it", hint: "run this at a terminal")
     }
     let first = try Terminal.readSecret("A passphrase, twelve letters or more: ") ?? ""
     guard first.count >= 12 else { throw UsageError("that is too short: nothing was written", hint: "several words in a row are easy to remember") }
@@ -73,7 +73,7 @@ struct KeyAdd: FirnCommand {
   static var program: String { "firn key" }
   static let configuration = CommandSupport.configuration(
     "add", abstract: "Encrypt what is stored from now on to one more recipient.",
-    discussion: "What is in the repository stays as it is: it opens with the identities of before alone.")
+    discussion: "Existing contents of the repository are not changed: only the previous identities open them.")
   @Argument(help: "age1…, or a line ssh-ed25519 … of a public key.") var recipient: String
   @OptionGroup var common: CommonOptions
 
@@ -90,7 +90,7 @@ struct KeyAdd: FirnCommand {
         Other machines that store there have to be told that this is right: firn key trust.
         """)
       for copy in copies(of: repository.store, context) {
-        context.tell("What is copied to \(copy) needs the same, where it is there already: firn key add --store '\(copy)' '\(recipient)'")
+        context.tell("If \(copy) already has copies, it needs the same: firn key add --store '\(copy)' '\(recipient)'")
       }
     } else {
       context.tell("it is among the recipients already")
@@ -103,7 +103,7 @@ struct KeyAdd: FirnCommand {
     return .done
   }
 
-  /// Where a store is copied to; nothing where it is a copy itself.
+  /// The locations a store is copied to; empty if it is itself a copy.
   private func copies(of store: any Store, _ context: CommandContext) -> [String] {
     let copies = context.configuration.copies.compactMap { location in
       (try? context.store(at: location, asksWhatIsThere: false)).map { (written: location, location: $0.location) }
@@ -137,7 +137,7 @@ struct KeyTrust: FirnCommand {
   static var program: String { "firn key" }
   static let configuration = CommandSupport.configuration(
     "trust", abstract: "Have this machine store to the recipients that a repository names now.",
-    discussion: "A machine stores nothing where these changed since it stored there last: somebody may have done that who should not.")
+    discussion: "A machine stores nothing if the recipients changed since its last run, since the change may not be yours.")
   @OptionGroup var confirmation: ConfirmationOption
   @OptionGroup var common: CommonOptions
 

@@ -17,7 +17,7 @@ struct List: FirnCommand {
     let catalog = repository.catalog
     let places = try database.map { try context.places(of: $0, in: catalog) } ?? catalog.snapshots()
     var entries: [Entry] = []
-    var unreadable: [SnapshotPlace] = []
+    var unreadable: [SnapshotPath] = []
     let verdicts = try places.reduce(into: [:]) { $0[$1] = try catalog.verdict(of: $1) }
     let findings = DamageFindings(verdicts)
     for place in places {
@@ -84,7 +84,7 @@ struct List: FirnCommand {
     let database: String
     let kind: String
     let startedAt: Date
-    /// Null where it is encrypted, and no identity at hand.
+    /// Null if it is encrypted and no identity is available.
     let bytes: Nullable<Int64>
     let storedBytes: Int64
     let complete: Bool
@@ -96,7 +96,7 @@ struct List: FirnCommand {
       self.init(manifest.place, .init(of: manifest), check: check, startedAt: manifest.startedAt, bytes: manifest.bytes)
     }
 
-    init(_ place: SnapshotPlace, _ summary: Manifest.Summary, check: CheckRecord?, startedAt: Date? = nil, bytes: Int64? = nil) {
+    init(_ place: SnapshotPath, _ summary: Manifest.Summary, check: CheckRecord?, startedAt: Date? = nil, bytes: Int64? = nil) {
       id = place.id.description
       source = place.source
       database = place.database

@@ -49,7 +49,7 @@ struct Report: FirnCommand {
     let passing = path.removingLastComponent().appending(".\(path.lastComponent?.string ?? "report").\(UInt32.random(in: 0 ... .max))")
     do {
       let file = try File(passing, .replace)
-      // Who asks for a page wants it seen: by a web server, as a rule.
+      // The page is meant to be read by others, such as a web server.
       try file.permitAsUsual()
       try file.write(bytes.span)
       try Folder.rename(passing, to: path)

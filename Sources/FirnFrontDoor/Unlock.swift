@@ -22,7 +22,7 @@ struct Unlock: FirnCommand {
     let holders = try RepositoryLock.holders(in: store, now: now)
     guard !holders.isEmpty else {
       if common.json { try context.output(json: Report([], removed: 0)) }
-      context.tell("nobody holds a lock")
+      context.tell("no process holds a lock")
       return .done
     }
     if !common.json { show(holders, context, now) }
@@ -51,7 +51,7 @@ struct Unlock: FirnCommand {
     let rows = holders.map { holder in
       [
         holder.mode?.rawValue ?? "?", Quantity.age(of: holder.createdAt, now: now), Quantity.age(of: holder.refreshedAt, now: now),
-        holder.isAlive.map { $0 ? "alive" : "dead" } ?? "can't be told", holder.words,
+        holder.isAlive.map { $0 ? "alive" : "dead" } ?? "unknown", holder.words,
       ]
     }
     context.output(header: ["LOCK", "SINCE", "SIGN OF LIFE", "HOLDER IS", "HOLDER"], rows: rows)
@@ -76,7 +76,7 @@ struct Unlock: FirnCommand {
       let mode: Nullable<String>
       let createdAt: Date
       let refreshedAt: Date
-      /// Null where it can't be told.
+      /// Null if unknown.
       let alive: Nullable<Bool>
       let holder: String
     }

@@ -8,7 +8,7 @@ import Postgres
 /// Changes rows in batches.
 struct BackfillCommand: MigrateCommand {
   static let configuration = CommandSupport.configuration(
-    "backfill", abstract: "Change the rows of a large table in batches, without being in anybody's way.",
+    "backfill", abstract: "Change the rows of a large table in batches, without blocking other sessions.",
     discussion: """
       Batches go by the primary key, each in a transaction of its own. Batches become smaller where they take long, and wait for replicas and \
       for rows that others hold. A run that was cut off is gone on with by the same command of the same user on the same machine; no row is \
@@ -17,7 +17,7 @@ struct BackfillCommand: MigrateCommand {
         firn-migrate backfill --table documents --set "status = 'pending'" --where "status IS NULL"
       """)
   @Option(help: ArgumentHelp("The table, as in SQL.", valueName: "name")) var table: String
-  @Option(help: ArgumentHelp("What to set, as after SQL's SET.", valueName: "assignments")) var set: String
+  @Option(help: ArgumentHelp("Assignments, as after SQL's SET.", valueName: "assignments")) var set: String
   @Option(name: .customLong("where"), help: ArgumentHelp("Which rows, as after SQL's WHERE. Default: all.", valueName: "condition"))
   var condition: String?
   @Option(help: ArgumentHelp("Rows a batch, at most.", valueName: "n")) var batch = 1000
@@ -48,7 +48,7 @@ struct BackfillCommand: MigrateCommand {
       return try Backfill(request: decided, progress: progress).run { found in
         let place = found.key.map { "after key \($0.joined(separator: ", "))" } ?? "at the first row"
         context.tell(
-          "going on \(place) with the run of \(Quantity.time(found.startedAt)), which did \(Quantity.rows(found.rows)); --start-over begins anew")
+          "continuing \(place) the run of \(Quantity.time(found.startedAt)), which did \(Quantity.rows(found.rows)); --start-over begins again")
       } each: { step in
         let begun = first ?? step.rows
         first = begun

@@ -4,11 +4,12 @@ import Foundation
 import Platform
 import Repository
 
-/// The checklist of a migration, filled in by what happened, as Markdown. What no program can know stays open.
+/// The checklist of a migration, filled in from what happened, as Markdown. Points that no program can check stay
+/// open.
 struct Checklist {
   let text: String
 
-  init(_ outcome: MigrationOutcome, maintenance: Maintenance) {
+  init(_ outcome: MigrationOutcome, maintenance: ApplicationControl) {
     let snapshot = outcome.snapshot
     var lines = ["## Migration checklist: \(outcome.survey.database), \(Quantity.time(outcome.startedAt))", ""]
     func item(_ done: Bool, _ text: String) { lines.append("- [\(done ? "x" : " ")] \(text)") }

@@ -35,8 +35,8 @@ extension MigrateCommand {
 
 /// Options of what looks at a database before a migration.
 struct CheckOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("What ar_internal_metadata has to say, such as production.", valueName: "word")) var expectEnvironment: String?
-  @Option(help: ArgumentHelp("Where the application's migrations lie. Default: db/migrate, where there is one.", valueName: "folder"))
+  @Option(help: ArgumentHelp("Required value in ar_internal_metadata, such as production.", valueName: "word")) var expectEnvironment: String?
+  @Option(help: ArgumentHelp("Folder of the application's migrations. Default: db/migrate, if it exists.", valueName: "folder"))
   var migrations: String?
   @Option(
     help: ArgumentHelp("How long a transaction may be open without a warning; one of ten times that stops. Default: 30s.", valueName: "duration"))
@@ -122,7 +122,7 @@ struct Check: MigrateCommand {
 /// Tidies up after a migration that was killed.
 struct Recover: MigrateCommand {
   static let configuration = CommandSupport.configuration(
-    "recover", abstract: "Start the application again after a migration that was killed, and tell how it left the database.",
+    "recover", abstract: "Start the application again after a migration that was killed, and report the state of the database.",
     discussion: "The next run does this by itself. Good for ExecStopPost= of a unit that migrates.")
   @OptionGroup var server: ConnectionOptions
   @OptionGroup var common: CommonOptions

@@ -10,7 +10,7 @@ import SystemPackage
 /// Tries a migration on a restored copy.
 struct Rehearse: MigrateCommand {
   static let configuration = CommandSupport.configuration(
-    "rehearse", abstract: "Try a migration on a restored snapshot, and tell what it would do to production.",
+    "rehearse", abstract: "Try a migration on a restored snapshot, and report what it would do to production.",
     discussion: """
       The snapshot is restored into a throw-away server, the command runs against it with DATABASE_URL, and everything it does to the tables \
       is written down. Times are those of a server without fsync, where nobody else works.
@@ -18,11 +18,11 @@ struct Rehearse: MigrateCommand {
         firn-migrate rehearse --fail-on rewrite,index,'exclusive>2s' -- bundle exec rails db:migrate
       """)
 
-  @Option(help: ArgumentHelp("The database, or SOURCE/DATABASE; else the one of the URL.", valueName: "name")) var database: String?
+  @Option(help: ArgumentHelp("Database name, or SOURCE/DATABASE (default: from the URL).", valueName: "name")) var database: String?
   @Option(help: "An id, the beginning of one, latest, latest:verified, latest:KIND, or before:TIME.") var snapshot = "latest"
   @Option(
     help: ArgumentHelp(
-      "Exit with 6 where one of these is found: \(RehearsalReport.Finding.Kind.allCases.map(\.rawValue).joined(separator: ", ")), exclusive>DURATION.",
+      "Exit with 6 if one of these is found: \(RehearsalReport.Finding.Kind.allCases.map(\.rawValue).joined(separator: ", ")), exclusive>DURATION.",
       valueName: "list"))
   var failOn: String?
   @Option(help: ArgumentHelp("A column or table whose dropping or renaming is meant, as schema.table.column. May be repeated.", valueName: "name"))
@@ -30,7 +30,7 @@ struct Rehearse: MigrateCommand {
   @Option(help: ArgumentHelp("How long the command may take in all.", valueName: "duration")) var timeLimit: String?
   @Option(name: .customLong("pg-bin"), help: ArgumentHelp("Look here for PostgreSQL's programs first. May be repeated.", valueName: "folder"))
   var toolFolders: [String] = []
-  @Option(help: ArgumentHelp("Keep passing files and the server here. Else $TMPDIR or /var/tmp.", valueName: "folder")) var spool: String?
+  @Option(help: ArgumentHelp("Directory for temporary files and the server. Default: $TMPDIR or /var/tmp.", valueName: "folder")) var spool: String?
   @Option(help: ArgumentHelp("Tables restored at once.", valueName: "n")) var jobs: Int?
   @Flag(help: "Rehearse even if the kernel can't confine the server.") var unconfined = false
   @OptionGroup var common: CommonOptions
@@ -103,7 +103,7 @@ struct RehearsalText {
     write(
       "rehearsed on \(report.place.id) of \(report.place.database), PostgreSQL \(report.server), as \(report.ranAs): exit code \(report.exitCode) after \(Quantity.span(report.elapsed.inSeconds))"
     )
-    write(report.locks.isEmpty ? "no table was kept from anybody" : "tables that others could not use meanwhile:")
+    write(report.locks.isEmpty ? "no table was blocked" : "tables that were blocked for other sessions:")
     for lock in report.locks.prefix(Self.shownLocks) {
       write("  \(lock.table)  \(lock.mode.rawValue)  \(lock.held.milliseconds) ms  (\(lock.mode.effect))")
     }

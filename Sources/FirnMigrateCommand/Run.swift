@@ -20,10 +20,10 @@ struct Run: MigrateCommand {
       """)
 
   @OptionGroup var check: CheckOptions
-  @Option(help: ArgumentHelp("What to do when it fails: stop (tell how to go back), rollback, restore. Default: stop.", valueName: "answer"))
+  @Option(help: ArgumentHelp("Action after a failure: stop (show how to go back), rollback, restore. Default: stop.", valueName: "answer"))
   var onFailure: String?
   @Option(help: ArgumentHelp("The command that rolls back STEP migrations, for /bin/sh.", valueName: "command")) var rollback: String?
-  @Option(help: ArgumentHelp("Restore the snapshot when it fails; names the database, in place of the typed word.", valueName: "database"))
+  @Option(help: ArgumentHelp("Restore the snapshot after a failure; name the database, in place of the confirmation.", valueName: "database"))
   var restoreOnFailure: String?
   @Option(help: ArgumentHelp("How long the command's statements wait for a lock. Default: 10s.", valueName: "duration")) var lockTimeout: String?
   @Option(help: ArgumentHelp("How long the command may take in all.", valueName: "duration")) var timeLimit: String?
@@ -45,7 +45,7 @@ struct Run: MigrateCommand {
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let settings = try context.connectionSettings(server.connection)
-    // Before anything else: somebody's application may be waiting for it.
+    // First of all: an application may be waiting for it.
     let found = try context.withProgress { progress in MigrationRun.recover(progress, words: { FailureReport($0).message }) { settings } }
     for line in found { context.warn(line) }
     let repository = try context.repositoryToFill(in: context.store())
@@ -73,7 +73,7 @@ struct Run: MigrateCommand {
     }
     try report(outcome, context, request)
     if let interruption = outcome.interruption { return interruption.signal == 2 ? .interrupted : .terminated }
-    // A deploy goes on where this is 0: what the checklist warned of was told, and is no failure of the migration.
+    // A deploy continues if this is 0: warnings of the checklist are no failure of the migration.
     return outcome.succeeded ? .done : .failed
   }
 
@@ -119,7 +119,7 @@ struct Run: MigrateCommand {
       // Installed, all programs are one file, which goes by the name it is called by.
       let own = FilePath(Bundle.main.executablePath ?? CommandLine.arguments[0]).removingLastComponent().appending("firn-migrate")
       try BackgroundProgram.start(own, arguments: arguments, environment: environment)
-    } catch { context.warn("nobody watches over this run: should it be killed, the application stays stopped until firn-migrate recover: \(error)") }
+    } catch { context.warn("no watchdog for this run: if it is killed, the application stays stopped until firn-migrate recover: \(error)") }
   }
 
   private func delegate(
@@ -193,7 +193,7 @@ struct Run: MigrateCommand {
   }
 }
 
-/// What an operator can do after a migration that failed, with the exact commands.
+/// The ways back after a failed migration, with the exact commands.
 struct WaysBack {
   let text: String
 
@@ -203,14 +203,14 @@ struct WaysBack {
     let again = "to have the database of \(Quantity.time(outcome.snapshot.startedAt)) again, without what was written since: \(restore)"
     let added = outcome.change?.added ?? []
     if outcome.answer?.isBack == true {
-      text = "the database is what it was before the migration; mend the migration, then run it again"
+      text = "the database is as it was before the migration; fix the migration, then run it again"
     } else if outcome.answer?.isRolledBack == true {
-      text = "mend the migration, then run it again; what it removed or changed in rows does not come back by a rollback: \(again)"
+      text = "fix the migration, then run it again; a rollback does not bring back rows that it removed or changed: \(again)"
     } else if outcome.change == nil {
       text = "what was migrated is not known: look at schema_migrations; \(again)"
     } else if outcome.interruption == nil && outcome.change?.isNone == true {
       text =
-        "no migration was recorded: look whether the command left anything behind, mend it, then run it again; the database as it was before: \(restore)"
+        "no migration was recorded: check whether the command left anything behind, fix it, then run it again; the database as it was before: \(restore)"
     } else if added.isEmpty {
       text = again
     } else if outcome.addedAreNewest {

@@ -56,7 +56,7 @@ struct Watch: MigrateCommand {
     ])
     try Confirmation.require(SessionEnding.phrase(process), given: confirmation.confirm)
     guard try ending.carryOut() else { throw FirnError.refused(reasons: ["the session is gone, or may not be ended by this role"]) }
-    if common.json { try context.output(json: ["ended": Int(process)]) } else { context.tell("the server was told to end process \(process)") }
+    if common.json { try context.output(json: ["ended": Int(process)]) } else { context.tell("the server was asked to end process \(process)") }
     return .done
   }
 }
@@ -78,16 +78,16 @@ struct WatchText {
     func line(_ session: SessionState) -> String {
       "\(session.process) \(session.application.isEmpty ? session.user : session.application), \(session.state) for \(Quantity.span(session.sinceChange.inSeconds)): \(session.statement)"
     }
-    section("CHANGING THE SCHEMA", view.changing.map(line), none: "nobody changes the schema")
+    section("CHANGING THE SCHEMA", view.changing.map(line), none: "no session changes the schema")
     section(
       "WHO IS IN WHOSE WAY", view.tree.map { String(repeating: "   ", count: $0.depth) + ($0.depth > 0 ? "waits: " : "") + line($0.session) },
-      none: "nobody waits for anybody")
+      none: "no session waits for another")
     section(
       "PROGRESS",
       view.progress.map { step in
         let share = step.done.flatMap { done in step.total.map { total in " \(Int(100 * Double(done) / Double(max(1, total)))) %" } } ?? ""
         return "\(step.process) \(step.command) on \(step.relation): \(step.phase)\(share)"
-      }, none: "no statement tells how far it is")
+      }, none: "no statement reports progress")
     section(
       "LARGEST TABLES", view.tables.map { "\($0.name)  \(Quantity.size($0.bytes)), \(Quantity.count($0.deadRows)) dead rows" }, none: "no table")
     if lines.last == "" { lines.removeLast() }

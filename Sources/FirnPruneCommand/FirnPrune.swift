@@ -21,13 +21,13 @@ struct FirnPrune: FirnCommand {
       those on hold (firn hold). Incomplete and damaged snapshots don't count towards what is kept.
       """)
 
-  @Argument(help: "The database, or SOURCE/DATABASE; else all of the store, each by itself.") var database: String?
+  @Argument(help: "Database name, or SOURCE/DATABASE. Default: all databases of the store.") var database: String?
   @OptionGroup var options: PolicyOptions
   @Flag(help: "Remove what the plan says.") var apply = false
   @OptionGroup var confirmation: ConfirmationOption
   @Option(
     help: ArgumentHelp(
-      "Remove this snapshot of the database, and no other, whatever the policy's rules say; asks for typed words. May be repeated.",
+      "Remove only this snapshot of the database, whatever the policy's rules say; asks for a confirmation. May be repeated.",
       valueName: "id"))
   var remove: [String] = []
   @Option(help: ArgumentHelp("Tell of one snapshot why it stays or goes.", valueName: "id")) var explain: String?
@@ -69,7 +69,7 @@ struct FirnPrune: FirnCommand {
     let (policy, name, calendar) = try options.resolve(context, isRuling: remove.isEmpty)
     let places = try database.map { try self.places(of: $0, in: repository.catalog, context) }
     let named = try remove.isEmpty ? nil : Set(remove.map { try SnapshotSelector.prefix($0).choose(from: places ?? [], in: repository.catalog).id })
-    var planned: [SnapshotPlace] = []
+    var planned: [SnapshotPath] = []
     var left: Waiting?
     let outcome: PruneOperation.Outcome
     do {
@@ -108,13 +108,13 @@ struct FirnPrune: FirnCommand {
         + "If they are gone for good, delete the file \(Catalog.missingSnapshotsMark) from the store once it has a new snapshot")
   }
 
-  /// The snapshots of a database, and those that restores made of one of that name which nobody backs up.
-  private func places(of name: String, in catalog: Catalog, _ context: CommandContext) throws -> [SnapshotPlace] {
+  /// The snapshots of a database, and the safety snapshots of that name without regular snapshots.
+  private func places(of name: String, in catalog: Catalog, _ context: CommandContext) throws -> [SnapshotPath] {
     let own = try context.places(of: name, in: catalog)
     return try own + catalog.snapshotsOfRestoresAlone(named: name).filter { !own.contains($0) }
   }
 
-  private func state(afterRemoving planned: [SnapshotPlace], from catalog: Catalog) -> String? {
+  private func state(afterRemoving planned: [SnapshotPath], from catalog: Catalog) -> String? {
     guard apply, !planned.isEmpty else { return "nothing was removed" }
     guard let left = try? Interruption.putOff({ try Set(catalog.snapshots()) }) else { return nil }
     let gone = planned.count { !left.contains($0) }
@@ -129,9 +129,9 @@ struct FirnPrune: FirnCommand {
     let error: FirnError
   }
 
-  /// Shows the plan, and asks where it should not be carried out by mistake. Where nobody can be asked, databases that want no words are
-  /// not kept waiting for those that do.
-  /// - Returns: what may be carried out, and what to say then of that which may not.
+  /// Shows the plan, and asks for a confirmation if one is required. Without a terminal, databases that need no
+  /// confirmation are pruned although others have to wait.
+  /// - Returns: the approved part of the plan, and the error to report for the rest.
   private func approve(_ plan: PrunePlan, _ name: String, _ named: Set<SnapshotID>, _ context: CommandContext) throws -> (
     plan: PrunePlan, left: Waiting?
   ) {
@@ -166,7 +166,7 @@ struct FirnPrune: FirnCommand {
     for forecast in forecasts { forecast.show(name, context) }
   }
 
-  /// What a snapshot adds to the store, as a rule, in bytes.
+  /// The median growth of the store by one snapshot, in bytes.
   private func medianGrowth(of database: PrunePlan.Database, _ context: CommandContext) throws -> Int64 {
     let catalog = try context.repository().catalog
     // The first one is stored whole.

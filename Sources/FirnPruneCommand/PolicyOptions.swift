@@ -7,7 +7,7 @@ import Retention
 struct PolicyOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "Keep what this says: a file, or one of \(ShippedPolicy.allCases.map(\.rawValue).joined(separator: ", ")). Else policy in firn.yaml.",
+      "Retention policy: a file, or one of \(ShippedPolicy.allCases.map(\.rawValue).joined(separator: ", ")). Default: policy in firn.yaml.",
       valueName: "policy"))
   var policy: String?
   @Option(help: ArgumentHelp("Keep the newest so many complete snapshots.", valueName: "n")) var keepLast: Int?
@@ -35,9 +35,9 @@ struct PolicyOptions: ParsableArguments {
     if policy != nil && isGiven { throw ValidationError("--policy and --keep-… exclude each other") }
   }
 
-  /// The policy, what it is called, and the calendar it goes by.
-  /// - Parameter isRuling: whether rules choose what goes. Else none need be given.
-  /// - Throws: `UsageError` where there is none, `ConfigurationError`.
+  /// The policy, its name, and its calendar.
+  /// - Parameter isRuling: whether rules decide what is removed. If not, no rules are needed.
+  /// - Throws: `UsageError` if there is no policy, `ConfigurationError`.
   func resolve(_ context: CommandContext, isRuling: Bool = true) throws -> (policy: RetentionPolicy, name: String, calendar: RetentionCalendar) {
     let zone = timeZone ?? context.configuration.timeZone
     if !isRuling {

@@ -5,7 +5,8 @@ import Platform
 import Repository
 import Retention
 
-/// What a policy will hold over a time to come, if snapshots go on as often, all complete and verified, with today's churn.
+/// A forecast of what a policy will hold, if snapshots continue at the same rate, all complete and verified, with
+/// today's churn.
 struct RetentionForecast: Encodable {
   struct Step: Encodable {
     let at: Date

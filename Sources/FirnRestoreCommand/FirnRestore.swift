@@ -29,7 +29,7 @@ struct FirnRestore: FirnCommand {
   @Flag(help: "Drop the database and build the new one in its place, for a disk that can't hold both. There is no --undo.") var inPlace = false
   @Flag(help: "Bring back the database that was replaced last.") var undo = false
   @Option(help: ArgumentHelp("With --undo: bring back this one of those that are kept.", valueName: "name")) var kept: String?
-  @Flag(help: "Drop the databases that are kept, each after a typed word.") var forgetOld = false
+  @Flag(help: "Drop the kept databases, each after a confirmation.") var forgetOld = false
   @Flag(help: "Tidy up after a restore that was killed, and do nothing else.") var recover = false
   @Flag(help: "Dump the new database again and compare every table's bytes and the schema.") var prove = false
   @OptionGroup var confirmation: ConfirmationOption
@@ -77,7 +77,7 @@ struct FirnRestore: FirnCommand {
   func subject(_ context: CommandContext) -> String? { database }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
-    // Before anything else: somebody's application may be waiting for it.
+    // First of all: an application may be waiting for it.
     let started = try context.withProgress { StoppedApplication.startAgain($0) { try context.connectionSettings(server.connection) } }
     for line in started { context.warn(line) }
     if recover { return try tidyUp(context, isDone: !started.isEmpty) }
@@ -93,7 +93,7 @@ struct FirnRestore: FirnCommand {
       return try PartialRestores(command: self, context: context).restoreTables(of: place, in: repository)
     }
     var request = try request(context, place)
-    // What it snapshots before it replaces anything must not be readable to whoever changed the store.
+    // The safety snapshot must not become readable to anyone who changed the store's recipients.
     if request.safetySnapshot != nil { try context.permitFilling(repository) }
     if request.target.isExisting {
       let plan = try context.withProgress { progress in
@@ -141,15 +141,15 @@ struct FirnRestore: FirnCommand {
     return result.warnings.isEmpty ? .done : .doneWithWarnings
   }
 
-  /// Of two the newer one is meant, by clocks that may have been wrong.
-  private func warnOfClocks(_ place: SnapshotPlace, among places: [SnapshotPlace], _ context: CommandContext) {
+  /// The newer of two snapshots is chosen by clocks that may have been wrong.
+  private func warnOfClocks(_ place: SnapshotPath, among places: [SnapshotPath], _ context: CommandContext) {
     let soon = Date(timeIntervalSinceNow: 600)
     guard place.id.startDate > soon else { return }
-    let others = places.last { $0.id.startDate <= soon }.map { "; the newest of before now is \($0.id)" } ?? ""
+    let others = places.last { $0.id.startDate <= soon }.map { "; the newest that is not in the future is \($0.id)" } ?? ""
     context.warn("\(place.id) is dated later than now: a clock is or was wrong, and others may be newer\(others)")
   }
 
-  private func tell(of rests: [RestoreRest], _ context: CommandContext) {
+  private func tell(of rests: [RestoreLeftover], _ context: CommandContext) {
     for rest in rests { if rest.wantsAttention { context.warn(rest.text) } else { context.tell(rest.text) } }
   }
 
@@ -163,7 +163,7 @@ struct FirnRestore: FirnCommand {
     return .done
   }
 
-  private func request(_ context: CommandContext, _ place: SnapshotPlace) throws -> RestoreRequest {
+  private func request(_ context: CommandContext, _ place: SnapshotPath) throws -> RestoreRequest {
     let settings = try context.connectionSettings(server.connection)
     var request = RestoreRequest(settings: settings, place: place, target: try target(settings, place))
     request.scope = try parts.scope()
@@ -188,8 +188,8 @@ struct FirnRestore: FirnCommand {
     return request
   }
 
-  /// Without `--as` the database itself: replaced where it exists, made where it doesn't.
-  private func target(_ settings: ConnectionSettings, _ place: SnapshotPlace) throws -> RestoreRequest.Target {
+  /// Without `--as`, the target is the database itself: replaced if it exists, otherwise created.
+  private func target(_ settings: ConnectionSettings, _ place: SnapshotPath) throws -> RestoreRequest.Target {
     if let newName { return .new(newName) }
     if let into { return .empty(into) }
     let server = try ServerConnection.open(settings, except: place.database)
@@ -197,7 +197,7 @@ struct FirnRestore: FirnCommand {
     return inPlace ? .inPlace(place.database) : .replacing(place.database)
   }
 
-  private func report(_ result: RestoreResult, _ place: SnapshotPlace, _ context: CommandContext) throws {
+  private func report(_ result: RestoreResult, _ place: SnapshotPath, _ context: CommandContext) throws {
     try context.result(RestoreReport(result))
     if common.json { return }
     for warning in result.warnings { context.warn(warning) }

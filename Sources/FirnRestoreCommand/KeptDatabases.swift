@@ -54,7 +54,7 @@ struct KeptDatabases {
     let sessions = ImpactStatement.list(plan.applications)
     let aside =
       plan.presentBecomes.map {
-        "\(plan.database) of now\(plan.presentSize.map { ", \(Quantity.size($0))" } ?? "") becomes \($0): what was written since stays in it, and is not in the one that comes back"
+        "the current \(plan.database)\(plan.presentSize.map { ", \(Quantity.size($0))" } ?? "") becomes \($0): rows written since the restore stay in it, and are missing in the one that comes back"
       } ?? "nothing: the server has no database \(plan.database) now"
     let others = plan.others.map { "  also kept   \($0.name), \(Quantity.size($0.size)): --kept \($0.name) brings that one back" }
     context.explain(
@@ -88,7 +88,7 @@ struct KeptDatabases {
         if !command.common.json { context.output(database.name) }
       }
     } catch {
-      // What is gone is told before what stopped the rest.
+      // Completed drops are reported before the error that stopped the rest.
       context.tell(Self.summary(dropped, of: kept))
       if case FirnError.notConfirmed(let phrase, let given?) = error, !dropped.isEmpty {
         throw FirnError.notConfirmedFurther(phrase: phrase, given: given, dropped: dropped)
@@ -111,7 +111,7 @@ struct KeptDatabases {
     let rows = Nullable<Int64>(nil)
     let database: String
     let restoredAs: String
-    /// What it was called meanwhile.
+    /// The name it was kept under.
     let keptName: String
     let keptAs: Nullable<String>
     let downtimeSeconds: Double

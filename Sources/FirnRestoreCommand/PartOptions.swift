@@ -16,7 +16,7 @@ struct PartOptions: ParsableArguments {
   @Flag(help: "Leave damaged tables out and restore the rest.") var onlyIntact = false
   @Option(help: ArgumentHelp("Give everything to this role.", valueName: "role")) var owner: String?
   @Flag(help: "Leave everything to the role that restores.") var noOwner = false
-  @Flag(help: "Grant nothing to anybody.") var noPrivileges = false
+  @Flag(help: "Restore no privileges.") var noPrivileges = false
   @Option(
     help: ArgumentHelp(
       "The search_path for the restore, for functions in columns, checks and indexes that name tables or functions without a schema. Default: the snapshot's, or empty.",

@@ -10,7 +10,7 @@ struct PartialRestores {
   let command: FirnRestore
   let context: CommandContext
 
-  func restoreTables(of place: SnapshotPlace, in repository: Repository) throws -> ExitStatus {
+  func restoreTables(of place: SnapshotPath, in repository: Repository) throws -> ExitStatus {
     let start = ContinuousClock.now
     let scope = try command.parts.scope()
     let database = command.newName ?? place.database
@@ -40,7 +40,7 @@ struct PartialRestores {
     return .done
   }
 
-  func export(_ place: SnapshotPlace, in repository: Repository, to path: String) throws -> ExitStatus {
+  func export(_ place: SnapshotPath, in repository: Repository, to path: String) throws -> ExitStatus {
     let start = ContinuousClock.now
     var folder = FilePath(path)
     if folder.isRelative { folder = FilePath(FileManager.default.currentDirectoryPath).pushing(folder) }

@@ -17,13 +17,13 @@ struct FirnSnapshot: FirnCommand {
     discussion: "Prints the snapshot's id. Nothing is listed before its last byte is durable.")
 
   @Argument(help: "Database name (default: from the URL).") var database: String?
-  @Option(help: "What it is for: nightly, pre-migration, manual, or a word of yours.") var kind = "manual"
+  @Option(help: "Purpose: nightly, pre-migration, manual, or your own word.") var kind = "manual"
   @Option(name: .customLong("tag"), help: ArgumentHelp("A note to find it by. May be repeated.", valueName: "key=value")) var tags: [String] = []
   @Option(help: ArgumentHelp("Exclude the rows of these tables, as pg_dump does. May be repeated.", valueName: "pattern"))
   var excludeTableData: [String] = []
   @Option(help: ArgumentHelp("How long to wait for another session's lock.", valueName: "duration")) var lockWait: String?
-  @Option(help: ArgumentHelp("The name of the cluster; else its system identifier.", valueName: "name")) var source: String?
-  @Option(help: ArgumentHelp("Disk that pg_dump's output may take in passing. Default: 512MiB.", valueName: "size")) var spoolCap: String?
+  @Option(help: ArgumentHelp("Name of the cluster. Default: its system identifier.", valueName: "name")) var source: String?
+  @Option(help: ArgumentHelp("Disk space for pg_dump's temporary output. Default: 512MiB.", valueName: "size")) var spoolCap: String?
   @Option(help: ArgumentHelp("Copy the snapshot to this store, besides those of the configuration. May be repeated.", valueName: "store"))
   var copyTo: [String] = []
   @OptionGroup var rate: RateOption

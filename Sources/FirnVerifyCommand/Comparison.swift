@@ -8,7 +8,7 @@ struct Comparison {
   let command: FirnVerify
   let context: CommandContext
 
-  func run(_ place: SnapshotPlace, in repository: Repository, against url: String) throws -> ExitStatus {
+  func run(_ place: SnapshotPath, in repository: Repository, against url: String) throws -> ExitStatus {
     let settings = try ConnectionSettings(url)
     let tables = try context.withProgress { progress in
       try LiveComparison(

@@ -11,7 +11,7 @@ struct Drills {
   let command: FirnVerify
   let context: CommandContext
 
-  func run(on places: [SnapshotPlace], in repository: Repository) throws -> ExitStatus {
+  func run(on places: [SnapshotPath], in repository: Repository) throws -> ExitStatus {
     let start = ContinuousClock.now
     let request = try request()
     let outcomes = try context.withProgress { progress in
@@ -35,7 +35,7 @@ struct Drills {
     if !command.common.json {
       for outcome in outcomes { tell(outcome, assertions: request.assertions.count) }
     }
-    // What was found is worse than what could not be found out.
+    // A finding is more severe than something that could not be checked.
     if isSound, let obstacle { throw obstacle }
     if command.common.json { return isSound ? sound : .verificationFailed }
     if outcomes.contains(where: { $0.failure != nil }) {
@@ -49,7 +49,7 @@ struct Drills {
     } else if !isSound {
       context.fail(
         "what was restored is not what was dumped",
-        hint: "firn-verify --read tells whether the store is damaged; keep an earlier snapshot until this is explained")
+        hint: "run firn-verify --read to see whether the store is damaged; keep an earlier snapshot until this is explained")
     }
     return isSound ? sound : .verificationFailed
   }
@@ -82,7 +82,6 @@ struct Drills {
     request.assertions = context.configuration.assertions
     request.toolFolders = context.toolFolders(command.toolFolders)
     request.workRoot = context.spoolRoot(command.spool)
-    request.meddler = context.environment["FIRN_TEST_MEDDLER"]
     return request
   }
 
@@ -95,7 +94,7 @@ struct Drills {
       /// `verified`, `damaged`, `incomparable` (a reason outside the snapshot), `failed` (could not be restored or drilled).
       let verdict: String
       let problems: [Problem]
-      /// What is not as it was, or could not be compared, for a reason outside the snapshot.
+      /// Differences and missing comparisons with a reason outside the snapshot.
       let reservations: [String]
       let notes: [String]
       let restoreSeconds: Double

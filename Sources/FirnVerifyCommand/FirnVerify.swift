@@ -19,7 +19,7 @@ struct FirnVerify: FirnCommand {
       a server made for it, compares everything with what was dumped, and takes it away again. --against compares with a live database.
       """)
 
-  @Argument(help: "The database, or SOURCE/DATABASE; else all of the store.") var database: String?
+  @Argument(help: "Database name, or SOURCE/DATABASE. Default: all databases of the store.") var database: String?
   @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND, before:TIME, or all.") var snapshot: String?
   @Flag(help: "Every object there, of the right size.") var quick = false
   @Flag(help: "Every byte hashed, every frame decoded, every table compared. The default.") var read = false
@@ -74,7 +74,7 @@ struct FirnVerify: FirnCommand {
   }
 
   /// With all snapshots come those that have lost their list of checksums; a drill can't be made of them.
-  private func chosen(in repository: Repository, _ context: CommandContext) throws -> [SnapshotPlace] {
+  private func chosen(in repository: Repository, _ context: CommandContext) throws -> [SnapshotPath] {
     let unlisted = drill ? [] : try repository.catalog.unlisted()
     guard let database, database != "all" || snapshot != nil else { return try repository.catalog.snapshots() + unlisted }
     let places = try context.places(of: database, in: repository.catalog)

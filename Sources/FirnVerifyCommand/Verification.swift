@@ -9,23 +9,23 @@ struct Verification {
   let command: FirnVerify
   let context: CommandContext
 
-  func run(on places: [SnapshotPlace], in repository: Repository) throws -> ExitStatus {
+  func run(on places: [SnapshotPath], in repository: Repository) throws -> ExitStatus {
     let extent = try extent()
     // Before hours of reading.
     let donors = try (command.repair ? command.donors : []).map { location -> any Store in
       let store = try context.store(at: location)
-      // Of the same data or not: it must be a store.
+      // It may hold other data, but must be a store.
       _ = try Repository(opening: store)
       return store
     }
     var outcome = try verify(places, in: repository, extent)
     var repairs: [RepairOperation.Outcome] = []
     if command.repair {
-      // What was hidden behind damage shows when that is mended.
+      // Damage hidden behind other damage shows only when that is repaired.
       while !outcome.isSound {
         let damaged = outcome.snapshots.filter { !$0.problems.isEmpty }
         let objects = damaged.flatMap(\.problems).compactMap(\.object).compactMap {
-          ObjectName(hexadecimal: $0, isSealed: repository.format.isSealed)
+          ObjectName(hexadecimal: $0, isEncrypted: repository.format.isEncrypted)
         }
         let repair = try context.withProgress { progress in
           try RepairOperation(repository: repository, donors: donors, progress: progress).run(on: damaged.map(\.place), damaged: Set(objects))
@@ -33,7 +33,7 @@ struct Verification {
         let known = Set(repairs.flatMap(\.mended).map(\.key))
         repairs.append(repair)
         if known.isSuperset(of: repair.mended.map(\.key)) { break }
-        // Only who reads all of it can say that it is mended; and later than it was found damaged, by whole seconds.
+        // A verification that clears a finding must be complete, and at least a whole second later.
         try Interruption.sleep(until: .now + .seconds(1))
         outcome = try verify(places, in: repository, .read)
       }
@@ -59,7 +59,7 @@ struct Verification {
     return .sample(number / 100)
   }
 
-  private func verify(_ places: [SnapshotPlace], in repository: Repository, _ extent: VerifyExtent) throws -> VerifyOperation.Outcome {
+  private func verify(_ places: [SnapshotPath], in repository: Repository, _ extent: VerifyExtent) throws -> VerifyOperation.Outcome {
     try context.withProgress { progress in
       try VerifyOperation(repository: repository, extent: extent, progress: progress).run(on: places)
     }
@@ -91,7 +91,7 @@ struct Verification {
     let good = outcome.snapshots.last(where: \.isSound)
     context.fail(
       outcome.snapshots.allSatisfy(\.problems.isEmpty)
-        ? "damage was found before, and this did not look closely enough to say that it is mended" : "damage was found",
+        ? "damage was found before, and this verification was not thorough enough to clear it" : "damage was found",
       hint: (command.repair ? "name further stores with --from; " : "a copy of the store can repair it: --repair --from STORE; ")
         + (good.map { "\($0.place.id) is intact; " } ?? "") + "leave the damaged files as they are")
   }

@@ -15,8 +15,8 @@ extension String {
     return isPlain && !isEmpty && !hasPrefix("-") ? self : "'\(replacingASCII("'", with: "'\\''"))'"
   }
 
-  /// The text with every occurrence of an ASCII character exchanged, byte by byte. What quotes must not look at `Character`s:
-  /// a quote after U+0600, or before an accent, is part of one, and would go unquoted.
+  /// The text with every occurrence of an ASCII character replaced, byte by byte. Code that quotes must not compare
+  /// `Character`s: a quote after U+0600 or before an accent is part of another character and would stay unquoted.
   package func replacingASCII(_ character: Unicode.Scalar, with replacement: String) -> String {
     precondition(character.isASCII)
     var bytes: [UInt8] = []

@@ -4,8 +4,8 @@ package import SystemPackage
 internal import Synchronization
 internal import Glibc
 
-/// A program that was started, in a process group of its own. It gets SIGTERM should the thread that
-/// started it end, so the starter must wait for it; a kill of the whole of Firn therefore stops it too.
+/// A program that was started, in a process group of its own. It gets SIGTERM should the thread that started it end,
+/// so the starter must wait for it; a kill of the whole of Firn therefore stops it too.
 package final class ChildProcess: Sendable {
   package let id: Int32
   private let finished = Mutex<Int32?>(nil)
@@ -15,7 +15,7 @@ package final class ChildProcess: Sendable {
   private let output = Monitor<[UInt8]>([])
   private let watcher: Watcher?
 
-  /// What becomes of a program's standard output.
+  /// The destination of a program's standard output.
   package enum StandardOutput: Sendable {
     case discarded
     /// For `standardOutput`.
@@ -26,12 +26,12 @@ package final class ChildProcess: Sendable {
 
   /// Starts `program`.
   /// - Parameters:
-  ///   - environment: the whole environment of the child.
-  ///   - input: what it finds on standard input.
-  ///   - makesPrivateFiles: else its files have the modes that the user's umask gives them.
-  ///   - isStopped: whether `stop()` will be called: then it is ended, too, when this process is killed.
-  ///   - confinement: limits what it can do.
-  ///   - onErrorLine: each line of its standard error, on a thread of its own.
+  /// - environment: the whole environment of the child.
+  /// - input: the content of its standard input.
+  /// - makesPrivateFiles: whether its files are for this user alone; otherwise their modes follow the user's umask.
+  /// - isStopped: whether `stop()` will be called; the child is then also ended if this process is killed.
+  /// - confinement: limits what it can do.
+  /// - onErrorLine: called with each line of its standard error, on a thread of its own.
   package init(
     _ program: FilePath, arguments: [String], environment: [String: String], input: [UInt8] = [],
     output destination: StandardOutput = .discarded, makesPrivateFiles: Bool = true, isStopped: Bool = false, confinement: Confinement? = nil,
@@ -90,13 +90,13 @@ package final class ChildProcess: Sendable {
     wait()
   }
 
-  /// The exit code if the program has ended (128 + signal where one ended it), else nil.
+  /// The exit code if the program has ended (128 + the signal that ended it), otherwise nil.
   package func exitCode() -> Int32? {
     finished.withLock { known in
       if let known { return known }
       var status: Int32 = 0
       let found = unsafe waitpid(id, &status, WNOHANG)
-      // Somebody else has waited for it, and nobody knows how it ended.
+      // Other code has already waited for it, so its exit code is lost.
       if found < 0, errno == ECHILD { known = 255 }
       if found == id, firn_exited(status) != 0 { known = firn_exit_code(status) }
       if known != nil { watcher?.end() }
@@ -133,15 +133,15 @@ package final class ChildProcess: Sendable {
     deinit { end() }
   }
 
-  /// Waits for the end of the program and of what it wrote. Programs that it left in sessions of their own
-  /// are listened to for 2 s more.
+  /// Waits for the end of the program and of what it wrote. Programs that it left in sessions of their own are
+  /// listened to for 2 s more.
   @discardableResult package func wait() -> Int32 {
     var pause = 0.001
     while true {
       if let code = exitCode() {
         // Its own children, should it have died before them.
         _ = kill(-id, SIGKILL)
-        // What went into a session of its own may hold the other end for ever.
+        // A process in a session of its own may hold the other end for ever.
         let deadline = ContinuousClock.now + .seconds(2)
         for reader in readers { reader.stop(at: deadline) }
         errorReader.join()
@@ -153,7 +153,7 @@ package final class ChildProcess: Sendable {
     }
   }
 
-  /// What it wrote to standard output, after `wait()`.
+  /// Its standard output, after `wait()`.
   package var standardOutput: [UInt8] { output.current }
 }
 
@@ -167,7 +167,7 @@ package struct ProgramResult: Sendable {
     try run(program, arguments, environment: environment, until: nil)!
   }
 
-  /// - Returns: nil where it had not ended by then, and was ended.
+  /// - Returns: nil if it had not ended in time and was stopped.
   package static func run(_ program: FilePath, _ arguments: [String], environment: [String: String], within time: Duration) throws -> ProgramResult? {
     try run(program, arguments, environment: environment, until: .now + time)
   }
@@ -193,11 +193,11 @@ package struct ProgramResult: Sendable {
   }
 }
 
-/// A command of the user's own, for `/bin/sh`. It may leave programs behind that go on, as one that starts a service does, and
-/// its files have the modes that the user's umask gives them. What it prints goes to our standard error.
+/// A command of the user's, run by `/bin/sh`. It may leave programs running, such as a service it starts, and the
+/// modes of its files follow the user's umask. Its output goes to our standard error.
 package enum ShellCommand {
-  /// Runs it to its end, whoever interrupts.
-  /// - Returns: its exit code, 128 + signal where one ended it.
+  /// Runs it to its end, even if a signal arrives.
+  /// - Returns: its exit code, or 128 + the signal that ended it.
   package static func run(_ command: String) throws(SystemError) -> Int32 {
     let null = try File("/dev/null", .read)
     let settings = ProcessInfo.processInfo.environment.map { "\($0.key)=\($0.value)" }
@@ -251,8 +251,8 @@ private struct Pipe {
     /// Whoever reads here stops then, whatever else may come.
     func stop(at instant: ContinuousClock.Instant) { deadline.withLock { $0 = instant } }
 
-    /// Waits until there is something to read, or the end.
-    /// - Returns: whether there is; else the time is over.
+    /// Waits until there is something to read, the end, or the deadline.
+    /// - Returns: whether there is something to read.
     private func waitForMore() -> Bool {
       while true {
         if let last = deadline.withLock({ $0 }), ContinuousClock.now > last { return false }

@@ -9,11 +9,11 @@ package struct File: ~Copyable, Sendable {
 
   package enum Mode: Sendable {
     case read
-    /// Made anew with mode 0600; an existing file is an error.
+    /// Create with mode 0600; an existing file is an error.
     case create
-    /// Made with mode 0600 where it is missing, and emptied.
+    /// Create with mode 0600 if missing, otherwise empty it.
     case replace
-    /// Made with mode 0600 where it is missing; writes go to the end.
+    /// Create with mode 0600 if missing; writes go to the end.
     case append
     case readWrite
 
@@ -95,8 +95,8 @@ package struct File: ~Copyable, Sendable {
     }
   }
 
-  /// Writes all of `bytes` at the file's current place, which must be its beginning, around the page cache where the file system
-  /// can: nobody will read them soon, and the copies would cost more than compressing them did.
+  /// Writes all of `bytes` at the beginning of the file, where it must stand, bypassing the page cache if the file
+  /// system can: the bytes will not be read soon, and copying them would cost more than compressing them did.
   package func writeUncached(_ bytes: Span<UInt8>) throws(SystemError) {
     let whole = bytes.count & ~(Self.alignment - 1)
     var done = 0
@@ -110,7 +110,7 @@ package struct File: ~Copyable, Sendable {
           unsafe piece.withUnsafeBytes { unsafe buffer.copyMemory(from: $0.baseAddress!, byteCount: count) }
           let written = unsafe Glibc.write(descriptor, buffer, count)
           if written < 0 && errno == EINTR { continue }
-          // Whatever this can't do the ordinary way can, or says why not.
+          // The ordinary way succeeds or gives the reason.
           if written <= 0 || written % Self.alignment != 0 {
             done += max(0, written)
             break
@@ -151,8 +151,8 @@ package struct File: ~Copyable, Sendable {
     if ftruncate(descriptor, off_t(length)) != 0 { throw SystemError("resize", path.string) }
   }
 
-  /// Keeps other processes that lock it out, until the value ends.
-  /// - Throws: where another still has it after `patience`.
+  /// Locks the file against other processes that lock it, until the value ends.
+  /// - Throws: an error if another process still holds it after `patience`.
   package func lockExclusively(patience: Duration) throws(SystemError) {
     let deadline = ContinuousClock.now + patience
     while firn_try_lock(descriptor) != 0 {

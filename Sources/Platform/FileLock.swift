@@ -10,8 +10,8 @@ package final class FileLock: Sendable {
     try file.lockExclusively(patience: .zero)
   }
 
-  /// Locks a file that is there.
-  /// - Throws: `SystemError` where somebody else holds it.
+  /// Locks an existing file.
+  /// - Throws: `SystemError` if another process holds it.
   package init(taking path: FilePath) throws(SystemError) {
     file = try File(path, .readWrite)
     try file.lockExclusively(patience: .zero)

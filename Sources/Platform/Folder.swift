@@ -2,7 +2,7 @@ internal import CLinux
 package import SystemPackage
 internal import Glibc
 
-/// What is known of a file without opening it.
+/// The properties of a file that are known without opening it.
 package struct FileStatus: Sendable {
   package enum Kind: Sendable { case file, folder, other }
   package let kind: Kind
@@ -33,12 +33,12 @@ package enum Folder {
     throw SystemError("make folder", path.string, number: number == EEXIST ? ENOTDIR : number)
   }
 
-  /// Makes a folder that nobody else can have made, mode 0700.
+  /// Creates a folder with mode 0700; an existing folder is an error.
   package static func makeNew(_ path: FilePath) throws(SystemError) {
     if unsafe path.withPlatformString({ unsafe mkdir($0, 0o700) }) != 0 { throw SystemError("make folder", path.string) }
   }
 
-  /// What `path` is, or nil where there is nothing.
+  /// The status of `path`, or nil if it does not exist.
   package static func status(of path: FilePath, followingLinks: Bool = false) throws(SystemError) -> FileStatus? {
     var status = stat()
     let failed = unsafe path.withPlatformString { followingLinks ? unsafe stat($0, &status) : unsafe lstat($0, &status) } != 0
@@ -72,7 +72,7 @@ package enum Folder {
     guard let stream = unsafe path.withPlatformString({ unsafe opendir($0) }) else { throw SystemError("list", path.string) }
     defer { unsafe closedir(stream) }
     var names: [String] = []
-    // An error, too, is told by nil (readdir(3)).
+    // readdir(3) also reports errors by nil.
     while true {
       errno = 0
       guard let entry = unsafe readdir(stream) else {
@@ -137,8 +137,7 @@ package enum Folder {
     return Int64(status.f_bavail) * Int64(status.f_frsize)
   }
 
-  /// Gives a file or folder to a user and group. Only root can.
-  /// Of a file or folder, of a link itself.
+  /// Gives a file or folder to a user and group; a link itself, not its target. Only root can.
   package static func changeOwner(of path: FilePath, user: UInt32, group: UInt32) throws(SystemError) {
     if unsafe path.withPlatformString({ unsafe lchown($0, user, group) }) != 0 { throw SystemError("change the owner of", path.string) }
   }

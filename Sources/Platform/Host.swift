@@ -17,10 +17,10 @@ package enum Host {
     return String(decoding: bytes, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
   }
 
-  /// What a machine has in place of an id, as small containers do.
+  /// The id for a machine that has none, such as a small container.
   package static var machineIDWithoutOne: String { "named \(name)" }
 
-  /// What tells this machine from others that may have its name.
+  /// An id that distinguishes this machine from others of the same name.
   package static var machineID: String {
     guard let bytes = try? Folder.contents(of: "/etc/machine-id"), bytes.count >= 32 else { return machineIDWithoutOne }
     return String(decoding: bytes, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
@@ -34,7 +34,8 @@ package enum Host {
     statistics(of: process).flatMap { UInt64($0[19]) }
   }
 
-  /// What proc(5) says of a process, from its state (field 3) on; nil if there is no such process, or only its exit code is left.
+  /// The fields of proc(5)'s stat from the state (field 3) on; nil if there is no such process, or only its exit
+  /// code is left.
   private static func statistics(of process: Int32) -> [Substring]? {
     guard let bytes = try? Folder.contents(of: FilePath("/proc/\(process)/stat")) else { return nil }
     // The name, in parentheses, may hold spaces and parentheses.
@@ -62,7 +63,7 @@ package enum Host {
     return home.pushing(FilePath(String(text.dropFirst(2))))
   }
 
-  /// The numbers of a user, or nil where there is none of that name.
+  /// The ids of a user, or nil if there is none of that name.
   package static func user(named name: String) -> (user: UInt32, group: UInt32)? {
     unsafe getpwnam(name).map { unsafe (user: $0.pointee.pw_uid, group: $0.pointee.pw_gid) }
   }
@@ -80,8 +81,8 @@ package enum Host {
     return Int(limit.rlim_cur)
   }
 
-  /// Opens what is closed of standard input, output and error, to nowhere: else a file of ours would take its number,
-  /// and messages would be written into it.
+  /// Opens standard input, output and error if they are closed, to /dev/null; otherwise one of our files would take
+  /// the number, and messages would be written into it.
   package static func holdStandardStreams() {
     while case let number = unsafe firn_open("/dev/null", O_RDWR, 0), number >= 0 {
       if number > 2 {
@@ -94,7 +95,7 @@ package enum Host {
   /// Large buffers come and go all the time: the C library keeps what was freed for the next.
   package static func keepFreedMemory() { firn_keep_memory() }
 
-  /// Whatever is made from here on is for this user alone.
+  /// Makes every file created from here on accessible to this user alone.
   package static func makeFilesPrivate() {
     let before = umask(0o077)
     userMask.withLock { $0 = before }
@@ -104,7 +105,7 @@ package enum Host {
   /// The umask this process was started with.
   static var umaskOfUser: mode_t { userMask.withLock { $0 } }
 
-  /// Goes on as another program; returns only where that fails.
+  /// Replaces this process by another program; returns only if that fails.
   package static func become(_ program: FilePath, arguments: [String]) {
     let copies: [UnsafeMutablePointer<CChar>?] = unsafe arguments.map { unsafe strdup($0) } + [nil]
     _ = unsafe program.withPlatformString { path in unsafe copies.withUnsafeBufferPointer { unsafe execv(path, $0.baseAddress!) } }

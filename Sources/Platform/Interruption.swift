@@ -30,7 +30,7 @@ package struct Interruption: Error, Equatable {
   /// Forgets a signal that has been answered, so that what cleans up can run to its end.
   package static func clear() { received.withLock { $0 = nil } }
 
-  /// Runs what has to be done whoever interrupts. A signal that had arrived counts again afterwards.
+  /// Runs `body` to its end even if a signal arrives, which takes effect afterwards.
   package static func putOff<Result>(_ body: () throws -> Result) rethrows -> Result {
     let wish = signal
     clear()
@@ -44,11 +44,11 @@ package struct Interruption: Error, Equatable {
     _ = Glibc.signal(SIGPIPE, SIG_IGN)
     // Whoever stopped us from the keyboard would not stop what writes for us, which is in a group of its own.
     _ = Glibc.signal(SIGTSTP, SIG_IGN)
-    // Else the end of what we start would be told to nobody.
+    // Without this we would not learn when our children end.
     _ = Glibc.signal(SIGCHLD, SIG_DFL)
     var signals = sigset_t()
     unsafe sigemptyset(&signals)
-    // Who started us may have wished that we outlive some, as nohup does.
+    // Ignored signals stay ignored, as nohup wants.
     for number in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] where firn_is_ignored(number) == 0 { unsafe sigaddset(&signals, number) }
     unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
     let waited = signals

@@ -4,9 +4,9 @@ internal import Glibc
 
 /// A failed call to the operating system.
 package struct SystemError: Error, CustomStringConvertible, Equatable {
-  /// What was tried, as a verb: "open", "write".
+  /// The operation that failed, as a verb: "open", "write".
   package let operation: String
-  /// What it was tried on.
+  /// The object of the operation.
   package let subject: String
   package let number: Errno
 

@@ -2,14 +2,14 @@ internal import CLinux
 internal import Glibc
 internal import Synchronization
 
-/// The terminal, where there is one.
+/// The terminal, if there is one.
 package enum Terminal {
   package static var errorIsTerminal: Bool { isatty(2) == 1 }
   package static var outputIsTerminal: Bool { isatty(1) == 1 }
   package static var inputIsTerminal: Bool { isatty(0) == 1 }
   package static var columns: Int { max(20, Int(firn_terminal_columns(2))) }
 
-  /// Writes to standard error at once. That a terminal is gone is no failure.
+  /// Writes to standard error at once. A closed terminal is no failure.
   package static func writeError(_ text: String) {
     lastLine.withLock { line in
       clear(&line)
@@ -26,7 +26,7 @@ package enum Terminal {
     }
   }
 
-  /// Why not all of what was written reached standard output. That whoever reads it has gone away is no failure.
+  /// The reason why standard output is not complete. A reader that has closed the pipe is no failure.
   package static var outputFailure: SystemError? {
     lastLine.withLock { $0.outputFailure }
   }
@@ -37,7 +37,7 @@ package enum Terminal {
   /// A line of standard error that is drawn again and again.
   private struct LastLine {
     var isDrawn = false
-    /// Whether somebody is asked something there.
+    /// Whether a question is being asked there.
     var isTaken = false
     var hasOutput = false
     var outputFailure: SystemError?
@@ -50,8 +50,8 @@ package enum Terminal {
     line.isDrawn = false
   }
 
-  /// Draws the last line anew, unless somebody is asked something there. What is written then comes in its place.
-  /// - Parameter text: nil to leave it as it is.
+  /// Draws the last line again, unless a question is being asked. Output then replaces it.
+  /// - Parameter text: nil to leave it unchanged.
   package static func drawLine(_ text: () -> String?) {
     lastLine.withLock { line in
       guard !line.isTaken, let text = text() else { return }
@@ -70,7 +70,7 @@ package enum Terminal {
     return try answer()
   }
 
-  /// A line from standard input without its end; nil where there is none.
+  /// Reads a line from standard input, without its end; nil at the end of input.
   /// - Throws: `Interruption` as soon as a signal arrives.
   package static func readLine() throws(Interruption) -> String? {
     var line: [UInt8] = []
@@ -88,7 +88,7 @@ package enum Terminal {
     }
   }
 
-  /// A line that is not shown while it is typed; nil where there is none.
+  /// Reads a line without showing it; nil at the end of input.
   /// - Throws: `Interruption` as soon as a signal arrives.
   package static func readSecret(_ prompt: String) throws(Interruption) -> String? {
     try ask(prompt) { () throws(Interruption) in try readSecret() }
@@ -137,7 +137,7 @@ package enum Terminal {
       let written = unsafe rest.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
       if written < 0 && errno == EINTR { continue }
       if written < 0 && errno == EAGAIN {
-        // Somebody has made it so that nobody waits there.
+        // Another program made the terminal non-blocking.
         var wanted = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
         _ = unsafe poll(&wanted, 1, 1000)
         continue

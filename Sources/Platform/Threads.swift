@@ -1,7 +1,7 @@
 internal import Foundation
 internal import Synchronization
 
-/// A thread with a name. What blocks runs on one of these, never on the cooperative pool.
+/// A thread with a name. Blocking work runs on one of these, never on the cooperative pool.
 package final class WorkerThread: Sendable {
   private let done = Gate()
 
@@ -62,7 +62,7 @@ package final class Monitor<Value: Sendable>: @unchecked Sendable {
     return try body(&value)
   }
 
-  /// Waits until `isReady` or the time has passed; tells which.
+  /// Waits until `isReady` or the timeout; returns whether it is ready.
   package func wait(atMost timeout: Duration, until isReady: (Value) -> Bool) -> Bool {
     let deadline = Date(timeIntervalSinceNow: timeout.inSeconds)
     condition.lock()

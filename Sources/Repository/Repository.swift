@@ -7,12 +7,13 @@ package struct Repository: Sendable {
   package let format: RepositoryFormat
   /// Reads what lies in it.
   package let contents: StoredContents
-  /// Nil where nothing is encrypted.
+  /// Nil if nothing is encrypted.
   private let keys: KeyRing?
 
-  /// Opens a repository that exists.
-  /// - Parameter identities: what opens an encrypted one, asked for when the first thing is to be opened; nil where there is nothing.
-  /// - Throws: `RepositoryError.noRepository`, `.newerFormat`, `.malformed`, or what the store throws.
+  /// Opens an existing repository.
+  /// - Parameter identities: returns the identities of an encrypted one, called when the first file is opened; nil
+  ///   if there are none.
+  /// - Throws: `RepositoryError.noRepository`, `.newerFormat`, `.malformed`, and errors of the store.
   package init(opening store: any Store, identities: (@Sendable () throws -> [AgeIdentity])? = nil) throws {
     let bytes: [UInt8]
     do {
@@ -26,12 +27,12 @@ package struct Repository: Sendable {
   private init(_ store: any Store, _ format: RepositoryFormat, _ identities: (@Sendable () throws -> [AgeIdentity])?) {
     self.store = store
     self.format = format
-    keys = format.isSealed ? KeyRing(recipients: format.recipients, load: identities) : nil
+    keys = format.isEncrypted ? KeyRing(recipients: format.recipients, load: identities) : nil
     contents = StoredContents(store, keys: keys)
   }
 
-  /// Makes a repository.
-  /// - Throws: `RepositoryError.alreadyExists` where there is one.
+  /// Creates a repository.
+  /// - Throws: `RepositoryError.alreadyExists` if there is one.
   package init(
     creatingIn store: any Store, format: RepositoryFormat, identities: (@Sendable () throws -> [AgeIdentity])? = nil
   ) throws {
@@ -42,7 +43,7 @@ package struct Repository: Sendable {
     try RepositoryLock.makeReserve(in: store)
   }
 
-  /// Whether anything else lies where one was just made. What can't be listed tells nothing.
+  /// Whether a new repository lies among other files. A folder that can't be listed counts as empty.
   package var isAmongFiles: Bool {
     struct Found: Error {}
     do {
@@ -56,12 +57,12 @@ package struct Repository: Sendable {
   /// Whether what lies in it can be read: it is not encrypted, or there are identities, be they the right ones or not.
   package var hasReadableContents: Bool { keys?.hasIdentities ?? true }
 
-  /// The manifest of a snapshot; nil where no identity opens it.
-  /// - Throws: as `Catalog.manifest(of:)`.
-  package func readableManifest(of place: SnapshotPlace) throws -> Manifest? {
+  /// The manifest of a snapshot; nil if no identity opens it.
+  /// - Throws: errors of `Catalog.manifest(of:)`.
+  package func readableManifest(of place: SnapshotPath) throws -> Manifest? {
     guard hasReadableContents else { return nil }
     do { return try catalog.manifest(of: place) } catch RepositoryError.wrongIdentity { return nil }
   }
 
-  package func files(of place: SnapshotPlace) -> SnapshotFiles { contents.files(of: place) }
+  package func files(of place: SnapshotPath) -> SnapshotFiles { contents.files(of: place) }
 }

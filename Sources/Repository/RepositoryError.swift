@@ -1,4 +1,4 @@
-/// What can be wrong with a repository, as far as callers and users tell it apart.
+/// Errors of a repository that callers and users need to distinguish.
 package enum RepositoryError: Error, Equatable {
   case noRepository(location: String)
   case alreadyExists(location: String)
@@ -11,11 +11,11 @@ package enum RepositoryError: Error, Equatable {
   case malformed(key: StoreKey, reason: String)
   /// An object's bytes are not what its name says, or its frames can't be decoded.
   case damagedObject(name: String, reason: String)
-  /// Something under `snapshots/` may belong to a snapshot that is out of sight: what it needs can't be told.
+  /// A file under `snapshots/` may belong to a hidden snapshot, whose objects are unknown.
   case hiddenSnapshot(key: StoreKey)
-  /// A snapshot's list of checksums is gone, and nobody removed it.
+  /// A snapshot's list of checksums is missing, although the snapshot was never removed.
   case listLost(folder: StoreKey)
-  /// A database that has had snapshots has none, and none was removed. `mark` is the file that tells of it.
+  /// A database that had snapshots has none, although none was removed. `mark` is the file that records this.
   case databaseLost(folder: StoreKey, mark: StoreKey)
   case noSuchDatabase(name: String, known: [String])
   case ambiguousDatabase(name: String, sources: [String])
@@ -27,7 +27,7 @@ package enum RepositoryError: Error, Equatable {
   /// Our own lock is gone.
   case lockLost
 
-  /// Whether it tells of a snapshot that is not what it was.
+  /// Whether the error means that a snapshot is damaged.
   package var isDamage: Bool {
     switch self {
     case .malformed, .damagedObject: true

@@ -56,10 +56,10 @@ package struct RepositoryFormat: Codable, Sendable, Equatable {
   }
 
   /// Whether what lies in the repository is encrypted.
-  package var isSealed: Bool { !recipients.isEmpty }
+  package var isEncrypted: Bool { !recipients.isEmpty }
 
-  package var sealing: Sealing {
-    Sealing(
+  package var encryption: StoreEncryption {
+    StoreEncryption(
       recipients.map { text in
         guard let recipient = try? AgeRecipient(text) else { preconditionFailure("a format with a malformed recipient was let in") }
         return recipient

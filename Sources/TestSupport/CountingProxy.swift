@@ -33,6 +33,6 @@ package final class CountingProxy: Sendable {
     return try JSONDecoder().decode(Counts.self, from: Data(Folder.contents(of: folder.path("report"))))
   }
 
-  /// What went through, both ways. To be called once it has ended.
+  /// The recorded traffic, both ways. Call it after the proxy has ended.
   package func recorded() throws -> [UInt8] { try Folder.contents(of: folder.path("record"), limit: 1 << 30) }
 }

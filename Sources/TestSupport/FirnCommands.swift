@@ -2,7 +2,7 @@ internal import Foundation
 package import Platform
 package import SystemPackage
 
-/// What a command printed and how it ended.
+/// A command's output and exit code.
 package struct CommandResult: Sendable, CustomStringConvertible {
   package let status: Int32
   package let output: String
@@ -53,6 +53,15 @@ package struct Workplace: Sendable {
 
   package func run(_ name: String, _ arguments: [String]) throws -> CommandResult {
     try Self.run(FirnProgram.path(name), arguments, environment: environment)
+  }
+
+  /// Runs a command by a clock that faketime sets, with faketime's arguments, such as `-f +2d`.
+  package func run(clock: [String], _ name: String, _ arguments: [String]) throws -> CommandResult {
+    while true {
+      let result = try Self.run("/usr/bin/faketime", clock + [FirnProgram.path(name).string] + arguments, environment: environment)
+      // faketime names a semaphore by its process id; a killed faketime leaves its own behind, and the command did not start.
+      guard result.status == 1, result.errors.contains("faketime: sem_open: File exists") else { return result }
+    }
   }
 
   package static func run(_ program: FilePath, _ arguments: [String], environment: [String: String]) throws -> CommandResult {
@@ -115,7 +124,7 @@ package struct Workplace: Sendable {
     try Folder.write(bytes, to: store.appending(largest))
   }
 
-  /// What is left of runs in the folder for passing files.
+  /// Files that runs left in the folder for temporary files.
   package func leftovers() throws -> [String] { try Folder.names(in: spool) }
 }
 

@@ -6,17 +6,17 @@ internal import Platform
 internal import Postgres
 internal import Repository
 
-/// The readers of what may come back changed from a disk, each fed with bytes of any kind.
+/// The readers of data that may come back changed from a disk, each fed with arbitrary bytes.
 ///
-/// What they make of it is used as their callers would. Nothing is expected but that this ends, with an error or without:
-/// a trap, a hang or a memory without bounds is the finding.
+/// The results are used like callers would use them. The reader must end, with or without an error: a trap, a hang or
+/// unbounded memory is a finding.
 package enum FuzzedReader: UInt8, CaseIterable, Sendable {
   /// `chunkTable` is its text: the head, a zero byte, and a segment; `storedChunkTable` is the file.
   case manifest, chunkTable, storedChunkTable, checksums, format, configuration
   /// The SQL of roles and tablespaces, and the table of contents of an archive of pg_dump.
   case globals, archive
 
-  private static let place = SnapshotPlace(key: "snapshots/s/app/20231114T221320Z-aaaa/manifest.json")
+  private static let place = SnapshotPath(key: "snapshots/s/app/20231114T221320Z-aaaa/manifest.json")
 
   /// Whether the reader took it.
   @discardableResult package func read(_ bytes: [UInt8]) -> Bool {
@@ -50,7 +50,7 @@ package enum FuzzedReader: UInt8, CaseIterable, Sendable {
       let head = try ZstdDecompressor().lengthOfFirstFrame(in: bytes) ?? bytes.count
       let contents = StoredContents(store)
       let place = Manifest.ChunkTablePlace(headBytes: Int64(head), bytes: Int64(bytes.count))
-      let table = try ChunkTable(contents, key: "chunks", place: place, objectsAreSealed: false)
+      let table = try ChunkTable(contents, key: "chunks", place: place, objectsAreEncrypted: false)
       for number in table.segments.indices { _ = try table.parts(ofSegment: number, contents) }
     case .checksums: _ = try ChecksumFile(parsing: bytes, key: "SHA256SUMS").objects
     case .format:

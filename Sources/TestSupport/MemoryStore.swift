@@ -3,11 +3,11 @@ internal import Platform
 package import Repository
 package import SystemPackage
 
-/// A store in memory that knows what a power cut would leave, and can be told to fail.
+/// A store in memory that simulates power cuts and failures.
 package final class MemoryStore: Store {
   private struct File: Sendable {
     var bytes: [UInt8]
-    /// What is on the disk: nil for nothing.
+    /// The durable bytes; nil if there are none.
     var durable: [UInt8]?
     /// Seconds since 1970.
     var modified: Double
@@ -26,13 +26,13 @@ package final class MemoryStore: Store {
 
   private let state = Monitor(State())
 
-  package let keepsWrites: Bool
+  package let isDurableWhenVisible: Bool
 
   package let requestsAtOnce: Int
 
   /// - Parameter requestsAtOnce: more than one for a store that is asked by way of a network.
-  package init(keepsWrites: Bool = false, requestsAtOnce: Int = 1) {
-    self.keepsWrites = keepsWrites
+  package init(isDurableWhenVisible: Bool = false, requestsAtOnce: Int = 1) {
+    self.isDurableWhenVisible = isDurableWhenVisible
     self.requestsAtOnce = requestsAtOnce
   }
 
@@ -43,7 +43,7 @@ package final class MemoryStore: Store {
 
   /// Lets the operation of that number, and all after it, fail.
   package func fail(at operation: Int, with error: StoreError) { state.update { $0.failure = (operation, error) } }
-  /// Lets writes fail, and deletions too where nothing may be changed; where `room` is named, until that is deleted.
+  /// Makes writes fail, and deletions too if nothing may be changed; if `room` is named, until that is deleted.
   package func refuseWrites(with error: StoreError?, untilDeleted room: StoreKey? = nil) {
     state.update { $0.refusal = error.map { ($0, room) } }
   }
@@ -56,7 +56,7 @@ package final class MemoryStore: Store {
 
   package func mend() { state.update { $0.failure = nil } }
 
-  /// What was not flushed is lost: the names may have stayed, and the bytes not.
+  /// Loses everything that was not flushed: names may stay without their bytes.
   package func cutPower(keepsNames: Bool) {
     state.update { state in
       for (key, file) in state.files {
@@ -94,7 +94,7 @@ package final class MemoryStore: Store {
     }
   }
 
-  /// A step that a store nobody may write in refuses.
+  /// A change, which a read-only store refuses.
   private func change<Result>(_ body: (inout State) throws -> Result) throws -> Result {
     try step { state in
       if let error = state.refusal?.error, case .readOnly = error { throw error }
@@ -147,7 +147,7 @@ package final class MemoryStore: Store {
     for entry in entries { try body(entry) }
   }
 
-  package func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool {
+  package func rename(_ key: StoreKey, as aside: StoreKey) throws -> Bool {
     try change { state in
       if let error = state.keeps { throw error }
       guard let file = state.files.removeValue(forKey: key) else { return false }

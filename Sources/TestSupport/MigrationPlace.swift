@@ -65,7 +65,7 @@ package struct MigrationPlace: Sendable {
 
   package var isRunning: Bool { Folder.exists(work.folder.path("running")) }
 
-  /// What was done to the application, in order.
+  /// The calls to the application's stop and start commands, in order.
   package var services: [String] { Self.text(of: work.folder.path("services")).split(separator: "\n").map(String.init) }
 
   package static func text(of path: FilePath) -> String { (try? Folder.contents(of: path)).map { String(decoding: $0, as: UTF8.self) } ?? "" }

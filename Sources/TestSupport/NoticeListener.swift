@@ -31,7 +31,7 @@ package final class NoticeListener: Sendable {
     return false
   }
 
-  /// What came since it was asked last.
+  /// The requests since the last call.
   package func heard() throws -> [(path: String, query: String, type: String, body: String)] {
     let all = try entries()
     if !all.isEmpty { try Folder.removeFile(folder.path("heard")) }

@@ -2,9 +2,9 @@ internal import Foundation
 internal import Platform
 package import SystemPackage
 
-/// Who servers run as: PostgreSQL and PgBouncer refuse to be root.
+/// The user that servers run as: PostgreSQL and PgBouncer refuse to run as root.
 package enum Account {
-  /// The user for them where this is root, else nil: then they run as we do.
+  /// The user for servers if this process runs as root, otherwise nil: then they run as our user.
   package static var unprivileged: (user: UInt32, group: UInt32)? { Host.isRoot ? Host.user(named: "postgres") : nil }
 
   /// For `setpriv`: another user where we are root, and an orderly end when the thread that started it is gone.
@@ -53,8 +53,8 @@ package final class ServerProcess: Sendable {
 package enum Loopback {
   private static let taken = Monitor<Set<Int>>([])
 
-  /// A port on loopback that nobody listens on.
-  /// - Parameter range: below those that the system gives to connections.
+  /// A free port on loopback.
+  /// - Parameter range: below the ports that the system gives to outgoing connections.
   package static func freePort(in range: Range<Int> = 23000..<30000) throws -> Int {
     for _ in 0..<200 {
       let port = Int.random(in: range)

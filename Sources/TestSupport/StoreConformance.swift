@@ -1,7 +1,7 @@
 internal import Platform
 package import Repository
 
-/// What every store driver has to do. Each gives a list of what it does otherwise.
+/// The rules that every store driver has to follow. Each check returns a list of violations.
 package struct StoreConformance {
   private let store: any Store
   private var faults: [String] = []
@@ -9,7 +9,7 @@ package struct StoreConformance {
   private init(_ store: any Store) { self.store = store }
 
   /// Runs every check on an empty store.
-  /// - Parameter scratch: a folder for passing files.
+  /// - Parameter scratch: a folder for temporary files.
   package static func faults(of store: any Store, scratch: TemporaryFolder) throws -> [String] {
     var check = StoreConformance(store)
     try check.reading()
@@ -39,14 +39,14 @@ package struct StoreConformance {
     let store = store
     expect(.missing("a/none"), "reads what is missing") { _ = try store.read("a/none", limit: 10) }
     expect(.missing("a/none"), "reads a part of what is missing") { _ = try store.read("a/none", from: 0, count: 1) }
-    expect(try store.size(of: "a/none") == nil, "tells a size of what is missing")
+    expect(try store.size(of: "a/none") == nil, "returns a size for a missing file")
     try store.write(Array(0...9), to: "a/ten", durability: .immediate)
     expect(try store.read("a/ten", limit: 10) == Array(0...9), "reads other bytes than were written")
     expect(.tooLarge("a/ten"), "reads more than the limit") { _ = try store.read("a/ten", limit: 9) }
     expect(try store.read("a/ten", from: 3, count: 4) == [3, 4, 5, 6], "reads another part")
     expect(try store.read("a/ten", from: 10, count: 0).isEmpty, "reads no bytes at the end")
     expect(.truncated("a/ten"), "reads beyond the end") { _ = try store.read("a/ten", from: 8, count: 3) }
-    expect(try store.size(of: "a/ten") == 10, "tells another size")
+    expect(try store.size(of: "a/ten") == 10, "returns a wrong size")
   }
 
   private mutating func writing(_ scratch: TemporaryFolder) throws {
@@ -78,11 +78,11 @@ package struct StoreConformance {
   private mutating func settingAside() throws {
     try store.write([1], to: "s/one", durability: .immediate)
     try store.write([2], to: "s/two", durability: .immediate)
-    expect(try store.setAside("s/one", as: "s/deep/er/three"), "does not set aside")
-    expect(try store.setAside("s/deep/er/three", as: "s/two"), "does not set aside in place of another")
+    expect(try store.rename("s/one", as: "s/deep/er/three"), "does not set aside")
+    expect(try store.rename("s/deep/er/three", as: "s/two"), "does not set aside in place of another")
     expect(try store.read("s/two", limit: 9) == [1] && store.list("s/").count == 1, "leaves what it set aside")
-    expect(try !store.setAside("s/one", as: "s/two"), "sets aside what isn't there")
-    expect(try store.read("s/two", limit: 9) == [1], "loses what stands where nothing was set aside")
+    expect(try !store.rename("s/one", as: "s/two"), "sets aside what isn't there")
+    expect(try store.read("s/two", limit: 9) == [1], "loses the target although there was nothing to rename")
   }
 
   private mutating func listing() throws {

@@ -34,12 +34,12 @@ package struct SyntheticSnapshots {
     let lock = try RepositoryLock(.shared, on: repository.store, purpose: "a test")
     defer { lock.release() }
     var random = SeededRandom(seed: UInt64(night))
-    let place = SnapshotPlace(source: source, database: database, id: SnapshotID(startedAt: Self.date(night: night), random: &random))
+    let place = SnapshotPath(source: source, database: database, id: SnapshotID(startedAt: Self.date(night: night), random: &random))
     let parent = try repository.catalog.snapshots(source: source, database: database).last.map { try repository.catalog.manifest(of: $0) }
     let registry = ObjectRegistry()
     let index = try parent.map {
       try ParentSnapshot(manifest: $0, contents: repository.contents, chunkTable: repository.files(of: $0.place).chunkTable)
-        .index(objectsIn: repository.store, objectsAreSealed: repository.format.isSealed, registry: registry)
+        .index(objectsIn: repository.store, objectsAreEncrypted: repository.format.isEncrypted, registry: registry)
     }
     let folder = scratch.path("night-\(night)-\(database)")
     try Folder.make(folder)
@@ -71,8 +71,8 @@ package struct SyntheticSnapshots {
     try segments.flush()
     try packer.finish()
     let own = repository.files(of: place)
-    let sealing = repository.format.sealing
-    let table = try writer.finish(store: repository.store, key: own.chunkTable, sealing: sealing)
+    let encryption = repository.format.encryption
+    let table = try writer.finish(store: repository.store, key: own.chunkTable, encryption: encryption)
     var manifest = Manifest(
       place: place, kind: kind, startedAt: Self.date(night: night), finishedAt: Self.date(night: night),
       versions: .init(firn: "test", pgDump: "none", server: "15.0", serverNumber: 150000),
@@ -91,12 +91,12 @@ package struct SyntheticSnapshots {
     var written = registry.written
     written[own.chunkTable] = table.place.storedBytes
     try repository.catalog.begin(place, holding: lock)
-    for (key, bytes) in [(own.manifest, try sealing.sealed(JSON.bytes(manifest))), (own.globals, []), (own.recoverScript, [])] {
+    for (key, bytes) in [(own.manifest, try encryption.encrypted(JSON.bytes(manifest))), (own.globals, []), (own.recoverScript, [])] {
       try repository.store.write(bytes, to: key, durability: .deferred)
       checksums[key] = SHA256Digest(of: bytes)
       written[key] = Int64(bytes.count)
     }
-    let list = ChecksumFile(objects: try registry.completed().map(\.name), files: checksums, summary: sealing.isOn ? .init(of: manifest) : nil)
+    let list = ChecksumFile(objects: try registry.completed().map(\.name), files: checksums, summary: encryption.isOn ? .init(of: manifest) : nil)
     try repository.catalog.commit(list, of: place, reused: registry.reused, written: written, holding: lock)
     return manifest
   }
@@ -115,9 +115,9 @@ package struct SyntheticSnapshots {
   package func objectBytes() throws -> Int64 { try repository.store.list(ObjectName.root).reduce(0) { $0 + $1.size } }
 }
 
-/// Names as they are where nothing is encrypted.
-extension SnapshotPlace {
-  package var clearFiles: SnapshotFiles { files(areSealed: false) }
+/// File names in an unencrypted repository.
+extension SnapshotPath {
+  package var clearFiles: SnapshotFiles { files(areEncrypted: false) }
   package var manifest: StoreKey { clearFiles.manifest }
   package var chunkTable: StoreKey { clearFiles.chunkTable }
   package var globals: StoreKey { clearFiles.globals }
@@ -126,6 +126,6 @@ extension SnapshotPlace {
 }
 
 extension ObjectName {
-  package init(_ digest: SHA256Digest) { self.init(digest, isSealed: false) }
-  package init?(hexadecimal text: String) { self.init(hexadecimal: text, isSealed: false) }
+  package init(_ digest: SHA256Digest) { self.init(digest, isEncrypted: false) }
+  package init?(hexadecimal text: String) { self.init(hexadecimal: text, isEncrypted: false) }
 }

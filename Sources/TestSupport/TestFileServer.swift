@@ -8,7 +8,7 @@ package final class TestFileServer: Sendable {
   package static let shared = Result { try TestFileServer() }
 
   package let port: Int
-  /// Who may log in.
+  /// The user who may log in.
   package let user: String
   private let folder: TemporaryFolder
   private let process = Monitor<ServerProcess?>(nil)
@@ -46,7 +46,7 @@ package final class TestFileServer: Sendable {
     return result.output
   }
 
-  /// Starts it where it was ended, and waits until it answers.
+  /// Starts it if it was ended, and waits until it answers.
   package func start() throws {
     guard let program = ProcessInfo.processInfo.environment["FIRN_TEST_SSHD"], program.hasPrefix("/") else {
       throw Unavailable("no sshd was named: run the tests by scripts/test")
@@ -105,7 +105,7 @@ package final class TestFileServer: Sendable {
     return try body()
   }
 
-  /// What the server knows of itself.
+  /// The server's key in the client's list of known hosts.
   package enum KnownHosts: String { case known, changed, none }
 
   /// A location as users write it.
@@ -123,7 +123,7 @@ package final class TestFileServer: Sendable {
     return location(name, proxy, folder.path("user"), known)
   }
 
-  /// A folder that nobody uses.
+  /// An unused folder name.
   package func makeName() -> String { "store-\(UUID().uuidString.prefix(8).lowercased())" }
 
   /// Where a store's files lie.

@@ -34,7 +34,7 @@ package final class TestObjectServer: Sendable {
     try start()
   }
 
-  /// Starts it where it was ended, and waits until it answers.
+  /// Starts it if it was ended, and waits until it answers.
   package func start() throws {
     guard let program = ProcessInfo.processInfo.environment["FIRN_TEST_WEED"], !program.isEmpty else {
       throw Unavailable("no SeaweedFS was named: run the tests by scripts/test")
@@ -63,7 +63,7 @@ package final class TestObjectServer: Sendable {
   private func signed(_ method: String, _ path: String) -> TransferRequest {
     var request = TransferRequest(method, "http://127.0.0.1:\(port)/\(path)")
     request.signing = .init(region: "us-east-1", service: "s3", keyID: Self.keyID, secret: Self.secret)
-    // Of no bytes.
+    // The hash of zero bytes.
     request.headers = [("x-amz-content-sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")]
     return request
   }

@@ -62,7 +62,7 @@ package final class TestServer: Sendable {
 
   private var data: FilePath { home.path("data") }
 
-  /// Starts the server where it is stopped or was killed, and waits until it takes connections.
+  /// Starts the server if it was stopped or killed, and waits until it accepts connections.
   package func start() throws {
     let arguments =
       [binaries.appending("postgres").string, "-D", data.string, "-p", "\(port)", "-k", home.path.string]

@@ -23,7 +23,8 @@ internal import SystemPackage
     try prepare(request)
   }
 
-  // curl_easy_cleanup(3) must come after the handle has left its multi handle: `TransferEngine` lets go of it then.
+  // curl_easy_cleanup(3) must come after the handle has left its multi handle: `TransferEngine` drops its reference
+  // then.
   deinit {
     unsafe curl_easy_cleanup(pointer)
     unsafe curl_slist_free_all(headers)
@@ -34,7 +35,7 @@ internal import SystemPackage
 
   var pointer: UnsafeMutableRawPointer { unsafe UnsafeMutableRawPointer(handle) }
 
-  // What is not set must not be left out: without its signature a request would carry the secret itself.
+  // An option that can't be set must be an error: without the signature a request would carry the secret itself.
   private func set(_ option: CURLoption, _ value: Int) throws(TransferError) { try check(unsafe firn_curl_set_long(pointer, option, value)) }
   // libcurl copies texts (CURLOPT_URL(3) and others).
   private func set(_ option: CURLoption, _ value: String) throws(TransferError) { try check(unsafe firn_curl_set_text(pointer, option, value)) }
@@ -146,7 +147,7 @@ internal import SystemPackage
     unsafe firn_curl_set_list(pointer, CURLOPT_POSTQUOTE, commandsAfter)
   }
 
-  /// What came of it.
+  /// The result of a transfer.
   func outcome(_ code: CURLcode) -> Result<TransferResponse, TransferError> {
     if let failure = exchange.failure { return .failure(failure) }
     guard code == CURLE_OK else { return .failure(error(code)) }
@@ -157,7 +158,7 @@ internal import SystemPackage
       var (size, modified) = (curl_off_t(-1), curl_off_t(-1))
       unsafe firn_curl_get_offset(pointer, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &size)
       unsafe firn_curl_get_offset(pointer, CURLINFO_FILETIME_T, &modified)
-      // Of an empty file libcurl tells no size, nor of one whose size could not be had.
+      // libcurl gives no size for an empty file, nor for one whose size is unknown.
       if size >= 0 { response.size = Int64(size) }
       if modified >= 0 { response.modified = Int64(modified) }
     }
@@ -170,7 +171,8 @@ internal import SystemPackage
     switch code {
     case CURLE_COULDNT_RESOLVE_HOST, CURLE_COULDNT_RESOLVE_PROXY, CURLE_COULDNT_CONNECT: return .unreachable(reason: reason)
     case CURLE_REMOTE_FILE_NOT_FOUND:
-      // libssh2 keeps a connection's last error, and where that breaks libcurl takes it for the server's answer.
+      // libssh2 keeps a connection's last error, and libcurl takes it for the server's answer if the connection
+      // breaks.
       var connections = 0
       unsafe firn_curl_get_long(pointer, CURLINFO_NUM_CONNECTS, &connections)
       return .missing(isCertain: connections > 0)
@@ -191,7 +193,7 @@ internal import SystemPackage
   }
 }
 
-/// What goes and comes with one request. The engine's thread alone touches it while the request is under way.
+/// The data of one request and its answer. Only the engine's thread accesses it while the request runs.
 @safe final class Exchange: @unchecked Sendable {
   // Sound: made by the caller, handed to the engine, and looked at by the caller after the engine has said that it is done.
   private let body: TransferRequest.Body
@@ -224,7 +226,7 @@ internal import SystemPackage
   }
 
   func receive(header bytes: UnsafeRawBufferPointer) -> Int {
-    // What a file server says to a command comes in several lines.
+    // A file server's answer to a command may have several lines.
     for line in unsafe String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline) {
       if line.hasPrefix("HTTP/") {
         // Another answer begins, as after "100 Continue".

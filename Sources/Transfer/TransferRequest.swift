@@ -32,7 +32,7 @@ package struct TransferRequest: Sendable {
     }
   }
 
-  /// What a server of files is logged in to with (SFTP).
+  /// The login for a file server (SFTP).
   package struct Login: Sendable {
     package let user: String
     /// Nil for the keys of an agent.
@@ -60,7 +60,7 @@ package struct TransferRequest: Sendable {
   package var range: ClosedRange<Int64>?
   /// Commands to a file server before the transfer, each of which must succeed unless it begins with `*`.
   package var commandsBefore: [String] = []
-  /// The same after the transfer, where that succeeded.
+  /// Commands after a successful transfer.
   package var commandsAfter: [String] = []
   /// Whether a file server is asked when its file was written.
   package var asksForTime = false
@@ -92,7 +92,7 @@ package struct TransferRequest: Sendable {
   }
 }
 
-/// What a server answered.
+/// A server's answer.
 package struct TransferResponse: Sendable {
   package let status: Int
   /// Names in small letters.
@@ -112,7 +112,7 @@ package struct TransferResponse: Sendable {
   }
 }
 
-/// Why there is no answer, as far as callers tell it apart.
+/// The reasons for a missing answer that callers need to distinguish.
 package enum TransferError: Error, Equatable {
   /// The server's name, address or port can't be reached.
   case unreachable(reason: String)
@@ -123,7 +123,7 @@ package enum TransferError: Error, Equatable {
   case denied(reason: String)
   /// A file server does not let us in.
   case loginDenied(reason: String)
-  /// A file server did not do as it was told.
+  /// A file server refused a command.
   case refused(reason: String)
   case full
   /// A file server's file does not have that part.
@@ -134,7 +134,7 @@ package enum TransferError: Error, Equatable {
   case interrupted(reason: String)
   case tooLarge
   case cancelled
-  /// What libcurl refuses to begin.
+  /// libcurl refused to start the transfer.
   case invalid(reason: String)
   /// A file to be sent can't be read.
   case unreadableFile(reason: String)

@@ -5,7 +5,7 @@ import FirnRestoreCommand
 import FirnSnapshotCommand
 import FirnVerifyCommand
 
-/// All programs in one file, which is what is installed: by what name it is called it tells which one it is.
+/// All programs in one file, which is installed: the name it is called by selects the program.
 @main struct Main {
   static func main() {
     switch CommandLine.arguments.first?.split(separator: "/").last {

@@ -32,7 +32,7 @@ import Testing
       let name = ["x25519", "ssh"][number % 2]
       // From here to age: to one, or to both.
       let chosen = number % 3 == 0 ? recipients : [recipients[number % 2]]
-      try Folder.write(try AgeFile.seal(plain, to: chosen), to: folder.path("sealed"))
+      try Folder.write(try AgeFile.encrypt(plain, to: chosen), to: folder.path("sealed"))
       let opened = try Self.run(
         "/usr/bin/age", ["-d", "-i", folder.path(name).string, "-o", folder.path("opened").string, folder.path("sealed").string])
       #expect(opened.status == 0, "\(opened)")
@@ -40,9 +40,9 @@ import Testing
       #expect(try (plain.isEmpty ? [] : Folder.contents(of: folder.path("opened"))) == plain, "\(plain.count) bytes to age")
       // And back.
       try Folder.write(plain, to: folder.path("plain"))
-      let sealed = try Self.run(
+      let encrypted = try Self.run(
         "/usr/bin/age", chosen.flatMap { ["-r", $0.description] } + ["-o", folder.path("sealed").string, folder.path("plain").string])
-      #expect(sealed.status == 0, "\(sealed)")
+      #expect(encrypted.status == 0, "\(encrypted)")
       #expect(
         try AgeFile.open(Folder.contents(of: folder.path("sealed")), with: [[x25519, ssh][number % 2]]) == plain, "\(plain.count) bytes from age")
     }
@@ -53,32 +53,32 @@ import Testing
     let (identity, _) = AgeIdentity.make()
     for length in [0, 1, 65535, 65536, 65537, 200_000] {
       let plain = (0..<length).map { _ in UInt8.random(in: 0...255, using: &random) }
-      var sealer = try AgeSealer(to: [identity.recipient])
-      var sealed = sealer.begin()
+      var encryptor = try AgeEncryptor(to: [identity.recipient])
+      var encrypted = encryptor.begin()
       // In parts of any size it is the same file.
       var rest = plain[...]
       while !rest.isEmpty {
         let count = min(rest.count, Int.random(in: 1...70_000, using: &random))
-        sealer.seal(rest.prefix(count), into: &sealed)
+        encryptor.encrypt(rest.prefix(count), into: &encrypted)
         rest = rest.dropFirst(count)
       }
-      sealer.finish(into: &sealed)
-      let file = try OpenedAgeFile(beginning: sealed, with: [identity])
-      #expect(try AgeFile.open(sealed, with: [identity]) == plain)
-      #expect(Int64(sealed.count - file.payloadStart) == AgeFile.payloadLength(ofPlain: Int64(length)))
+      encryptor.finish(into: &encrypted)
+      let file = try OpenedAgeFile(beginning: encrypted, with: [identity])
+      #expect(try AgeFile.open(encrypted, with: [identity]) == plain)
+      #expect(Int64(encrypted.count - file.payloadStart) == AgeFile.payloadLength(ofPlain: Int64(length)))
       for _ in 0..<50 {
         let start = Int64.random(in: 0...Int64(length), using: &random)
         let part = start..<Int64.random(in: start...Int64(length), using: &random)
-        let range = OpenedAgeFile.sealedRange(of: part, in: Int64(length))
-        let bytes = sealed[(file.payloadStart + Int(range.lowerBound))..<(file.payloadStart + Int(range.upperBound))]
+        let range = OpenedAgeFile.encryptedRange(of: part, in: Int64(length))
+        let bytes = encrypted[(file.payloadStart + Int(range.lowerBound))..<(file.payloadStart + Int(range.upperBound))]
         #expect(try file.plain(part, of: bytes, in: Int64(length)) == Array(plain[Int(part.lowerBound)..<Int(part.upperBound)]))
-        // Of a file that is said to end elsewhere the last piece does not open.
+        // If the file is said to end elsewhere, the last piece does not open.
         if !part.isEmpty, part.upperBound == Int64(length) {
           #expect(throws: AgeError.damaged) { try file.plain(part, of: bytes, in: Int64(length) + 70_000) }
         }
       }
       for _ in 0..<40 {
-        var changed = sealed
+        var changed = encrypted
         switch Int.random(in: 0..<3, using: &random) {
         case 0: changed.removeLast(Int.random(in: 1...min(changed.count, 66_000), using: &random))
         case 1: changed[Int.random(in: 0..<changed.count, using: &random)] ^= UInt8(1 << Int.random(in: 0..<8, using: &random))
@@ -90,20 +90,21 @@ import Testing
         let start = file.payloadStart
         let piece = 65536 + 16
         let swapped =
-          Array(sealed[..<start]) + sealed[(start + piece)..<(start + 2 * piece)] + sealed[start..<(start + piece)] + sealed[(start + 2 * piece)...]
+          Array(encrypted[..<start]) + encrypted[(start + piece)..<(start + 2 * piece)] + encrypted[start..<(start + piece)]
+          + encrypted[(start + 2 * piece)...]
         #expect(throws: AgeError.damaged) { try AgeFile.open(swapped, with: [identity]) }
       }
     }
     // Not a bit of the header's code may differ.
-    let sealed = try AgeFile.seal([7], to: [identity.recipient])
-    let dashes = try #require(sealed.firstRange(of: Array("\n--- ".utf8)))
+    let encrypted = try AgeFile.encrypt([7], to: [identity.recipient])
+    let dashes = try #require(encrypted.firstRange(of: Array("\n--- ".utf8)))
     for offset in 0..<43 {
-      var changed = sealed
+      var changed = encrypted
       changed[dashes.upperBound + offset] = changed[dashes.upperBound + offset] == UInt8(ascii: "A") ? UInt8(ascii: "E") : UInt8(ascii: "A")
       #expect(throws: AgeError.self, "letter \(offset)") { try AgeFile.open(changed, with: [identity]) }
     }
     #expect(throws: AgeError.noMatchingIdentity) {
-      try AgeFile.open(AgeFile.seal([1], to: [AgeIdentity.make().identity.recipient]), with: [identity])
+      try AgeFile.open(AgeFile.encrypt([1], to: [AgeIdentity.make().identity.recipient]), with: [identity])
     }
   }
 
@@ -111,10 +112,10 @@ import Testing
     let (identity, secret) = AgeIdentity.make()
     let text = Array("# a comment\n\n\(secret)\n".utf8)
     #expect(try AgeIdentity.identities(in: text) { nil }.map(\.recipient) == [identity.recipient])
-    let sealed = AgeFile.seal(text, passphrase: "correct horse battery")
-    #expect(try AgeIdentity.identities(in: sealed) { "correct horse battery" }.map(\.recipient) == [identity.recipient])
-    #expect(throws: AgeError.wrongPassphrase) { try AgeIdentity.identities(in: sealed) { "another" } }
-    #expect(throws: AgeError.passphraseNeeded) { try AgeIdentity.identities(in: sealed) { nil } }
+    let encrypted = AgeFile.encrypt(text, passphrase: "correct horse battery")
+    #expect(try AgeIdentity.identities(in: encrypted) { "correct horse battery" }.map(\.recipient) == [identity.recipient])
+    #expect(throws: AgeError.wrongPassphrase) { try AgeIdentity.identities(in: encrypted) { "another" } }
+    #expect(throws: AgeError.passphraseNeeded) { try AgeIdentity.identities(in: encrypted) { nil } }
     // age asks at a terminal alone.
     let folder = try TemporaryFolder()
     try Folder.write(text, to: folder.path("plain"))
@@ -139,11 +140,11 @@ import Testing
     for text in ["", "# nothing", "hello", secret.lowercased(), String(secret.dropLast()), good, "AGE-PLUGIN-YUBIKEY-1AAAA"] {
       #expect(throws: AgeError.self, "\(text)") { try AgeIdentity.identities(in: Array(text.utf8)) { nil } }
     }
-    // A line that is none is told by its number, never by what it says.
+    // A bad line is reported by its number, never by its text.
     #expect(throws: AgeError.notAnIdentity(line: 3)) {
       try AgeIdentity.identities(in: Array("# one\n\(secret)\n\(secret)x\n".utf8)) { nil }
     }
-    // The neutral point: whoever has it shares a secret with everybody.
-    #expect(throws: AgeError.self) { try AgeFile.seal([1], to: [AgeRecipient("age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq5cu47z")]) }
+    // The neutral point: its owner would share a secret with everyone.
+    #expect(throws: AgeError.self) { try AgeFile.encrypt([1], to: [AgeRecipient("age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq5cu47z")]) }
   }
 }

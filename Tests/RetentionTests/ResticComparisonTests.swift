@@ -79,7 +79,7 @@ import Testing
     #expect(compared.current > 490)
   }
 
-  /// What restic keeps, by host.
+  /// The snapshots that restic keeps, by host.
   private static func kept(_ repository: Repository, _ history: Int, _ rules: RetentionRules) throws -> [String: Set<Int64>] {
     struct Group: Decodable {
       struct Snapshot: Decodable { let time: String }

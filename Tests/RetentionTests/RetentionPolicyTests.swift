@@ -30,7 +30,7 @@ import Testing
     #expect(plan.removed.map(\.removeReason) == ["no rule keeps it", "no rule keeps it"])
   }
 
-  @Test func `lets go of what is named, unless it always stays`() {
+  @Test func `removes what is named, unless it always stays`() {
     let now = Self.start + 4 * 86400
     func removed(_ named: Set<Int>, _ snapshots: [RetainedSnapshot<Int>], _ policy: RetentionPolicy = RetentionPolicy(.init(last: 100))) -> [Int] {
       policy.plan(removing: named, of: snapshots, now: now).removed.map(\.id)
@@ -42,7 +42,8 @@ import Testing
     #expect(removed([], nights) == [])
     #expect(removed([2, 0], nights.filter { $0.id < 3 }, RetentionPolicy(.init(last: 1), minimumCount: 3)) == [])
     #expect(removed([2], nights, RetentionPolicy(.init(last: 1), minimumAge: 3 * 86400)) == [])
-    // Of the future, it is the newest of nothing, and no age keeps it; but where there are no others it is all there is.
+    // Snapshots from the future are never the newest and no age keeps them; but without others they are all there
+    // is.
     let future = [night(400, verified: true), night(401)]
     #expect(removed([400, 401], nights + future, RetentionPolicy(.init(last: 1), minimumCount: 2, minimumAge: 3 * 86400)) == [401, 400])
     #expect(removed([400, 401], future) == [])
@@ -124,11 +125,11 @@ import Testing
     // "Keep ten, at least thirty days."
     let policy = RetentionPolicy(.init(last: 1), kinds: ["pre-migration": .init(last: 1, minimumAge: 5 * 86400)])
     #expect(kept(policy, mixed, now: Self.start + 10 * 86400) == [7, 8, 9])
-    // What a restore made counts where there are rules for it.
+    // Safety snapshots count if there are rules for them.
     let safety = (0..<4).map { RetainedSnapshot(id: $0, startedAt: Self.start + Int64($0) * 86400, standing: .safety, kind: "pre-restore") }
     #expect(kept(RetentionPolicy(.init(last: 1), kinds: ["pre-restore": .init(last: 2)]), safety + [night(9)]) == [2, 3, 9])
     #expect(kept(RetentionPolicy(.init(last: 1)), safety + [night(9)], now: .max / 2) == [9])
-    // Also where nobody backs the database up.
+    // Also without regular snapshots of the database.
     #expect(kept(RetentionPolicy(.init(last: 1)), safety, now: .max / 2) == [3])
     // Where there are none it stays for two weeks: it may be all there is of a database.
     let late = Self.start + RetentionPolicy.safetyAge + 2 * 86400
@@ -170,11 +171,11 @@ import Testing
     #expect(RetentionPolicy.doubt(at: newest - 3600, for: nights) == .newestIsAhead(3600))
     #expect(RetentionPolicy.doubt(at: newest + 34 * 86400, for: nights) == nil)
     #expect(RetentionPolicy.doubt(at: newest + 36 * 86400, for: nights) == .newestIsOld(36 * 86400))
-    // Who makes one a month may be late.
+    // A monthly snapshot may be late.
     let months = (0..<10).map { night($0 * 30) }
     #expect(RetentionPolicy.doubt(at: Self.start + 270 * 86400 + 200 * 86400, for: months) == nil)
     #expect(RetentionPolicy.doubt(at: 0, for: [RetainedSnapshot<Int>]()) == nil)
-    // Of three the one gap is the jump.
+    // Of three, the one gap is the jump.
     let jumped = [night(0), night(1), night(400)]
     #expect(RetentionPolicy.doubt(at: Self.start + 400 * 86400, for: jumped) == .newestIsFar(399 * 86400))
     // Nights that go on show that it was none.
@@ -184,7 +185,7 @@ import Testing
     #expect(days(Self.start + 401 * 86400, nights + [night(400)]) == nil)
   }
 
-  @Test func `keeps more where it is told more, removes nothing twice, looks at no order, and never takes what is guarded`() throws {
+  @Test func `keeps more if told so, removes nothing twice, depends on no order, and never takes what is guarded`() throws {
     let zones = try ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe"].map { name in
       let zone = try #require(TimeZone(identifier: name))
       return RetentionCalendar(name: name) { Int64(zone.secondsFromGMT(for: Date(timeIntervalSince1970: Double($0)))) }

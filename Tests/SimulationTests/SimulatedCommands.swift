@@ -6,7 +6,8 @@ import Repository
 import Retention
 import TestSupport
 
-/// What processes do to stores, over the same pieces as the commands. A database is a few cells; each state of one is an object.
+/// The actions of processes on stores, made of the same parts as the commands. A database is a few cells; each
+/// state of one is an object.
 struct SimulatedCommands {
   private struct NotConfirmed: Error {}
 
@@ -19,9 +20,9 @@ struct SimulatedCommands {
     // Sound: as `SimulatedWorld`, whose threads alone use it.
     var cells: [Int]
     /// Snapshots whose commands ended well.
-    var acknowledged: Set<SnapshotPlace> = []
+    var acknowledged: Set<SnapshotPath> = []
     /// Those that a plan was to remove.
-    var released: Set<SnapshotPlace> = []
+    var released: Set<SnapshotPath> = []
     init(cells: Int) { self.cells = [Int](repeating: 0, count: cells) }
   }
 
@@ -48,7 +49,7 @@ struct SimulatedCommands {
     let repository = try Repository(opening: store(process))
     // Few states: what was stored before and is garbage comes again.
     for cell in database.cells.indices where world.chance(0.3) { database.cells[cell] = world.pick(below: 4) }
-    let maintenance = StoreMaintenance(store: repository.store, owner: process.owner)
+    let maintenance = StoreHousekeeping(store: repository.store, owner: process.owner)
     let lock = try maintenance.sharedLock(purpose: "snapshot")
     defer { lock.release() }
     do {
@@ -60,11 +61,11 @@ struct SimulatedCommands {
     }
   }
 
-  private func take(_ repository: Repository, _ process: SimulatedProcess, _ lock: RepositoryLock) throws -> SnapshotPlace {
+  private func take(_ repository: Repository, _ process: SimulatedProcess, _ lock: RepositoryLock) throws -> SnapshotPath {
     let (store, catalog) = (repository.store, repository.catalog)
     let earlier = try catalog.snapshots(source: "s", database: "app")
     var random = world.random
-    let place = SnapshotPlace(source: "s", database: "app", id: SnapshotID(startedAt: process.now, after: earlier.last?.id, random: &random))
+    let place = SnapshotPath(source: "s", database: "app", id: SnapshotID(startedAt: process.now, after: earlier.last?.id, random: &random))
     let parent = Set(try earlier.last.map { try catalog.checksums(of: $0).objects } ?? [])
     var objects: Set<ObjectName> = []
     var checksums: [StoreKey: SHA256Digest] = [:]
@@ -112,7 +113,7 @@ struct SimulatedCommands {
       _ = try operation.collect(apply: true)
       return
     }
-    var shown: [SnapshotPlace] = []
+    var shown: [SnapshotPath] = []
     // However it ends: what is gone of these was to go.
     defer { database.released.formUnion(shown.filter { disk.files[$0.checksums] == nil }) }
     _ = try operation.run(on: try repository.catalog.snapshots(), apply: true) { plan in
@@ -128,7 +129,7 @@ struct SimulatedCommands {
     let catalog = Catalog(store: store)
     // Chosen before the lock is held, as commands do: a prune may come first.
     let chosen = try catalog.snapshots()
-    let lock = try StoreMaintenance(store: store, owner: process.owner).sharedLock(purpose: "verify", onlyReads: true)
+    let lock = try StoreHousekeeping(store: store, owner: process.owner).sharedLock(purpose: "verify", onlyReads: true)
     defer { lock.release() }
     for place in try catalog.stillThere(chosen) {
       let faults = try faults(of: place, in: store)
@@ -144,9 +145,9 @@ struct SimulatedCommands {
   func copy(to other: SimulatedCommands, _ process: SimulatedProcess) throws {
     let (source, target) = (store(process), other.store(process))
     let chosen = try Catalog(store: source).snapshots()
-    let from = try StoreMaintenance(store: source, owner: process.owner).sharedLock(purpose: "copy", onlyReads: true)
+    let from = try StoreHousekeeping(store: source, owner: process.owner).sharedLock(purpose: "copy", onlyReads: true)
     defer { from.release() }
-    let maintenance = StoreMaintenance(store: target, owner: process.owner)
+    let maintenance = StoreHousekeeping(store: target, owner: process.owner)
     let lock = try maintenance.sharedLock(purpose: "copy", grace: 7 * 86400)
     defer { lock.release() }
     do {
@@ -176,11 +177,11 @@ struct SimulatedCommands {
 
   // MARK: What must hold
 
-  private static func isLeft(_ key: StoreKey, _ place: SnapshotPlace, _ listed: [SnapshotPlace]) -> Bool {
+  private static func isLeft(_ key: StoreKey, _ place: SnapshotPath, _ listed: [SnapshotPath]) -> Bool {
     place.isUnfinished(key) || key == place.removed || !listed.contains(place)
   }
 
-  private func faults(of place: SnapshotPlace, in store: any Store) throws -> [String] {
+  private func faults(of place: SnapshotPath, in store: any Store) throws -> [String] {
     let list: ChecksumFile
     do { list = try Catalog(store: store).checksums(of: place) } catch let error as RepositoryError { return ["\(place.id): \(error)"] }
     let expected = list.objects.map { ($0.key, $0.digest) } + list.files.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
@@ -206,7 +207,7 @@ struct SimulatedCommands {
     try expectSound("after all")
     let listed = Set(try catalog.snapshots())
     for place in database.acknowledged where !listed.contains(place) && !database.released.contains(place) {
-      world.violations.append("\(place.id) is gone, and nobody removed it")
+      world.violations.append("\(place.id) is gone, although it was not removed")
     }
     if let newest = database.acknowledged.map(\.id).max(), !listed.contains(where: { $0.id >= newest }) {
       world.violations.append("the newest snapshot is gone")
@@ -227,7 +228,7 @@ struct SimulatedCommands {
     for key in disk.files.keys.sorted() {
       if let object = ObjectName(key: key), !named.contains(object) { world.violations.append("\(key) is left, and nothing names it") }
       // A mark stays for those who may come back after their lock was broken.
-      if let place = SnapshotPlace(key: key), !(key == place.removed && mayComeBack), Self.isLeft(key, place, remaining) {
+      if let place = SnapshotPath(key: key), !(key == place.removed && mayComeBack), Self.isLeft(key, place, remaining) {
         world.violations.append("\(key) is left")
       }
       if key.hasPrefix("locks/"), !key.hasPrefix("locks/broken/") { world.violations.append("\(key) is left") }

@@ -7,7 +7,7 @@ final class SimulatedDisk: @unchecked Sendable {
   // Sound: as `SimulatedWorld`, whose threads alone use it.
   struct File {
     var bytes: [UInt8]
-    /// What is on the disk; nil for nothing.
+    /// The durable bytes; nil if there are none.
     var durable: [UInt8]?
     var modified: Double
     var writer: Int32
@@ -17,7 +17,7 @@ final class SimulatedDisk: @unchecked Sendable {
   fileprivate(set) var files: [StoreKey: File] = [:]
   /// In order.
   fileprivate var keys: [StoreKey] = []
-  /// What was deleted and may be there again after a power cut.
+  /// Deleted files that may exist again after a power cut.
   fileprivate var ghosts: [StoreKey: [UInt8]] = [:]
   /// Folders in which a process changed names that it did not flush.
   fileprivate var touched: [Int32: Set<Substring>] = [:]
@@ -45,12 +45,12 @@ final class SimulatedDisk: @unchecked Sendable {
 
   fileprivate static func folder(_ key: StoreKey) -> Substring { key[..<(key.lastIndex(of: "/") ?? key.startIndex)] }
 
-  /// The names in folders are on the disk, whoever changed them.
+  /// Makes the names in folders durable, including other processes' changes.
   fileprivate func synchronize(_ folders: Set<Substring>) {
     ghosts = ghosts.filter { !folders.contains(Self.folder($0.key)) }
   }
 
-  /// What was not flushed may be there, may be cut off, or not there; what was deleted may be back.
+  /// Files that were not flushed may exist, be truncated, or be missing; deleted ones may be back.
   func cutPower() {
     for key in keys {
       guard var file = files[key], file.durable != file.bytes else { continue }
@@ -155,7 +155,7 @@ struct SimulatedStore: Store {
 
   func size(of key: StoreKey) throws -> Int64? { try perform("size", key) { disk.files[key].map { Int64($0.bytes.count) } } }
 
-  func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool {
+  func rename(_ key: StoreKey, as aside: StoreKey) throws -> Bool {
     if world.faults.movesInTwoSteps {
       // As servers that can only copy.
       let isThere = try perform("copy", key) {

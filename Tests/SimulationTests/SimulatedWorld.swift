@@ -7,7 +7,7 @@ import TestSupport
 /// Why an operation of a process came to nothing: the process is dead.
 struct ProcessDied: Error {}
 
-/// What may go wrong in a world, each as its chance at an operation.
+/// The possible faults of a world, each with its chance per operation.
 struct Faults {
   /// An operation fails; every second time it was carried out all the same.
   var errors = 0.0
@@ -49,11 +49,11 @@ final class SimulatedWorld: @unchecked Sendable {
   let faults: Faults
   /// All on one machine, whose disk the stores are on; else each on one of its own, and what is written is durable at once.
   let isOneMachine: Bool
-  /// No more faults, and nobody else at work.
+  /// No more faults, and no other process at work.
   var isQuiet = false
   /// A digest of all that happened.
   private(set) var trace: UInt64 = 0xCBF2_9CE4_8422_2325
-  /// What must never have happened.
+  /// Violated rules.
   var violations: [String] = []
 
   private var disks: [SimulatedDisk] = []
@@ -204,7 +204,7 @@ final class SimulatedProcess: @unchecked Sendable {
 
   var now: Date { Date(timeIntervalSince1970: (world.clock + clockOffset).rounded(.down)) }
 
-  /// What a thread of a real process does every five minutes.
+  /// The refresh that a real process does every five minutes.
   fileprivate func showLife() {
     guard world.clock - lastSign > 300, !isShowingLife else { return }
     isShowingLife = true

@@ -5,7 +5,7 @@ internal import Platform
 package import SystemPackage
 internal import Yams
 
-/// A configuration that can't be used, with the line where that shows.
+/// A configuration that can't be used, with the line of the mistake.
 package struct ConfigurationError: Error, Sendable {
   package let message: String
   package let hint: String?
@@ -13,7 +13,7 @@ package struct ConfigurationError: Error, Sendable {
 
 /// The values of `firn.yaml`. Flags and environment come before them.
 package struct Configuration: Sendable, Equatable {
-  /// The file they were read from; nil where there is none.
+  /// The file they were read from; nil if there is none.
   package private(set) var file: FilePath?
   /// Files that this user may not read, and that were passed over.
   package private(set) var passedOver: [FilePath] = []
@@ -29,7 +29,7 @@ package struct Configuration: Sendable, Equatable {
   package var excludedTableData: [String] = []
   /// For snapshots: the `search_path` that their restores will need.
   package var searchPath: String?
-  package var maintenance = Maintenance()
+  package var maintenance = ApplicationControl()
   package var migration = MigrationSettings()
   package var notifications = NotificationSettings()
   package var logFormat: MessageLog.Format?
@@ -45,7 +45,7 @@ package struct Configuration: Sendable, Equatable {
   package var credentialsCommand: String?
   /// The file of an age identity that opens encrypted repositories.
   package var identity: String?
-  /// To whom repositories must be encrypted; none where that is not looked at.
+  /// The recipients that repositories must be encrypted to; empty if this is not checked.
   package var recipients: [String] = []
   /// Stores that every snapshot is copied to.
   package var copies: [String] = []
@@ -75,7 +75,8 @@ package struct Configuration: Sendable, Equatable {
     return configuration
   }
 
-  /// Of a file that can't be used as a whole: those who are to be told of runs, as far as it says, and of which store.
+  /// Reads only the notifications and the store of a file that can't be used as a whole, so that a failure can
+  /// still be reported.
   package static func loadNotifications(named path: String?) -> Configuration {
     var configuration = Configuration()
     var passedOver: [FilePath] = []
@@ -83,7 +84,7 @@ package struct Configuration: Sendable, Equatable {
     configuration.file = file
     for (key, value) in YAMLValue.readableEntries(of: text, name: file.string) {
       guard let reader = try? YAMLValue.entry(key, value, file.string, nil) else { continue }
-      // What is wrong among these, too, keeps no other from being told.
+      // A mistake in one notification must not silence the others.
       _ = try? configuration.notifications.read(reader)
       if reader.key == "store" { configuration.store = try? reader.text() }
     }
@@ -108,7 +109,7 @@ package struct Configuration: Sendable, Equatable {
     return nil
   }
 
-  /// The working folder may be anybody's, and commands of this file are run.
+  /// Commands in this file are run, and the working folder may belong to another user.
   private static func requireTrusted(_ path: FilePath, _ status: FileStatus) throws {
     guard status.owner != Host.userID && status.owner != 0 || status.mode & 0o002 != 0 else { return }
     throw ConfigurationError(
@@ -160,8 +161,8 @@ package struct Configuration: Sendable, Equatable {
     }
   }
 
-  private static func maintenance(_ value: YAMLValue) throws -> Maintenance {
-    var maintenance = Maintenance()
+  private static func maintenance(_ value: YAMLValue) throws -> ApplicationControl {
+    var maintenance = ApplicationControl()
     for reader in try value.entries(maintenanceKeys) {
       switch reader.key {
       case "stop": maintenance.stop = try reader.list()

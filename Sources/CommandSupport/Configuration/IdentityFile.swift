@@ -8,7 +8,7 @@ package struct IdentityFile {
 
   package init(_ path: String) { self.path = Host.path(path) }
 
-  /// - Parameter warn: is told where others can read the file.
+  /// - Parameter warn: called if others can read the file.
   /// - Throws: `ConfigurationError`, `Interruption`.
   package func identities(warn: (String) -> Void) throws -> [AgeIdentity] {
     guard !path.string.uppercased().contains("AGE-SECRET-KEY") else {
@@ -36,7 +36,7 @@ package struct IdentityFile {
   private static func reason(_ error: AgeError) -> String {
     switch error {
     case .notAnIdentity(let line): "line \(line) is no age identity"
-    case .passphraseNeeded: "it asks for a passphrase, and nobody is here to type it"
+    case .passphraseNeeded: "it needs a passphrase, and there is no terminal to ask for one"
     case .wrongPassphrase: "that is not its passphrase"
     case .malformed(let reason): "it is no file of identities: \(reason)"
     default: "it can't be opened: it is damaged"

@@ -8,7 +8,7 @@ package struct KnownRecipients: Sendable {
   private let root: FilePath
   private let former: FilePath?
 
-  /// - Parameter formerly: where it was remembered before: it is still read.
+  /// - Parameter formerly: an earlier place of the list, which is still read.
   package init(root: FilePath, formerly: FilePath? = nil) {
     self.root = root.appending("recipients")
     former = formerly?.appending("recipients")
@@ -22,7 +22,7 @@ package struct KnownRecipients: Sendable {
     Self.recipients(of: location, in: path(location)) ?? former.flatMap { Self.recipients(of: location, in: $0.appending(Self.name(location))) }
   }
 
-  /// What others could have written is nothing that is known.
+  /// A list that others could have written is not trusted.
   private static func recipients(of location: String, in path: FilePath) -> [String]? {
     guard let status = try? Folder.status(of: path), status.kind == .file, status.owner == Host.userID, status.mode & 0o022 == 0,
       let bytes = try? Folder.contents(of: path, limit: 1 << 20),

@@ -6,7 +6,7 @@ internal import SystemPackage
 /// A retention policy as users write it: the name of one that comes with Firn, or a YAML file.
 package struct PolicyFile: Sendable {
   package let policy: RetentionPolicy
-  /// Where its days begin; nil where it doesn't say.
+  /// The time zone in which its days begin; nil if the file does not say.
   package let timeZone: String?
 
   private static let keys = ["keep", "kinds", "tags", "minimum-count", "minimum-age", "size-goal", "time-zone"]

@@ -4,11 +4,11 @@ internal import Retention
 internal import SystemPackage
 internal import Yams
 
-/// Reads one value of a YAML file and names its line where it is wrong.
+/// Reads one value of a YAML file and names its line if it is wrong.
 struct YAMLValue {
   let key: String
   let node: Node
-  /// Of the file.
+  /// The file's name.
   let name: String
 
   /// The text of a file.
@@ -30,7 +30,7 @@ struct YAMLValue {
   /// - Returns: nil for an empty text.
   /// - Throws: `ConfigurationError`.
   static func root(of text: String, name: String) throws -> [(key: Node, value: Node)]? {
-    // Each level of aliases may multiply what stands below it: with these few it stays small.
+    // Each level of aliases may multiply the content below it; this few keep it small.
     guard text.matches(of: /(^|[\s\[\{,:])\*\w/).count <= 16 else {
       throw ConfigurationError(message: "\(name) uses more than 16 aliases", hint: "write out what they stand for")
     }
@@ -45,7 +45,7 @@ struct YAMLValue {
     return mapping.map { ($0.key, $0.value) }
   }
 
-  /// What is wrong, and where: not what stands there, which may be a password.
+  /// Describes the error and its line without the line's text, which may be a password.
   private static func place(of error: YamlError, in text: String) -> String {
     switch error {
     case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _), .composer(_, let problem, let mark, _):
@@ -64,7 +64,8 @@ struct YAMLValue {
     }.map { $0.offset + 1 }
   }
 
-  /// As much of a mapping as can be read: where the text is no YAML, each key at the left margin with what stands below it may be.
+  /// Reads as much of a mapping as possible: if the text is no valid YAML, each key at the left margin with its own
+  /// lines is tried alone.
   static func readableEntries(of text: String, name: String) -> [(key: Node, value: Node)] {
     if let whole = try? root(of: text, name: name) { return whole }
     var parts: [String] = []
@@ -85,12 +86,12 @@ struct YAMLValue {
   private func line(of node: Node) -> String { node.mark.map { " line \($0.line)" } ?? "" }
 
   func text() throws -> String {
-    // What stands for nothing is no text of two or four letters.
+    // A null value is no text, although it is spelled `~` or `null`.
     guard node.null == nil, let text = node.string, !text.isEmpty else { throw wrong("a text") }
     return text
   }
 
-  /// Of a store, as far as that can be told by its look.
+  /// The location of a store, as far as its spelling shows one.
   func location() throws -> String {
     let text = try text()
     guard !text.contains("://") || text.hasPrefix("s3://") || text.hasPrefix("sftp://") else {
@@ -99,7 +100,7 @@ struct YAMLValue {
     return text
   }
 
-  /// A text, where what stands for nothing is one, too.
+  /// The text of a value; `null` for an empty one.
   func value() throws -> String { node.null == nil ? try text() : "null" }
 
   func number(in range: ClosedRange<Int>) throws -> Int {

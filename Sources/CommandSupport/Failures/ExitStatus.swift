@@ -30,7 +30,7 @@ package enum ExitStatus: Int32, CaseIterable, Sendable {
     case .usage: "wrong usage"
     case .configuration: "wrong configuration"
     case .interrupted: "interrupted by SIGINT (Ctrl-C); what was unfinished is gone, or goes with the next run"
-    case .terminated: "ended by SIGTERM, SIGHUP or SIGQUIT (shells say 143, 129 or 131), likewise"
+    case .terminated: "ended by SIGTERM, SIGHUP or SIGQUIT (shells show 143, 129 or 131); nothing unfinished is kept"
     }
   }
 

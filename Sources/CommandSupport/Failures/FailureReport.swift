@@ -6,12 +6,12 @@ internal import Platform
 internal import Postgres
 internal import Repository
 
-/// What a user reads when something fails: a message, what to do next, and the exit code. All such words are here.
+/// The report of a failure for the user: message, hint and exit code.
 package struct FailureReport: Sendable {
   package let message: String
   package let hint: String?
   package let status: ExitStatus
-  /// Whether nobody was there to be asked: a timer that needs typed words does nothing, night after night.
+  /// Whether the command ran unattended: a timer without `--confirm` would do nothing, night after night.
   let isUnattended: Bool
 
   private init(_ status: ExitStatus, _ message: String, hint: String? = nil, isUnattended: Bool = false) {
@@ -21,7 +21,7 @@ package struct FailureReport: Sendable {
     self.isUnattended = isUnattended
   }
 
-  /// What leaves the machine: details of what a server or a tool says may be rows.
+  /// The message for destinations outside this machine: details of a server's or tool's message may contain rows.
   package var messageWithoutRows: String {
     let lines = message.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
     return lines.compactMap { line -> String? in
@@ -51,7 +51,7 @@ package struct FailureReport: Sendable {
         hint: failed.keepsOldDatabase
           ? "if it is too broken for that, say --no-safety-snapshot; it is kept under another name in any case"
           : "without it nothing would be left of the database: make room and restore without --in-place, or save it otherwise first")
-    case let failure as Maintenance.Failure:
+    case let failure as ApplicationControl.Failure:
       self.init(
         .failed, "\(failure.command) failed with exit code \(failure.exitCode)",
         hint: "nothing was exchanged, and the application was started again; fix maintenance: stop in firn.yaml")
@@ -61,7 +61,7 @@ package struct FailureReport: Sendable {
         "\(unwell.database) was exchanged, and the application is not well: \(unwell.healthCheck) keeps failing" + Self.lines(unwell.startFailures),
         hint: unwell.keptAs.map { "the previous database is \($0); to undo: firn-restore \(unwell.database.shellWord) --undo" }
           ?? "there was no \(unwell.database) before: look at the application's log")
-    case let undone as ExchangeUndone:
+    case let undone as SwapUndone:
       self.init(
         .failed,
         "the application was not well (\(undone.healthCheck) kept failing), so \(undone.database) is what it was before"
@@ -237,7 +237,7 @@ package struct FailureReport: Sendable {
         .failed,
         "the server was promoted or restored since the backfill of \(table) was cut off (after key \(key), at \(lsn) of the previous timeline): "
           + "the last batches may be lost; nothing was changed",
-        hint: "check the rows up to that key; then run it with --start-over and a --where that leaves out the rows that are done")
+        hint: "check the rows up to that key; then run it with --start-over and a --where that excludes the rows already done")
     case .differentlyEncrypted(let location):
       self.init(
         .refused, "\(location) is encrypted to others than this store, or not at all: nothing was copied",
@@ -282,7 +282,7 @@ package struct FailureReport: Sendable {
     case .hiddenSnapshot(let key):
       self.init(
         .store, "\(key) is in no place of a snapshot, and may belong to one: nothing was deleted",
-        hint: "put it back where it was, or move it out of the store")
+        hint: "move it back, or move it out of the store")
     case .listLost(let folder):
       self.init(
         .store, "\(folder)SHA256SUMS is gone, so what this snapshot needs is unknown; nothing was deleted",
@@ -290,7 +290,7 @@ package struct FailureReport: Sendable {
     case .databaseLost(let folder, let mark):
       self.init(
         .store, "\(folder) has had snapshots, and no prune removed them: what they need is unknown, so nothing was deleted",
-        hint: "put the folder back where it was; if it is gone for good, delete the file \(mark) from the store")
+        hint: "move the folder back; if it is lost, delete the file \(mark) from the store")
     case .noSuchDatabase(let name, let known):
       self.init(
         .notFound, "the store has no snapshot of \(name)",
@@ -378,7 +378,7 @@ package struct FailureReport: Sendable {
         hint: "wait for that session, or wait longer with --lock-wait")
     case .secretForTools(let parameter):
       self.init(
-        .refused, "pg_dump and pg_restore can't be given \(parameter) where nobody sees it",
+        .refused, "pg_dump and pg_restore can't be given \(parameter) without showing it to other users",
         hint: "give the key without a passphrase, in a file of mode 0600 (openssl pkey -in KEY -out OPENED), or log in with a password")
     case .toolFailed(let tool, let code, let messages):
       let isFull = PostgresError.tellsOfFullDisk(messages)

@@ -5,14 +5,15 @@ internal import Repository
 internal import SystemPackage
 internal import Yams
 
-/// What `hooks:`, `ping:`, `webhook:`, `mail:` and `metrics:` in `firn.yaml` say: who is told of runs, and how.
+/// The settings `hooks:`, `ping:`, `webhook:`, `mail:` and `metrics:` of `firn.yaml`: how runs are reported, and to
+/// which services.
 package struct NotificationSettings: Sendable, Equatable {
-  /// Of which runs somebody is told.
+  /// The runs that are reported.
   package enum Choice: String, Sendable {
     case failure, always
   }
 
-  /// The address of a web service: written out, or in a file, since whoever knows it can use it.
+  /// The address of a web service, given directly or in a file, since anyone who knows it can use it.
   package struct Address: Sendable, Equatable {
     private let text: String
 

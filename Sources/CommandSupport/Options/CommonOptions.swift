@@ -165,7 +165,7 @@ package struct CommandContext: Sendable {
       guard wanted != Set(found) else { return }
       throw ConfigurationError(
         message: "\(what), and the configuration names other recipients",
-        hint: "nothing was stored: somebody changed the store, or recipients in firn.yaml is not up to date")
+        hint: "nothing was stored: the store was changed, or recipients in firn.yaml is not up to date")
     }
     guard let known = knownRecipients.recipients(of: location), Set(known) != Set(found) else { return }
     throw ConfigurationError(
@@ -270,7 +270,7 @@ package struct CommandContext: Sendable {
 
   /// The snapshots of a database. If several sources have one of that name, those of the configured source.
   /// - Throws: `RepositoryError.noSuchDatabase`, `.ambiguousDatabase`.
-  package func places(of database: String, in catalog: Catalog) throws -> [SnapshotPlace] {
+  package func places(of database: String, in catalog: Catalog) throws -> [SnapshotPath] {
     try catalog.database(named: Self.name(database), preferring: configuration.source)
   }
 
@@ -323,7 +323,7 @@ package struct CommandContext: Sendable {
 
   /// Warns of hidden snapshots, of these snapshots' databases or of the whole store.
   /// - Returns: whether there are any.
-  package func warnOfHidden(_ catalog: Catalog, beside places: [SnapshotPlace]? = nil) throws -> Bool {
+  package func warnOfHidden(_ catalog: Catalog, beside places: [SnapshotPath]? = nil) throws -> Bool {
     let hidden = try catalog.outOfSight(in: places.map { Set($0.map(\.folder)) })
     for (key, reason) in hidden { warn("\(key) \(reason): snapshots may be missing here") }
     return !hidden.isEmpty

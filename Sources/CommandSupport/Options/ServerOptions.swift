@@ -3,7 +3,7 @@ package import ArgumentParser
 /// Which server, and which database.
 package struct ConnectionOptions: ParsableArguments {
   @Option(
-    name: .long, help: ArgumentHelp("The server and database. Env DATABASE_URL; else libpq's PG* variables and service file.", valueName: "url"))
+    name: .long, help: ArgumentHelp("Server and database. Default: env DATABASE_URL, then libpq's PG* variables and service file.", valueName: "url"))
   package var databaseURL: String?
 
   @Flag(name: .long, help: "The server's port differs from the one asked for because it is forwarded, not pooled.")
@@ -20,7 +20,7 @@ package struct ToolOptions: ParsableArguments {
   package init() {}
 }
 
-/// Where passing files go.
+/// The folder for temporary files.
 package struct SpoolOption: ParsableArguments {
   @Option(name: .customLong("spool"), help: ArgumentHelp("Directory for temporary files (default: $TMPDIR or /var/tmp).", valueName: "folder"))
   package var folder: String?

@@ -9,9 +9,9 @@ package struct ConfirmationOption: ParsableArguments {
   package init() {}
 }
 
-/// A typed word before anything is risked.
+/// The confirmation phrase that must be typed before data is put at risk.
 package enum Confirmation {
-  /// Whether somebody can be asked.
+  /// Whether there is a terminal to ask at.
   package static var canAsk: Bool { Terminal.inputIsTerminal && Terminal.errorIsTerminal }
 
   /// Returns where the phrase was given, on the command line or by hand. A wrong word is not asked for again.

@@ -12,7 +12,7 @@ extension [Finding] {
     }
   }
 
-  /// What a library says may have several.
+  /// Messages of libraries may have several lines.
   private static func line(_ text: String) -> String {
     text.split(whereSeparator: \.isNewline).map { $0.trimmingCharacters(in: .whitespaces) }.joined(separator: " ")
   }

@@ -3,7 +3,7 @@ internal import Foundation
 package import Postgres
 package import Repository
 
-/// What an operator has to know before the word is typed.
+/// The facts an operator has to know before confirming.
 package struct ImpactStatement {
   private let plan: RestorePlan
   private let lastCheck: CheckRecord?
@@ -78,9 +78,9 @@ package struct ImpactStatement {
     return parts.joined(separator: ", ")
   }
 
-  /// Who is connected, the first five by name.
+  /// The connected applications, the first five by name.
   package static func list(_ applications: [ConnectedApplication]) -> String {
-    guard !applications.isEmpty else { return "nobody" }
+    guard !applications.isEmpty else { return "none" }
     return applications.prefix(5).map { "\($0.name) (\($0.user), \($0.sessions))" }.joined(separator: ", ")
       + (applications.count > 5 ? " and \(applications.count - 5) more" : "")
   }

@@ -2,7 +2,7 @@ internal import Foundation
 internal import Platform
 internal import Repository
 
-/// What Firn says on standard error, in the form that whoever reads it wants.
+/// Writes messages to standard error in the form the user chose.
 package enum MessageLog {
   package enum Format: String, Sendable {
     /// For people.

@@ -1,4 +1,4 @@
-/// A value whose key stands in the JSON also where there is none, with `null`.
+/// A value whose key is always written to JSON, with `null` if there is no value.
 package struct Nullable<Value: Encodable & Sendable>: Encodable, Sendable {
   package let value: Value?
 

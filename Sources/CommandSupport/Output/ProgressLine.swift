@@ -36,7 +36,7 @@ package final class ProgressLine: Sendable {
     if state.done > 0 {
       let rate = Double(state.done) / max(0.1, seconds)
       if let expected = state.expected, expected > 0 {
-        // What is expected is a guess at times: never more than all of it.
+        // The expected total is an estimate, so the share stays below 100 %.
         let share = min(0.99, Double(state.done) / Double(expected))
         parts.append("\(Int(share * 100)) %")
         parts.append("\(Quantity.size(state.done)) at \(Quantity.size(Int64(rate)))/s")

@@ -75,7 +75,7 @@ package enum Quantity {
   /// As `1 row`, `1 234 rows`.
   package static func rows(_ number: Int64) -> String { number == 1 ? "1 row" : "\(count(number)) rows" }
 
-  /// As `2026-11-22 02:00 UTC (03:00 here)`; the local time only where it differs.
+  /// Formats a time as `2026-11-22 02:00 UTC (03:00 here)`; the local time only if it differs.
   package static func time(_ date: Date, zone: TimeZone = .current) -> String {
     func parts(_ zone: TimeZone) -> String {
       var calendar = Calendar(identifier: .gregorian)

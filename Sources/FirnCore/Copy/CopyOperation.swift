@@ -38,7 +38,7 @@ package struct CopyOperation: Sendable {
 
   /// Copies to all stores at once. Each failure is in its outcome, an interruption too.
   /// - Parameter catchingUp: locations to which missed snapshots of these databases are copied as well.
-  package func run(_ places: [SnapshotPlace], to targets: [any Store], catchingUp: Set<String> = []) -> [Outcome] {
+  package func run(_ places: [SnapshotPath], to targets: [any Store], catchingUp: Set<String> = []) -> [Outcome] {
     progress.begin("copying")
     let outcomes = Monitor<[Int: Outcome]>([:])
     let threads = targets.enumerated().map { number, target in
@@ -52,18 +52,18 @@ package struct CopyOperation: Sendable {
     return targets.indices.compactMap { all[$0] }
   }
 
-  private func copy(_ places: [SnapshotPlace], _ catchingUp: Bool, to target: any Store) -> Outcome {
+  private func copy(_ places: [SnapshotPath], _ catchingUp: Bool, to target: any Store) -> Outcome {
     var outcome = Outcome(location: target.location)
     outcome.wanted = places.count
     do {
       let purpose = "a copy to \(target.location)"
-      let from = try StoreMaintenance(store: source.store).sharedLock(purpose: purpose, onlyReads: true)
+      let from = try StoreHousekeeping(store: source.store).sharedLock(purpose: purpose, onlyReads: true)
       defer { from.release() }
       let places = try source.catalog.stillThere(places)
       let repository = try openOrMake(in: target, &outcome)
       try Self.requireCopy(repository, of: source.format)
       outcome.recipients = repository.format.recipients
-      let maintenance = StoreMaintenance(store: target)
+      let maintenance = StoreHousekeeping(store: target)
       let lock = try maintenance.sharedLock(purpose: purpose, grace: 7 * 86400)
       defer { lock.release() }
       try lock.requireWritten()
@@ -111,8 +111,8 @@ package struct CopyOperation: Sendable {
   }
 
   /// Snapshots after the newest common one. A copy without any of a database begins with the new one.
-  private func missed(beside places: [SnapshotPlace], in catalog: Catalog) throws -> [SnapshotPlace] {
-    var missed: Set<SnapshotPlace> = []
+  private func missed(beside places: [SnapshotPath], in catalog: Catalog) throws -> [SnapshotPath] {
+    var missed: Set<SnapshotPath> = []
     for place in places {
       let there = try catalog.snapshots(source: place.source, database: place.database)
       if there.isEmpty { continue }

@@ -2,7 +2,7 @@ internal import Foundation
 internal import Platform
 package import SystemPackage
 
-/// Whether this machine has what runs need in passing, what recovery without Firn needs, and timers that come.
+/// Examines this machine: temporary folders for runs, programs for recovery without Firn, and timers.
 package struct HostExamination: Sendable {
   private let spool: FilePath
   /// Bytes.
@@ -64,7 +64,7 @@ package struct HostExamination: Sendable {
     }
   }
 
-  /// What recover.sh calls.
+  /// The programs that recover.sh calls.
   private func recovery() -> Finding {
     let search = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").map { FilePath(String($0)) }
     let missing = (["perl", "zstd"] + (isEncrypted ? ["age"] : [])).filter { name in !search.contains { Folder.isExecutable($0.appending(name)) } }
@@ -97,7 +97,7 @@ package struct HostExamination: Sendable {
           "timers", .warn, "no timer takes snapshots", hint: "systemctl enable --now firn-snapshot@DATABASE.timer, unless something else does"))
     }
     if !failed.isEmpty {
-      findings.append(Finding("last-runs", .warn, "failed: \(failed.joined(separator: ", "))", hint: "journalctl -u \(failed[0]) tells why"))
+      findings.append(Finding("last-runs", .warn, "failed: \(failed.joined(separator: ", "))", hint: "see journalctl -u \(failed[0])"))
     }
     return findings
   }

@@ -13,9 +13,9 @@ package struct ServerExamination: Sendable {
   private let backedUp: @Sendable (_ source: String) -> Set<String>
 
   /// - Parameters:
-  ///   - anyDatabase: whether nobody named one, and another will do where the role has none of its own name.
-  ///   - backedUp: the databases of a source of which there are snapshots: these are looked at as well.
-  ///   - words: of an error.
+  /// - anyDatabase: whether no database was named, so that another will do if there is none of the role's name.
+  /// - backedUp: the databases of a source that have snapshots, which are examined too.
+  /// - words: describes an error.
   package init(
     settings: ConnectionSettings, anyDatabase: Bool, backedUp: @escaping @Sendable (_ source: String) -> Set<String>, toolFolders: [FilePath],
     now: @escaping @Sendable () -> Date = { Date() }, words: @escaping @Sendable (any Error) -> String
@@ -65,7 +65,7 @@ package struct ServerExamination: Sendable {
 
   /// Databases that restores in place left dropped.
   private func losses(_ connection: Connection) throws -> [Finding] {
-    try RestoreRest.losses(on: connection).map { text, isCertain in Finding("restores", isCertain ? .stop : .warn, text) }
+    try RestoreLeftover.losses(on: connection).map { text, isCertain in Finding("restores", isCertain ? .stop : .warn, text) }
   }
 
   private func support(_ version: String) -> Finding {
@@ -76,7 +76,7 @@ package struct ServerExamination: Sendable {
     return today > support.lastDay
       ? Finding(
         "server-version", .warn, "PostgreSQL \(major) gets no releases any more since \(support.lastDay)",
-        hint: "what is found wrong with it is not mended: plan the next version; a restore brings a snapshot there")
+        hint: "faults in it are no longer fixed: plan the next version; a restore can move the database there")
       : Finding("server-version", .pass, "PostgreSQL \(major) is maintained until \(support.lastDay)")
   }
 
@@ -106,7 +106,7 @@ package struct ServerExamination: Sendable {
   /// The other databases of the server that are backed up.
   private func others(_ connection: Connection) throws -> [Finding] {
     let names = try backedUp(connection.systemIdentifier() ?? connection.target)
-    // What is no longer there, firn status tells.
+    // Databases that no longer exist are reported by firn status.
     return try names.filter { try $0 != connection.database && connection.databaseExists($0) }.sorted().flatMap { name in
       do {
         let other = try Connection(settings.with(database: name), applicationName: "firn doctor")
@@ -134,7 +134,7 @@ package struct ServerExamination: Sendable {
       case .rowSecurity: ("does not see all rows of \(count) tables, as \(example): row security", "ALTER ROLE \(role) BYPASSRLS")
       case .largeObject: ("may not read \(count) large objects, as \(example)", "dump as their owner or a superuser, or grant each to \(role)")
       }
-    let more = barriers.count > 1 ? ", and more once that is mended" : ""
+    let more = barriers.count > 1 ? ", and more once that is fixed" : ""
     return Finding("rights", .stop, "\(connection.database): \(connection.user) \(what)\(more)", hint: hint)
   }
 

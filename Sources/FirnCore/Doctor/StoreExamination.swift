@@ -58,7 +58,7 @@ package struct StoreExamination {
   /// A lock is written, looked at, and taken away again.
   private func writing(_ store: any Store) throws -> [Finding] {
     do {
-      let lock = try StoreMaintenance(store: store).sharedLock(purpose: "firn doctor", onlyReads: true)
+      let lock = try StoreHousekeeping(store: store).sharedLock(purpose: "firn doctor", onlyReads: true)
       defer { lock.release() }
       try lock.requireWritten()
       let newest = try store.list("locks/").map(\.modified).max() ?? 0
@@ -74,7 +74,7 @@ package struct StoreExamination {
         Finding("\(role)-writing", .pass, "can be written to"), ClockFinding.of("\(role)-clock", skew: skew, of: "the store's clock"),
       ]
     } catch RepositoryError.locked(let holder) {
-      // As when somebody prunes: that ends.
+      // A prune, for example, which will end.
       return [
         Finding("\(role)-writing", .warn, "it is in use by \(holder), so writing was not tried", hint: "run this again when that has ended")
       ]
@@ -90,7 +90,7 @@ package struct StoreExamination {
     return [Finding("\(role)-locks", .warn, "\(gone.count) locks of what is gone, as \(first.words)", hint: "firn unlock shows and removes them")]
   }
 
-  /// Of a folder on this machine.
+  /// The free space of a folder on this machine.
   private func room(_ repository: Repository) -> [Finding] {
     guard repository.store is LocalStore, let free = try? Folder.freeSpace(at: FilePath(repository.store.location)) else { return [] }
     // The first snapshot of a database is stored whole, those after it are not.

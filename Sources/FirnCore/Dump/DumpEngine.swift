@@ -11,9 +11,9 @@ package struct DumpEngine {
     package var files: [String: StreamedFile] = [:]
     package var largeObjectFiles: Int64 = 0
     package var bytes: Int64 = 0
-    /// What pg_dump warned of.
+    /// Warnings of pg_dump.
     package var warnings: [String] = []
-    /// What an operator should know, though nothing is missing for it.
+    /// Notes for the operator, though nothing is missing.
     package var notes: [String] = []
   }
 

@@ -15,7 +15,7 @@ struct DumpSupervision {
 
   private static let watchInterval: Duration = .milliseconds(250)
 
-  /// Returns when pg_dump has ended and the follower knows it. What went wrong is recorded.
+  /// Returns when pg_dump has ended and the follower has been informed. Errors are recorded.
   func run(_ dump: DumpTool, messages: ToolMessages) {
     failure.capture {
       let child = try dump.start(into: follower.folder, messages: messages)

@@ -4,7 +4,7 @@ internal import Platform
 internal import Repository
 internal import SystemPackage
 
-/// What was seen of one file of the archive while it went by.
+/// Facts about one file of the archive, collected while it was read.
 package struct StreamedFile: Sendable {
   package let name: String
   package let bytes: Int64
@@ -60,7 +60,7 @@ struct FileStream {
 
   /// Read at once: a size that stays in the second-level cache while it is hashed twice, cut and copied.
   private static let readSize = 256 << 10
-  /// What follows a file of this size is taken to be of another kind.
+  /// After a file of this size, the next one is assumed to hold a different kind of data.
   private static let largeFile: Int64 = 16 << 20
 
   init(
@@ -105,7 +105,7 @@ struct FileStream {
     _ = try cut(buffer.span.extracting(first: held), with: chunker, isLast: true)
     let streamed = tally.finish(name: name)
     try segments.endFile(digest: streamed.digest)
-    if streamed.bytes >= Self.largeFile { try sink.beginKind() }
+    if streamed.bytes >= Self.largeFile { try sink.startNewStream() }
     cannotPunchHoles = cannotPunchHoles || file.cannotPunchHoles
     try file.finish()
     return streamed

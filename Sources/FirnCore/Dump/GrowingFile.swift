@@ -2,7 +2,7 @@ internal import Foundation
 internal import Platform
 internal import SystemPackage
 
-/// A file that pg_dump is writing: read to where it will end, its disk space given back behind the reader.
+/// A file that pg_dump is still writing: read up to its final end, its disk space freed behind the reader.
 struct GrowingFile: ~Copyable {
   private let file: File
   private let name: String
@@ -52,7 +52,7 @@ struct GrowingFile: ~Copyable {
     punched = end
   }
 
-  /// Removes the file, but for the table of contents, which is wanted once more.
+  /// Removes the file, except the table of contents, which is needed again.
   func finish() throws {
     if name != Self.contents { try Folder.removeFile(file.path) }
     follower.didFinish(name)

@@ -52,7 +52,7 @@ package final class SpoolFollower: Sendable {
           state.open.insert(name)
           if !Self.staysOpen(name) { state.waiting.append(name) }
         case .written(let name):
-          // Who reads a file closes it, too.
+          // The reader of a file also closes it.
           guard state.open.remove(name) != nil else { continue }
           if Self.staysOpen(name) { state.waiting.append(name) }
           let size = (try? Folder.status(of: folder.appending(name)))?.size ?? 0
@@ -63,8 +63,8 @@ package final class SpoolFollower: Sendable {
     }
   }
 
-  /// Whether pg_dump has a file open while it writes others: the lists of large objects. Whoever waited for their ends would keep
-  /// nobody for the others. Of those each worker of pg_dump has one open at most.
+  /// Whether pg_dump keeps a file open while it writes others, as it does with lists of large objects. A reader that
+  /// waits for the end of such a file would not read the others. Each worker of pg_dump has at most one of them open.
   private static func staysOpen(_ name: String) -> Bool { name.hasPrefix("blobs") && name.hasSuffix(".toc") }
 
   /// The next file to read; nil when there will be none.
@@ -101,7 +101,7 @@ package final class SpoolFollower: Sendable {
     }
   }
 
-  /// Bytes that pg_dump has written and nobody has read.
+  /// Bytes that pg_dump has written and no reader has read yet.
   package var unreadBytes: Int64 {
     let state = monitor.current
     var total: Int64 = 0

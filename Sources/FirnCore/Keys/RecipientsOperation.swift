@@ -2,7 +2,8 @@ internal import Encryption
 internal import Platform
 package import Repository
 
-/// Adds to those to whom an encrypted repository is encrypted. What is stored stays as it is: it opens with the identities of before.
+/// Adds recipients to an encrypted repository. Existing contents are not changed: only the previous identities open
+/// them.
 package struct RecipientsOperation {
   private let repository: Repository
 
@@ -12,7 +13,7 @@ package struct RecipientsOperation {
   /// - Throws: `AgeError.notARecipient`, `FirnError.notEncrypted`, and what locks and the store throw.
   package func add(_ text: String) throws -> (recipients: [String], isNew: Bool) {
     let recipient = try AgeRecipient.tried(text)
-    guard repository.format.isSealed else { throw FirnError.notEncrypted(location: repository.store.location) }
+    guard repository.format.isEncrypted else { throw FirnError.notEncrypted(location: repository.store.location) }
     let lock = try RepositoryLock(.exclusive, on: repository.store, purpose: "firn key add", patience: .seconds(30))
     defer { lock.release() }
     try lock.requireWritten()

@@ -108,7 +108,7 @@ package struct Backfill {
       throw FirnError.refused(reasons: ["\(connection.database) has no table \(request.table)"])
     }
     guard !table.key.isEmpty else {
-      throw FirnError.refused(reasons: ["\(table.name) has no primary key, by which batches could be told apart"])
+      throw FirnError.refused(reasons: ["\(table.name) has no primary key, which batches need"])
     }
     guard !table.hasHeirs else {
       throw FirnError.refused(reasons: ["tables inherit from \(table.name): rows of theirs may have its keys; name each of them"])
@@ -240,7 +240,7 @@ package struct Backfill {
       var note = try? JSONDecoder().decode(Note.self, from: Data(bytes))
     else {
       throw FirnError.refused(reasons: [
-        "\(path), which says how far a run came that was cut off, can't be read by this user: run it as that one, or begin anew with --start-over"
+        "\(path), the progress of an interrupted run, can't be read by this user: run it as the same user, or start again with --start-over"
       ])
     }
     if let former = note.timeline, note.doneKey != nil || note.transaction != nil, former != timeline {

@@ -1,6 +1,6 @@
 /// How many rows a batch has, by how long the server worked on those before.
 package struct BatchPace {
-  /// Fewer are no relief: what a batch costs whatever its size weighs more then, such as its scan where there is no index.
+  /// Smaller batches help no other session: the fixed cost of a batch weighs more, such as a scan without an index.
   private static let least = 50
   /// A batch that takes as long is in the way whatever it costs to make it smaller.
   private static let unbearable: Duration = .milliseconds(250)
@@ -12,7 +12,7 @@ package struct BatchPace {
   package init(most: Int, longest: Duration) {
     self.most = most
     self.longest = longest
-    // What a row costs is not known yet.
+    // The cost of a row is not known yet.
     size = min(most, 100)
   }
 

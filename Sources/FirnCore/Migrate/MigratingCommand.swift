@@ -7,7 +7,7 @@ internal import SystemPackage
 package struct MigratingCommand: Sendable {
   package struct Outcome: Sendable {
     package let process: Int32
-    /// 128 + signal where one ended it.
+    /// Its exit code, or 128 + the signal that ended it.
     package let exitCode: Int32
     package let elapsed: Duration
     /// The signal that we were sent, and passed on.
@@ -38,13 +38,14 @@ package struct MigratingCommand: Sendable {
     self.init(["/bin/sh", "-c", command], environment: added, timeLimit: timeLimit)
   }
 
-  /// Runs it to its end. When we are interrupted it is asked to end, and killed after half a minute.
+  /// Runs it to its end. If this process is interrupted, the command is asked to end, and killed after half a
+  /// minute.
   /// - Parameters:
-  ///   - begun: is told its process.
-  ///   - line: takes what it prints, on a thread of its own.
+  /// - begun: called with its process id.
+  /// - line: called with its output, on a thread of its own.
   package func run(begun: (Int32) -> Void = { _ in }, line: @escaping @Sendable (String) -> Void) throws -> Outcome {
     let start = ContinuousClock.now
-    // The shell finds it, and says so where it doesn't: 127.
+    // The shell finds the program, or reports that it doesn't exist: 127.
     let child = try ChildProcess(
       "/bin/sh", arguments: ["-c", #"exec "$@""#, "sh"] + words, environment: environment, output: .withErrors, makesPrivateFiles: false,
       onErrorLine: line)

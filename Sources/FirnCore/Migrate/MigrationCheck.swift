@@ -30,9 +30,9 @@ package struct MigrationCheck: Sendable {
     package var settings: ConnectionSettings
     /// The name of the cluster; nil for its system identifier.
     package var source: String?
-    /// What `ar_internal_metadata` has to say; nil where that is not looked at.
+    /// The expected value in `ar_internal_metadata`; nil to skip the check.
     package var expectedEnvironment: String?
-    /// Where the application's migrations lie; nil where that is not known.
+    /// The folder of the application's migrations; nil if unknown.
     package var migrations: FilePath?
     package var limits = Limits()
     /// Whether a snapshot is made before anything is migrated: then none has to be there yet.
@@ -71,7 +71,7 @@ package struct MigrationCheck: Sendable {
     self.words = words
   }
 
-  /// - Throws: `PostgresError` where there is no connection, `Interruption`.
+  /// - Throws: `PostgresError` if there is no connection, `Interruption`.
   package func run() throws -> MigrationSurvey {
     let connection = try Connection(request.settings, applicationName: "firn-migrate")
     var findings = [direct(connection), try standby(connection), tools(connection), try snapshot(connection), try disk(connection)]
@@ -136,13 +136,13 @@ package struct MigrationCheck: Sendable {
       if state.newestIsDamaged {
         return Finding(
           "snapshot", request.takesSnapshot ? .warn : .stop, "\(text); it was found damaged\(comes)",
-          hint: "firn-verify --repair mends it from another store")
+          hint: "firn-verify --repair repairs it from another store")
       }
       if !request.takesSnapshot, age > request.limits.snapshots.snapshotAge.inSeconds {
         return Finding("snapshot", .stop, text, hint: "make a fresh one with firn-snapshot")
       }
       if !request.takesSnapshot, !newest.complete {
-        return Finding("snapshot", .stop, "\(text); it is incomplete", hint: "firn show tells what is missing")
+        return Finding("snapshot", .stop, "\(text); it is incomplete", hint: "firn show lists what is missing")
       }
       let proofAge = state.proof.map { request.now().timeIntervalSince($0.checkedAt) } ?? .infinity
       if proofAge > request.limits.snapshots.proofAge.inSeconds {
@@ -206,7 +206,7 @@ package struct MigrationCheck: Sendable {
       name, .unknown, "\(connection.user) is not shown what others do", hint: "GRANT pg_monitor TO \(Connection.identifier(connection.user))")
   }
 
-  /// Passes where there is none.
+  /// Passes if there is none.
   private func none(_ name: String, of found: [String], else verdict: Finding.Verdict, hint: String) -> Finding {
     found.isEmpty ? Finding(name, .pass, "none") : Finding(name, verdict, some(found), hint: hint)
   }
@@ -214,7 +214,7 @@ package struct MigrationCheck: Sendable {
   private func prepared(_ connection: Connection) throws -> Finding {
     none(
       "prepared-transactions", of: try connection.preparedTransactions(), else: .stop,
-      hint: "they keep their locks until COMMIT PREPARED or ROLLBACK PREPARED, whoever ends")
+      hint: "they keep their locks until COMMIT PREPARED or ROLLBACK PREPARED, even if their session ends")
   }
 
   private func indexes(_ connection: Connection) throws -> Finding {
@@ -249,15 +249,15 @@ package struct MigrationCheck: Sendable {
     for replica in replicas where (replica.behind ?? .zero) > request.limits.replicaDelay || (replica.bytesBehind ?? 0) > 100 << 20 {
       late.append("\(replica.name) is \(words.size(replica.bytesBehind ?? 0)) behind" + (replica.behind.map { " (\(words.span($0)))" } ?? ""))
     }
-    late += idle.map { "slot \($0.name) keeps \(words.size($0.bytesKept ?? 0)) of log for nobody" }
+    late += idle.map { "slot \($0.name) keeps \(words.size($0.bytesKept ?? 0)) of log, and no client reads it" }
     if late.isEmpty, !replicas.isEmpty, try !connection.seesOthersSessions() { return Self.hidden("replication", connection) }
     if !late.isEmpty { return Finding("replication", .warn, some(late), hint: "a migration writes much: let them catch up first") }
     return Finding(
-      "replication", .pass, replicas.isEmpty ? "nobody follows" : "\(replicas.count) follow\(replicas.count == 1 ? "s" : "") closely")
+      "replication", .pass, replicas.isEmpty ? "no replicas" : "\(replicas.count) follow\(replicas.count == 1 ? "s" : "") closely")
   }
 
   private static func locked(_ name: String, _ table: String) -> Finding {
-    Finding(name, .stop, "somebody keeps \(table) to himself", hint: "is a migration under way? firn-migrate watch shows it")
+    Finding(name, .stop, "another session holds a lock on \(table)", hint: "is a migration running? firn-migrate watch shows it")
   }
 
   private func environment(_ connection: Connection) throws -> Finding {

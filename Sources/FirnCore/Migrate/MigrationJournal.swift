@@ -24,13 +24,13 @@ struct MigrationJournal {
   private struct Record: ProcessNote {
     let host: String
     let database: String
-    /// Of which server it is: its system identifier, or its address.
+    /// The server: its system identifier, or its address.
     let cluster: String
     let startedAt: Date
     let process: Int32
     let processStart: UInt64
     let boot: String
-    /// What the command's sessions call themselves.
+    /// The application name of the command's sessions.
     let application: String
     let log: String
     var step: Step
@@ -65,7 +65,7 @@ struct MigrationJournal {
     try StateFolder.write(record, to: path)
   }
 
-  /// What can't be noted from here on keeps the application from nothing.
+  /// From here on, a journal that can't be written must not delay the application's start.
   mutating func begin(_ step: Step) {
     record.step = step
     try? StateFolder.write(record, to: path)
@@ -102,7 +102,7 @@ struct MigrationJournal {
     for (_, record) in cutOff {
       do { states.append(try settle(record, settings())) } catch {
         isUnknown.insert(record.application)
-        states.append("what became of the database can't be told: \(words(error))")
+        states.append("the state of the database is unknown: \(words(error))")
       }
     }
     // Not before the command and its sessions are gone.
@@ -128,8 +128,8 @@ struct MigrationJournal {
     Host.send(9, toGroup: command)
   }
 
-  /// Ends the command's sessions: a server goes on with a statement whoever asked for it is gone.
-  /// - Returns: how the database was left, in words.
+  /// Ends the command's sessions: a server continues a statement even if its client is gone.
+  /// - Returns: the state in which the database was left, in words.
   private static func settle(_ record: Record, _ settings: ConnectionSettings) throws -> String {
     let connection = try Connection(settings.with(database: record.database), applicationName: "firn-migrate")
     guard try connection.clusterName() == record.cluster else {
@@ -143,7 +143,7 @@ struct MigrationJournal {
   }
 }
 
-/// What became of the list of applied migrations.
+/// The change of the list of applied migrations.
 package struct AppliedChange: Sendable, Equatable {
   package let added: [String]
   package let removed: [String]

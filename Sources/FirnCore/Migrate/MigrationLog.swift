@@ -2,7 +2,7 @@ package import Foundation
 internal import Platform
 package import SystemPackage
 
-/// What a migration did, line by line with the time: in a file, and to whoever listens.
+/// A log of a migration, line by line with the time: written to a file and passed to listeners.
 package final class MigrationLog: Sendable {
   package struct Entry: Sendable {
     package let time: Date
@@ -29,7 +29,7 @@ package final class MigrationLog: Sendable {
     self.listener = listener
   }
 
-  /// Where logs lie unless told otherwise.
+  /// The default folder for logs.
   package static var usualFolder: FilePath { StateFolder.path.appending("migrations") }
 
   /// The filled-in checklist's file, beside the log.
@@ -40,7 +40,7 @@ package final class MigrationLog: Sendable {
     listener(text)
   }
 
-  /// A line that is told otherwise: to the file alone.
+  /// Adds a line to the file alone, for output that is shown in another way.
   func keep(_ text: String) {
     let time = Date()
     entries.update { entries in

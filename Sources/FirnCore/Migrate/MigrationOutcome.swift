@@ -4,13 +4,13 @@ package import Platform
 package import Postgres
 package import Repository
 
-/// What a migration did, whatever became of it.
+/// The outcome of a migration, successful or not.
 package struct MigrationOutcome: Sendable {
-  /// What came of the way back.
+  /// The outcome of going back.
   package enum Answered: Sendable {
     /// The snapshot is in the database's place.
     case restored(String)
-    /// The command that rolls back did what it should. What the migrations removed or changed in rows is not back by that.
+    /// The rollback command succeeded. It does not bring back rows that the migrations removed or changed.
     case rolledBack(String)
     case nothingToDo(String)
     case notPossible(String)
@@ -49,9 +49,9 @@ package struct MigrationOutcome: Sendable {
   package var interruption: Interruption?
   package var restartedAt: Date?
   package var finishedAt: Date?
-  /// What is applied now; nil where that can't be told.
+  /// The migrations applied afterwards; nil if unknown.
   package var after: AppliedMigrations?
-  /// Nil where nothing says how to see it.
+  /// Nil if there is no health check.
   package var isHealthy: Bool?
   package var startFailures: [String] = []
   package var problems: [String] = []
@@ -66,7 +66,7 @@ package struct MigrationOutcome: Sendable {
     self.command = command
   }
 
-  /// What became of `schema_migrations`; nil where that can't be told.
+  /// The change of `schema_migrations`; nil if unknown.
   package var change: AppliedChange? {
     after.map { AppliedChange(before: Set(survey.applied.versions), after: Set($0.versions)) }
   }

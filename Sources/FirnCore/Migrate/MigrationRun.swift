@@ -22,7 +22,7 @@ package struct MigrationRun {
     package var settings: ConnectionSettings
     package var lockTimeout: Duration = .seconds(10)
     package var timeLimit: Duration?
-    package var maintenance = Maintenance()
+    package var maintenance = ApplicationControl()
     package var answer = Answer.stop
     /// For `/bin/sh`, as `bundle exec rails db:rollback`.
     package var rollback: String?
@@ -46,14 +46,14 @@ package struct MigrationRun {
     /// Shows the checklist.
     package let show: (MigrationSurvey) -> Void
     /// Restores a snapshot, after a confirmation. Throws without one.
-    package let restore: (SnapshotPlace) throws -> RestoreResult
+    package let restore: (SnapshotPath) throws -> RestoreResult
     /// Describes an error.
     package let words: (any Error) -> String
     /// Prints a line of the command.
     package let output: @Sendable (String) -> Void
 
     package init(
-      show: @escaping (MigrationSurvey) -> Void, restore: @escaping (SnapshotPlace) throws -> RestoreResult,
+      show: @escaping (MigrationSurvey) -> Void, restore: @escaping (SnapshotPath) throws -> RestoreResult,
       words: @escaping (any Error) -> String, output: @escaping @Sendable (String) -> Void
     ) {
       self.show = show
@@ -248,7 +248,7 @@ package struct MigrationRun {
       let connection = try Connection(request.settings, applicationName: "firn-migrate")
       let (count, left) = try connection.endSessions(ofApplication: application, patience: .seconds(10))
       if count > 0 { log.add("ended \(count - left) sessions that the command left behind" + (left > 0 ? "; \(left) DID NOT END" : "")) }
-    } catch { log.add("whether sessions of the command are left can't be told: \(delegate.words(error))") }
+    } catch { log.add("could not check whether sessions of the command remain: \(delegate.words(error))") }
   }
 
   private func environment(_ url: String, _ application: String, _ outcome: MigrationOutcome) -> [String: String] {
@@ -264,7 +264,7 @@ package struct MigrationRun {
 
   private func applied(_ outcome: inout MigrationOutcome) -> AppliedMigrations? {
     do { return try Connection(request.settings, applicationName: "firn-migrate").appliedMigrations() } catch {
-      outcome.problems.append("which migrations are applied can't be told: \(delegate.words(error))")
+      outcome.problems.append("the applied migrations are unknown: \(delegate.words(error))")
       return nil
     }
   }
@@ -323,7 +323,7 @@ package struct MigrationRun {
     guard let after = outcome.after, outcome.change?.isNone == true else {
       return .failed("the rollback ended well, and yet schema_migrations is not what it was: \(outcome.changeInWords)")
     }
-    log.add("rolled back: schema_migrations has its \(after.versions.count) versions of before")
+    log.add("rolled back: schema_migrations has its previous \(after.versions.count) versions")
     return .rolledBack("rolled back by \(command): schema_migrations is what it was")
   }
 

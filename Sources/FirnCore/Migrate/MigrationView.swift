@@ -1,7 +1,7 @@
 internal import Platform
 package import Postgres
 
-/// What a database is doing at one moment, as somebody who watches a migration wants to see it.
+/// The activity of a database at one moment, for an operator who watches a migration.
 package struct MigrationView: Sendable {
   package let database: String
   package let sessions: [SessionState]
@@ -30,7 +30,7 @@ package struct MigrationView: Sendable {
     package let depth: Int
   }
 
-  /// Who is in whose way: each session that others wait for, and below it those that do, deeper and deeper.
+  /// The tree of blocked sessions: each session that others wait for, and below it those that wait, level by level.
   package var tree: [Blocking] {
     let known = Dictionary(sessions.map { ($0.process, $0) }, uniquingKeysWith: { first, _ in first })
     let blockers = Set(sessions.flatMap(\.blockers))
@@ -43,7 +43,8 @@ package struct MigrationView: Sendable {
       for waiting in sessions where waiting.blockers.contains(session.process) { add(waiting, depth + 1) }
     }
     for process in blockers.sorted() { if let root = known[process], root.blockers.isEmpty { add(root, 0) } }
-    // Of circles, and of those whose blocker is in no session of this database, as a prepared transaction.
+    // Sessions in a circle, and those blocked by something that is no session of this database, such as a prepared
+    // transaction.
     for session in sessions where !session.blockers.isEmpty { add(session, 0) }
     return lines
   }
@@ -58,7 +59,7 @@ package struct SessionEnding {
 
   package static func phrase(_ process: Int32) -> String { "end \(process)" }
 
-  /// - Throws: `FirnError.refused` where there is no such session in this database.
+  /// - Throws: `FirnError.refused` if there is no such session in this database.
   package init(of process: Int32, _ settings: ConnectionSettings) throws {
     connection = try Connection(settings, applicationName: "firn-migrate watch")
     guard let found = try connection.sessions().first(where: { $0.process == process }) else {
@@ -67,7 +68,7 @@ package struct SessionEnding {
     session = found
   }
 
-  /// Ends it where it is still the one that was shown.
+  /// Ends the session if it is still the one that was shown.
   /// - Returns: whether it was ended.
   package func carryOut() throws -> Bool {
     guard let now = try connection.sessions().first(where: { $0.process == session.process }), now.user == session.user,

@@ -28,9 +28,9 @@ package struct Rehearsal {
 
   /// - Parameter line: takes what the command prints, on a thread of its own.
   /// - Throws: as a drill does; a command that fails is no error of ours.
-  package func run(on place: SnapshotPlace, line: @escaping @Sendable (String) -> Void) throws -> RehearsalReport {
+  package func run(on place: SnapshotPath, line: @escaping @Sendable (String) -> Void) throws -> RehearsalReport {
     progress.begin("preparing a rehearsal on \(place.id)")
-    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-migrate rehearse", onlyReads: true)
+    let lock = try StoreHousekeeping(store: repository.store).sharedLock(purpose: "firn-migrate rehearse", onlyReads: true)
     defer { lock.release() }
     let source = try RestoreSource(repository, place)
     let work = try WorkFolder.forRun(in: request.drill.workRoot)
@@ -81,7 +81,7 @@ package struct Rehearsal {
     if let interruption = result.interruption { throw interruption }
     progress.begin("looking at what it did")
     let recording = try superuser.endRecording()
-    // Of servers before 15 a process of its own counts, about twice a second.
+    // Before version 15, a statistics process collects the counts about twice a second.
     Thread.sleep(forTimeInterval: superuser.serverMajor < 15 ? 1.2 : 0)
     let after = try superuser.schemaSurvey()
     let newSchema = try schema(superuser, build, "after")
@@ -109,7 +109,7 @@ package struct Rehearsal {
     return largest
   }
 
-  /// Statistics are told when sessions end.
+  /// Sessions report their statistics when they end.
   private func endSessions(_ connection: Connection, _ application: String) throws {
     for _ in 0..<50 where try connection.sessions().contains(where: { $0.application == application }) { Thread.sleep(forTimeInterval: 0.1) }
     try connection.endSessions(ofApplication: application, patience: .seconds(5))

@@ -2,8 +2,8 @@ internal import Foundation
 internal import Platform
 internal import Postgres
 
-/// Tells what of a rehearsed migration would hurt, from what it did: never from its text, but for whether an index was built
-/// CONCURRENTLY, which nothing else tells afterwards.
+/// Finds the harmful effects of a rehearsed migration from what it did, never from its text. The only exception is
+/// whether an index was built CONCURRENTLY, which leaves no other trace.
 struct RehearsalFindings {
   typealias Finding = RehearsalReport.Finding
 
@@ -20,10 +20,10 @@ struct RehearsalFindings {
 
   var all: [Finding] { rewrites + indexes + validations + notNulls + defaults + columns + tables + rows }
 
-  /// Tables that were there before, and had rows: what is done to others is in nobody's way.
+  /// A table that existed before and had rows: changes to other tables block no one.
   private func busyTable(_ oid: UInt32) -> SchemaSurvey.Table? { before.tables[oid].flatMap { $0.isEmpty ? nil : $0 } }
 
-  /// - Parameter mode: of the lock that such a change takes; of others where that was not seen.
+  /// - Parameter mode: the lock that the change takes; other modes are used if it was not observed.
   private func held(_ table: String, _ mode: RehearsalReport.Mode = .accessExclusive) -> String {
     let all = locks.filter { $0.table == table }
     guard let lock = all.first(where: { $0.mode == mode }) ?? all.max(by: { $0.held < $1.held }) else { return "" }
@@ -38,7 +38,7 @@ struct RehearsalFindings {
         kind: wasEmptied ? .rows : .rewrite, object: table.name,
         text: wasEmptied
           ? "all rows of \(table.name) were removed" + held(table.name)
-          : "\(table.name) was written anew, \(table.bytes / 1_000_000) MB of it" + held(table.name),
+          : "\(table.name) was rewritten, \(table.bytes / 1_000_000) MB of it" + held(table.name),
         advice: wasEmptied
           ? "make sure that this is meant"
           : "add a new column without a default, backfill it in batches (firn-migrate backfill), then exchange the two", isExpected: false)
@@ -49,7 +49,7 @@ struct RehearsalFindings {
     after.indexes.sorted { $0.value.name < $1.value.name }.compactMap { oid, index in
       guard before.indexes[oid] == nil, let table = busyTable(index.table) else { return nil }
       let commands = recording.commands.filter { $0.tag == "CREATE INDEX" && $0.identity == index.name }
-      // Of a constraint or a rewritten table there is no such statement.
+      // Indexes of constraints and of rewritten tables have no such statement.
       if commands.contains(where: { $0.statement.range(of: #"\bconcurrently\b"#, options: [.regularExpression, .caseInsensitive]) != nil }) {
         return nil
       }
@@ -101,7 +101,7 @@ struct RehearsalFindings {
       return Finding(
         kind: .columnDefault, object: "\(table.name).\(now.name)",
         text: "\(table.name).\(now.name) was added with a default and NOT NULL in one go"
-          + (wasRewritten ? ", which wrote every row anew" : "; as the default is constant, no row was touched") + held(table.name),
+          + (wasRewritten ? ", which rewrote every row" : "; as the default is constant, no row was touched") + held(table.name),
         advice: "add the column alone, then set the default, backfill in batches, and declare it NOT NULL last", isExpected: false)
     }
   }
@@ -145,7 +145,7 @@ struct RehearsalFindings {
     return before.tables.sorted { $0.value.name < $1.value.name }.compactMap { oid, table in
       guard let now = after.tables[oid]?.changes else { return nil }
       let (updated, deleted) = (now.updated - table.changes.updated, now.deleted - table.changes.deleted)
-      // Of those that are gone nothing tells which transaction that was.
+      // For deleted rows it is unknown which transaction deleted them.
       let atOnce = max(min(updated, largestChanges[oid] ?? 0), deleted / transactions)
       guard atOnce > Self.rowsATransaction else { return nil }
       return Finding(

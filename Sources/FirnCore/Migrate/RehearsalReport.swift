@@ -1,9 +1,9 @@
 internal import Platform
 package import Repository
 
-/// What a rehearsed migration did.
+/// The report of a rehearsed migration.
 package struct RehearsalReport: Sendable {
-  /// A lock that keeps others from a table, in the words of PostgreSQL's documentation.
+  /// A table lock that blocks other sessions, by its name in PostgreSQL's documentation.
   package enum Mode: String, Sendable, CaseIterable {
     case share = "SHARE"
     case shareRowExclusive = "SHARE ROW EXCLUSIVE"
@@ -19,9 +19,10 @@ package struct RehearsalReport: Sendable {
       }
     }
 
-    /// What others can't do meanwhile.
+    /// The effect on other sessions.
     package var effect: String {
-      self == .accessExclusive ? "nobody can read or write it" : self == .exclusive ? "nobody can write or lock it" : "nobody can write it"
+      self == .accessExclusive
+        ? "all reads and writes are blocked" : self == .exclusive ? "all writes and locks are blocked" : "all writes are blocked"
     }
   }
 
@@ -53,34 +54,34 @@ package struct RehearsalReport: Sendable {
     package let text: String
     /// The safer way.
     package let advice: String
-    /// Whether somebody said that it is meant.
+    /// Whether the operator declared it as intended.
     package let isExpected: Bool
   }
 
-  package let place: SnapshotPlace
+  package let place: SnapshotPath
   package let server: String
   package let exitCode: Int32
   package let elapsed: Duration
   /// The role it connected as.
   package let ranAs: String
-  /// Whether the command ever connected to the copy: where it did not, it may have worked on another database.
+  /// Whether the command ever connected to the copy; if not, it may have worked on another database.
   package let reachedCopy: Bool
   package var restoreSeconds = 0.0
   package var locks: [Lock] = []
   package var findings: [Finding] = []
   package var rowChanges: [Rows] = []
   package var schema: [SnapshotComparison.Change] = []
-  /// What was not as in production.
+  /// Differences from production.
   package var notes: [String] = []
 }
 
-/// What may make a rehearsal fail.
+/// A reason for a rehearsal to fail.
 package enum RehearsalCriterion: Sendable, Equatable {
   case finding(RehearsalReport.Finding.Kind)
-  /// A table nobody could write, or not even read, for longer.
+  /// A table whose writes, or even reads, were blocked for longer.
   case exclusive(Duration)
 
-  /// What of a report meets it, in words.
+  /// The parts of a report that meet the criterion, in words.
   package func hits(in report: RehearsalReport) -> [String] {
     switch self {
     case .finding(let kind): report.findings.filter { $0.kind == kind && !$0.isExpected }.map { "\(kind.rawValue): \($0.object)" }

@@ -2,7 +2,8 @@ internal import Foundation
 internal import Platform
 internal import SystemPackage
 
-/// A command of the operator's own that is told of a run: the report as JSON on its standard input, the most of it in its environment.
+/// An operator's command that receives a run's report: as JSON on standard input, its main values in the
+/// environment.
 package struct Hook: Sendable {
   /// How a hook ended other than well.
   package struct Failure: Error, Sendable {
@@ -14,8 +15,8 @@ package struct Hook: Sendable {
   private let limit: Duration
 
   /// - Parameters:
-  ///   - command: for `/bin/sh`.
-  ///   - limit: how long it may take. What it leaves behind is ended with it.
+  /// - command: for `/bin/sh`.
+  /// - limit: its time limit. Programs it leaves running are ended with it.
   package init(_ command: String, limit: Duration) { self.init(words: ["/bin/sh", "-c", command], limit: limit) }
 
   /// - Parameter words: a program's path and its arguments.

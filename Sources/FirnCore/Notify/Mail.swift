@@ -40,7 +40,7 @@ package struct Mail: Sendable, Equatable {
 
   private func body(_ report: RunReport) -> String {
     var lines = [report.summary, ""]
-    if let hint = report.hint { lines += ["What to do next: \(hint)", ""] }
+    if let hint = report.hint { lines += ["Next step: \(hint)", ""] }
     lines += ["began: \(report.startedAt.formatted(.iso8601))", "took: \(Int(report.elapsed.inSeconds.rounded())) s"]
     if let snapshot = report.snapshot { lines.append("snapshot: \(snapshot)") }
     for state in report.states ?? [] {

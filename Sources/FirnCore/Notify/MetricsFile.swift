@@ -25,7 +25,7 @@ package struct MetricsFile: Sendable {
       return "\(metric.name){\(labels.map { "\($0.name)=\"\(Self.escaped($0.value))\"" }.joined(separator: ","))}"
     }
 
-    /// The same with no database named; nil where that is a number of its own.
+    /// The same sample without a database; nil if that is a metric of its own.
     var withoutDatabase: Sample? {
       let jobs = [RunReport.Job.snapshot, .restore, .migrate].map(\.rawValue)
       guard let job = labels.first(where: { $0.name == "job" }), jobs.contains(job.value) else { return nil }
@@ -52,7 +52,7 @@ package struct MetricsFile: Sendable {
 
     var name: String { "firn_\(rawValue)" }
 
-    /// Whether it is told of a store, not of a run: what the store no longer has goes.
+    /// Whether it describes a store rather than a run: it is removed when the store no longer has the database.
     var isOfStore: Bool {
       switch self {
       case .lastSuccess, .lastProof, .restoreTime, .isOK, .copyBehind: true
@@ -82,7 +82,7 @@ package struct MetricsFile: Sendable {
   /// - Parameter path: of a file whose name ends in `.prom`.
   package init(_ path: FilePath) { self.path = path }
 
-  /// What a store says of itself.
+  /// The state of a store.
   package enum StoreStates: Sendable {
     case known([StoreStatus.Database])
     /// It could not be asked.
@@ -119,11 +119,11 @@ package struct MetricsFile: Sendable {
     ]
   }
 
-  /// Puts samples in the place of those of the same labels; whoever reads finds the old file or the new one.
+  /// Replaces the samples that have the same labels, atomically for readers.
   /// - Parameters:
-  ///   - states: of the store. Other stores' stay.
-  ///   - isCertain: whether the store and the database are surely not named by mistake. Else of those that the file doesn't know
-  ///     nothing is written but where all went well: nobody would ever take it back.
+  /// - states: the state of the store. Samples of other stores stay.
+  /// - isCertain: whether the store and the database are certainly not mistyped. Otherwise, for names that the file
+  ///   doesn't contain yet, only complete success is written, since nothing would ever remove the samples.
   /// - Throws: `SystemError`.
   package func update(_ samples: [Sample], of store: String, _ states: StoreStates, isCertain: Bool) throws {
     let folder = path.removingLastComponent()
@@ -141,7 +141,7 @@ package struct MetricsFile: Sendable {
       let start = Sample(metric, [("store", store)], 0).key.dropLast()
       return key.hasPrefix(start + ",") || key.hasPrefix(start + "}")
     }
-    // What failed before its store was known is over.
+    // Failures from before the store was known are over.
     if !store.isEmpty { values = values.filter { !$0.key.contains("{store=\"\",") && !$0.key.contains("{store=\"\"}") } }
     let failed = samples.contains { $0.metric == .runExitCode && ![0, 3].contains($0.value) }
     if failed, !isCertain { samples.removeAll { values[$0.key] == nil } }
@@ -159,7 +159,8 @@ package struct MetricsFile: Sendable {
     }
     for sample in samples {
       values[sample.key] = Self.text(sample.value)
-      // A failure before the database was known is over with a run of it. Of other jobs no name means all databases.
+      // A failure from before the database was known is over with this run. For other jobs, no name means all
+      // databases.
       if let unnamed = sample.withoutDatabase, unnamed != sample { values[unnamed.key] = nil }
     }
     var lines: [String] = []

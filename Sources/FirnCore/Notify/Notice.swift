@@ -2,9 +2,10 @@ internal import Foundation
 internal import Platform
 internal import Transfer
 
-/// Where a run is told by HTTP. The address is a secret: whoever has it can tell lies there.
+/// A web service that receives the reports of runs. Its address is a secret: anyone who has it can send false
+/// reports.
 package struct Notice: Sendable {
-  /// Why nobody was told.
+  /// The reason why a report was not delivered.
   package struct Failure: Error, Sendable {
     /// Without the address.
     package let reason: String
@@ -14,8 +15,8 @@ package struct Notice: Sendable {
   private let attempts: Int
 
   /// - Parameters:
-  ///   - url: beginning with `http://` or `https://`.
-  ///   - isHurried: whether somebody waits for the run to end: then there is one attempt.
+  /// - url: an address with `http://` or `https://`.
+  /// - isHurried: whether an operator waits for the end of the run; then there is only one attempt.
   package init(url: String, isHurried: Bool = false) {
     self.url = url
     attempts = isHurried ? 1 : 3
@@ -60,7 +61,7 @@ package struct Notice: Sendable {
         let response = try TransferEngine.shared.perform(request)
         if (200..<300).contains(response.status) { return }
         reason = "it answered with status \(response.status)"
-        // What it refuses once it refuses again.
+        // The same request would be refused again.
         if response.status < 500 && response.status != 429 { break }
       } catch {
         reason = Self.words(error)
@@ -79,7 +80,7 @@ package struct Notice: Sendable {
   }
 }
 
-/// The text that a web service wants, with the words of a report where the template has `{{summary}}`, `{{job}}` and others.
+/// A text for a web service, with a report's values in place of `{{summary}}`, `{{job}}` and others.
 package struct NoticeTemplate: Sendable, Equatable {
   private let text: String
 
@@ -91,7 +92,7 @@ package struct NoticeTemplate: Sendable, Equatable {
     ]
   }
 
-  /// - Returns: nil where it would be no JSON, or names what there isn't.
+  /// - Returns: nil if the result would be no valid JSON, or an unknown value is named.
   package init?(_ text: String) {
     self.text = text
     let example = filled(RunReport(job: .snapshot, startedAt: Date()))

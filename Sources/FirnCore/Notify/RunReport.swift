@@ -2,7 +2,7 @@ package import Foundation
 internal import Platform
 internal import Repository
 
-/// What a run did, for programs and people that did not watch it.
+/// The report of a run, for programs and for people who did not watch it.
 package struct RunReport: Sendable {
   package enum Event: String, Sendable {
     case start, success, warning, failure
@@ -40,7 +40,7 @@ package struct RunReport: Sendable {
   package var snapshot: String?
   package var elapsed: Duration = .zero
   package var exitCode: Int32?
-  /// What went wrong, and what to do next.
+  /// The error, and the next step.
   package var error: String?
   package var hint: String?
   package var warnings: [String] = []

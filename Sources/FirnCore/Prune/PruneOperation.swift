@@ -45,7 +45,7 @@ package struct PruneOperation: Sendable {
   ///   - apply: whether to carry it out, with the exclusive lock.
   ///   - approve: returns the plan, or a part of it. Throws to stop.
   /// - Throws: `FirnError.planChanged` if another run changed the snapshots, `.onHold`.
-  package func run(on places: [SnapshotPlace]?, apply: Bool, approve: (PrunePlan) throws -> PrunePlan) throws -> Outcome {
+  package func run(on places: [SnapshotPath]?, apply: Bool, approve: (PrunePlan) throws -> PrunePlan) throws -> Outcome {
     let shown = try withLock(.shared) { _ in try plan(for: places) }
     // No lock is held during a question.
     let approved = try approve(shown)
@@ -59,7 +59,7 @@ package struct PruneOperation: Sendable {
     return try body(lock)
   }
 
-  private func carryOut(_ approved: PrunePlan, _ places: [SnapshotPlace]?, _ lock: RepositoryLock) throws -> Outcome {
+  private func carryOut(_ approved: PrunePlan, _ places: [SnapshotPath]?, _ lock: RepositoryLock) throws -> Outcome {
     // Plan for all of them: checks of one database affect others that share objects.
     let plan = try plan(for: places).part(of: approved.databases)
     guard Set(plan.removed).isSubset(of: approved.removed) else { throw FirnError.planChanged }
@@ -100,7 +100,7 @@ package struct PruneOperation: Sendable {
     }
   }
 
-  private func plan(for places: [SnapshotPlace]?) throws -> PrunePlan {
+  private func plan(for places: [SnapshotPath]?) throws -> PrunePlan {
     // Snapshots that the user named may be gone by now.
     let present = try repository.catalog.listing()
     let wanted = places.map(Set.init)
@@ -119,12 +119,12 @@ package struct PruneOperation: Sendable {
     }
   }
 
-  private func sharing(_ present: [ListedSnapshot], questioned: Set<SnapshotPlace>) throws -> ObjectSharing {
+  private func sharing(_ present: [ListedSnapshot], questioned: Set<SnapshotPath>) throws -> ObjectSharing {
     try ObjectSharing(of: repository.store, present, questioned: questioned, threads: threads)
   }
 
   private func decide(
-    on places: [SnapshotPlace], _ states: [SnapshotPlace: RetainedSnapshot<SnapshotID>], size: ([SnapshotPlace]) throws -> Int64
+    on places: [SnapshotPath], _ states: [SnapshotPath: RetainedSnapshot<SnapshotID>], size: ([SnapshotPath]) throws -> Int64
   ) throws -> [PrunePlan.Database] {
     let groups = Dictionary(grouping: places) { "\($0.source.keyComponent)/\($0.database.keyComponent)" }
     let moment = Int64(now.timeIntervalSince1970)
@@ -149,8 +149,8 @@ package struct PruneOperation: Sendable {
 
   /// The state of each snapshot.
   /// - Parameter present: all snapshots, because damage affects those that share objects.
-  private func states(of listed: [ListedSnapshot], beside present: [ListedSnapshot]) throws -> [SnapshotPlace: RetainedSnapshot<SnapshotID>] {
-    let found = Monitor<(states: [SnapshotPlace: RetainedSnapshot<SnapshotID>], verdicts: [SnapshotPlace: CheckRecord])>(([:], [:]))
+  private func states(of listed: [ListedSnapshot], beside present: [ListedSnapshot]) throws -> [SnapshotPath: RetainedSnapshot<SnapshotID>] {
+    let found = Monitor<(states: [SnapshotPath: RetainedSnapshot<SnapshotID>], verdicts: [SnapshotPath: CheckRecord])>(([:], [:]))
     let wanted = Set(listed.map(\.place))
     try forEachInParallel(present, thread: "snapshots", threads: threads) { [self] listed in
       let verdict = try repository.catalog.verdict(of: listed.checks, now: now)

@@ -3,10 +3,10 @@ internal import Platform
 package import Repository
 package import Retention
 
-/// What pruning would do to the snapshots of some databases.
+/// The plan of a pruning run for some databases.
 package struct PrunePlan: Sendable {
   package struct Entry: Sendable {
-    package let place: SnapshotPlace
+    package let place: SnapshotPath
     package let decision: RetentionPlan<SnapshotID>.Decision
     package let snapshot: RetainedSnapshot<SnapshotID>
   }
@@ -17,12 +17,13 @@ package struct PrunePlan: Sendable {
     /// Newest first.
     package let entries: [Entry]
     package let doubt: ClockDoubt?
-    package var removed: [SnapshotPlace] { entries.filter { !$0.decision.isKept }.map(\.place) }
-    /// How far the clock may have jumped ahead without its snapshots showing it, in seconds; nil where they can't tell.
+    package var removed: [SnapshotPath] { entries.filter { !$0.decision.isKept }.map(\.place) }
+    /// The distance that the clock may have jumped ahead without its snapshots showing it, in seconds; nil if they
+    /// can't show it.
     let unnoticedJump: Int64?
 
     func isSame(as other: Database) -> Bool { source.isSame(as: other.source) && database.isSame(as: other.database) }
-    /// Whether so much goes that a typed word is asked for.
+    /// Whether so much is removed that a confirmation is required.
     package var isDrastic: Bool {
       func isSound(_ entry: Entry) -> Bool { entry.snapshot.standing == .sound }
       let sound = entries.filter(isSound)
@@ -36,10 +37,10 @@ package struct PrunePlan: Sendable {
   private let isNamed: Bool
   package let calendar: RetentionCalendar
   package let now: Date
-  /// What goes with all that is removed, as sharing has it.
+  /// The bytes that are freed with all removed snapshots, considering shared objects.
   package private(set) var freedBytes: Int64
   private let sharing: ObjectSharing
-  private let lookUp: @Sendable (SnapshotPlace) throws -> ObjectSharing
+  private let lookUp: @Sendable (SnapshotPath) throws -> ObjectSharing
 
   /// - Parameters:
   ///   - isNamed: whether what goes was named, and not chosen by rules.
@@ -47,7 +48,7 @@ package struct PrunePlan: Sendable {
   ///   - lookUp: finds out about another snapshot.
   init(
     databases: [Database], policy: RetentionPolicy, isNamed: Bool, calendar: RetentionCalendar, now: Date, sharing: ObjectSharing,
-    lookUp: @escaping @Sendable (SnapshotPlace) throws -> ObjectSharing
+    lookUp: @escaping @Sendable (SnapshotPath) throws -> ObjectSharing
   ) throws {
     self.databases = databases
     self.policy = policy
@@ -64,15 +65,15 @@ package struct PrunePlan: Sendable {
     try (entry.decision.isKept ? lookUp(entry.place) : sharing).freed(removing: [entry.place])
   }
 
-  /// What the newest snapshot of a database needs, shared or not, in bytes.
+  /// The size of everything the newest snapshot of a database needs, shared or not, in bytes.
   package func newestBytes(of database: Database) throws -> Int64 {
     try sharing.bytes(of: database.entries.map(\.place).max { $0.id < $1.id }.map { [$0] } ?? [])
   }
 
   package var entries: [Entry] { databases.flatMap(\.entries) }
-  package var removed: [SnapshotPlace] { databases.flatMap(\.removed) }
+  package var removed: [SnapshotPath] { databases.flatMap(\.removed) }
 
-  /// The words to type before this is carried out; nil where none are wanted.
+  /// The confirmation phrase for this plan; nil if none is required.
   package var phrase: String? {
     let words = [waitingForTheClock.isEmpty ? nil : "the clock is right", removalWords].compactMap(\.self)
     return words.isEmpty ? nil : words.joined(separator: ", ")
@@ -88,13 +89,13 @@ package struct PrunePlan: Sendable {
     return "remove \(count) snapshot\(count == 1 ? "" : "s") of \(drastic.map(name).joined(separator: ", "))"
   }
 
-  /// What a database is called here: with its source where another has one of its name.
+  /// The display name of a database, with its source if another source has a database of the same name.
   package func name(of database: Database) -> String {
     DatabaseNames(databases.map { ($0.source, $0.database) }).name(source: database.source, database: database.database)
   }
 
-  /// Whether the clock itself is doubted: some have snapshots of the future; or they tell of a jump ahead, and none of which it is seen
-  /// that backups went on would show that, too.
+  /// Whether the clock itself is doubtful: some databases have snapshots from the future; or snapshots indicate a
+  /// jump ahead, and no database with continuing backups contradicts it.
   private var isClockDoubted: Bool {
     if databases.contains(where: { if case .newestIsAhead? = $0.doubt { true } else { false } }) { return true }
     guard let jump = databases.compactMap(\.doubt?.jump).min() else { return false }
@@ -113,8 +114,8 @@ package struct PrunePlan: Sendable {
     return removed.isEmpty ? [] : databases.filter { $0.doubt != nil }
   }
 
-  /// What of it wants no words, and what does.
-  /// - Returns: nil where nothing would go without words.
+  /// The part of the plan that needs no confirmation, and the databases that do.
+  /// - Returns: nil if nothing can be removed without confirmation.
   package func withoutWords() throws -> (plan: PrunePlan, left: [Database])? {
     let waiting = Set((drastic + waitingForTheClock).flatMap(\.removed))
     func wantsWords(_ database: Database) -> Bool { database.removed.contains(where: waiting.contains) }
@@ -123,7 +124,7 @@ package struct PrunePlan: Sendable {
     return (try part(of: rest), databases.filter(wantsWords))
   }
 
-  /// What it says of these databases.
+  /// The part of the plan for these databases.
   func part(of databases: [Database]) throws -> PrunePlan {
     var plan = self
     plan.databases = self.databases.filter { own in databases.contains { $0.isSame(as: own) } }

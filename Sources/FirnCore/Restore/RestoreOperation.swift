@@ -56,22 +56,22 @@ package struct RestoreOperation {
   }
 
   /// Drops leftovers of killed restores, except markers of lost databases.
-  package static func tidyUp(_ settings: ConnectionSettings) throws -> [RestoreRest] {
-    try RestoreRest.clear(on: ServerConnection.open(settings))
+  package static func tidyUp(_ settings: ConnectionSettings) throws -> [RestoreLeftover] {
+    try RestoreLeftover.clear(on: ServerConnection.open(settings))
   }
 
   /// - Parameters:
-  ///   - told: called with notes about what will be done, once prerequisites were checked.
-  ///   - saved: called with the snapshot of the replaced database, which stays even if the restore fails.
-  ///   - found: called with leftovers of other restores, and what was done with them.
+  /// - told: called with notes about what will be done, once prerequisites were checked.
+  /// - saved: called with the snapshot of the replaced database, which stays even if the restore fails.
+  /// - found: called with leftovers of other restores, and what was done with them.
   package func run(
-    told: ([String]) -> Void = { _ in }, saved: (SnapshotID) -> Void = { _ in }, found: ([RestoreRest]) -> Void = { _ in }
+    told: ([String]) -> Void = { _ in }, saved: (SnapshotID) -> Void = { _ in }, found: ([RestoreLeftover]) -> Void = { _ in }
   ) throws -> RestoreResult {
     let clock = ContinuousClock.now
-    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-restore of \(request.place.database)", onlyReads: true)
+    let lock = try StoreHousekeeping(store: repository.store).sharedLock(purpose: "firn-restore of \(request.place.database)", onlyReads: true)
     defer { lock.release() }
     // First, because leftovers take room.
-    found(try RestoreRest.clear(on: ServerConnection.open(request.settings, except: replaced)).filter { !isMended($0) })
+    found(try RestoreLeftover.clear(on: ServerConnection.open(request.settings, except: replaced)).filter { !isMended($0) })
     let prepared = try prepare()
     let (server, source) = (prepared.server, prepared.source)
     try requireSameDatabase(on: server)
@@ -96,8 +96,8 @@ package struct RestoreOperation {
       }
       if isWhole {
         // The restore is complete, even if this fails.
-        do { try RestoreRest.clear(for: request.target.name, restoredFrom: request.place.id, on: server) } catch {
-          result.notes.append("what had told of its loss could not be dropped: --recover shows what it is")
+        do { try RestoreLeftover.clear(for: request.target.name, restoredFrom: request.place.id, on: server) } catch {
+          result.notes.append("the database that recorded the loss could not be dropped: --recover lists it")
         }
       }
       result.elapsed = ContinuousClock.now - clock
@@ -111,7 +111,7 @@ package struct RestoreOperation {
   private var isWhole: Bool { !request.scope.isPartial && !request.scope.onlyIntact }
 
   /// Whether a marker is about the database that is restored now, from one of the snapshots in the marker.
-  private func isMended(_ rest: RestoreRest) -> Bool {
+  private func isMended(_ rest: RestoreLeftover) -> Bool {
     guard let loss = rest.loss, loss.target.isSame(as: request.target.name) else { return false }
     return isWhole && loss.ways.contains(request.place.id.description)
   }
@@ -139,7 +139,7 @@ package struct RestoreOperation {
       try build.make(database)
       old = build.inPlace?.oid
       // A server finishes a CREATE DATABASE whose restore was killed: the first look could not see that database.
-      _ = try? RestoreRest.clear(on: server)
+      _ = try? RestoreLeftover.clear(on: server)
       try beforeFilling(database.name)
       let filled = try build.fill(database)
       warnings += filled.warnings
@@ -157,7 +157,7 @@ package struct RestoreOperation {
       try requireUsable(database, on: server, &result)
       switch request.target {
       case .new, .empty: try database.finish(on: server)
-      case .replacing: try exchange(database, prepared, &result)
+      case .replacing: try swap(database, prepared, &result)
       case .inPlace:
         do {
           try database.markWhole(on: server, snapshot: source.manifest.id, inPlace: build.inPlace)
@@ -201,7 +201,7 @@ package struct RestoreOperation {
   private var allowsMissing: Bool { !request.target.isExisting || request.allowsIncomplete }
 
   private func unfinishedDatabase(_ prepared: Preparation) throws -> UnfinishedDatabase {
-    let builder = DatabaseBuilder(server: prepared.server, properties: prepared.properties)
+    let builder = DatabaseStatements(server: prepared.server, properties: prepared.properties)
     if case .empty(let name) = request.target { return try UnfinishedDatabase(existing: name, builder: builder) }
     return UnfinishedDatabase(for: request.target.name, builder: builder)
   }
@@ -291,7 +291,7 @@ package struct RestoreOperation {
   }
 
   /// Swaps the new database with the live one.
-  private func exchange(_ database: UnfinishedDatabase, _ prepared: Preparation, _ result: inout RestoreResult) throws {
+  private func swap(_ database: UnfinishedDatabase, _ prepared: Preparation, _ result: inout RestoreResult) throws {
     let server = prepared.server
     let live = request.target.name
     // Read again: grants and settings made in the meantime belong to the name as well.
@@ -312,8 +312,9 @@ package struct RestoreOperation {
       record: .init(
         database: live, name: keptName, keptAt: time, snapshot: result.manifest.id.description, comment: KeptDatabase.original(facts.comment)),
       finishing: ["ALTER DATABASE \(Connection.identifier(live)) OWNER TO \(Connection.identifier(facts.owner))"]
-        + DatabaseBuilder(server: server, properties: properties).finishingStatements(name: live))
-    let around = SwapWithMaintenance(swap: swap, maintenance: request.maintenance, undoesOnFailure: request.undoesOnFailure, progress: progress)
+        + DatabaseStatements(server: server, properties: properties).finishingStatements(name: live))
+    let around = SwapWithApplicationStopped(
+      swap: swap, maintenance: request.maintenance, undoesOnFailure: request.undoesOnFailure, progress: progress)
     let outcome = try around.run(now: request.now)
     result.keptAs = swap.keptName
     result.downtime = outcome.downtime
@@ -334,7 +335,7 @@ package struct RestoreOperation {
   /// - Throws: `LeftBehind`.
   private func discard(_ database: UnfinishedDatabase, _ source: RestoreSource, _ roles: [String], after cause: any Error) throws {
     // The name belongs to it already, so it is no leftover.
-    if cause is any AfterExchange || cause is NotNamed { return }
+    if cause is any AfterSwap || cause is NotNamed { return }
     do { try takeAway(database, source, roles) } catch {
       throw LeftBehind(database: database.name, roles: roles, reason: error, cause: cause)
     }

@@ -12,7 +12,7 @@ struct RestoreSource {
   let directory: ArchiveDirectory
 
   /// - Throws: `RepositoryError` where the snapshot can't be read as what it is.
-  init(_ repository: Repository, _ place: SnapshotPlace) throws {
+  init(_ repository: Repository, _ place: SnapshotPath) throws {
     let manifest = try repository.catalog.intactManifest(of: place)
     let reader = try SnapshotReader(repository.contents, manifest: manifest)
     let files = try reader.files()
@@ -48,8 +48,8 @@ struct RestoreSource {
     return found
   }
 
-  /// Has damage that a body meets told by what it touches.
-  /// - Throws: `SnapshotDamaged` for a damaged object; else what `body` throws.
+  /// Runs `body` and names the affected tables if it finds damage.
+  /// - Throws: `SnapshotDamaged` for a damaged object, and errors of `body`.
   func namingDamage<Result>(_ body: () throws -> Result) throws -> Result { try Self.namingDamage(manifest, reader, files, body) }
 
   private static func namingDamage<Result>(

@@ -25,7 +25,7 @@ package enum ServerConnection {
     throw first ?? FirnError.noDatabaseNamed
   }
 
-  /// Asks what became of something, a minute long where the server starts anew, whoever interrupts.
+  /// Asks for the outcome of an operation, for up to a minute if the server restarts, even if a signal arrives.
   static func patiently<Result>(_ ask: () throws -> Result) throws -> Result {
     try Interruption.putOff {
       let deadline = ContinuousClock.now + .seconds(60)

@@ -113,7 +113,7 @@ package final class ExportTransaction {
     throw Deadlock(holder: try connection.sessionsInTheWay().first ?? "a session")
   }
 
-  /// What was rewritten while the dump ran; the dump counts only where this is nil.
+  /// The first relation rewritten while the dump ran; the dump counts only if this is nil.
   package func rewritten() throws -> String? { try connection.rewrittenRelations().first }
 
   package func end() throws { try connection.rollback() }

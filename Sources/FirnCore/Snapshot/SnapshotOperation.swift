@@ -36,7 +36,7 @@ package struct SnapshotOperation {
     let tools = try ServerTools.find("pg_dump", major: connection.serverMajor, configured: request.toolFolders)
     progress.note("server \(try connection.versionText()) at \(connection.target), \(try tools.versionLine(of: "pg_dump")) in \(tools.folder)")
 
-    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-snapshot of \(connection.database)")
+    let lock = try StoreHousekeeping(store: repository.store).sharedLock(purpose: "firn-snapshot of \(connection.database)")
     defer { lock.release() }
     try lock.requireWritten()
     guard try Repository(opening: repository.store).format.recipients == repository.format.recipients else {
@@ -52,7 +52,7 @@ package struct SnapshotOperation {
       lock.release()
       // An unreachable store is not asked again.
       if case StoreError.unreachable = error { throw error }
-      StoreMaintenance(store: repository.store).collectIfAlone()
+      StoreHousekeeping(store: repository.store).collectIfAlone()
       throw error
     }
   }
@@ -78,9 +78,9 @@ package struct SnapshotOperation {
         )
       }
     }
-    let place = SnapshotPlace(
+    let place = SnapshotPath(
       source: source, database: connection.database, id: SnapshotID(startedAt: startedAt, after: newest, random: &random))
-    let cache = repository.format.isSealed ? request.cacheRoot.map { ParentCache(root: $0, of: repository) } : nil
+    let cache = repository.format.isEncrypted ? request.cacheRoot.map { ParentCache(root: $0, of: repository) } : nil
     let parent = try newestReadable(source: source, database: connection.database, cache)
     let attempts = 3
     for number in 1...attempts {
@@ -105,7 +105,7 @@ package struct SnapshotOperation {
   /// choice, because its database was given up, perhaps empty.
   private func newestReadable(source: String, database: String, _ cache: ParentCache?) throws -> ParentSnapshot? {
     let places = try repository.catalog.snapshots(source: source, database: database)
-    if repository.format.isSealed {
+    if repository.format.isEncrypted {
       let parent = cache?.parent(among: places, in: repository.catalog)
       if parent == nil, !places.isEmpty {
         notes.update {
@@ -132,7 +132,7 @@ package struct SnapshotOperation {
 }
 
 /// Keeps a store tidy around other work.
-package struct StoreMaintenance: Sendable {
+package struct StoreHousekeeping: Sendable {
   private let store: any Store
   private let owner: LockOwner
 

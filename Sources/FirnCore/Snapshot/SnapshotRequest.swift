@@ -3,7 +3,7 @@ package import Repository
 package import Postgres
 package import SystemPackage
 
-/// What a snapshot is to be made of, and how.
+/// The request for a snapshot.
 package struct SnapshotRequest: Sendable {
   package var settings: ConnectionSettings
   /// The name of the cluster; nil for its system identifier.
@@ -36,7 +36,7 @@ package struct SnapshotResult: Sendable {
   package let manifest: Manifest
   /// Requests that could not be met, though the snapshot is complete.
   package let warnings: [String]
-  /// What the operator should know of this machine rather than of the snapshot.
+  /// Notes about this machine rather than about the snapshot.
   package let notes: [String]
   package let elapsed: Duration
 }

@@ -20,7 +20,7 @@ struct SnapshotRun {
   let connection: Connection
   let tools: ServerTools
   let scratch: FilePath
-  let place: SnapshotPlace
+  let place: SnapshotPath
   let startedAt: Date
   let parent: ParentSnapshot?
   let cache: ParentCache?
@@ -153,7 +153,7 @@ struct SnapshotRun {
     guard let parent else { return nil }
     do {
       return try parent.index(
-        objectsIn: repository.store, objectsAreSealed: repository.format.isSealed, registry: registry, suspects: try suspects())
+        objectsIn: repository.store, objectsAreEncrypted: repository.format.isEncrypted, registry: registry, suspects: try suspects())
     } catch is RepositoryError {
       progress.note("the chunk table of \(parent.manifest.id) cannot be read: everything is stored once more")
       return nil
@@ -180,8 +180,8 @@ struct SnapshotRun {
     }
     let store = repository.store
     let files = repository.files(of: place)
-    let sealing = repository.format.sealing
-    let chunkTable = try table.finish(store: store, key: files.chunkTable, sealing: sealing)
+    let encryption = repository.format.encryption
+    let chunkTable = try table.finish(store: store, key: files.chunkTable, encryption: encryption)
 
     var manifest = Manifest(
       place: place, kind: request.kind, startedAt: startedAt, finishedAt: request.now(),
@@ -217,7 +217,7 @@ struct SnapshotRun {
     manifest.newObjects = added.objects
     manifest.storedBytes = added.bytes + chunkTable.place.storedBytes
 
-    let globals = try writeGlobals(globals, to: files.globals, sealing)
+    let globals = try writeGlobals(globals, to: files.globals, encryption)
     let excluded = missing.map { QualifiedName(schema: $0.schema, name: $0.name) }.filter(exclusions.tables.contains)
     if !excluded.isEmpty { manifest.excludedTables = excluded.map { "\($0.schema).\($0.name)" } }
     manifest.searchPath = request.searchPath
@@ -238,10 +238,10 @@ struct SnapshotRun {
     written[files.globals] = globals.bytes
     try repository.catalog.begin(place, holding: lock)
     for (key, bytes) in [
-      (files.manifest, try sealing.sealed(JSON.bytes(manifest))),
+      (files.manifest, try encryption.encrypted(JSON.bytes(manifest))),
       (
         files.recoverScript,
-        Array(RecoverScript.text(id: place.id, database: place.database, major: tools.major, isSealed: sealing.isOn).utf8)
+        Array(RecoverScript.text(id: place.id, database: place.database, major: tools.major, isEncrypted: encryption.isOn).utf8)
       ),
     ] {
       try store.write(bytes, to: key, durability: .deferred)
@@ -250,7 +250,7 @@ struct SnapshotRun {
     }
     try Interruption.check()
     let list = ChecksumFile(
-      objects: try registry.completed().map(\.name), files: checksums, summary: sealing.isOn ? .init(of: manifest) : nil)
+      objects: try registry.completed().map(\.name), files: checksums, summary: encryption.isOn ? .init(of: manifest) : nil)
     try repository.catalog.commit(list, of: place, reused: registry.reused, written: written, holding: lock, mayBeFirst: parent == nil)
     if parent == nil, (try? repository.catalog.lacksSnapshots()) ?? false {
       notes.update {
@@ -259,7 +259,7 @@ struct SnapshotRun {
       }
     }
     let isParent = manifest.kind != Manifest.safetyKind || parent == nil
-    if sealing.isOn, isParent, (try? cache?.save(manifest, list, chunkTable: chunkTable.file)) == nil {
+    if encryption.isOn, isParent, (try? cache?.save(manifest, list, chunkTable: chunkTable.file)) == nil {
       notes.update { $0.append("what the snapshot consists of could not be remembered in the cache: the next one will store everything once more") }
     }
     return manifest
@@ -336,15 +336,15 @@ struct SnapshotRun {
       + outcome.warnings.map { "pg_dump warns: \($0)" }
   }
 
-  private func writeGlobals(_ dump: GlobalsDump, to key: StoreKey, _ sealing: Sealing) throws
+  private func writeGlobals(_ dump: GlobalsDump, to key: StoreKey, _ encryption: StoreEncryption) throws
     -> (digest: SHA256Digest, bytes: Int64, reasons: [String])
   {
     let globals = try dump.result()
     var compressor = try ZstdCompressor()
     // No dump contains settings for all roles.
-    let common = try connection.settingsOfAllRoles().map { "ALTER ROLE ALL SET \(DatabaseBuilder.assignment($0.name, $0.value));\n" }.joined()
+    let common = try connection.settingsOfAllRoles().map { "ALTER ROLE ALL SET \(DatabaseStatements.assignment($0.name, $0.value));\n" }.joined()
     let sql = globals.sql + Array(common.utf8)
-    let stored = try sealing.sealed(compressor.compress(sql.span, effort: .table))
+    let stored = try encryption.encrypted(compressor.compress(sql.span, effort: .table))
     try repository.store.write(stored, to: key, durability: .deferred)
     var reasons = globals.warnings.map { "pg_dumpall warns: \($0)" }
     if !dump.withPasswords { reasons.append("passwords of roles: \(connection.user) may not read pg_authid") }

@@ -1,7 +1,7 @@
 internal import Postgres
 package import Repository
 
-/// What changed from one snapshot to another, by what both say of themselves: no row is read.
+/// Compares two snapshots by their own descriptions: no row is read.
 package struct SnapshotComparison: Sendable {
   package struct Table: Sendable, Equatable {
     package struct Side: Sendable, Equatable {
@@ -11,9 +11,9 @@ package struct SnapshotComparison: Sendable {
     }
 
     package let name: String
-    /// Nil where it is not in the first snapshot.
+    /// Nil if it is not in the first snapshot.
     package let before: Side?
-    /// Nil where it is not in the second.
+    /// Nil if it is not in the second snapshot.
     package let after: Side?
     package let isSame: Bool
   }
@@ -21,7 +21,7 @@ package struct SnapshotComparison: Sendable {
   /// A sequence whose value is another.
   package struct Sequence: Sendable, Equatable {
     package let name: String
-    /// Where it was set; nil where it was never used, or is not there.
+    /// Its value; nil if it was never used or does not exist.
     package let before: Int64?
     package let after: Int64?
   }
@@ -45,7 +45,7 @@ package struct SnapshotComparison: Sendable {
   package let schema: [Change]
 
   /// - Throws: `RepositoryError`, `SnapshotDamaged`.
-  package init(_ repository: Repository, from first: SnapshotPlace, to second: SnapshotPlace) throws {
+  package init(_ repository: Repository, from first: SnapshotPath, to second: SnapshotPath) throws {
     let (before, after) = (try RestoreSource(repository, first), try RestoreSource(repository, second))
     (self.first, self.second) = (before.manifest, after.manifest)
     func byName(_ manifest: Manifest) -> [QualifiedName: Manifest.Table] {
@@ -79,7 +79,7 @@ package struct SnapshotComparison: Sendable {
     return definitions
   }
 
-  /// What makes one schema the other.
+  /// The changes that turn one schema into the other.
   static func changes(from first: ArchiveDirectory, to second: ArchiveDirectory) -> [Change] {
     let (old, new) = (definitions(first), definitions(second))
     return Set(old.keys).union(new.keys).sorted().compactMap { object in

@@ -2,7 +2,7 @@ package import Foundation
 internal import Platform
 package import Repository
 
-/// What a store has held over a span of time, for people who look now and then.
+/// The contents of a store over a span of time, for occasional readers.
 package struct StoreReport: Sendable, Encodable {
   package struct Snapshot: Sendable, Encodable {
     package let id: String
@@ -10,10 +10,10 @@ package struct StoreReport: Sendable, Encodable {
     package let startedAt: Date
     package let complete: Bool
     package let isOnHold: Bool
-    /// What the last verification found, and how closely it looked; nil where there was none.
+    /// The result of the last verification and its level; nil if there was none.
     package let isIntact: Bool?
     package let verifiedBy: String?
-    /// Plain bytes and rows; nil where no identity opens it.
+    /// Uncompressed bytes and rows; nil if no identity opens it.
     package let bytes: Int64?
     package let rows: Int64?
     /// Bytes it added to the store.
@@ -54,7 +54,7 @@ package struct StoreReport: Sendable, Encodable {
     package let snapshots: [Snapshot]
     /// The largest of the newest snapshot first.
     package let tables: [Table]
-    /// Of the newest snapshot that can be read, besides those in `tables`.
+    /// The number of tables in the newest readable snapshot besides those in `tables`.
     package let otherTables: Int
     package let drills: [Drill]
     package let copies: [Copy]
@@ -64,14 +64,14 @@ package struct StoreReport: Sendable, Encodable {
 
   package let location: String
   package let generatedAt: Date
-  /// Nothing before this is told.
+  /// The begin of the report's time span.
   package let since: Date
   package let databases: [Database]
 
   /// - Parameters:
-  ///   - status: of the same store.
-  ///   - days: how far to look back.
-  ///   - tableCount: of how many tables the trend is told.
+  /// - status: the status of the same store.
+  /// - days: the number of days to look back.
+  /// - tableCount: the number of tables whose trend is included.
   package init(of repository: Repository, status: StoreStatus, days: Int, tableCount: Int = 12, now: Date, progress: WorkProgress) throws {
     location = repository.store.location
     generatedAt = now

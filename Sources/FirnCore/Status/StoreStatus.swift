@@ -34,9 +34,9 @@ package struct StoreStatus: Sendable {
   package struct Copy: Sendable {
     package let location: String
     /// Its snapshots, or the error of listing them.
-    package let snapshots: Result<[SnapshotPlace], any Error>
+    package let snapshots: Result<[SnapshotPath], any Error>
 
-    package init(location: String, snapshots: Result<[SnapshotPlace], any Error>) {
+    package init(location: String, snapshots: Result<[SnapshotPath], any Error>) {
       self.location = location
       self.snapshots = snapshots
     }
@@ -45,7 +45,7 @@ package struct StoreStatus: Sendable {
     /// - Parameters:
     ///   - here: the snapshots of the original store.
     ///   - each: called to show progress.
-    package static func snapshots(in copy: Catalog, beside here: [SnapshotPlace], each: () -> Void) throws -> [SnapshotPlace] {
+    package static func snapshots(in copy: Catalog, beside here: [SnapshotPath], each: () -> Void) throws -> [SnapshotPath] {
       let there = try copy.snapshots(each: each)
       let own = Dictionary(grouping: here, by: name)
       let foreign = Dictionary(grouping: there, by: name).flatMap { name, places in own[name].map { CopyComparison($0, places).foreign } ?? [] }
@@ -57,7 +57,7 @@ package struct StoreStatus: Sendable {
       return there.filter { !unwanted.contains($0) }
     }
 
-    private static func name(_ place: SnapshotPlace) -> String { "\(place.source.keyComponent)/\(place.database.keyComponent)" }
+    private static func name(_ place: SnapshotPath) -> String { "\(place.source.keyComponent)/\(place.database.keyComponent)" }
   }
 
   /// How complete a copy is.
@@ -85,7 +85,7 @@ package struct StoreStatus: Sendable {
   ///   - places: the snapshots to look at. Safety snapshots of restores don't count.
   ///   - words: describes the error of a store.
   package init(
-    of places: [SnapshotPlace], in repository: Repository, copies: [Copy] = [], limits: Limits, now: Date, age: (Date) -> String,
+    of places: [SnapshotPath], in repository: Repository, copies: [Copy] = [], limits: Limits, now: Date, age: (Date) -> String,
     words: (any Error) -> String = { "\($0)" }
   ) throws {
     let unreachable = copies.compactMap { copy -> String? in
@@ -98,7 +98,7 @@ package struct StoreStatus: Sendable {
   }
 
   /// - Parameter places: of one database, the newest first.
-  private static func state(of copy: Copy, _ places: [SnapshotPlace], _ catalog: Catalog) -> CopyState? {
+  private static func state(of copy: Copy, _ places: [SnapshotPath], _ catalog: Catalog) -> CopyState? {
     guard case .success(let there) = copy.snapshots, let first = places.first else { return nil }
     let found = CopyComparison(places, there.filter { $0.source.isSame(as: first.source) && $0.database.isSame(as: first.database) })
     return CopyState(
@@ -107,11 +107,11 @@ package struct StoreStatus: Sendable {
   }
 
   /// - Parameter manifest: nil if no identity opens it.
-  private static func newest(_ place: SnapshotPlace, _ summary: Manifest.Summary, _ manifest: Manifest?) -> Newest {
+  private static func newest(_ place: SnapshotPath, _ summary: Manifest.Summary, _ manifest: Manifest?) -> Newest {
     guard let manifest else {
-      var problems = summary.complete ? [] : ["the newest snapshot is incomplete: firn show tells why, with an identity"]
+      var problems = summary.complete ? [] : ["the newest snapshot is incomplete: firn show gives the reason, with an identity"]
       if let fallen = summary.fallenTables, fallen > 0 {
-        problems.append("\(fallen) tables lost many rows since the snapshot before: firn show tells which, with an identity")
+        problems.append("\(fallen) tables lost many rows since the snapshot before: firn show lists them, with an identity")
       }
       return Newest(
         id: place.id, startedAt: place.id.startDate, complete: summary.complete, problems: problems)
@@ -125,11 +125,11 @@ package struct StoreStatus: Sendable {
   /// The verifications of one database's snapshots.
   private struct Checks {
     private let catalog: Catalog
-    private let keys: [SnapshotPlace: [StoreKey]]
-    let verdicts: [SnapshotPlace: CheckRecord]
+    private let keys: [SnapshotPath: [StoreKey]]
+    let verdicts: [SnapshotPath: CheckRecord]
     private let findings: DamageFindings
 
-    init(of places: [SnapshotPlace], _ catalog: Catalog, _ now: Date) throws {
+    init(of places: [SnapshotPath], _ catalog: Catalog, _ now: Date) throws {
       self.catalog = catalog
       keys = try places.reduce(into: [:]) { $0[$1] = try catalog.checkKeys(of: $1) }
       verdicts = try keys.compactMapValues { try catalog.verdict(of: $0, now: now) }
@@ -137,12 +137,12 @@ package struct StoreStatus: Sendable {
     }
 
     /// Damage of the snapshot or of an object that it shares. An unreadable list is damage too.
-    func findDamage(in place: SnapshotPlace) throws -> Bool {
+    func findDamage(in place: SnapshotPath) throws -> Bool {
       if verdicts[place]?.ok == false { return true }
       do { return try catalog.shares(findings, place) } catch let error where StoreStatus.isOfOneSnapshot(error) { return true }
     }
 
-    func newestProof(of places: [SnapshotPlace]) throws -> CheckRecord? {
+    func newestProof(of places: [SnapshotPath]) throws -> CheckRecord? {
       let proven = places.filter { verdicts[$0]?.ok == true }
       let newestFirst = proven.sorted { (verdicts[$0]?.checkedAt ?? .distantPast) > (verdicts[$1]?.checkedAt ?? .distantPast) }
       return try newestFirst.first { try !findDamage(in: $0) }.flatMap { verdicts[$0] }
@@ -150,7 +150,7 @@ package struct StoreStatus: Sendable {
 
     /// Problems that the last drill or its assertions found. Only a later drill clears them.
     /// - Parameter places: the newest first.
-    func problemsOfDrills(_ places: [SnapshotPlace]) throws -> [String] {
+    func problemsOfDrills(_ places: [SnapshotPath]) throws -> [String] {
       for place in places {
         let (keys, verdict) = (keys[place] ?? [], verdicts[place])
         // If there is a single check, the verdict says everything.
@@ -168,7 +168,7 @@ package struct StoreStatus: Sendable {
 
   /// - Parameter places: of one database, the newest first.
   private static func database(
-    _ places: [SnapshotPlace], _ repository: Repository, _ copies: [Copy], _ unreachable: [String], _ limits: Limits, _ now: Date,
+    _ places: [SnapshotPath], _ repository: Repository, _ copies: [Copy], _ unreachable: [String], _ limits: Limits, _ now: Date,
     _ age: (Date) -> String
   ) throws -> Database? {
     let catalog = repository.catalog
@@ -179,7 +179,7 @@ package struct StoreStatus: Sendable {
     var newestComplete: Date?
     var restoreSeconds: Double?
     let checks = try Checks(of: places, catalog, now)
-    var readable: [SnapshotPlace] = []
+    var readable: [SnapshotPath] = []
     for place in places {
       let summary: Manifest.Summary
       let manifest: Manifest?

@@ -1,11 +1,11 @@
 internal import Platform
 package import Repository
 
-/// What databases are called where several are shown: with the source where two have one name.
+/// Display names of databases: with the source if two have the same name.
 package struct DatabaseNames {
   private let sources: [String: Set<String>]
 
-  package init(_ places: some Sequence<SnapshotPlace>) { self.init(places.map { ($0.source, $0.database) }) }
+  package init(_ places: some Sequence<SnapshotPath>) { self.init(places.map { ($0.source, $0.database) }) }
 
   package init(_ databases: [(source: String, database: String)]) {
     sources = databases.reduce(into: [:]) { $0[$1.database.keyComponent, default: []].insert($1.source.keyComponent) }
@@ -15,5 +15,5 @@ package struct DatabaseNames {
     sources[database.keyComponent, default: []].count > 1 ? "\(source)/\(database)" : database
   }
 
-  package func name(of place: SnapshotPlace) -> String { name(source: place.source, database: place.database) }
+  package func name(of place: SnapshotPath) -> String { name(source: place.source, database: place.database) }
 }

@@ -1,4 +1,4 @@
-/// What was looked at before something is done, and what came of it.
+/// The result of one check before an operation.
 package struct Finding: Sendable, Codable, Equatable {
   package enum Verdict: String, Sendable, Codable { case pass, unknown, warn, stop }
 

@@ -1,4 +1,4 @@
-/// What stops an operation, as far as users tell it apart. Their words are in CommandSupport.
+/// Errors that stop an operation and that users need to distinguish. Their messages are in CommandSupport.
 package enum FirnError: Error, Equatable {
   /// Tables came, went or were rewritten while the snapshot began, every time it was tried.
   case tablesKeptChanging(attempts: Int, example: String)
@@ -11,24 +11,25 @@ package enum FirnError: Error, Equatable {
   case invalidName(name: String, reason: String)
   /// Everything a restore's preflight found, at once.
   case refused(reasons: [String])
-  /// What was restored is not what was dumped; the new database is gone again.
+  /// The restored database differs from the snapshot; it was dropped again.
   case restoredCopyDiffers(differences: [String])
   case onlySnapshot(id: String)
   case noDatabaseNamed
   /// Where copies went there is no repository any more.
   case copyGone(location: String)
-  /// Another restore builds a database that is to have this name.
-  /// - Parameter rest: the database by which that is known, where it may be dead.
+  /// Another restore builds a database for this name.
+  /// - Parameter rest: the database by which that is known, if its process may be dead.
   case beingRestored(database: String, process: Int32, place: String, rest: String?)
   /// No database is kept that could take the name back, or be dropped.
   case noKeptDatabase(name: String)
-  /// The typed words were not those asked for; nil where there was nobody to ask.
+  /// The confirmation differs from the phrase; nil if there was no terminal to ask at.
   case notConfirmed(phrase: String, given: String?)
   /// The same, after others were confirmed and dropped.
   case notConfirmedFurther(phrase: String, given: String, dropped: [String])
   /// Pruning by a clock that may be wrong would take the wrong snapshots; the phrase says that it is right.
   case clockInDoubt(reason: String, phrase: String)
-  /// Of these databases no snapshot was removed, for want of the phrase; what goes without words of the others is gone.
+  /// Without the phrase, no snapshot of these databases was removed; the others were pruned as far as no phrase was
+  /// required.
   case prunedInPart(left: [String], reasons: [String], phrase: String, of: String?)
   /// More would be removed than was shown.
   case planChanged
@@ -39,7 +40,7 @@ package enum FirnError: Error, Equatable {
   /// A snapshot that was to be removed must be kept, by an order that came after the plan or that no listing shows.
   case onHold(database: String, id: String, reason: String)
   case noFolder(path: String, reason: String)
-  /// A copy would lie in a store that encrypts to others than the original, or to nobody.
+  /// The copy's store encrypts to other recipients than the original, or not at all.
   case differentlyEncrypted(location: String)
   /// A repository is not encrypted, and can't become so.
   case notEncrypted(location: String)
@@ -58,7 +59,7 @@ package enum FirnError: Error, Equatable {
 extension FirnError {
   /// The database of that name is another than the one that was confirmed.
   static func replacedMeanwhile(_ database: String) -> FirnError {
-    .refused(reasons: ["\(database) was replaced meanwhile: nothing was touched; look at it anew"])
+    .refused(reasons: ["\(database) was replaced in the meantime: nothing was changed; run this again to see its current state"])
   }
 }
 

@@ -10,7 +10,7 @@ protocol ProcessNote: Codable {
 }
 
 extension ProcessNote {
-  /// What ran before another boot is dead, whoever has its number now.
+  /// Processes of an earlier boot are dead, even if their ids are in use again.
   var isOfDeadProcess: Bool { boot != Host.bootID || Host.startTime(of: process) != processStart }
 }
 
@@ -22,7 +22,7 @@ package enum StateFolder {
     return (Host.homeFolder ?? "/var/tmp").appending(".local/state/firn")
   }
 
-  /// Writes a file durably: whoever looks finds the old one or the new one.
+  /// Replaces a file durably and atomically.
   static func write(_ value: some Encodable, to path: FilePath) throws {
     let passing = path.removingLastComponent().appending(".\(UInt32.random(in: 0 ... .max))")
     let file = try File(passing, .create)

@@ -3,8 +3,8 @@ internal import Platform
 internal import Synchronization
 package import SystemPackage
 
-/// A private folder for what a run needs in passing. Its name tells whose it is, and a lock in it that this one lives, so that the next
-/// run can clear away what a killed one left.
+/// A private folder for temporary files of a run. Its name identifies the process, and a lock in it shows that the
+/// process is alive, so the next run can remove what a killed one left.
 package final class WorkFolder: Sendable {
   package let path: FilePath
   private let lock: Mutex<FileLock?>
@@ -29,7 +29,7 @@ package final class WorkFolder: Sendable {
         try? Folder.removeTree(path)
         throw error
       }
-      // Without locks its name alone tells whose it is.
+      // On a file system without locks, the name alone identifies the process.
       lock = Mutex(nil)
     }
   }
@@ -60,7 +60,7 @@ package final class WorkFolder: Sendable {
 
   deinit { remove() }
 
-  /// Where runs work unless told otherwise.
+  /// The default folder for temporary files.
   package static var defaultRoot: FilePath {
     if let folder = ProcessInfo.processInfo.environment["TMPDIR"], folder.hasPrefix("/") { return FilePath(folder) }
     return "/var/tmp"
@@ -74,7 +74,7 @@ package final class WorkFolder: Sendable {
       else { continue }
       let isAlive = parts[2] == Host.bootID.prefix(8) && Host.startTime(of: process) == start
       guard !isAlive, isFree(root.appending(name), status) else { continue }
-      // What it started may take a moment to end, and write meanwhile.
+      // Processes that it started may take a moment to end, and still write.
       for _ in 0..<50 {
         if (try? clear(root.appending(name))) != nil { break }
         Thread.sleep(forTimeInterval: 0.1)
@@ -82,7 +82,7 @@ package final class WorkFolder: Sendable {
     }
   }
 
-  /// Whether nobody holds its lock: processes of other containers, and of other machines, are none of ours.
+  /// Whether its lock is free: folders of other containers and machines are not ours to remove.
   private static func isFree(_ folder: FilePath, _ status: FileStatus) -> Bool {
     let file = folder.appending(lockName)
     guard Folder.exists(file) else { return Date().timeIntervalSince1970 - status.modified > youth }

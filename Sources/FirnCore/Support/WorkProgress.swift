@@ -1,12 +1,12 @@
 internal import Platform
 
-/// How far a long operation is. Written by its threads, read by whoever shows it.
+/// The progress of a long operation. Written by its threads, read by the display.
 package final class WorkProgress: Sendable {
   package struct State: Sendable {
     package var phase = ""
     package var item = ""
     package var done: Int64 = 0
-    /// Bytes in all, about; nil where it can't be told.
+    /// The estimated total of bytes; nil if unknown.
     package var expected: Int64?
     package var started = ContinuousClock.now
     /// Whether programs of others write to the terminal meanwhile.

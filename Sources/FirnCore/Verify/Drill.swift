@@ -28,8 +28,6 @@ package struct DrillRequest: Sendable {
   package var workRoot = WorkFolder.defaultRoot
   /// Whether the throw-away server may run unconfined if the kernel can't confine it.
   package var allowsUnconfined = false
-  /// A command run between restoring and comparing, for tests. libpq's variables name the database.
-  package var meddler: String?
   /// Whether values are compressed with the server's default, so that measurements match the original.
   package var compressesAsUsual = false
 
@@ -37,7 +35,7 @@ package struct DrillRequest: Sendable {
 }
 
 package struct DrillOutcome: Sendable {
-  package let place: SnapshotPlace
+  package let place: SnapshotPath
   package var restoreSeconds = 0.0
   package var tablesCompared = 0
   package var schemaCompared = false
@@ -79,16 +77,16 @@ package struct Drill {
   }
 
   /// - Throws: `FirnError.refused` if there is no room, `PostgresError.noTool`, `SnapshotDamaged`, and errors of the server.
-  package func run(on place: SnapshotPlace) throws -> DrillOutcome {
+  package func run(on place: SnapshotPath) throws -> DrillOutcome {
     progress.begin("preparing a drill of \(place.id)")
     let source = try RestoreSource(repository, place)
     let work = try WorkFolder.forRun(in: request.workRoot)
     defer { work.remove() }
     return try source.namingDamage {
-      guard let settings = request.server else { return try runOnOwnServer(source, work, compareMeddled) }
+      guard let settings = request.server else { return try runOnOwnServer(source, work, compare) }
       let server = try ServerConnection.open(settings)
       let tools = try ServerTools.find("pg_restore", major: server.serverMajor, configured: request.toolFolders)
-      return try run(source, on: server, tools, work, makesRoles: false, compareMeddled)
+      return try run(source, on: server, tools, work, makesRoles: false, compare)
     }
   }
 
@@ -153,7 +151,7 @@ package struct Drill {
   ) throws -> DrillOutcome {
     var outcome = DrillOutcome(place: source.manifest.place)
     outcome.tool = try tools.versionLine(of: "pg_restore")
-    outcome.notes += try RestoreRest.clear(on: server).map(\.text)
+    outcome.notes += try RestoreLeftover.clear(on: server).map(\.text)
     if makesRoles { outcome.notes += try makeRoles(of: source.manifest, on: server) }
     let available = Set(try server.availableExtensions().keys)
     let wanted = ExtensionTrial.inOrder(source.manifest.extensions.filter { available.contains($0.name) }, source)
@@ -169,7 +167,7 @@ package struct Drill {
     let restored = try RestoredProperties(of: source.manifest, replacing: nil, scope: scope, role: role, on: server)
     outcome.reservations += (restored.leftOut + selection.leftOut).map { "not compared: \($0)" }
 
-    let builder = DatabaseBuilder(server: server, properties: restored.properties)
+    let builder = DatabaseStatements(server: server, properties: restored.properties)
     let database = UnfinishedDatabase(for: "drill of \(source.manifest.database)", builder: builder)
     var restoredSelection = selection
     let build = DatabaseBuild(
@@ -234,21 +232,6 @@ package struct Drill {
     let made = script.roles(toMake: missing, existing: existing)
     try server.executeTogether(made.flatMap(\.statements))
     return missing.subtracting(made.map(\.name)).sorted().map { "role \($0) is not in the snapshot's globals" }
-  }
-
-  private func meddle(with database: UnfinishedDatabase, _ server: Connection) throws {
-    guard let meddler = request.meddler else { return }
-    let place = server.settings.parameters
-    let variables = ["PGHOST": place["host"], "PGPORT": place["port"], "PGUSER": place["user"], "PGDATABASE": database.name]
-    _ = try ShellCommand.run(variables.map { "\($0.key)='\($0.value ?? "")'; export \($0.key)" }.joined(separator: "; ") + "; " + meddler)
-  }
-
-  private func compareMeddled(
-    _ build: DatabaseBuild, _ database: UnfinishedDatabase, _ selection: RestoreSelection, _ properties: DatabaseProperties,
-    _ outcome: inout DrillOutcome
-  ) throws {
-    try meddle(with: database, build.server)
-    try compare(build, database, selection, properties, &outcome)
   }
 
   private func compare(

@@ -17,9 +17,10 @@ package struct DrillOperation {
     self.now = now
   }
 
-  /// - Throws: `RepositoryError.locked`, and what interrupts it. What a drill finds, and what keeps one from being made, is in its outcome.
-  package func run(on places: [SnapshotPlace]) throws -> [DrillOutcome] {
-    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-verify --drill", onlyReads: true)
+  /// - Throws: `RepositoryError.locked`, and interruptions. Findings of a drill, and obstacles to it, are in its
+  ///   outcome.
+  package func run(on places: [SnapshotPath]) throws -> [DrillOutcome] {
+    let lock = try StoreHousekeeping(store: repository.store).sharedLock(purpose: "firn-verify --drill", onlyReads: true)
     defer { lock.release() }
     return try repository.catalog.stillThere(places).map { place in
       let start = ContinuousClock.now
@@ -43,7 +44,7 @@ package struct DrillOperation {
         return outcome
       }
       if !outcome.differences.isEmpty {
-        // What was found while others deleted says nothing.
+        // Findings made while another process deleted are not reliable.
         do {
           try lock.checkIfWritten()
           _ = try repository.catalog.stillThere([place])
@@ -53,23 +54,23 @@ package struct DrillOperation {
           return outcome
         }
       }
-      // What was only read is proven as a reading proves it. Where nothing could be restored, nothing is.
+      // Files that were only read count as verified by reading. If nothing could be restored, nothing is verified.
       let level: CheckRecord.Level = outcome.failure != nil ? .quick : outcome.notRestored.isEmpty ? .drill : .read
       var record = CheckRecord(
         level: level, ok: outcome.differences.isEmpty, damagedObjects: damaged, checkedAt: now(), seconds: (ContinuousClock.now - start).inSeconds,
         host: Host.name, firn: Firn.version)
       // Its words may hold rows.
-      record.failedDrill = outcome.failure.map { repository.format.isSealed ? "pg_restore could not restore it" : $0 }
+      record.failedDrill = outcome.failure.map { repository.format.isEncrypted ? "pg_restore could not restore it" : $0 }
       record.restoreSeconds = outcome.restoreSeconds > 0 ? outcome.restoreSeconds : nil
       record.tool = outcome.tool
       record.checksums = (try? repository.catalog.checksums(of: place))?.digest.description
-      // The snapshot is what was dumped: what it was expected to hold is another matter.
-      // What was found may be rows, and is written in clear.
-      // These name objects of the database, as a list of its tables would.
+      // The snapshot equals what was dumped: unmet expectations about its content are separate.
+      // Findings may contain rows and are stored unencrypted.
+      // These name objects of the database, like a list of its tables.
       let incomparable = outcome.incomparable
-      record.reservations = incomparable.isEmpty ? nil : repository.format.isSealed ? ["\(incomparable.count) not shown here"] : incomparable
-      record.unfilledViews = outcome.unfilledViews.isEmpty || repository.format.isSealed ? nil : outcome.unfilledViews
-      let unmet = repository.format.isSealed ? outcome.unmetAssertions.map { _ in "an assertion does not hold" } : outcome.unmetAssertions
+      record.reservations = incomparable.isEmpty ? nil : repository.format.isEncrypted ? ["\(incomparable.count) not shown here"] : incomparable
+      record.unfilledViews = outcome.unfilledViews.isEmpty || repository.format.isEncrypted ? nil : outcome.unfilledViews
+      let unmet = repository.format.isEncrypted ? outcome.unmetAssertions.map { _ in "an assertion does not hold" } : outcome.unmetAssertions
       record.unmetAssertions = unmet.isEmpty ? nil : unmet
       do { try repository.catalog.record(record, of: place) } catch { outcome.unrecorded = error }
       return outcome

@@ -36,7 +36,7 @@ package struct LiveComparison {
 
   /// - Returns: every table of either, those of the snapshot first, by name.
   /// - Throws: what connecting and pg_dump throw, and `RepositoryError`.
-  package func run(_ place: SnapshotPlace) throws -> [Table] {
+  package func run(_ place: SnapshotPath) throws -> [Table] {
     progress.begin("connecting")
     let manifest = try repository.catalog.manifest(of: place)
     let connection = try Connection(settings, applicationName: "firn-verify")

@@ -6,7 +6,7 @@ internal import Repository
 /// Reads objects whole, several at once.
 struct ObjectCheck {
   let store: any Store
-  /// Objects of which only the hash is looked at: whoever reads what is in them decodes it.
+  /// Objects whose hash alone is checked here; a later reader decodes them.
   let decodedLater: Set<ObjectName>
   let progress: WorkProgress
 
@@ -25,8 +25,8 @@ struct ObjectCheck {
     do {
       let bytes = try store.read(object.key, limit: 1 << 31)
       progress.advance(by: bytes.count)
-      guard SHA256Digest(of: bytes) == object.digest else { return "its bytes are not those its name tells" }
-      return try decodes && !object.isSealed ? ZstdDecompressor().firstFault(in: bytes) : nil
+      guard SHA256Digest(of: bytes) == object.digest else { return "its bytes do not match the digest in its name" }
+      return try decodes && !object.isEncrypted ? ZstdDecompressor().firstFault(in: bytes) : nil
     } catch StoreError.missing {
       return "it is missing"
     } catch StoreError.notAFile {

@@ -3,7 +3,7 @@ package import Foundation
 internal import Platform
 package import Repository
 
-/// Brings what is damaged or missing in a store back from others that have it. What is there is put aside, never written over.
+/// Restores damaged or missing files of a store from other stores. Existing files are renamed, never overwritten.
 package struct RepairOperation {
   package struct Mended: Sendable, Equatable {
     package let key: StoreKey
@@ -13,7 +13,7 @@ package struct RepairOperation {
 
   package struct Outcome: Sendable {
     package var mended: [Mended] = []
-    /// What no other store has intact.
+    /// The files that no other store has intact.
     package var unrepaired: [StoreKey] = []
     /// The folder of the store in which lies what was put aside.
     package let quarantine: StoreKey
@@ -34,14 +34,14 @@ package struct RepairOperation {
     quarantine = "quarantine/\(SnapshotID.stamp(now))/"
   }
 
-  /// Mends snapshots as far as their own lists of checksums, or those of other stores, tell what they consist of.
-  /// - Parameter damaged: objects that are known to be.
-  /// - Throws: what writing to the store throws. Reading from others that fails is what leaves things unrepaired.
-  package func run(on places: [SnapshotPlace], damaged: Set<ObjectName>) throws -> Outcome {
-    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-verify --repair")
+  /// Repairs snapshots as far as their own lists of checksums, or those of other stores, describe them.
+  /// - Parameter damaged: objects known to be damaged.
+  /// - Throws: errors of writing to the store. If reading from another store fails, files stay unrepaired.
+  package func run(on places: [SnapshotPath], damaged: Set<ObjectName>) throws -> Outcome {
+    let lock = try StoreHousekeeping(store: repository.store).sharedLock(purpose: "firn-verify --repair")
     defer { lock.release() }
     try lock.requireWritten()
-    progress.begin("mending")
+    progress.begin("repairing")
     var outcome = Outcome(quarantine: quarantine)
     for place in places { try mend(place, &outcome, lock) }
     for object in damaged.sorted(by: { $0.key < $1.key }) { try bring(object.key, wanted: object.digest, &outcome, lock) }
@@ -49,11 +49,11 @@ package struct RepairOperation {
     return outcome
   }
 
-  private func mend(_ place: SnapshotPlace, _ outcome: inout Outcome, _ lock: RepositoryLock) throws {
+  private func mend(_ place: SnapshotPath, _ outcome: inout Outcome, _ lock: RepositoryLock) throws {
     let unrepairedBefore = outcome.unrepaired.count
     let own = try? repository.catalog.checksums(of: place)
     let isOwnSound = own.map { isSound($0, place, in: repository.store) } ?? false
-    // Its own list is believed where it fits its own files, else the list of a store where it does.
+    // Its own list is used if it fits its own files, otherwise the list of a store where it does.
     let donor = donors.lazy.compactMap { store -> (store: any Store, list: ChecksumFile)? in
       guard let list = try? Catalog(store: store).checksums(of: place), isSound(list, place, in: store) else { return nil }
       return (store, list)
@@ -72,7 +72,7 @@ package struct RepairOperation {
     try bring(place.checksums, wanted: list.digest, &outcome, lock)
   }
 
-  private func isSound(_ list: ChecksumFile, _ place: SnapshotPlace, in store: any Store) -> Bool {
+  private func isSound(_ list: ChecksumFile, _ place: SnapshotPath, in store: any Store) -> Bool {
     list.files.allSatisfy { key, wanted in digest(of: key, in: store) == wanted }
   }
 
@@ -80,7 +80,7 @@ package struct RepairOperation {
     try? SHA256Digest(of: key, in: store)
   }
 
-  /// Nil for what is damaged. That it can't be had now is no damage.
+  /// Nil for a damaged file. A file that is temporarily unreadable is not damaged.
   private func ownDigest(of key: StoreKey) throws -> SHA256Digest? {
     do { return try SHA256Digest(of: key, in: repository.store) } catch let error as StoreError where error.isOfOneFile { return nil }
   }
@@ -91,12 +91,12 @@ package struct RepairOperation {
     progress.show(item: key)
     for donor in donors {
       guard let bytes = try? donor.read(key, limit: 1 << 31), SHA256Digest(of: bytes) == wanted else { continue }
-      // What was pruned meanwhile must not come back in part.
+      // A snapshot that was pruned in the meantime must not come back in part.
       try lock.check()
-      let wasThere = try repository.store.setAside(key, as: quarantine + key)
+      let wasThere = try repository.store.rename(key, as: quarantine + key)
       do { try repository.store.write(bytes, to: key, durability: .immediate) } catch {
         // Some of what is damaged may still be of use.
-        if wasThere { _ = try? repository.store.setAside(quarantine + key, as: key) }
+        if wasThere { _ = try? repository.store.rename(quarantine + key, as: key) }
         throw error
       }
       outcome.keepsWhatStoodThere = outcome.keepsWhatStoodThere || wasThere

@@ -17,11 +17,11 @@ struct ScrubCursor {
   init(after: ObjectName?) { self.after = after }
 
   /// One that can't be read begins a new round.
-  static func load(from store: any Store, objectsAreSealed: Bool) -> ScrubCursor {
+  static func load(from store: any Store, objectsAreEncrypted: Bool) -> ScrubCursor {
     guard let bytes = try? store.read(key, limit: 1 << 16), let record = try? JSON.decoder.decode(Record.self, from: Data(bytes)) else {
       return ScrubCursor(after: nil)
     }
-    return ScrubCursor(after: record.after.flatMap { ObjectName(hexadecimal: $0, isSealed: objectsAreSealed) })
+    return ScrubCursor(after: record.after.flatMap { ObjectName(hexadecimal: $0, isEncrypted: objectsAreEncrypted) })
   }
 
   func save(in store: any Store) throws {

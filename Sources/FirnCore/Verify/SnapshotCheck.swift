@@ -6,14 +6,14 @@ internal import Repository
 /// Checks one snapshot.
 final class SnapshotCheck {
   private let repository: Repository
-  private let place: SnapshotPlace
+  private let place: SnapshotPath
   private let readsTables: Bool
   private let damaged: [ObjectName: String]
   private let progress: WorkProgress
   private(set) var objectsChecked = 0
 
   /// - Parameter damaged: objects known to be damaged, with the reason.
-  init(repository: Repository, place: SnapshotPlace, readsTables: Bool, damaged: [ObjectName: String], progress: WorkProgress) {
+  init(repository: Repository, place: SnapshotPath, readsTables: Bool, damaged: [ObjectName: String], progress: WorkProgress) {
     self.repository = repository
     self.place = place
     self.readsTables = readsTables
@@ -148,7 +148,7 @@ final class SnapshotCheck {
     let streamed = tally.finish(name: file.name)
     var problems: [VerifyOperation.Problem] = []
     if streamed.digest.description != table.sha256 || streamed.bytes != table.bytes {
-      problems.append(.init(table: name, reason: "its bytes are not those the manifest tells"))
+      problems.append(.init(table: name, reason: "its bytes differ from those in the manifest"))
     }
     if streamed.rows != table.rows { problems.append(.init(table: name, reason: "it has \(streamed.rows) rows instead of \(table.rows)")) }
     return problems

@@ -30,7 +30,7 @@ package struct VerifyOperation {
   }
 
   package struct SnapshotOutcome: Sendable {
-    package let place: SnapshotPlace
+    package let place: SnapshotPath
     package let problems: [Problem]
     /// How closely it was checked.
     package let level: CheckRecord.Level
@@ -69,14 +69,14 @@ package struct VerifyOperation {
   }
 
   /// Checks snapshots and records the results.
-  package func run(on places: [SnapshotPlace]) throws -> Outcome {
+  package func run(on places: [SnapshotPath]) throws -> Outcome {
     let clock = ContinuousClock.now
-    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-verify", onlyReads: true)
+    let lock = try StoreHousekeeping(store: repository.store).sharedLock(purpose: "firn-verify", onlyReads: true)
     defer { lock.release() }
     let places = try repository.catalog.stillThere(places)
     progress.begin("reading what the snapshots consist of")
     var outcome = Outcome()
-    var checksums: [SnapshotPlace: Result<ChecksumFile, any Error>] = [:]
+    var checksums: [SnapshotPath: Result<ChecksumFile, any Error>] = [:]
     for place in places { checksums[place] = Result { try repository.catalog.checksums(of: place) } }
     let readable = checksums.compactMapValues { try? $0.get() }
     let readsTables = extent == .read && repository.hasReadableContents
@@ -147,7 +147,7 @@ package struct VerifyOperation {
   }
 
   /// Whether its tables were read by an earlier run, and its list of checksums is unchanged.
-  private func isProven(_ place: SnapshotPlace, _ checksums: ChecksumFile) -> Bool {
+  private func isProven(_ place: SnapshotPath, _ checksums: ChecksumFile) -> Bool {
     guard repository.hasReadableContents, let check = try? repository.catalog.lastCheck(of: place, atLeast: .read) else { return false }
     return check.ok && check.checksums == checksums.digest.description
   }
@@ -166,7 +166,7 @@ package struct VerifyOperation {
       return try check.run(on: objects)
     }
     var damaged: [ObjectName: String] = [:]
-    let chosen = ScrubCursor.load(from: repository.store, objectsAreSealed: repository.format.isSealed).next(share: share, of: objects) {
+    let chosen = ScrubCursor.load(from: repository.store, objectsAreEncrypted: repository.format.isEncrypted).next(share: share, of: objects) {
       sizes[$0] ?? 0
     }
     progress.begin("checking objects", expected: bytes(chosen))

@@ -3,14 +3,14 @@ internal import Platform
 
 /// How an archive writes names and statements: as the database it is of.
 struct ArchiveEncoding: Sendable, Equatable {
-  /// iconv's name; nil for UTF-8, and for what can't be told.
+  /// iconv's name; nil for UTF-8 and for unknown encodings.
   private let name: String?
 
   static let utf8 = ArchiveEncoding(name: nil)
 
   private init(name: String?) { self.name = name }
 
-  /// Of a statement such as `SET client_encoding = 'LATIN1';`, which an archive and what pg_restore prints of it hold.
+  /// Parses a statement such as `SET client_encoding = 'LATIN1';` from an archive or from pg_restore's output.
   init(statement: some StringProtocol) {
     let parts = statement.split(separator: "'", omittingEmptySubsequences: false)
     guard parts.count >= 3, parts[0].contains("client_encoding") else {

@@ -12,7 +12,7 @@ extension ArchiveDirectory {
     let call = Array("\nSELECT pg_catalog.setval(".utf8)
     let bytes = [0x0A] + Array(sql.utf8)
     var rest = bytes[...]
-    // At a line's beginning only: a comment before it tells the name, which may look like such a call.
+    // Only at the beginning of a line: the comment before it contains the name, which may look like such a call.
     while let start = rest.firstRange(of: call) {
       rest = rest[start.upperBound...]
       // A literal with a backslash in it is written E'…', backslashes doubled.

@@ -1,7 +1,7 @@
 /// A pattern of tables as pg_dump's options and psql's `\\d` take it, as regular expressions of PostgreSQL (string_utils.c,
 /// patternToSQLRegex): `*` and `?` stand for any letters, unquoted letters are small, and all else is a regular expression but `$`.
 package struct DumpPattern: Sendable, Equatable {
-  /// Nil where none is named.
+  /// Nil if no schema is named.
   package let schema: String?
   package let name: String
 

@@ -1,6 +1,7 @@
 internal import Platform
 
-/// The name of a relation in its schema. Equal where the bytes are: PostgreSQL tells `é` and `e` with an accent apart.
+/// The name of a relation in its schema. Names are equal if their bytes are: PostgreSQL distinguishes `é` from `e`
+/// with a combining accent.
 package struct QualifiedName: Hashable, Sendable {
   package let schema: String
   package let name: String
@@ -18,7 +19,7 @@ package struct QualifiedName: Hashable, Sendable {
     for byte in name.utf8 { hasher.combine(byte) }
   }
 
-  /// From `schema.name` as SQL writes it, with quotes where they are needed; else nil.
+  /// Parses `schema.name` as SQL writes it, quoted if necessary; nil if it is none.
   package init?(quoted text: String) {
     var parts = [String.UnicodeScalarView()]
     var isQuoted = false

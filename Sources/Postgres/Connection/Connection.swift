@@ -3,9 +3,10 @@ internal import Foundation
 internal import Glibc
 internal import Platform
 
-/// A connection to a server. Used by one thread at a time; closed when it is let go of.
+/// A connection to a server. Used by one thread at a time; closed when it is released.
 ///
-/// Its session reads and writes UTF-8, has an empty `search_path`, and no time limits but those a caller sets.
+/// Its session reads and writes UTF-8, has an empty `search_path`, and no time limits except those that a caller
+/// sets.
 @safe package final class Connection {
   let handle: OpaquePointer
   package let settings: ConnectionSettings
@@ -23,7 +24,7 @@ internal import Platform
     let asked = parameters["connect_timeout"] ?? ProcessInfo.processInfo.environment["PGCONNECT_TIMEOUT"] ?? ""
     unsafe handle = unsafe try Self.open(parameters, patience: Double(asked) ?? 15)
     unsafe PQsetNoticeProcessor(handle, { _, _ in }, nil)
-    // What is set in a session behind a pooler stays set for the application, which gets it next.
+    // Settings of a session behind a pooler would stay set for the application that gets it next.
     guard try isAnnouncedProcess() else { return }
     try execute(
       """
@@ -45,7 +46,7 @@ internal import Platform
     }
     guard let handle = unsafe connection else { throw PostgresError.cannotConnect(target: "the server", reason: "no memory") }
     let hosts = (parameters["host"] ?? "").split(separator: ",").count
-    // As libpq has it, without an end where it is 0 or less.
+    // Like in libpq, 0 and less mean no timeout.
     let deadline = patience > 0 ? ContinuousClock.now + .seconds(min(patience, 86400) * Double(max(1, hosts))) : nil
     var awaited = PGRES_POLLING_WRITING
     do {
@@ -69,7 +70,7 @@ internal import Platform
   private static func failure(_ handle: OpaquePointer, _ parameters: [String: String], looksElsewhere: Bool) -> PostgresError {
     var reason = unsafe String(cString: PQerrorMessage(handle)).trimmingCharacters(in: .whitespacesAndNewlines)
     for secret in ["password", "sslpassword"] {
-      // A short one would make holes in words, and so tell what it is.
+      // Replacing a short one would make holes in words, and so reveal it.
       if let value = parameters[secret], value.utf8.count >= 6 { reason = reason.replacing(value, with: "****") }
     }
     // libpq quotes values that it can't use: in a mangled URL they may hold a password.
@@ -116,18 +117,18 @@ internal import Platform
     return host.hasPrefix("/") || ["localhost", "127.0.0.1", "::1"].contains(host)
   }
 
-  /// The process id that the other side told when we connected: of the server's process, or a pooler's invention.
+  /// The process id that was announced when we connected: of the server's process, or invented by a pooler.
   var announcedProcessID: Int32 { unsafe PQbackendPID(handle) }
   /// The port we asked for; nil for a socket.
   var askedPort: Int? {
     unsafe String(cString: PQhost(handle)).hasPrefix("/") ? nil : Int(unsafe String(cString: PQport(handle)))
   }
   var password: String { unsafe String(cString: PQpass(handle)) }
-  /// The address that answered, where it is reached over a network.
+  /// The address of the server, if it is reached over a network.
   var address: String? {
     let host = unsafe String(cString: PQhost(handle))
     let address = unsafe String(cString: PQhostaddr(handle))
-    // Of one that is good on one link alone libpq tells no link.
+    // libpq does not give the zone of a link-local address.
     return host.hasPrefix("/") || host.contains("%") || address.isEmpty ? nil : address
   }
 
@@ -159,7 +160,7 @@ internal import Platform
       let name = unsafe String(cString: keyword)
       if !left.contains(name) && !isSecret && !value.isEmpty && value != usual { result[name] = value }
     }
-    // Of several hosts the one that answered.
+    // The host that answered, of several.
     result["host"] = unsafe String(cString: PQhost(handle))
     result["port"] = unsafe String(cString: PQport(handle))
     result["user"] = user
@@ -182,7 +183,7 @@ internal import Platform
     return "postgresql://\(encoded(user))\(secret)@\(place):\(port)/\(encoded(database))" + (parameters.isEmpty ? "" : "?\(parameters)")
   }
 
-  /// libpq's variables that lead to the same database as the same role, but for a password.
+  /// libpq's variables for the same database and role, without a password.
   package var environment: [String: String] {
     let parameters = effectiveParameters
     return ["PGHOST": parameters["host"] ?? "", "PGPORT": parameters["port"] ?? "", "PGUSER": user, "PGDATABASE": database]
@@ -233,7 +234,7 @@ internal import Platform
       }
       return true
     }
-    // What was done in spite of it is done; the next statement will not be.
+    // Completed statements stay completed; the next one will not run.
     if let interruption, failure != nil { throw interruption }
     if let failure { throw failure }
     return rows

@@ -12,7 +12,7 @@ package struct ConnectionSettings: Sendable {
   /// Nothing given: libpq's own variables, service file and defaults decide.
   package init() {}
 
-  /// Of libpq's own parameters.
+  /// Creates settings from libpq's own parameters.
   init(parameters: [String: String]) { self.parameters = parameters }
 
   /// From a URL as Rails takes it, or a libpq connection string.
@@ -43,8 +43,8 @@ package struct ConnectionSettings: Sendable {
     return copy
   }
 
-  /// What libpq's variables say of a server that was written down elsewhere: which database, as whom, behind which port. The password of
-  /// another role is left out.
+  /// Applies libpq's variables to settings of another origin: database, role and port. The password of another role
+  /// is left out.
   package func overlaid(by environment: [String: String]) -> ConnectionSettings {
     var copy = self
     for (variable, keyword) in [("PGPORT", "port"), ("PGUSER", "user"), ("PGDATABASE", "dbname")] {
@@ -69,7 +69,7 @@ package struct ConnectionSettings: Sendable {
       rest = rest[..<mark]
     }
     if let slash = rest.firstIndex(of: "/") {
-      // Neither is legal in the place where it stands here, so part of this is a password.
+      // Neither character is legal in this place, so part of the text is a password.
       guard rest[..<slash].contains("@") || !rest[slash...].contains("@") else { throw Self.unescaped }
       let name = try Self.decoded(rest[rest.index(after: slash)...], "database")
       if !name.isEmpty { parameters["dbname"] = name }
@@ -176,8 +176,8 @@ package struct ConnectionSettings: Sendable {
     return keywords
   }()
 
-  /// A URL by which sessions get an option of the server's, and a name, whatever it says of these: what stands in a URL comes before
-  /// libpq's variables. One that says nothing of them stays as it is.
+  /// Adds a server option and an application name to a URL, whose own values would take precedence over libpq's
+  /// variables. A URL without such values is not changed.
   package static func url(_ url: String, adding option: String, application: String) -> String {
     guard let start = url.firstIndex(of: "?") else { return url }
     let unreserved = CharacterSet(charactersIn: "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")

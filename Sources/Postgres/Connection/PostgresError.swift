@@ -1,4 +1,4 @@
-/// What can go wrong with a server or its tools, as far as callers and users tell it apart.
+/// Errors of a server or its tools that callers and users need to distinguish.
 /// No case holds a password: texts of libpq are redacted before they come here.
 package enum PostgresError: Error, Equatable {
   case invalidURL(reason: String)
@@ -22,7 +22,7 @@ package enum PostgresError: Error, Equatable {
   case toolFailed(tool: String, exitCode: Int32, messages: [String])
 }
 
-/// What a server said of rows that it did not take.
+/// The server's report about rows that it refused.
 package struct RowsRefusedDetails: Sendable, Equatable {
   package let state: String
   /// May hold values of the row.
@@ -32,7 +32,7 @@ package struct RowsRefusedDetails: Sendable, Equatable {
 }
 
 extension PostgresError {
-  /// What the server said of rows it refused, with its details, a line each; its reason for others.
+  /// The server's message with its details, a line each, for refused rows; the reason for other errors.
   package var lines: [String] {
     guard case .rowsRefused(let what, let message, let details) = self else { return [briefly] }
     return ["\(what): \(message) (SQLSTATE \(details.state))"]
@@ -58,7 +58,8 @@ extension PostgresError {
   /// Whether a statement waited for a lock as long as it may.
   package var isLockTimeout: Bool { if case .statementFailed(_, "55P03") = self { true } else { false } }
 
-  /// Whether a tool or the server tells of a full disk, as the system and the storage manager say it (md.c, mdextend).
+  /// Whether messages of a tool or server report a full disk, in the words of the system and the storage manager
+  /// (md.c, mdextend).
   package static func tellsOfFullDisk(_ messages: [String]) -> Bool {
     messages.contains { $0.contains("No space left on device") || $0.contains("could not extend file") }
   }

@@ -196,7 +196,7 @@ extension Connection {
   private final class Pipeline {
     private let connection: Connection
     private let take: ((Int, Span<UInt8>) throws -> Void)?
-    /// What the statements under way are about, the oldest first.
+    /// The subjects of the pending statements, the oldest first.
     private var subjects: [UInt32] = []
     private var answered = 0
     private var synchronizations = 0

@@ -1,10 +1,10 @@
-/// What is known of PostgreSQL's versions, by their major number: https://www.postgresql.org/support/versioning
-/// and https://www.postgresql.org/support/security.
+/// Facts about PostgreSQL's major versions: https://www.postgresql.org/support/versioning and
+/// https://www.postgresql.org/support/security.
 package struct ServerSupport: Sendable {
   /// The day of the last release, as `2027-11-11`.
   package let lastDay: String
-  /// The first minor version whose pg_dump a hostile server can't overrun by large objects (CVE-2026-6477), nor have write what its
-  /// superuser wants into a script (CVE-2025-8714); nil where none was released.
+  /// The first minor version whose pg_dump resists a hostile server: large objects that overrun it (CVE-2026-6477)
+  /// and code injected into a script (CVE-2025-8714); nil if none was released.
   package let firstSafeMinor: Int?
 
   /// Versions that Firn serves.

@@ -28,10 +28,10 @@ extension Connection {
     ).map { CheckableRelation(oid: UInt32($0[0] ?? "") ?? 0, name: $0[1] ?? "", isIndex: $0[2] == "t") }
   }
 
-  /// Reads a table or index by its own rules.
-  /// - Parameter schema: of the extension amcheck.
-  /// - Returns: what is damaged.
-  /// - Throws: `PostgresError.statementFailed` where it can't be checked: a function in an index may fail.
+  /// Checks a table or index with amcheck.
+  /// - Parameter schema: the schema of the extension amcheck.
+  /// - Returns: descriptions of the damage.
+  /// - Throws: `PostgresError.statementFailed` if it can't be checked: a function in an index may fail.
   package func damage(in relation: CheckableRelation, amcheck schema: String) throws -> [String] {
     let schema = Self.identifier(schema)
     do {

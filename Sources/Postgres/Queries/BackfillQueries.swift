@@ -41,8 +41,9 @@ package struct BackfillBatch: Sendable {
 package enum TransactionState: String, Sendable { case committed, aborted, inProgress = "in progress" }
 
 extension Connection {
-  /// - Returns: nil where there is no such table.
-  /// - Parameter name: as SQL has it, such as `documents` or `app."Odd name"`, found by the search path of the role and database.
+  /// - Parameter name: an SQL name, such as `documents` or `app."Odd name"`, found by the search path of the role
+  ///   and database.
+  /// - Returns: nil if there is no such table.
   package func backfillTable(_ name: String) throws -> BackfillTable? {
     let found: [[String?]]
     do {
@@ -78,9 +79,10 @@ extension Connection {
 
   /// Changes the next rows by key, in a transaction that stays open.
   /// - Parameters:
-  ///   - after: the key of the last row of the batch before.
-  ///   - lockTimeout: how long to wait for rows that others hold.
-  /// - Throws: `PostgresError.statementFailed` with the state `55P03` where it waited in vain; the transaction is over then.
+  /// - after: the key of the last row of the previous batch.
+  /// - lockTimeout: the longest wait for rows that other sessions have locked.
+  /// - Throws: `PostgresError.statementFailed` with the state `55P03` after that time; the transaction is over
+  ///   then.
   package func beginBatch(
     _ table: BackfillTable, set assignments: String, where condition: String?, after key: [String]?, size: Int, lockTimeout: Duration
   ) throws -> BackfillBatch {
@@ -130,12 +132,12 @@ extension Connection {
   package func commitBatch() throws { try execute("COMMIT") }
   package func rollBackBatch() throws { try execute("ROLLBACK") }
 
-  /// What became of a transaction; nil where that is too long ago to tell.
+  /// The outcome of a transaction; nil if it is too old to be known.
   package func state(ofTransaction number: String) throws -> TransactionState? {
     do {
       return try value("SELECT pg_catalog.pg_xact_status($1::xid8)", [number]).flatMap(TransactionState.init)
     } catch PostgresError.statementFailed(_, "22023") {
-      // Of another cluster, or of a restored copy that never came so far.
+      // It belongs to another cluster, or to a restored copy that never got so far.
       return nil
     }
   }

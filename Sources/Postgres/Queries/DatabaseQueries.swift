@@ -1,4 +1,4 @@
-/// What the catalogues tell of a database, as text.
+/// Properties of a database in the catalogs, as text.
 package struct DatabaseFacts: Sendable {
   package struct Grant: Sendable {
     /// Nil for PUBLIC.
@@ -106,7 +106,7 @@ extension Connection {
     ).map { ExtensionFacts(name: $0[0] ?? "", version: $0[1] ?? "", schema: $0[2] ?? "") }
   }
 
-  /// Every sequence with its last value; nil where it was never used.
+  /// Every sequence with its last value; nil if it was never used.
   package func sequenceValues() throws -> [QualifiedName: Int64?] {
     var values: [QualifiedName: Int64?] = [:]
     for row in try rows("SELECT schemaname, sequencename, last_value FROM pg_catalog.pg_sequences") {
@@ -115,7 +115,7 @@ extension Connection {
     return values
   }
 
-  /// Tablespaces of tables, indexes and materialized views, but for the database's own.
+  /// Tablespaces of tables, indexes and materialized views, except the database's own.
   package func tablespacesInUse() throws -> [String] {
     try rows(
       """
@@ -125,8 +125,8 @@ extension Connection {
     ).compactMap { $0[0] }
   }
 
-  /// Roles that own anything in this database or are named in a privilege of it. Of the first superuser (10) nothing is noted in
-  /// `pg_shdepend`.
+  /// Roles that own objects in this database or appear in their privileges. `pg_shdepend` has no entries for the
+  /// first superuser (10).
   package func rolesInUse() throws -> [String] {
     try rows(
       """

@@ -16,15 +16,15 @@ package struct DumpedTable: Hashable, Sendable {
   package var identifier: String { "\(Connection.identifier(schema)).\(Connection.identifier(name))" }
 }
 
-/// What a dump leaves out although it is in the database.
+/// Objects that are in the database and not in its dump.
 package struct LeftOut: Sendable {
   package var invalidIndexes: [String] = []
   package var foreignTables: [String] = []
   package var extensionTables: [String] = []
   package var unloggedTables: [String] = []
-  /// Of servers and roles whose options this role is not shown.
+  /// User mappings of servers and roles whose options this role can't see.
   package var hiddenMappings: [String] = []
-  /// Of extensions, which this role may not read.
+  /// Extension tables that this role may not read.
   package var hiddenTables: [String] = []
   /// Made by users where only the system's are looked for.
   package var catalogObjects: [String] = []
@@ -76,7 +76,8 @@ extension Connection {
     return found.map { (QualifiedName(schema: $0[0] ?? "", name: $0[1] ?? ""), $0[2] == "t") }
   }
 
-  /// Of a database in SQL_ASCII: tables, sequences, schemas and settings whose names or values are not UTF-8, as escaped text.
+  /// Tables, sequences, schemas and settings of an SQL_ASCII database whose names or values are not UTF-8, as
+  /// escaped text.
   package func namesThatAreNoText() throws -> [String] {
     try rows(
       """
@@ -117,11 +118,12 @@ extension Connection {
   /// As the server has time limits, in ms: 0 would be none.
   static func limit(_ duration: Duration) -> Int64 { max(1, duration.milliseconds) }
 
-  /// From now on locks are waited for so long: the catalogues', which somebody may be rewriting.
+  /// Sets how long later statements wait for locks, including those on catalogs that are being rewritten.
   package func waitForLocks(_ duration: Duration) throws { try execute("SET LOCAL lock_timeout = \(Self.limit(duration))") }
 
-  /// Locks tables against changes of their form until the transaction ends.
-  /// - Throws: `PostgresError.statementFailed` with state 55P03 where the wait was too long, 42P01 where one is gone.
+  /// Locks tables against changes of their definition until the transaction ends.
+  /// - Throws: `PostgresError.statementFailed` with state 55P03 if the wait was too long, 42P01 if one does not
+  ///   exist any more.
   package func lockForReading(_ tables: [DumpedTable]) throws {
     for start in stride(from: 0, to: tables.count, by: 500) {
       let list = tables[start..<min(start + 500, tables.count)].map { "ONLY \($0.identifier)" }.joined(separator: ", ")
@@ -143,8 +145,8 @@ extension Connection {
       """)
   }
 
-  /// Tables whose files were exchanged since this transaction's snapshot: what was read of them may be empty. Of materialized views
-  /// no row is in a dump, and they may be refreshed while it runs.
+  /// Tables rewritten since this transaction's snapshot: they may look empty. Materialized views are not included,
+  /// since a dump has no rows of them and they may be refreshed while it runs.
   package func rewrittenRelations() throws -> [String] {
     try rows(
       """
@@ -261,7 +263,7 @@ extension Connection {
   /// Bytes on disk of the database, the measure of progress.
   package func databaseSize() throws -> Int64 {
     try value(
-      // Of temporary ones of others nothing is known: these may be locked.
+      // Other sessions' temporary relations are skipped, as they may be locked.
       """
       SELECT coalesce(sum(pg_catalog.pg_table_size(c.oid)), 0)::int8 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
@@ -289,7 +291,7 @@ extension Connection {
   /// All that pg_dump would fail at as this role for want of rights.
   package func dumpBarriers() throws -> [DumpBarrier] {
     let owned = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
-    // Of a partitioned table itself no row is read.
+    // A partitioned table has no rows of its own.
     let hidden = try rows(
       """
       SELECT kind, pg_catalog.count(*), pg_catalog.min(name) FROM (

@@ -49,7 +49,7 @@ extension Connection {
     ).flatMap { Int64($0) }
   }
 
-  /// Of these relations, those that this database lacks.
+  /// The relations among these that do not exist in this database.
   package func missingRelations(among names: [QualifiedName]) throws -> Set<QualifiedName> {
     guard !names.isEmpty else { return [] }
     let list = names.map { "(\(Self.literal($0.schema)), \(Self.literal($0.name)))" }.joined(separator: ", ")
@@ -130,7 +130,7 @@ extension Connection {
   /// Has names without a schema found there for the rest of the session.
   package func useSearchPath(_ list: String) throws { _ = try rows("SELECT pg_catalog.set_config('search_path', $1, false)", [list]) }
 
-  /// What the server loads when it starts; nil where this role may not know.
+  /// The libraries that the server preloads; nil if this role may not see them.
   package func preloadedLibraries() throws -> [String]? {
     // A role that may not see it finds no row, where SHOW would fail, and with it the transaction.
     try value("SELECT setting FROM pg_catalog.pg_settings WHERE name = 'shared_preload_libraries'")?.split(separator: ",")

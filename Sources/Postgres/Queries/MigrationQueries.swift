@@ -1,7 +1,7 @@
 internal import Foundation
 internal import Platform
 
-/// A session as `pg_stat_activity` tells of it, in the database we are connected to.
+/// A session in the current database, from `pg_stat_activity`.
 package struct SessionState: Sendable, Equatable {
   package let process: Int32
   package let user: String
@@ -11,7 +11,7 @@ package struct SessionState: Sendable, Equatable {
   package let transaction: Duration?
   /// How long it has been in its state: running a statement, or idle.
   package let sinceChange: Duration
-  /// What it waits for, such as `Lock: relation`; nil where it doesn't.
+  /// The event it waits for, such as `Lock: relation`; nil if it does not wait.
   package let waitsFor: String?
   /// The processes whose locks it waits for.
   package let blockers: [Int32]
@@ -32,7 +32,7 @@ package struct TableSize: Sendable, Equatable {
 package struct ReplicaState: Sendable, Equatable {
   package let name: String
   package let state: String
-  /// Bytes of log that it has yet to replay; nil where that can't be told.
+  /// Bytes of log that it has not replayed yet; nil if unknown.
   package let bytesBehind: Int64?
   /// How long it takes until it has replayed what is written here.
   package let behind: Duration?
@@ -58,7 +58,7 @@ package struct StatementProgress: Sendable, Equatable {
   package let command: String
   package let relation: String
   package let phase: String
-  /// Of what is counted in this phase; nil where nothing is.
+  /// The progress within this phase; nil if nothing is counted.
   package let done: Int64?
   package let total: Int64?
 }
@@ -126,7 +126,7 @@ extension Connection {
 
   /// The largest tables, largest first.
   ///
-  /// Where one of them is locked its true size can't be had: then all are told as of their last VACUUM or ANALYZE.
+  /// If one of them is locked, its current size is unknown; then all sizes are those of the last VACUUM or ANALYZE.
   package func largestTables(_ count: Int) throws -> [TableSize] {
     do {
       return try withLockTimeout(.milliseconds(250)) { try largestTables(count, size: "pg_catalog.pg_total_relation_size(c.oid)") }
@@ -153,7 +153,7 @@ extension Connection {
     ).map { TableSize(name: $0[0] ?? "", bytes: Int64($0[1] ?? "") ?? 0, liveRows: Int64($0[2] ?? "") ?? 0, deadRows: Int64($0[3] ?? "") ?? 0) }
   }
 
-  /// Has statements fail that wait longer for a lock, as behind a table that somebody keeps to himself.
+  /// Runs `body` with a limit for lock waits, such as those for a table that another session has locked.
   package func withLockTimeout<Result>(_ limit: Duration, _ body: () throws -> Result) throws -> Result {
     try execute("SET lock_timeout = \(limit.milliseconds)")
     defer { try? execute("SET lock_timeout = 0") }
@@ -204,14 +204,14 @@ extension Connection {
     return try body()
   }
 
-  /// What `ar_internal_metadata` says of the environment; nil where there is no such table, or nothing in it.
-  /// - Throws: a `PostgresError` that is a lock timeout where somebody keeps the table to himself.
+  /// The environment in `ar_internal_metadata`; nil if there is no such table or entry.
+  /// - Throws: a `PostgresError` that is a lock timeout if another session has locked the table.
   package func railsEnvironment() throws -> String? {
     guard let table = try railsTable("ar_internal_metadata") else { return nil }
     return try withLockTimeout(Self.patience) { try value("SELECT value FROM \(table) WHERE key = 'environment'") }
   }
 
-  /// How long to wait for small tables that somebody keeps to himself.
+  /// The longest wait for small tables that another session has locked.
   private static let patience: Duration = .seconds(2)
 
   /// The versions in `schema_migrations`, in order.
@@ -223,7 +223,7 @@ extension Connection {
     }
   }
 
-  /// Long statements that tell how far they are.
+  /// Long statements that report their progress.
   package func statementProgress() throws -> [StatementProgress] {
     let relation = "CASE WHEN datname = pg_catalog.current_database() THEN relid::pg_catalog.regclass::text END"
     var views = [
@@ -244,8 +244,8 @@ extension Connection {
     }
   }
 
-  /// Ends one session, as far as this role may.
-  /// - Returns: whether the server was told to; false where there is no such session any more.
+  /// Ends one session, if this role may.
+  /// - Returns: whether the server was asked to; false if the session does not exist any more.
   package func endSession(_ process: Int32) throws -> Bool { try value("SELECT pg_catalog.pg_terminate_backend($1)", ["\(process)"]) == "t" }
 
   /// Ends the sessions of one application in this database, and waits as long as this for their end.
@@ -270,7 +270,7 @@ extension Connection {
     ).count
   }
 
-  /// Takes a lock that ends with this session; nobody but those who ask for it by this name minds it.
+  /// Takes an advisory lock, which ends with this session and concerns only sessions that ask for the same key.
   package func tryAdvisoryLock(_ key: Int64) throws -> Bool { try value("SELECT pg_catalog.pg_try_advisory_lock($1)", ["\(key)"]) == "t" }
 
   /// The process that holds such a lock, and what it calls itself.

@@ -1,4 +1,5 @@
-/// What of a database's schema a migration may change, by the numbers that stay the same whatever things are called.
+/// The parts of a database's schema that a migration may change, by OIDs, which stay the same when objects are
+/// renamed.
 package struct SchemaSurvey: Sendable {
   package struct Table: Sendable {
     package let name: String
@@ -64,7 +65,7 @@ package struct RecordedCommand: Sendable {
   package let statement: String
 }
 
-/// What the recorder of a rehearsal wrote.
+/// The records of a rehearsal's event triggers.
 package struct Recording: Sendable {
   package var commands: [RecordedCommand] = []
   /// Locks that were held when a statement ended, and for how long at least.
@@ -128,7 +129,7 @@ extension Connection {
   /// The most rows of a table that one transaction wrote since then, of those that are there.
   /// - Parameter table: quoted.
   package func largestChange(of table: String, since time: String) throws -> Int64 {
-    // What subtransactions wrote has the time of the whole.
+    // Subtransactions have the time of the whole transaction.
     try value(
       """
       SELECT coalesce(max(rows), 0) FROM (SELECT count(*) AS rows FROM ONLY \(table)
@@ -180,7 +181,7 @@ extension Connection {
       """)
   }
 
-  /// What was recorded. The recorder is gone afterwards.
+  /// Returns the records and removes the recorder.
   package func endRecording() throws -> Recording {
     try execute("DROP EVENT TRIGGER firn_rehearsal_command; DROP EVENT TRIGGER firn_rehearsal_rewrite")
     func oid(_ text: String?) -> UInt32 { text.flatMap { UInt32($0) } ?? 0 }

@@ -28,7 +28,7 @@ extension Connection {
     try value("SELECT oid FROM pg_catalog.pg_database WHERE datname = $1", [name]).flatMap { UInt32($0) }
   }
 
-  /// Whether a database is one whose dropping was cut off: PostgreSQL lets nobody connect to it.
+  /// Whether dropping a database was interrupted: PostgreSQL accepts no connections to it.
   package func isHalfDropped(_ name: String) throws -> Bool {
     try value("SELECT 1 FROM pg_catalog.pg_database WHERE datname = $1 AND datconnlimit = -2", [name]) != nil
   }
@@ -81,7 +81,7 @@ extension Connection {
       """) == "t"
   }
 
-  /// Objects of users in this database, but for what belongs to an extension, and the schemas of extensions.
+  /// Users' objects in this database, except members and schemas of extensions.
   package func userObjects() throws -> [UserObject] {
     let catalogs = [
       "pg_namespace", "pg_extension", "pg_class", "pg_proc", "pg_type", "pg_event_trigger", "pg_publication", "pg_foreign_data_wrapper",
@@ -106,9 +106,9 @@ extension Connection {
     ).map { UserObject(id: $0[0] ?? "", kind: $0[1] ?? "", identity: $0[2] ?? "") }
   }
 
-  /// Drops objects. What can't be dropped stays.
+  /// Drops objects. Objects that can't be dropped stay.
   package func drop(_ objects: [UserObject]) throws {
-    // What others hang on goes with it, so most are gone when their turn comes.
+    // In this order, dependent objects are dropped with the ones they depend on.
     let first = ["event trigger", "publication", "schema", "extension", "foreign-data wrapper", "language"]
     func rank(_ object: UserObject) -> Int { first.firstIndex(of: object.kind) ?? first.count }
     for object in objects.sorted(by: { rank($0) < rank($1) }) {
@@ -139,7 +139,7 @@ extension Connection {
 
   /// Whether sessions of a database came to wait for each other since it was made. Words of errors are in the server's language.
   package func hadDeadlock(in name: String) throws -> Bool {
-    // Sessions tell of it when they end, which may be a moment after their programs do.
+    // Sessions report their statistics when they end, which may be a moment after their programs do.
     for attempt in 0..<20 {
       if attempt > 0 { Thread.sleep(forTimeInterval: 0.1) }
       let count = try value("SELECT deadlocks FROM pg_catalog.pg_stat_database WHERE datname = \(Self.literal(name))")
@@ -157,8 +157,8 @@ extension Connection {
     try result.get()
   }
 
-  /// Rows of one table, itself alone. Nil where there is no such table.
-  /// - Parameter condition: of the rows that count, as it follows the table's name.
+  /// The number of rows of one table, without its children. Nil if there is no such table.
+  /// - Parameter condition: a WHERE clause that follows the table's name.
   package func rowCount(schema: String, table: String, condition: String = "") throws -> Int64? {
     do {
       return try value("SELECT count(*) FROM ONLY \(Self.identifier(schema)).\(Self.identifier(table)) \(condition)").flatMap { Int64($0) }
@@ -234,7 +234,7 @@ extension Connection {
       .filter { tables.contains($0.1) }
   }
 
-  /// Publications of all tables, where anybody follows this database.
+  /// Publications of all tables, if this database has subscribers.
   package func subscribedPublicationsOfAllTables() throws -> [String] {
     try rows(
       """
@@ -281,7 +281,7 @@ extension Connection {
       ).map { QualifiedName(schema: $0[0] ?? "", name: $0[1] ?? "") })
   }
 
-  /// Sets a sequence where there is one of that name and it stands before that.
+  /// Advances a sequence to a value, if it exists and has a lower one.
   package func advanceSequence(schema: String, name: String, to value: Int64) throws {
     let sequence = "\(Self.identifier(schema)).\(Self.identifier(name))"
     _ = try rows(
@@ -320,11 +320,12 @@ extension Connection {
     ).map { QualifiedName(schema: $0[0] ?? "", name: $0[1] ?? "") }
   }
 
-  /// Of settings with those names, the ones that only a superuser may set.
+  /// The settings among these names that only a superuser may set.
   package func settingsOfSuperusers(among names: [String]) throws -> Set<String> {
     guard !names.isEmpty, try !isSuperuser() else { return [] }
     let list = names.map { Self.literal($0.lowercased()) }.joined(separator: ", ")
-    // Of an application's own settings, as app.tenant, the server doesn't know who may make them (guc.c, validate_option_array_item).
+    // For an application's own settings, such as app.tenant, the server doesn't know who may set them (guc.c,
+    // validate_option_array_item).
     return Set(
       try rows(
         """

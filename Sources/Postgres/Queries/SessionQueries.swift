@@ -41,7 +41,7 @@ extension Connection {
   /// How the database writes characters, as `UTF8`.
   package func serverEncoding() throws -> String { try value("SHOW server_encoding") ?? "" }
 
-  /// What tells this server from others: its system identifier, or where it is.
+  /// Identifies the server: its system identifier, or its address.
   package func clusterName() throws -> String { try systemIdentifier() ?? target }
 
   /// Makes what this session commits survive a crash of the server: with `synchronous_commit = off` a server confirms commits up to
@@ -64,7 +64,7 @@ extension Connection {
 
   package func versionText() throws -> String { try value("SHOW server_version") ?? "" }
 
-  /// What time it is there.
+  /// The server's time.
   package func clock() throws -> Date {
     let seconds = try value("SELECT EXTRACT(epoch FROM pg_catalog.clock_timestamp())").flatMap { Double($0) } ?? 0
     return Date(timeIntervalSince1970: seconds)
@@ -77,7 +77,8 @@ extension Connection {
     ).flatMap { Int64($0) } ?? 0
   }
 
-  /// Whether values that are compressed could be so by LZ4, which takes a fraction of the time, and nobody has said how.
+  /// Whether compressed values could use LZ4, which takes a fraction of the time, and no compression was
+  /// configured.
   package func mayCompressFaster() throws -> Bool {
     try value(
       "SELECT 'lz4' = ANY (enumvals) AND source = 'default' FROM pg_catalog.pg_settings WHERE name = 'default_toast_compression'") == "t"

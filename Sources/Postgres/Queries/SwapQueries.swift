@@ -1,6 +1,6 @@
 internal import Foundation
 
-/// What stands in the way of exchanging a database for another, as the catalogues tell it.
+/// Obstacles to swapping a database, from the catalogs.
 package struct SwapObstacles: Sendable {
   package var preparedTransactions: [String] = []
   package var replicationSlots: [String] = []
@@ -15,7 +15,7 @@ package struct ConnectedApplication: Sendable {
   package let sessions: Int
 }
 
-/// A database of the server, as a list of them tells of it.
+/// A database in the server's list.
 package struct DatabaseEntry: Sendable {
   /// Stays the same whatever it is called.
   package let oid: UInt32
@@ -24,7 +24,7 @@ package struct DatabaseEntry: Sendable {
   package let comment: String?
   /// Bytes on disk.
   package let size: Int64
-  /// Whether sessions can begin in it: not where that was forbidden, or where dropping it was cut off.
+  /// Whether it accepts connections: not if they were disallowed or dropping it was interrupted.
   package let isUsable: Bool
 }
 
@@ -84,8 +84,8 @@ extension Connection {
     }
   }
 
-  /// Tables of the database we are connected to, as a dump has them, with their rows by the server's own count, which is near the
-  /// truth and costs nothing; nil where it has none.
+  /// The dumped tables of the current database with the server's own estimate of their rows, which is close and costs
+  /// nothing; nil if there is none.
   package func estimatedRows() throws -> [QualifiedName: Int64?] {
     var counts: [QualifiedName: Int64?] = [:]
     for row in try rows(
@@ -124,7 +124,7 @@ extension Connection {
     do { return try value("SHOW data_directory") } catch PostgresError.statementFailed { return nil }
   }
 
-  /// Who keeps a session waiting for a lock from outside of these databases, in words.
+  /// The sessions outside of these databases that block a session's lock, in words.
   package func sessions(blocking backend: Int32, exceptOf databases: [String]) throws -> [String] {
     try rows(
       """
@@ -135,9 +135,9 @@ extension Connection {
     ).map { "session \($0[0] ?? "?") of \($0[1] ?? "?") (\($0[2] ?? "?"))" }
   }
 
-  /// Ends the sessions of others in databases, as far as this role may.
-  /// - Parameter renaming: a session that renames these. Then sessions end only where they keep it waiting: all of a database once it has
-  ///   locked that, until then those whose locks it waits for.
+  /// Ends other sessions in databases, as far as this role may.
+  /// - Parameter renaming: a session that renames these databases. If given, sessions are ended only while they block
+  ///   it: all sessions of a database that it has locked, before that only those whose locks it waits for.
   package func endSessions(in databases: [String], for renaming: Int32? = nil) throws {
     for database in databases {
       _ = try rows(
@@ -165,7 +165,8 @@ extension Connection {
   /// The process id of the server's process, also behind a pooler that invents one.
   package func processID() throws -> Int32 { try value("SELECT pg_catalog.pg_backend_pid()").flatMap { Int32($0) } ?? 0 }
 
-  /// What changes nothing in a database, and waits for whoever is about to change it; nil where the name leads to no such database.
+  /// A statement that changes nothing in a database and waits for pending changes to it; nil if the name leads to
+  /// no such database.
   package func claimStatement(_ name: String, oid: UInt32) throws -> String? {
     try value("SELECT datconnlimit FROM pg_catalog.pg_database WHERE datname = $1 AND oid = $2 AND datconnlimit >= -1", [name, "\(oid)"]).map {
       "ALTER DATABASE \(Self.identifier(name)) CONNECTION LIMIT \($0)"

@@ -2,7 +2,7 @@ internal import Foundation
 package import Platform
 package import SystemPackage
 
-/// What a tool of PostgreSQL says on standard error, told apart.
+/// The messages of a PostgreSQL tool on standard error, by kind.
 package final class ToolMessages: Sendable {
   private struct State: Sendable {
     var warnings: [String] = []
@@ -15,8 +15,8 @@ package final class ToolMessages: Sendable {
 
   package init(tool: String) { self.tool = tool }
 
-  /// Takes one line. What follows a warning as detail or hint belongs to it. A statement that failed is left out, however
-  /// many lines it has: it may hold rows or passwords.
+  /// Adds one line. A detail or hint after a warning belongs to it. A failed statement is left out with all its
+  /// lines, since it may hold rows or passwords.
   package func add(_ line: String) {
     let isMessage = line.hasPrefix("\(tool): ")
     let text = isMessage ? String(line.dropFirst(tool.count + 2)) : line
@@ -65,7 +65,7 @@ package struct DumpTool: Sendable {
   /// To be off in its sessions.
   package var settingsToTurnOff: [String] = []
 
-  /// What its sessions call themselves: no other run's do.
+  /// The application name of its sessions, unique to this run.
   package let applicationName = "firn pg_dump \(Host.processID)"
 
   package init(

@@ -91,7 +91,7 @@ package struct ToolAccess: Sendable {
     ]
     var environment = Self.environment
     for (keyword, variable) in names { environment[variable] = parameters[keyword] ?? environment[variable] }
-    // Whatever the database's own settings say.
+    // These override the database's own settings.
     let own = ["-c default_transaction_read_only=off", "-c statement_timeout=0", "-c lock_timeout=0"]
     environment["PGOPTIONS"] = ([environment["PGOPTIONS"]].compactMap(\.self) + own).joined(separator: " ")
     environment["PGPASSFILE"] = passFile.string

@@ -30,7 +30,7 @@ package final class ThrowAwayServer {
       }
     }
 
-    /// `nobody`, which owns no store and no cluster; nil if this process isn't root's.
+    /// The user `nobody`, which owns no store and no cluster; nil if this process does not run as root.
     package static var needed: Account? {
       guard Host.isRoot else { return nil }
       return Host.user(named: "nobody").map { Account(user: $0.user, group: $0.group) }
@@ -40,12 +40,12 @@ package final class ThrowAwayServer {
   private static let superuser = "postgres"
 
   /// - Parameters:
-  ///   - tools: of the version it is to have; their folder holds `initdb` and `postgres`, too.
-  ///   - folder: a private folder of ours, which has to let the account through.
-  ///   - sockets: another, with a short name: a socket's path has 107 bytes at most.
-  ///   - locks: `max_locks_per_transaction`.
-  ///   - isConfined: false only if the operator said so.
-  ///   - connected: is told the application of each session that begins, in the order in which they do.
+  /// - tools: the tools of the wanted version; their folder also holds `initdb` and `postgres`.
+  /// - folder: a private folder that the account can enter.
+  /// - sockets: a folder with a short name: a socket's path has at most 107 bytes.
+  /// - locks: `max_locks_per_transaction`.
+  /// - isConfined: false only if the operator asked for it.
+  /// - connected: called with the application name of each session, in the order in which they begin.
   /// - Throws: `PostgresError.toolFailed`, `.cannotConnect`.
   package init(
     tools: ServerTools, folder: FilePath, sockets: FilePath, account: Account?, locks: Int, isConfined: Bool = true,
@@ -149,7 +149,7 @@ package final class ThrowAwayServer {
     return Array(Set(folders))
   }
 
-  /// What the server needs of the system: programs, libraries, time zones, dictionaries.
+  /// The parts of the system that the server needs: programs, libraries, time zones, dictionaries.
   private static func confinement(_ tools: ServerTools, home: FilePath, socket: FilePath) -> Confinement {
     let program = URL(fileURLWithPath: tools.path("postgres").string).resolvingSymlinksInPath()
     let etc = [
@@ -181,11 +181,11 @@ package final class ThrowAwayServer {
       process.signalGroup(SIGQUIT)
       process.terminate(grace: .seconds(10))
     }
-    // What code of the database started in the background has the server's user, if that is another than ours.
+    // Background processes started by code of the database have the server's user, if it is not ours.
     if let account { Host.endChildren(ofUser: account.user) }
   }
 
-  /// As another user, and still to end when we do: what changes its user loses that tie, unless it is said anew.
+  /// Runs the program as another user. Changing the user clears the parent-death signal, so setpriv sets it again.
   private static func program(_ path: FilePath, _ account: Account?) throws -> (program: FilePath, arguments: [String]) {
     let user = account.map { ["--reuid=\($0.user)", "--regid=\($0.group)", "--clear-groups"] } ?? []
     return ("/usr/bin/setpriv", user + ["--pdeathsig=QUIT", path.string])

@@ -50,7 +50,7 @@ package struct GarbageCollector: Sendable {
 
   /// Removes snapshots from the list, newest first, then deletes their files.
   /// - Returns: the objects that they named.
-  @discardableResult package func remove(_ places: [SnapshotPlace]) throws -> ObjectTable {
+  @discardableResult package func remove(_ places: [SnapshotPath]) throws -> ObjectTable {
     var named = ObjectTable()
     let places = places.sorted { $0.id > $1.id }
     // A process whose lock was broken may be about to list one of them again.
@@ -65,7 +65,7 @@ package struct GarbageCollector: Sendable {
       // A snapshot with an unreadable list may be removed too: its objects are deleted once no list names them.
       for object in (try? catalog.objects(of: place)) ?? [] { named.insert(object) }
       // Without its list it is no snapshot any more, whatever happens next.
-      try keepingLocked { try store.setAside(place.checksums, as: place.removed) }
+      try keepingLocked { try store.rename(place.checksums, as: place.removed) }
     }
     var leftovers = Leftovers()
     for place in places {
@@ -79,14 +79,14 @@ package struct GarbageCollector: Sendable {
   }
 
   /// Renames the marks that snapshots in progress need for their commit, so that processes whose locks were broken cannot commit.
-  private func setAsideMarks(under prefix: StoreKey = SnapshotPlace.root, where isMeant: (SnapshotFolder) -> Bool = { _ in true }) throws {
-    var marks: [(key: StoreKey, place: SnapshotPlace)] = []
+  private func setAsideMarks(under prefix: StoreKey = SnapshotPath.root, where isMeant: (SnapshotFolder) -> Bool = { _ in true }) throws {
+    var marks: [(key: StoreKey, place: SnapshotPath)] = []
     try SnapshotFolder.forEach(in: store, under: prefix) { folder in
       if isMeant(folder) { marks += folder.entries(.unfinished).map { ($0.key, folder.place) } }
     }
     for mark in marks {
       try stillAlone()
-      try store.setAside(mark.key, as: mark.place.removed)
+      try store.rename(mark.key, as: mark.place.removed)
     }
   }
 
@@ -146,16 +146,16 @@ package struct GarbageCollector: Sendable {
     try stillAlone()
     // After a power cut deleted files may be back, also those of an earlier collection. So the manifest is deleted in any case.
     let kept = try keepingLocked { try delete(leftovers.files + leftovers.manifests.subtracting(leftovers.files).sorted()) }
-    let keepers = Set(kept.compactMap { SnapshotPlace(key: $0) })
+    let keepers = Set(kept.compactMap { SnapshotPath(key: $0) })
     try store.flush()
     try stillAlone()
     // A manifest without a mark would look like a snapshot that lost its list.
-    let idle = mayComeBack ? [] : leftovers.marks.filter { mark in SnapshotPlace(key: mark).map { !keepers.contains($0) } ?? true }
+    let idle = mayComeBack ? [] : leftovers.marks.filter { mark in SnapshotPath(key: mark).map { !keepers.contains($0) } ?? true }
     try keepingLocked { try delete(idle + leftovers.idleMarks) }
   }
 
   private struct Survey {
-    var committed: [SnapshotPlace] = []
+    var committed: [SnapshotPath] = []
     var referenced = ObjectTable()
     /// Files of interrupted runs under `snapshots/`.
     var leftovers = Leftovers()
@@ -181,8 +181,8 @@ package struct GarbageCollector: Sendable {
 
   /// - Throws: `RepositoryError.hiddenSnapshot`, `.listLost`, `.databaseLost`.
   private func forEachFolder(_ body: (SnapshotFolder) throws -> Void) throws {
-    var lost: SnapshotPlace?
-    var seen: Set<SnapshotPlace> = []
+    var lost: SnapshotPath?
+    var seen: Set<SnapshotPath> = []
     try SnapshotFolder.forEach(in: store) { folder in
       seen.insert(folder.place)
       if folder.hasLostItsList { lost = lost ?? folder.place }

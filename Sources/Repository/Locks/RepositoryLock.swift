@@ -2,13 +2,14 @@ package import Foundation
 internal import Platform
 internal import Synchronization
 
-/// A lock on a repository. Snapshots and verifications share it; a process that deletes holds it alone.
+/// A lock on a repository. Snapshots and verifications share it; a process that deletes holds it exclusively.
 ///
-/// There is a file for each holder under `locks/`. A process writes its file, then looks for conflicting ones, and deletes its file again
-/// if there are any. Of two processes that start together, at least one sees the other. A lock of this machine counts while its process
-/// is alive (identified by start time and boot). A lock of another machine counts while it is refreshed, by the store's clock, so a wrong
-/// clock never makes a live process look dead. If a live process is taken for dead nevertheless, for example after its machine was
-/// suspended, it finds a mark that its lock was broken, and stops.
+/// Each holder has a file under `locks/`. A process writes its file, then looks for conflicting ones, and deletes its
+/// file again if there are any. Of two processes that start together, at least one sees the other. A lock of this
+/// machine counts while its process is alive (identified by start time and boot). A lock of another machine counts
+/// while it is refreshed, by the store's clock, so a wrong clock never makes a live process look dead. If a live
+/// process is nevertheless taken for dead, for example after its machine was suspended, it finds a mark that its lock
+/// was broken, and stops.
 package final class RepositoryLock: Sendable {
   package enum Mode: String, Codable, Sendable { case shared, exclusive }
 
@@ -184,7 +185,7 @@ package final class RepositoryLock: Sendable {
   private static func broken(_ key: StoreKey) -> StoreKey { broken + key.dropFirst(root.count) }
 
   /// Breaks the lock of a holder that may be alive, and leaves the mark that it looks for.
-  package static func takeAway(_ holder: Holder, in store: any Store) throws { try store.setAside(holder.key, as: broken(holder.key)) }
+  package static func takeAway(_ holder: Holder, in store: any Store) throws { try store.rename(holder.key, as: broken(holder.key)) }
 
   /// Records whether a request to delete is unanswered. A server may still carry it out, so the lock file stays, and the next process waits.
   package func note(isUnanswered: Bool) { hasUnanswered.update { $0 = isUnanswered } }
@@ -263,10 +264,10 @@ package final class RepositoryLock: Sendable {
     /// - Returns: whether that process will notice. If nothing can be written, no process continues to delete.
     func breakLock(_ key: StoreKey) throws -> Bool {
       let isBroken = try clear {
-        do { try store.setAside(key, as: broken(key)) } catch StoreError.full {
+        do { try store.rename(key, as: broken(key)) } catch StoreError.full {
           // The mark may use the reserve. If that is gone as well, the process does not notice.
           if mode == .exclusive { try store.delete([reserve]) }
-          do { try store.setAside(key, as: broken(key)) } catch StoreError.full { try store.delete([key]) }
+          do { try store.rename(key, as: broken(key)) } catch StoreError.full { try store.delete([key]) }
         }
       }
       // The mark may exist although the lock file could not be deleted.

@@ -1,7 +1,7 @@
 package import Digests
 internal import Platform
 
-/// How a repository cuts files and tells the pieces apart.
+/// The way a repository cuts files into chunks and identifies them.
 package struct Cutter: Sendable {
   private let wide: Chunker
   private let narrow: Chunker

@@ -5,7 +5,7 @@ internal import Synchronization
 
 /// Plain bytes of frames, decoded when wanted, the last ones kept.
 package final class FrameCache: Sendable {
-  private typealias Key = FramesAhead.Frame
+  private typealias Key = FramePrefetcher.Frame
 
   private struct State: Sendable {
     var frames: [Key: (bytes: [UInt8], used: UInt64)] = [:]
@@ -39,14 +39,14 @@ package final class FrameCache: Sendable {
   /// How many objects were read from.
   package var objectsRead: Int { state.withLock { $0.objects.count } }
 
-  /// Begins to fetch what will be read, where that saves time.
-  func ahead(of locations: some Sequence<ChunkLocation>, isNext: Bool) -> FramesAhead? {
-    contents.store.requestsAtOnce > 1 ? FramesAhead(locations, isNext: isNext, table: table, starts: starts, lengths: lengths, contents) : nil
+  /// Begins to fetch the chunks that will be read, if that saves time.
+  func ahead(of locations: some Sequence<ChunkLocation>, isNext: Bool) -> FramePrefetcher? {
+    contents.store.requestsAtOnce > 1 ? FramePrefetcher(locations, isNext: isNext, table: table, starts: starts, lengths: lengths, contents) : nil
   }
 
   /// The plain bytes of the frame that holds `location`.
   /// - Throws: `RepositoryError.damagedObject`.
-  func frame(of location: ChunkLocation, _ ahead: FramesAhead? = nil) throws -> [UInt8] {
+  func frame(of location: ChunkLocation, _ ahead: FramePrefetcher? = nil) throws -> [UInt8] {
     let key = Key(object: location.object, frame: location.frame)
     let known: [UInt8]? = state.withLock { state in
       state.clock += 1
@@ -66,7 +66,7 @@ package final class FrameCache: Sendable {
     return bytes
   }
 
-  private func decode(_ key: Key, _ ahead: FramesAhead?) throws -> [UInt8] {
+  private func decode(_ key: Key, _ ahead: FramePrefetcher?) throws -> [UInt8] {
     let object = table.objects[Int(key.object)]
     let frame = object.frames[Int(key.frame)]
     do {

@@ -4,28 +4,28 @@ package import Digests
 package struct ObjectName: Hashable, Sendable {
   package let digest: SHA256Digest
   /// Whether it is encrypted.
-  package let isSealed: Bool
+  package let isEncrypted: Bool
 
-  package init(_ digest: SHA256Digest, isSealed: Bool) {
+  package init(_ digest: SHA256Digest, isEncrypted: Bool) {
     self.digest = digest
-    self.isSealed = isSealed
+    self.isEncrypted = isEncrypted
   }
 
   package static let root = "objects/"
 
   package var key: StoreKey {
     let text = digest.description
-    return "\(Self.root)\(text.prefix(2))/\(text).zst\(isSealed ? SnapshotFiles.sealedSuffix : "")"
+    return "\(Self.root)\(text.prefix(2))/\(text).zst\(isEncrypted ? SnapshotFiles.encryptedSuffix : "")"
   }
 
-  package init?(hexadecimal text: String, isSealed: Bool) {
+  package init?(hexadecimal text: String, isEncrypted: Bool) {
     guard let digest = SHA256Digest(hexadecimal: text[...]) else { return nil }
-    self.init(digest, isSealed: isSealed)
+    self.init(digest, isEncrypted: isEncrypted)
   }
 
   private static let prefix = Array(root.utf8)
   private static let suffix = Array(".zst".utf8)
-  private static let sealedSuffix = Array(SnapshotFiles.sealedSuffix.utf8)
+  private static let encryptedSuffix = Array(SnapshotFiles.encryptedSuffix.utf8)
   private static let clearLength = 8 + 3 + 64 + 4
 
   /// Nil where `key` is no object's.
@@ -34,7 +34,7 @@ package struct ObjectName: Hashable, Sendable {
     self = name
   }
 
-  private var keyLength: Int { Self.clearLength + (isSealed ? Self.sealedSuffix.count : 0) }
+  private var keyLength: Int { Self.clearLength + (isEncrypted ? Self.encryptedSuffix.count : 0) }
 
   /// The name of a key that begins in `text` at `start`.
   private static func name(in text: Span<UInt8>, at start: Int) -> ObjectName? {
@@ -45,15 +45,15 @@ package struct ObjectName: Hashable, Sendable {
     else { return nil }
     for index in 0..<4 where text[start + 75 + index] != suffix[index] { return nil }
     let end = start + clearLength
-    let isSealed = text.count >= end + sealedSuffix.count && sealedSuffix.indices.allSatisfy { text[end + $0] == sealedSuffix[$0] }
-    return ObjectName(digest, isSealed: isSealed)
+    let isEncrypted = text.count >= end + encryptedSuffix.count && encryptedSuffix.indices.allSatisfy { text[end + $0] == encryptedSuffix[$0] }
+    return ObjectName(digest, isEncrypted: isEncrypted)
   }
 
   /// The length of an object's line in a list of checksums, with its end.
   var lineLength: Int { 64 + 2 + keyLength + 1 }
   static let shortestLine = 64 + 2 + clearLength + 1
 
-  /// From a line of a list of checksums; nil where it is no object's, or another checksum than its name's.
+  /// Parses a line of a list of checksums; nil if it names no object, or its checksum differs from the name.
   init?(line text: Span<UInt8>, at start: Int) {
     guard text.count >= start + Self.shortestLine, text[start + 64] == 0x20, text[start + 65] == 0x20,
       let name = Self.name(in: text, at: start + 66), text.count >= start + name.lineLength, text[start + name.lineLength - 1] == 0x0A,
@@ -87,7 +87,7 @@ package struct ObjectTable: Sendable {
 
   package func contains(_ name: ObjectName) -> Bool { slots[slot(of: name)] != 0 }
 
-  /// The number of an object, a new one where it has none.
+  /// The number of an object, a new one if it has none yet.
   @discardableResult package mutating func insert(_ name: ObjectName) -> Int {
     let place = slot(of: name)
     if slots[place] != 0 { return Int(slots[place]) - 1 }

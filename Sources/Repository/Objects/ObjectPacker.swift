@@ -13,7 +13,7 @@ package final class ObjectPacker: Sendable {
   }
 
   private let store: any Store
-  private let sealing: Sealing
+  private let encryption: StoreEncryption
   fileprivate let registry: ObjectRegistry
   fileprivate let format: RepositoryFormat
   private let queue: BoundedQueue<Job>
@@ -29,8 +29,8 @@ package final class ObjectPacker: Sendable {
     self.format = format
     self.registry = registry
     self.failure = failure
-    let sealing = format.sealing
-    self.sealing = sealing
+    let encryption = format.encryption
+    self.encryption = encryption
     let queue = BoundedQueue<Job>(capacity: count + 1)
     self.queue = queue
     let uploads = store.requestsAtOnce > 1 ? BoundedQueue<@Sendable () throws -> Void>(capacity: 1) : nil
@@ -52,7 +52,7 @@ package final class ObjectPacker: Sendable {
             failure.capture {
               let compressed = try job.effort.compress(job.bytes, with: &compressor)
               if let object = job.assembly.add(compressed, frame: job.frame, plain: job.bytes.count) {
-                try Self.store(object, of: job.assembly, in: store, sealing, registry, uploads)
+                try Self.store(object, of: job.assembly, in: store, encryption, registry, uploads)
               }
             }
           }
@@ -68,18 +68,18 @@ package final class ObjectPacker: Sendable {
   }
 
   fileprivate func close(_ assembly: ObjectAssembly, frames: Int) throws {
-    if let object = assembly.close(frames: frames) { try Self.store(object, of: assembly, in: store, sealing, registry, uploads) }
+    if let object = assembly.close(frames: frames) { try Self.store(object, of: assembly, in: store, encryption, registry, uploads) }
   }
 
   private static func store(
-    _ frames: [ObjectAssembly.Frame], of assembly: ObjectAssembly, in store: any Store, _ sealing: Sealing, _ registry: ObjectRegistry,
+    _ frames: [ObjectAssembly.Frame], of assembly: ObjectAssembly, in store: any Store, _ encryption: StoreEncryption, _ registry: ObjectRegistry,
     _ uploads: BoundedQueue<@Sendable () throws -> Void>?
   ) throws {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(frames.reduce(0) { $0 + $1.bytes.count })
     for frame in frames { bytes += frame.bytes }
-    bytes = try sealing.sealed(bytes)
-    let name = ObjectName(SHA256Digest(of: bytes), isSealed: sealing.isOn)
+    bytes = try encryption.encrypted(bytes)
+    let name = ObjectName(SHA256Digest(of: bytes), isEncrypted: encryption.isOn)
     let entry = ObjectEntry(
       name: name, storedBytes: Int64(bytes.count), usedBytes: 0,
       frames: frames.map { .init(stored: UInt32($0.bytes.count), plain: UInt32($0.plain)) })
@@ -101,7 +101,7 @@ package final class ObjectPacker: Sendable {
   }
 }
 
-/// One thread's way into an `ObjectPacker`: takes chunks in order, tells where each will lie.
+/// One thread's access to an `ObjectPacker`: takes chunks in order and returns the location of each.
 package struct ChunkSink {
   private let packer: ObjectPacker
   private var effort = EffortChoice()
@@ -149,7 +149,7 @@ package struct ChunkSink {
   }
 
   /// Says that what comes is of another kind than what came: it goes into an object of its own, with an effort of its own.
-  package mutating func beginKind() throws {
+  package mutating func startNewStream() throws {
     try closeObject()
     effort = EffortChoice()
   }

@@ -1,35 +1,35 @@
 internal import Platform
 internal import Synchronization
 
-/// What goes with some snapshots, and what others need too.
+/// The objects that go with some snapshots, and the ones that other snapshots need.
 ///
-/// A store may have millions of objects: only those that the snapshots in question name are kept in mind, and their sizes are looked
-/// at when they are asked for.
+/// A store may have millions of objects. Only the objects of the snapshots in question are kept in memory, and their
+/// sizes are read on demand.
 package final class ObjectSharing: Sendable {
   private let store: any Store
   private let objects: ObjectTable
   /// How many snapshots of the store name each.
   private let references: [Int32]
-  private let named: [SnapshotPlace: [UInt32]]
-  private let ownBytes: [SnapshotPlace: Int64]
+  private let named: [SnapshotPath: [UInt32]]
+  private let ownBytes: [SnapshotPath: Int64]
   /// Nil for those not yet looked at.
   private let sizes: Mutex<[Int64?]>
   private let threads: Int
   /// More sizes than this are taken from a listing of all objects.
   private static let fewSizes = 300_000
 
-  /// Why lists of checksums can't be read: what these snapshots name can't be told.
-  package let unreadable: [SnapshotPlace: RepositoryError]
+  /// The snapshots whose lists of checksums can't be read, with the reason: the objects they name are unknown.
+  package let unreadable: [SnapshotPath: RepositoryError]
 
   /// Reads every list of checksums.
   /// - Parameters:
   ///   - snapshots: all of the store.
   ///   - questioned: those that may be asked about.
   /// - Throws: what the store throws, and `Interruption`.
-  package init(of store: any Store, _ snapshots: [ListedSnapshot], questioned: Set<SnapshotPlace>, threads: Int = processorCount) throws {
+  package init(of store: any Store, _ snapshots: [ListedSnapshot], questioned: Set<SnapshotPath>, threads: Int = processorCount) throws {
     let catalog = Catalog(store: store)
-    let unreadable = Monitor<[SnapshotPlace: RepositoryError]>([:])
-    @Sendable func read(_ place: SnapshotPlace) throws -> [ObjectName] {
+    let unreadable = Monitor<[SnapshotPath: RepositoryError]>([:])
+    @Sendable func read(_ place: SnapshotPath) throws -> [ObjectName] {
       do { return try catalog.objects(of: place) } catch let error as RepositoryError {
         unreadable.update { $0[place] = error }
         return []
@@ -37,11 +37,11 @@ package final class ObjectSharing: Sendable {
     }
     var objects = ObjectTable()
     var references: [Int32] = []
-    var named: [SnapshotPlace: [UInt32]] = [:]
+    var named: [SnapshotPath: [UInt32]] = [:]
     let asked = snapshots.map(\.place).filter(questioned.contains)
     // A few at a time: all lists together may be much longer than the store has objects.
     for start in stride(from: 0, to: asked.count, by: 64) {
-      let lists = Monitor<[SnapshotPlace: [ObjectName]]>([:])
+      let lists = Monitor<[SnapshotPath: [ObjectName]]>([:])
       let places = Array(asked[start..<min(start + 64, asked.count)])
       try forEachInParallel(places, thread: "lists", threads: threads) { place in
         let list = try read(place)
@@ -73,7 +73,7 @@ package final class ObjectSharing: Sendable {
   }
 
   /// Bytes that go with all of `places` together: their own files, and objects that no other snapshot names.
-  package func freed(removing places: [SnapshotPlace]) throws -> Int64 {
+  package func freed(removing places: [SnapshotPath]) throws -> Int64 {
     var removed: [UInt32: Int32] = [:]
     var gone: [UInt32] = []
     for place in places {
@@ -86,7 +86,7 @@ package final class ObjectSharing: Sendable {
   }
 
   /// Bytes of what `places` need together.
-  package func bytes(of places: some Sequence<SnapshotPlace>) throws -> Int64 {
+  package func bytes(of places: some Sequence<SnapshotPath>) throws -> Int64 {
     var seen = [Bool](repeating: false, count: references.count)
     var needed: [UInt32] = []
     var bytes: Int64 = 0

@@ -3,7 +3,7 @@ package import Encryption
 internal import Platform
 internal import Synchronization
 
-/// Reads what lies in a repository as it was before it was encrypted; where nothing is, as it lies there.
+/// Reads the content of a repository's files, decrypted if the repository is encrypted.
 package struct StoredContents: Sendable {
   /// How long a file is before and after it was encrypted.
   struct Length: Sendable, Equatable {
@@ -14,23 +14,24 @@ package struct StoredContents: Sendable {
   package let store: any Store
   private let keys: KeyRing?
 
-  /// - Parameter keys: nil where nothing is encrypted.
+  /// - Parameter keys: nil if nothing is encrypted.
   package init(_ store: any Store, keys: KeyRing? = nil) {
     self.store = store
     self.keys = keys
   }
 
-  package var areSealed: Bool { keys != nil }
+  package var areEncrypted: Bool { keys != nil }
 
   /// The keys of a snapshot's own files.
-  package func files(of place: SnapshotPlace) -> SnapshotFiles { place.files(areSealed: areSealed) }
+  package func files(of place: SnapshotPath) -> SnapshotFiles { place.files(areEncrypted: areEncrypted) }
 
   /// Bytes from the beginning that are fetched along with a header rather than after it.
   private static let nearby: Int64 = 1 << 18
 
-  /// All of a file of at most `limit` stored bytes.
-  /// - Parameter digest: of the stored bytes, where they are to be checked: it is these that are used then.
-  /// - Throws: `RepositoryError.identityNeeded`, `.wrongIdentity`, `.malformed`, and what the store throws.
+  /// Reads a whole file of at most `limit` stored bytes.
+  /// - Parameter digest: the expected digest of the stored bytes; nil to skip the check. The bytes that are checked
+  ///   are the bytes returned.
+  /// - Throws: `RepositoryError.identityNeeded`, `.wrongIdentity`, `.malformed`, and errors of the store.
   package func read(_ key: StoreKey, limit: Int, expecting digest: SHA256Digest? = nil) throws -> [UInt8] {
     let bytes = try store.read(key, limit: limit)
     if let digest, SHA256Digest(of: bytes) != digest {
@@ -49,22 +50,22 @@ package struct StoredContents: Sendable {
     guard start > 0, start <= Int64(AgeFile.longestStart), part.upperBound <= length.content else {
       throw RepositoryError.malformed(key: key, reason: "its length is wrong")
     }
-    let range = OpenedAgeFile.sealedRange(of: part, in: length.content)
+    let range = OpenedAgeFile.encryptedRange(of: part, in: length.content)
     let opened: OpenedAgeFile
-    let sealed: ArraySlice<UInt8>
+    let encrypted: ArraySlice<UInt8>
     if let known = keys.opened(key) {
       opened = known
-      sealed = try store.read(key, from: start + range.lowerBound, count: range.count)[...]
+      encrypted = try store.read(key, from: start + range.lowerBound, count: range.count)[...]
     } else if range.lowerBound <= Self.nearby {
       let bytes = try store.read(key, from: 0, count: Int(start + range.upperBound))
       opened = try keys.open(bytes, key)
-      sealed = bytes[Int(start + range.lowerBound)...]
+      encrypted = bytes[Int(start + range.lowerBound)...]
     } else {
       opened = try keys.open(try store.read(key, from: 0, count: Int(start)), key)
-      sealed = try store.read(key, from: start + range.lowerBound, count: range.count)[...]
+      encrypted = try store.read(key, from: start + range.lowerBound, count: range.count)[...]
     }
     guard opened.payloadStart == Int(start) else { throw RepositoryError.malformed(key: key, reason: "its length is wrong") }
-    return try RepositoryError.telling(of: key) { () throws(AgeError) in try opened.plain(part, of: sealed, in: length.content) }
+    return try RepositoryError.telling(of: key) { () throws(AgeError) in try opened.plain(part, of: encrypted, in: length.content) }
   }
 }
 
@@ -78,8 +79,8 @@ package final class KeyRing: Sendable {
   private static let mostFiles = 20_000
 
   /// - Parameters:
-  ///   - recipients: who could open it, for the error that says so.
-  ///   - load: gives the identities; nil where there are none.
+  /// - recipients: named in the error if no identity opens a file.
+  /// - load: returns the identities; nil if there are none.
   package init(recipients: [String], load: (@Sendable () throws -> [AgeIdentity])?) {
     self.recipients = recipients
     self.load = load
@@ -127,8 +128,8 @@ extension RepositoryError {
   }
 }
 
-/// Encrypts what goes into a repository; where that is not encrypted leaves it as it is.
-package struct Sealing: Sendable {
+/// Encrypts what is written to a repository; does nothing if the repository is not encrypted.
+package struct StoreEncryption: Sendable {
   private let recipients: [AgeRecipient]
 
   package init(_ recipients: [AgeRecipient]) { self.recipients = recipients }
@@ -136,8 +137,8 @@ package struct Sealing: Sendable {
   package var isOn: Bool { !recipients.isEmpty }
 
   /// - Throws: `AgeError.notARecipient`.
-  package func sealed(_ bytes: [UInt8]) throws -> [UInt8] { isOn ? try AgeFile.seal(bytes, to: recipients) : bytes }
+  package func encrypted(_ bytes: [UInt8]) throws -> [UInt8] { isOn ? try AgeFile.encrypt(bytes, to: recipients) : bytes }
 
-  /// Nil where nothing is encrypted.
-  func sealer() throws -> AgeSealer? { isOn ? try AgeSealer(to: recipients) : nil }
+  /// Nil if nothing is encrypted.
+  func encryptor() throws -> AgeEncryptor? { isOn ? try AgeEncryptor(to: recipients) : nil }
 }

@@ -17,32 +17,32 @@ package struct Catalog: Sendable {
 
   /// Every committed snapshot, oldest first.
   /// - Parameter each: called for each file of the listing, to show progress.
-  package func snapshots(each: () -> Void = {}) throws -> [SnapshotPlace] { try snapshots(under: SnapshotPlace.root, each: each) }
+  package func snapshots(each: () -> Void = {}) throws -> [SnapshotPath] { try snapshots(under: SnapshotPath.root, each: each) }
 
   /// The committed snapshots of one database of one source, oldest first.
-  package func snapshots(source: String, database: String) throws -> [SnapshotPlace] {
-    try snapshots(under: SnapshotPlace.root(source: source, database: database))
+  package func snapshots(source: String, database: String) throws -> [SnapshotPath] {
+    try snapshots(under: SnapshotPath.root(source: source, database: database))
   }
 
-  private func snapshots(under prefix: StoreKey, each: () -> Void = {}) throws -> [SnapshotPlace] {
-    var found: [SnapshotPlace] = []
+  private func snapshots(under prefix: StoreKey, each: () -> Void = {}) throws -> [SnapshotPath] {
+    var found: [SnapshotPath] = []
     try store.list(prefix) { entry in
       each()
-      guard entry.key.hasSuffix("/" + SnapshotPlace.checksumsName), let place = SnapshotPlace(key: entry.key), place.checksums == entry.key else {
+      guard entry.key.hasSuffix("/" + SnapshotPath.checksumsName), let place = SnapshotPath(key: entry.key), place.checksums == entry.key else {
         return
       }
       found.append(place)
     }
-    return found.sorted(by: SnapshotPlace.isOlder)
+    return found.sorted(by: SnapshotPath.isOlder)
   }
 
   /// Folders of snapshots that are no longer listed because their list of checksums is lost, and not because they were removed.
-  package func unlisted(at now: Date = Date()) throws -> [SnapshotPlace] {
-    var found: [SnapshotPlace] = []
+  package func unlisted(at now: Date = Date()) throws -> [SnapshotPath] {
+    var found: [SnapshotPath] = []
     try SnapshotFolder.forEach(in: store) { folder in
       if Self.isUnlisted(folder, at: now) { found.append(folder.place) }
     }
-    return found.sorted(by: SnapshotPlace.isOlder)
+    return found.sorted(by: SnapshotPath.isOlder)
   }
 
   private static func isUnlisted(_ folder: SnapshotFolder, at now: Date) -> Bool {
@@ -50,17 +50,18 @@ package struct Catalog: Sendable {
     return now.timeIntervalSince1970 - newest > longestCommit
   }
 
-  /// Reasons why snapshots may be hidden: folders that lost their lists, databases whose folders are gone, and files where no snapshot lies,
-  /// such as links. Keys, with a reason.
-  /// - Parameter folders: of databases that have snapshots (`SnapshotPlace.folder`); nil for the whole store.
+  /// Reasons why snapshots may be hidden: folders without their lists, databases without their folders, and files in
+  /// unexpected places, such as links. Keys, with a reason.
+  /// - Parameter folders: folders of databases that have snapshots (`SnapshotPath.folder`); nil for the whole
+  ///   store.
   package func outOfSight(in folders: Set<StoreKey>? = nil, at now: Date = Date()) throws -> [(key: StoreKey, reason: String)] {
-    guard let folders else { return try outOfSight(under: SnapshotPlace.root, wholeStore: true, at: now) }
+    guard let folders else { return try outOfSight(under: SnapshotPath.root, wholeStore: true, at: now) }
     return try folders.sorted().flatMap { try outOfSight(under: $0, wholeStore: false, at: now) }
   }
 
   private func outOfSight(under prefix: StoreKey, wholeStore: Bool, at now: Date) throws -> [(key: StoreKey, reason: String)] {
     var found: [(key: StoreKey, reason: String)] = []
-    var seen: Set<SnapshotPlace> = []
+    var seen: Set<SnapshotPath> = []
     try SnapshotFolder.forEach(in: store, under: prefix) { folder in
       seen.insert(folder.place)
       if Self.isUnlisted(folder, at: now) { found.append((folder.place.prefix, "has lost its SHA256SUMS")) }
@@ -72,11 +73,11 @@ package struct Catalog: Sendable {
   }
 
   /// Every committed snapshot with its checks and holds, oldest first.
-  package func listing() throws -> [ListedSnapshot] { try listing(under: SnapshotPlace.root) }
+  package func listing() throws -> [ListedSnapshot] { try listing(under: SnapshotPath.root) }
 
   /// The same of one database of one source.
   package func listing(source: String, database: String) throws -> [ListedSnapshot] {
-    try listing(under: SnapshotPlace.root(source: source, database: database))
+    try listing(under: SnapshotPath.root(source: source, database: database))
   }
 
   private func listing(under prefix: StoreKey) throws -> [ListedSnapshot] {
@@ -84,14 +85,14 @@ package struct Catalog: Sendable {
     try SnapshotFolder.forEach(in: store, under: prefix) { folder in
       if let listed = ListedSnapshot(folder) { found.append(listed) }
     }
-    return found.sorted { SnapshotPlace.isOlder($0.place, $1.place) }
+    return found.sorted { SnapshotPath.isOlder($0.place, $1.place) }
   }
 
   /// Maximum seconds between writing a manifest and its list of checksums: a listing may show only the first.
   private static let longestCommit: TimeInterval = 600
 
   /// Whether a prune has removed a snapshot since it was listed. A snapshot that lost its list otherwise is damaged.
-  package func wasRemoved(_ place: SnapshotPlace) throws -> Bool {
+  package func wasRemoved(_ place: SnapshotPath) throws -> Bool {
     do { guard try store.size(of: place.checksums) == nil else { return false } } catch let error as StoreError where error.isOfOneFile {
       return false
     }
@@ -104,7 +105,7 @@ package struct Catalog: Sendable {
 
   /// The snapshots that still exist once the lock is held: a prune may have come first.
   /// - Throws: `RepositoryError.noSuchSnapshot` if none of them is.
-  package func stillThere(_ places: [SnapshotPlace]) throws -> [SnapshotPlace] {
+  package func stillThere(_ places: [SnapshotPath]) throws -> [SnapshotPath] {
     let left = try places.filter { try !wasRemoved($0) }
     if let first = places.first, left.isEmpty { throw RepositoryError.noSuchSnapshot(selector: first.id.description, database: first.database) }
     return left
@@ -112,7 +113,7 @@ package struct Catalog: Sendable {
 
   /// The manifest as it was committed. The bytes that are decoded are the ones that are checked.
   /// - Throws: `RepositoryError.malformed` if they are not what its checksum says.
-  package func intactManifest(of place: SnapshotPlace) throws -> Manifest {
+  package func intactManifest(of place: SnapshotPath) throws -> Manifest {
     let key = contents.files(of: place).manifest
     guard let digest = try checksums(of: place).files[key] else {
       throw RepositoryError.malformed(key: key, reason: "the list of checksums doesn't name it")
@@ -121,9 +122,9 @@ package struct Catalog: Sendable {
   }
 
   /// - Throws: `RepositoryError.malformed` if it is no manifest of this snapshot.
-  package func manifest(of place: SnapshotPlace) throws -> Manifest { try manifest(of: place, expecting: nil) }
+  package func manifest(of place: SnapshotPath) throws -> Manifest { try manifest(of: place, expecting: nil) }
 
-  private func manifest(of place: SnapshotPlace, expecting digest: SHA256Digest?) throws -> Manifest {
+  private func manifest(of place: SnapshotPath, expecting digest: SHA256Digest?) throws -> Manifest {
     let key = contents.files(of: place).manifest
     let bytes: [UInt8]
     do {
@@ -137,12 +138,12 @@ package struct Catalog: Sendable {
     return try Manifest(parsing: bytes, of: place, key: key)
   }
 
-  package func checksums(of place: SnapshotPlace) throws -> ChecksumFile {
+  package func checksums(of place: SnapshotPath) throws -> ChecksumFile {
     try ChecksumFile(parsing: try store.read(place.checksums, limit: ChecksumFile.sizeLimit), key: place.checksums)
   }
 
   /// The objects that a list of checksums names, in order.
-  func objects(of place: SnapshotPlace) throws -> [ObjectName] {
+  func objects(of place: SnapshotPath) throws -> [ObjectName] {
     try ChecksumFile.contents(of: try store.read(place.checksums, limit: ChecksumFile.sizeLimit), key: place.checksums).objects
   }
 
@@ -154,7 +155,7 @@ package struct Catalog: Sendable {
       guard let end = try listEnd(of: listed) else { return nil }
       let bytes = try store.read(contents.files(of: listed.place).manifest, limit: Manifest.sizeLimit)
       guard SHA256Digest(of: bytes) == end.manifest else { return nil }
-      if contents.areSealed { return end.summary }
+      if contents.areEncrypted { return end.summary }
       // It matches the list, so a newer format is not damage.
       if let version = try? JSON.decoder.decode(Version.self, from: Data(bytes)).formatVersion, version > RepositoryFormat.newestVersion {
         throw RepositoryError.newerFormat(location: listed.place.prefix, version: version)
@@ -191,8 +192,8 @@ package struct Catalog: Sendable {
 
   /// The facts that are readable for encrypted snapshots as well.
   /// - Throws: `RepositoryError.malformed` if they are unreadable.
-  package func summary(of place: SnapshotPlace) throws -> Manifest.Summary {
-    guard contents.areSealed else { return Manifest.Summary(of: try manifest(of: place)) }
+  package func summary(of place: SnapshotPath) throws -> Manifest.Summary {
+    guard contents.areEncrypted else { return Manifest.Summary(of: try manifest(of: place)) }
     guard let summary = try checksums(of: place).summary else {
       throw RepositoryError.malformed(key: place.checksums, reason: "it does not say what kind of snapshot it is of")
     }
@@ -202,7 +203,7 @@ package struct Catalog: Sendable {
   /// The snapshots of a database, given as `DATABASE` or `SOURCE/DATABASE`.
   /// - Parameter source: preferred if several sources have a database of that name.
   /// - Throws: `RepositoryError.noSuchDatabase`, `.ambiguousDatabase`.
-  package func database(named name: String, preferring source: String? = nil) throws -> [SnapshotPlace] {
+  package func database(named name: String, preferring source: String? = nil) throws -> [SnapshotPath] {
     let all = try snapshots()
     var matches = all.filter { $0.database.isSame(as: name) }
     if matches.isEmpty { matches = all.filter { "\($0.source)/\($0.database)".isSame(as: name) } }
@@ -220,10 +221,10 @@ package struct Catalog: Sendable {
   }
 
   /// Whether a restore took it of the database that it replaced. An unreadable snapshot counts as none.
-  package func isSafetySnapshot(_ place: SnapshotPlace) -> Bool { (try? summary(of: place).kind) == Manifest.safetyKind }
+  package func isSafetySnapshot(_ place: SnapshotPath) -> Bool { (try? summary(of: place).kind) == Manifest.safetyKind }
 
   /// Safety snapshots of databases that are not backed up otherwise: they are only kept until they are pruned.
-  package func snapshotsOfRestoresAlone(named database: String) throws -> [SnapshotPlace] {
+  package func snapshotsOfRestoresAlone(named database: String) throws -> [SnapshotPath] {
     let all = try snapshots().filter { $0.database.isSame(as: database) }
     return Dictionary(grouping: all, by: \.source.keyComponent).values.filter { $0.allSatisfy(isSafetySnapshot) }.flatMap(\.self)
   }
@@ -231,13 +232,13 @@ package struct Catalog: Sendable {
 
 /// A committed snapshot with its checks and holds, as far as a listing shows them.
 package struct ListedSnapshot: Sendable {
-  package let place: SnapshotPlace
+  package let place: SnapshotPath
   /// Keys of the results of verifications, oldest first.
   package let checks: [StoreKey]
   package let isOnHold: Bool
   /// Stored bytes of its files.
   let ownBytes: Int64
-  /// Of its list of checksums alone.
+  /// The size of its list of checksums.
   let listBytes: Int64
 
   /// Nil if it is not committed.

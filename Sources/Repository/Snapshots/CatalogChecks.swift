@@ -4,14 +4,15 @@ internal import Platform
 
 /// Results of verifications, and the verdicts that follow from them.
 extension Catalog {
-  /// The check that decides: the newest that found damage or read everything. Of two in the same second, the one that found damage. So a
-  /// finding stands until everything was read again. A check without damage that is dated in the future is ignored.
-  package func verdict(of place: SnapshotPlace, now: Date = Date()) throws -> CheckRecord? {
+  /// The deciding check: the newest that found damage or read everything. Of two in the same second, the one that
+  /// found damage. So a finding stands until everything was read again. A check without damage that is dated in the
+  /// future is ignored.
+  package func verdict(of place: SnapshotPath, now: Date = Date()) throws -> CheckRecord? {
     try verdict(of: checkKeys(of: place), now: now)
   }
 
   /// The keys of a snapshot's checks, in order.
-  package func checkKeys(of place: SnapshotPlace) throws -> [StoreKey] { try store.list(place.checks).map(\.key) }
+  package func checkKeys(of place: SnapshotPath) throws -> [StoreKey] { try store.list(place.checks).map(\.key) }
 
   /// - Parameter checks: the keys of a snapshot's checks, in order.
   package func verdict(of checks: [StoreKey], now: Date) throws -> CheckRecord? {
@@ -32,13 +33,13 @@ extension Catalog {
   /// Snapshots that share an object with one in which it was found damaged. Their earlier checks no longer count, except if they were read
   /// completely since then: the object was repaired.
   /// - Parameter verdicts: for all snapshots that may share objects.
-  package func sharingDamage(_ places: [SnapshotPlace], verdicts: [SnapshotPlace: CheckRecord]) throws -> Set<SnapshotPlace> {
+  package func sharingDamage(_ places: [SnapshotPath], verdicts: [SnapshotPath: CheckRecord]) throws -> Set<SnapshotPath> {
     let findings = DamageFindings(verdicts)
     return try Set(places.filter { try shares(findings, $0) })
   }
 
   /// Whether a snapshot needs an object that was found damaged in another since it was read itself.
-  package func shares(_ findings: DamageFindings, _ place: SnapshotPlace) throws -> Bool {
+  package func shares(_ findings: DamageFindings, _ place: SnapshotPath) throws -> Bool {
     guard !findings.byObject.isEmpty else { return false }
     let proof = findings.verdicts[place]
     return try objects(of: place).contains { object in
@@ -52,14 +53,14 @@ extension Catalog {
     try forEachInParallel(listed.filter { !$0.checks.isEmpty }, thread: "checks", threads: store.requestsAtOnce) { [self] snapshot in
       guard let verdict = try verdict(of: snapshot.checks, now: Date()), !verdict.ok else { return }
       // Names of encrypted and of plain objects.
-      let names = (verdict.damagedObjects ?? []).flatMap { text in [true, false].compactMap { ObjectName(hexadecimal: text, isSealed: $0) } }
+      let names = (verdict.damagedObjects ?? []).flatMap { text in [true, false].compactMap { ObjectName(hexadecimal: text, isEncrypted: $0) } }
       found.update { $0.formUnion(names) }
     }
     return found.current
   }
 
   /// The results of a snapshot's verifications, oldest first. An unreadable one is skipped.
-  package func checks(of place: SnapshotPlace) throws -> [CheckRecord] {
+  package func checks(of place: SnapshotPath) throws -> [CheckRecord] {
     try store.list(place.checks).compactMap { try check($0.key) }
   }
 
@@ -70,14 +71,14 @@ extension Catalog {
     return try? JSON.decoder.decode(CheckRecord.self, from: Data(bytes))
   }
 
-  package func record(_ check: CheckRecord, of place: SnapshotPlace) throws {
+  package func record(_ check: CheckRecord, of place: SnapshotPath) throws {
     let name = "\(place.checks)\(SnapshotID.stamp(check.checkedAt))"
     // Two checks may end in the same second.
     for number in 1...1000 where try store.create(JSON.bytes(check), at: number == 1 ? "\(name).json" : "\(name).\(number).json") { return }
   }
 
   /// The newest readable result of at least that level.
-  package func lastCheck(of place: SnapshotPlace, atLeast level: CheckRecord.Level = .quick) throws -> CheckRecord? {
+  package func lastCheck(of place: SnapshotPath, atLeast level: CheckRecord.Level = .quick) throws -> CheckRecord? {
     try lastCheck(of: checkKeys(of: place), atLeast: level)
   }
 
@@ -102,12 +103,12 @@ extension Catalog {
 
 /// Damage that verifications found.
 package struct DamageFindings {
-  fileprivate let verdicts: [SnapshotPlace: CheckRecord]
+  fileprivate let verdicts: [SnapshotPath: CheckRecord]
   /// By the digest of the object.
   fileprivate let byObject: [String: [CheckRecord]]
 
   /// - Parameter verdicts: for all snapshots that may share objects.
-  package init(_ verdicts: [SnapshotPlace: CheckRecord]) {
+  package init(_ verdicts: [SnapshotPath: CheckRecord]) {
     self.verdicts = verdicts
     var found: [String: [CheckRecord]] = [:]
     for verdict in verdicts.values where !verdict.ok {

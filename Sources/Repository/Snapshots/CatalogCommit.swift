@@ -5,7 +5,7 @@ internal import Platform
 extension Catalog {
   /// Begins a commit. Call it before the manifest is written.
   /// - Parameter checksums: the list, if it is known already. The mark then holds it, and the commit does not write it.
-  package func begin(_ place: SnapshotPlace, with checksums: ChecksumFile? = nil, holding lock: RepositoryLock) throws {
+  package func begin(_ place: SnapshotPath, with checksums: ChecksumFile? = nil, holding lock: RepositoryLock) throws {
     try store.write(checksums?.bytes ?? [], to: place.unfinished(lock.name), durability: .immediate)
   }
 
@@ -14,22 +14,22 @@ extension Catalog {
   package static let firstSnapshotMarks: StoreKey = "had-snapshots/"
   private static let firstSnapshotText = "This database has had snapshots. While none of them is there, firn deletes no objects in this store.\n"
 
-  private static func mark(of place: SnapshotPlace) -> StoreKey {
-    firstSnapshotMarks + SnapshotPlace.root(source: place.source, database: place.database).dropFirst(SnapshotPlace.root.count).dropLast()
+  private static func mark(of place: SnapshotPath) -> StoreKey {
+    firstSnapshotMarks + SnapshotPath.root(source: place.source, database: place.database).dropFirst(SnapshotPath.root.count).dropLast()
   }
 
   /// A database that has had snapshots and has no folder of one.
   /// - Parameter seen: all folders of snapshots, whatever their state.
   /// - Returns: where its snapshots were, and its mark; nil if there is none.
-  func lostDatabase(seen: Set<SnapshotPlace>) throws -> (folder: StoreKey, mark: StoreKey)? {
+  func lostDatabase(seen: Set<SnapshotPath>) throws -> (folder: StoreKey, mark: StoreKey)? {
     let marks = Set(seen.map(Self.mark))
     return try store.list(Self.firstSnapshotMarks).map(\.key).first { !marks.contains($0) }.map { mark in
-      (SnapshotPlace.root + mark.dropFirst(Self.firstSnapshotMarks.count), mark)
+      (SnapshotPath.root + mark.dropFirst(Self.firstSnapshotMarks.count), mark)
     }
   }
 
   /// Before snapshots are removed: databases of which none is left have lost nothing.
-  func forgetDatabases(without places: [SnapshotPlace]) throws {
+  func forgetDatabases(without places: [SnapshotPath]) throws {
     for (mark, places) in Dictionary(grouping: places, by: Self.mark) {
       guard let first = places.first, try Set(snapshots(source: first.source, database: first.database)).isSubset(of: places) else { continue }
       try store.delete([mark])
@@ -46,7 +46,7 @@ extension Catalog {
   package func lacksSnapshots() throws -> Bool { try store.size(of: Self.missingSnapshotsMark) != nil }
 
   /// Before a snapshot is listed that may be the only one: if there were others, their objects must not be taken for garbage after that.
-  private func noteMissingSnapshots(beside place: SnapshotPlace) throws {
+  private func noteMissingSnapshots(beside place: SnapshotPath) throws {
     guard try store.size(of: Self.mark(of: place)) != nil, try snapshots(source: place.source, database: place.database).isEmpty else { return }
     _ = try store.create(Array(Self.missingSnapshotsText.utf8), at: Self.missingSnapshotsMark)
   }
@@ -75,7 +75,7 @@ extension Catalog {
   ///   - isInMark: whether the commit began with this list.
   /// - Throws: `RepositoryError.lockLost`, `StoreError.missing` for a file that is not there, `.truncated` for one of another size.
   package func commit(
-    _ checksums: ChecksumFile, of place: SnapshotPlace, reused: [StoreKey: Int64], written: [StoreKey: Int64], holding lock: RepositoryLock,
+    _ checksums: ChecksumFile, of place: SnapshotPath, reused: [StoreKey: Int64], written: [StoreKey: Int64], holding lock: RepositoryLock,
     mayBeFirst: Bool = true, isInMark: Bool = false
   ) throws {
     try store.flush()
@@ -92,10 +92,10 @@ extension Catalog {
       guard size == bytes else { throw StoreError.truncated(key) }
     }
     do {
-      if try !store.setAside(unfinished, as: place.checksums), try store.size(of: place.checksums) == nil { throw RepositoryError.lockLost }
+      if try !store.rename(unfinished, as: place.checksums), try store.size(of: place.checksums) == nil { throw RepositoryError.lockLost }
     } catch let error as StoreError {
       // A mark that can't be deleted is harmless beside a durable list.
-      guard store.keepsWrites, (try? store.size(of: place.checksums)) == Int64(checksums.bytes.count) else { throw error }
+      guard store.isDurableWhenVisible, (try? store.size(of: place.checksums)) == Int64(checksums.bytes.count) else { throw error }
     }
     // It is listed, whatever comes of this.
     if mayBeFirst { _ = try? store.create(Array(Self.firstSnapshotText.utf8), at: Self.mark(of: place)) }

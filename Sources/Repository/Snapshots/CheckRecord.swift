@@ -1,6 +1,6 @@
 package import Foundation
 
-/// What a verification found.
+/// The result of a verification.
 package struct CheckRecord: Codable, Sendable {
   package enum Level: String, Codable, Sendable, Comparable {
     case quick
@@ -33,9 +33,10 @@ package struct CheckRecord: Codable, Sendable {
   package var restoreSeconds: Double?
   /// The SHA-256 of the `SHA256SUMS` whose tables were read or restored.
   package var checksums: String?
-  /// What a drill's assertions found wrong in a copy that is what was dumped.
+  /// Assertions of a drill that do not hold, although the copy equals the snapshot.
   package var unmetAssertions: [String]?
-  /// What a drill found different, or could not compare, for a reason outside the snapshot: it takes nothing from its value.
+  /// Differences and missing comparisons of a drill with a reason outside the snapshot, whose value they do not
+  /// change.
   package var reservations: [String]?
   /// Materialized views that a drill could not fill.
   package var unfilledViews: [String]?
@@ -54,7 +55,7 @@ package struct CheckRecord: Codable, Sendable {
     self.firn = firn
   }
 
-  /// Whether this tells that what another found is mended: it looked later, and no less closely.
+  /// Whether this check shows that the damage another found is repaired: it is later and at least as thorough.
   func isProof(after finding: CheckRecord) -> Bool {
     ok && level >= .scrub && level >= min(finding.level, .read) && checkedAt > finding.checkedAt
   }

@@ -1,15 +1,16 @@
 package import Digests
 
-/// A snapshot's `SHA256SUMS`: every object and every file it consists of, in the format of coreutils' sha256sum,
-/// with paths from the store's root, and how many there are in a comment at the end. That it is there is what makes a snapshot one.
+/// A snapshot's `SHA256SUMS`: every object and every file of the snapshot, in the format of coreutils' sha256sum,
+/// with paths from the store's root, and their number in a comment at the end. A snapshot exists if and only if this
+/// file does.
 package struct ChecksumFile: Sendable {
   /// In order.
   package let objects: [ObjectName]
   /// The snapshot's own.
   package let files: [StoreKey: SHA256Digest]
-  /// What is known of the snapshot without its manifest, in a comment: where that is encrypted.
+  /// Facts about the snapshot that are known without its manifest, in a comment; only if the manifest is encrypted.
   package let summary: Manifest.Summary?
-  /// Of the file itself.
+  /// The digest of the file itself.
   package let digest: SHA256Digest
 
   package init(objects: some Sequence<ObjectName>, files: [StoreKey: SHA256Digest], summary: Manifest.Summary? = nil) {
@@ -62,7 +63,7 @@ package struct ChecksumFile: Sendable {
     objects.reserveCapacity(bytes.count / ObjectName.shortestLine)
     var files: [StoreKey: SHA256Digest] = [:]
     var summary: Manifest.Summary?
-    let owned = SnapshotPlace(key: key)?.possibleFiles
+    let owned = SnapshotPath(key: key)?.possibleFiles
     var isAscending = true
     var place = 0
     while place < bytes.count {
@@ -83,12 +84,12 @@ package struct ChecksumFile: Sendable {
       if text.hasPrefix("#") {
         guard place == bytes.count, text + "\n" == count(objects.count + files.count) else { throw malformed("it has lost lines, or gained some") }
         guard isAscending || Set(objects).count == objects.count else { throw malformed("it names an object twice") }
-        // What it names of snapshots' files are some of its own.
+        // The snapshot files that it names must be among its own.
         if let owned {
           guard let own = owned.first(where: { Set($0.all) == Set(files.keys) }) else {
             throw malformed("it does not name the files of its snapshot, and those alone")
           }
-          guard objects.allSatisfy({ $0.isSealed == own.areSealed }) else { throw malformed("it names what is encrypted and what is not") }
+          guard objects.allSatisfy({ $0.isEncrypted == own.areEncrypted }) else { throw malformed("it names what is encrypted and what is not") }
         }
         return (isAscending ? objects : objects.sorted { $0.digest < $1.digest }, files, summary)
       }
@@ -96,7 +97,7 @@ package struct ChecksumFile: Sendable {
         throw malformed("a line of it is no checksum")
       }
       let path = String(text.dropFirst(66))
-      guard owned?.contains(where: { $0.all.contains(path) }) ?? (SnapshotPlace(key: path) != nil), files.updateValue(digest, forKey: path) == nil
+      guard owned?.contains(where: { $0.all.contains(path) }) ?? (SnapshotPath(key: path) != nil), files.updateValue(digest, forKey: path) == nil
       else {
         throw malformed("it names \(path), which can't belong to it")
       }

@@ -60,7 +60,7 @@ package struct ObjectEntry: Sendable {
   package func start(ofFrame number: Int) -> Int64 { frames[..<number].reduce(0) { $0 + Int64($1.stored) } }
 }
 
-/// Part of a file, as one segment of a chunk table tells of it.
+/// A part of a file that lies in one segment of a chunk table.
 package struct SegmentPart: Sendable {
   package let file: String
   /// The place of the first chunk in the file.
@@ -107,8 +107,8 @@ package struct ChunkTable: Sendable {
   private let blocks = SegmentBlocks()
 
   /// Reads the head.
-  /// - Parameter objectsAreSealed: whether the objects it tells of are encrypted.
-  package init(_ contents: StoredContents, key: StoreKey, place: Manifest.ChunkTablePlace, objectsAreSealed: Bool) throws {
+  /// - Parameter objectsAreEncrypted: whether the objects of the table are encrypted.
+  package init(_ contents: StoredContents, key: StoreKey, place: Manifest.ChunkTablePlace, objectsAreEncrypted: Bool) throws {
     self.key = key
     length = place.length
     headBytes = place.headBytes
@@ -122,7 +122,7 @@ package struct ChunkTable: Sendable {
     } catch {
       throw RepositoryError.malformed(key: key, reason: error.reason)
     }
-    (objects, segments) = try Self.parse(head: text, key: key, objectsAreSealed: objectsAreSealed)
+    (objects, segments) = try Self.parse(head: text, key: key, objectsAreEncrypted: objectsAreEncrypted)
     let segmentsEnd = segments.last.map { $0.offset + Int64($0.storedBytes) } ?? 0
     guard headBytes + segmentsEnd == place.bytes else { throw RepositoryError.malformed(key: key, reason: "its length is wrong") }
   }
@@ -132,11 +132,11 @@ package struct ChunkTable: Sendable {
     self.key = key
     headBytes = 0
     length = .init(content: 0, stored: 0)
-    (objects, segments) = try Self.parse(head: text, key: key, objectsAreSealed: false)
+    (objects, segments) = try Self.parse(head: text, key: key, objectsAreEncrypted: false)
   }
 
-  private static func parse(head text: [UInt8], key: StoreKey, objectsAreSealed: Bool) throws -> ([ObjectEntry], [Segment]) {
-    var head = ChunkTableHeadParser(text, key: key, objectsAreSealed: objectsAreSealed)
+  private static func parse(head text: [UInt8], key: StoreKey, objectsAreEncrypted: Bool) throws -> ([ObjectEntry], [Segment]) {
+    var head = ChunkTableHeadParser(text, key: key, objectsAreEncrypted: objectsAreEncrypted)
     try head.parse()
     return (head.objects, head.segments)
   }
@@ -145,7 +145,7 @@ package struct ChunkTable: Sendable {
   package func parts(ofSegment number: Int, _ contents: StoredContents) throws -> [SegmentPart] {
     let segment = segments[number]
     let start = headBytes + segment.offset
-    // What one transfer got wrong is not kept for good.
+    // A result of a faulty transfer is not cached.
     if let stored = try storedTogether(number, contents), let text = try? ZstdDecompressor().decompress(stored.span, plainLength: segment.plainBytes)
     {
       return try parts(inSegment: text)
@@ -160,8 +160,8 @@ package struct ChunkTable: Sendable {
     return try parts(inSegment: text)
   }
 
-  /// The stored bytes of a segment, read with those beside it where a store takes its time to answer.
-  /// - Returns: nil where it is to be read by itself.
+  /// The stored bytes of a segment, read together with its neighbours if requests to the store are slow.
+  /// - Returns: nil if it has to be read alone.
   private func storedTogether(_ number: Int, _ contents: StoredContents) throws -> ArraySlice<UInt8>? {
     guard contents.store.requestsAtOnce > 1 else { return nil }
     let segment = segments[number]
@@ -182,7 +182,7 @@ package struct ChunkTable: Sendable {
     return block.bytes(of: segment)
   }
 
-  /// What a segment of that text tells.
+  /// The parts listed in the text of a segment.
   package func parts(inSegment text: [UInt8]) throws -> [SegmentPart] {
     var scanner = FieldScanner(text, key: key)
     var parts: [SegmentPart] = []

@@ -12,11 +12,11 @@ struct ChunkTableHeadParser {
   private var hooks: [ChunkDigest] = []
   private var offset: Int64 = 0
 
-  private let objectsAreSealed: Bool
+  private let objectsAreEncrypted: Bool
 
-  init(_ text: [UInt8], key: StoreKey, objectsAreSealed: Bool) {
+  init(_ text: [UInt8], key: StoreKey, objectsAreEncrypted: Bool) {
     scanner = FieldScanner(text, key: key)
-    self.objectsAreSealed = objectsAreSealed
+    self.objectsAreEncrypted = objectsAreEncrypted
   }
 
   mutating func parse() throws {
@@ -35,7 +35,7 @@ struct ChunkTableHeadParser {
       try endObject()
       guard segment == nil, segments.isEmpty else { throw scanner.malformed("an object among the segments") }
       guard let digest = SHA256Digest(hexadecimal: try scanner.text()) else { throw scanner.malformed("an object has no name") }
-      object = (ObjectName(digest, isSealed: objectsAreSealed), try scanner.number(), try scanner.number())
+      object = (ObjectName(digest, isEncrypted: objectsAreEncrypted), try scanner.number(), try scanner.number())
     case UInt8(ascii: "f"):
       let stored = try scanner.number(limit: Int64(ZstdLimits.storedFrame))
       let plain = try scanner.number(limit: Int64(ZstdLimits.plainFrame))
@@ -56,7 +56,7 @@ struct ChunkTableHeadParser {
   private mutating func endObject() throws {
     guard let ended = object else { return }
     let content = frames.reduce(0) { $0 + Int64($1.stored) }
-    guard objectsAreSealed ? content < ended.stored : content == ended.stored else {
+    guard objectsAreEncrypted ? content < ended.stored : content == ended.stored else {
       throw scanner.malformed("an object's frames do not fill it")
     }
     objects.append(ObjectEntry(name: ended.name, storedBytes: ended.stored, usedBytes: ended.used, frames: frames))
@@ -73,7 +73,7 @@ struct ChunkTableHeadParser {
   }
 }
 
-/// What a frame may be at most, so that damaged numbers can't ask for all memory.
+/// Upper limits for a frame, so that damaged numbers can't request all memory.
 package enum ZstdLimits {
   package static let plainFrame = 1 << 26
   package static let storedFrame = 1 << 27

@@ -15,7 +15,7 @@ package final class ChunkTableWriter: Sendable {
   private let registry: ObjectRegistry
   private let state = Mutex(State())
 
-  /// - Parameter scratch: a folder for passing files.
+  /// - Parameter scratch: a folder for temporary files.
   package init(scratch: FilePath, registry: ObjectRegistry) {
     self.scratch = scratch
     self.registry = registry
@@ -33,10 +33,10 @@ package final class ChunkTableWriter: Sendable {
     }
   }
 
-  /// Stores the table. Every object must be in the store by now.
-  /// - Returns: where it lies, its file's digest, and the file of this machine that holds it unencrypted.
+  /// Stores the table. Every object must already be in the store.
+  /// - Returns: its location, the digest of its file, and the local file that holds it unencrypted.
   package func finish(
-    store: any Store, key: StoreKey, sealing: Sealing
+    store: any Store, key: StoreKey, encryption: StoreEncryption
   ) throws -> (place: Manifest.ChunkTablePlace, digest: SHA256Digest, file: FilePath) {
     let path = scratch.appending("chunks.tsv.zst")
     let segments = state.withLock { $0.segments }
@@ -60,24 +60,24 @@ package final class ChunkTableWriter: Sendable {
     let headBytes = output.bytes
     if !segments.isEmpty { try output.append(contentsOf: segmentsPath) }
     var place = Manifest.ChunkTablePlace(headBytes: headBytes, bytes: output.bytes)
-    guard let sealer = try sealing.sealer() else {
+    guard let encryptor = try encryption.encryptor() else {
       try store.write(contentsOf: path, to: key)
       return (place, output.hasher.finalize(), path)
     }
-    let sealed = scratch.appending("chunks.tsv.zst.age")
-    let digest = try Self.seal(path, with: sealer, to: sealed, &place)
-    try store.write(contentsOf: sealed, to: key)
+    let encrypted = scratch.appending("chunks.tsv.zst.age")
+    let digest = try Self.encrypt(path, with: encryptor, to: encrypted, &place)
+    try store.write(contentsOf: encrypted, to: key)
     return (place, digest, path)
   }
 
-  private static func seal(
-    _ path: FilePath, with sealer: AgeSealer, to sealed: FilePath, _ place: inout Manifest.ChunkTablePlace
+  private static func encrypt(
+    _ path: FilePath, with encryptor: AgeEncryptor, to encrypted: FilePath, _ place: inout Manifest.ChunkTablePlace
   ) throws -> SHA256Digest {
-    var sealer = sealer
+    var encryptor = encryptor
     var hasher = SHA256Hasher()
     var length: Int64 = 0
-    let output = try File(sealed, .replace)
-    var pending = sealer.begin()
+    let output = try File(encrypted, .replace)
+    var pending = encryptor.begin()
     func put() throws {
       hasher.update(pending.span)
       try output.write(pending.span)
@@ -87,10 +87,10 @@ package final class ChunkTableWriter: Sendable {
     let input = try File(path, .read)
     var buffer = [UInt8](repeating: 0, count: 1 << 20)
     while case let got = try input.read(into: &buffer, at: 0, count: buffer.count), got > 0 {
-      sealer.seal(buffer[..<got], into: &pending)
+      encryptor.encrypt(buffer[..<got], into: &pending)
       try put()
     }
-    sealer.finish(into: &pending)
+    encryptor.finish(into: &pending)
     try put()
     place.sealedBytes = length
     return hasher.finalize()
@@ -164,7 +164,7 @@ package struct SegmentBuilder {
     } else {
       text += Array("@\t\(location.object)\t\(location.frame)\t\(location.offset)\n".utf8)
     }
-    // The first chunk of a segment is where a later stream comes in; the first ones of a file tell it how to cut.
+    // A later stream starts at the first chunk of a segment, and the first chunks of a file decide how it is cut.
     if count == 0 || fileOffset < Cutter.sampleSize || digest.high & ChunkTable.hookMask == 0 { hooks.append(digest) }
     digest.appendHexadecimal(to: &text)
     text += Array("\t\(location.length)\n".utf8)

@@ -1,20 +1,21 @@
-/// What a store and one that it is copied to have of one database, by ids alone.
+/// Compares the snapshots of one database in a store and in its copy, by their ids alone.
 ///
-/// What is older than the newest that both have says nothing: the copy's own retention may have removed it, or the store's.
+/// Snapshots older than the newest common one prove nothing: either side's retention may have removed them.
 package struct CopyComparison {
   /// The newest that both have.
   package let newest: SnapshotID?
-  /// What the copy lacks, and what it has that is not here, oldest first: of what is newer than that.
-  package let missing: [SnapshotPlace]
-  package let foreign: [SnapshotPlace]
+  /// Snapshots newer than the newest common one that only the store has, and ones that only the copy has, oldest
+  /// first.
+  package let missing: [SnapshotPath]
+  package let foreign: [SnapshotPath]
 
   /// - Parameters:
   ///   - here: the snapshots of the database in the store.
   ///   - there: those in the copy.
-  package init(_ here: [SnapshotPlace], _ there: [SnapshotPlace]) {
+  package init(_ here: [SnapshotPath], _ there: [SnapshotPath]) {
     let (own, others) = (Set(here), Set(there))
     let newest = own.intersection(others).map(\.id).max()
-    func later(_ places: Set<SnapshotPlace>) -> [SnapshotPlace] {
+    func later(_ places: Set<SnapshotPath>) -> [SnapshotPath] {
       places.filter { place in newest.map { place.id > $0 } ?? true }.sorted { $0.id < $1.id }
     }
     self.newest = newest

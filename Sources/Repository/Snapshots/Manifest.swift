@@ -1,6 +1,6 @@
 package import Foundation
 
-/// What a snapshot is: everything a restore, a proof or an operator needs to know of it.
+/// The description of a snapshot: everything that a restore, a verification or an operator needs to know.
 package struct Manifest: Codable, Sendable {
   package static let sizeLimit = 1 << 28
   /// The kind of a snapshot that a restore makes of the database it replaces.
@@ -8,9 +8,9 @@ package struct Manifest: Codable, Sendable {
 
   package struct Versions: Codable, Sendable {
     package var firn: String
-    /// As `pg_dump --version` tells it.
+    /// The output of `pg_dump --version`.
     package var pgDump: String
-    /// As `SHOW server_version` tells it.
+    /// The result of `SHOW server_version`.
     package var server: String
     /// `server_version_num`, such as 150018.
     package var serverNumber: Int
@@ -35,7 +35,7 @@ package struct Manifest: Codable, Sendable {
     package var bytes: Int64
     /// SHA-256 of those bytes.
     package var sha256: String
-    /// The partitioned table its rows are restored through, where that may put them in another partition than this.
+    /// The partitioned table through which its rows are restored, if they may go to another partition.
     package var loadedThrough: Root?
     /// The extension it belongs to: only the rows that the extension's condition selects are in a dump.
     package var ofExtension: String?
@@ -66,7 +66,7 @@ package struct Manifest: Codable, Sendable {
   package struct Sequence: Codable, Sendable, Equatable {
     package var schema: String
     package var name: String
-    /// Where the archive sets it; nil where it was never used.
+    /// The value that the archive sets; nil if the sequence was never used.
     package var lastValue: Int64?
     /// The extension it belongs to.
     package var ofExtension: String?
@@ -95,7 +95,7 @@ package struct Manifest: Codable, Sendable {
     package var headBytes: Int64
     /// Bytes of all of it, before it is encrypted.
     package var bytes: Int64
-    /// Bytes of its file, where that is encrypted.
+    /// The size of the encrypted file; nil if it is not encrypted.
     package var sealedBytes: Int64?
 
     package init(headBytes: Int64, bytes: Int64, sealedBytes: Int64? = nil) {
@@ -129,7 +129,7 @@ package struct Manifest: Codable, Sendable {
   package var searchPath: String?
   /// The server's `shared_preload_libraries`, as far as the role could read it.
   package var preloadedLibraries: [String]?
-  /// Those of the warnings that tell of tables with far fewer rows than before.
+  /// The warnings about tables with far fewer rows than before.
   package var anomalies: [String]?
   package var versions: Versions
   package var systemIdentifier: String?
@@ -152,7 +152,7 @@ package struct Manifest: Codable, Sendable {
   package var chunkTable: ChunkTablePlace
 
   package init(
-    place: SnapshotPlace, kind: String, startedAt: Date, finishedAt: Date, versions: Versions, properties: DatabaseProperties,
+    place: SnapshotPath, kind: String, startedAt: Date, finishedAt: Date, versions: Versions, properties: DatabaseProperties,
     chunkTable: ChunkTablePlace
   ) {
     id = place.id
@@ -168,7 +168,7 @@ package struct Manifest: Codable, Sendable {
   }
 
   /// - Throws: `RepositoryError` for what is no manifest of that snapshot, or is newer than this program.
-  package init(parsing bytes: [UInt8], of place: SnapshotPlace, key: StoreKey) throws {
+  package init(parsing bytes: [UInt8], of place: SnapshotPath, key: StoreKey) throws {
     struct Version: Decodable { let formatVersion: Int }
     let data = Data(bytes)
     let manifest = try? JSON.decoder.decode(Self.self, from: data)
@@ -180,7 +180,7 @@ package struct Manifest: Codable, Sendable {
     self = manifest
   }
 
-  /// What pruning goes by.
+  /// The facts that pruning decides by.
   package struct Summary: Codable, Sendable, Equatable {
     let formatVersion: Int
     package let kind: String
@@ -229,13 +229,13 @@ package struct Manifest: Codable, Sendable {
       && (0..<1_000_000_000).contains(versions.serverNumber)
   }
 
-  package var place: SnapshotPlace { SnapshotPlace(source: source, database: database, id: id) }
+  package var place: SnapshotPath { SnapshotPath(source: source, database: database, id: id) }
 
   /// Rows of all tables.
   package var rows: Int64 { tables.reduce(0) { $0 + $1.rows } }
 }
 
-/// What belongs to a database and yet is not in an archive of it.
+/// Properties of a database that its archive does not contain.
 package struct DatabaseProperties: Codable, Sendable, Equatable {
   package struct Grant: Codable, Sendable, Equatable {
     /// Nil for PUBLIC.

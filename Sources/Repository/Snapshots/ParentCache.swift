@@ -18,12 +18,12 @@ package struct ParentSnapshot: Sendable {
 
   /// Finds its chunks.
   /// - Parameters:
-  ///   - objectsAreSealed: whether its objects are encrypted.
+  ///   - objectsAreEncrypted: whether its objects are encrypted.
   ///   - suspects: objects that were found damaged once.
   package func index(
-    objectsIn store: any Store, objectsAreSealed: Bool, registry: ObjectRegistry, suspects: Set<ObjectName> = []
+    objectsIn store: any Store, objectsAreEncrypted: Bool, registry: ObjectRegistry, suspects: Set<ObjectName> = []
   ) throws -> ParentIndex {
-    let table = try ChunkTable(contents, key: chunkTable, place: manifest.chunkTable, objectsAreSealed: objectsAreSealed)
+    let table = try ChunkTable(contents, key: chunkTable, place: manifest.chunkTable, objectsAreEncrypted: objectsAreEncrypted)
     return ParentIndex(table: table, in: contents, objectsIn: store, registry: registry, suspects: suspects)
   }
 }
@@ -33,7 +33,7 @@ package struct ParentSnapshot: Sendable {
 /// It holds the manifest and the chunk table of one snapshot of each database, readable for this user alone. Whoever lost it stores
 /// everything once more, and is otherwise right.
 package struct ParentCache: Sendable {
-  /// What is remembered of a snapshot besides its files.
+  /// The facts remembered about a snapshot besides its files.
   private struct Mark: Codable {
     /// The digest of its list of checksums.
     let checksums: String
@@ -51,11 +51,11 @@ package struct ParentCache: Sendable {
     recipients = repository.format.recipients.sorted()
   }
 
-  /// The newest known snapshot among those that are listed, if all of it is encrypted to the recipients of now: who was added since must be
-  /// able to open what follows, all of it.
-  package func parent(among places: [SnapshotPlace], in catalog: Catalog) -> ParentSnapshot? {
+  /// The newest known snapshot among the listed ones, if all of it is encrypted to the current recipients: a
+  /// recipient added since must be able to open all of the next snapshot.
+  package func parent(among places: [SnapshotPath], in catalog: Catalog) -> ParentSnapshot? {
     for place in places.reversed() {
-      let files = place.files(areSealed: false)
+      let files = place.files(areEncrypted: false)
       guard let bytes = try? store.read(place.prefix + Self.markName, limit: 1 << 20),
         let mark = try? JSON.decoder.decode(Mark.self, from: Data(bytes)), mark.recipients == recipients,
         let stored = try? store.read(files.manifest, limit: Manifest.sizeLimit),
@@ -70,11 +70,11 @@ package struct ParentCache: Sendable {
     return nil
   }
 
-  /// Remembers a snapshot that was committed, and forgets those before it.
-  /// - Parameter chunkTable: the file that holds it unencrypted.
+  /// Remembers a committed snapshot and removes the earlier ones from the cache.
+  /// - Parameter chunkTable: the file that holds the table unencrypted.
   package func save(_ manifest: Manifest, _ checksums: ChecksumFile, chunkTable: FilePath) throws {
     let place = manifest.place
-    let files = place.files(areSealed: false)
+    let files = place.files(areEncrypted: false)
     let folder = String(place.prefix.dropLast(place.id.description.utf8.count + 1))
     let old = try store.list(folder).map(\.key).filter { !$0.hasPrefix(place.prefix) }
     try store.write(contentsOf: chunkTable, to: files.chunkTable)

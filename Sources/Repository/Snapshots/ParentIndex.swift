@@ -14,7 +14,7 @@ package final class ParentIndex: Sendable {
   private let hooks: [ChunkDigest: Int32]
   /// Objects that were found damaged once: they are read before they are used again.
   private let suspects: Set<ObjectName>
-  /// What became of each of its objects.
+  /// For each of its objects, how it is used.
   private let adopted: Mutex<[Adoption]>
   private let missing = Mutex<[String]>([])
   private let isTableDamaged = Mutex(false)
@@ -58,7 +58,7 @@ package final class ParentIndex: Sendable {
       })
   }
 
-  /// What an operator should know of the earlier snapshot: objects of it that are gone or damaged, and its table.
+  /// Warnings about the earlier snapshot: missing or damaged objects, and its table.
   package var warnings: [String] {
     missing.withLock { $0 }.map { "object \($0) of the parent was gone or damaged; its bytes are stored again" }
       + (isTableDamaged.withLock { $0 } ? ["the parent's chunk table can't be read in parts; what these name is stored again"] : [])
@@ -66,7 +66,7 @@ package final class ParentIndex: Sendable {
 
   fileprivate func segment(of hook: ChunkDigest) -> Int? { hooks[hook].map(Int.init) }
 
-  /// Nothing where it is damaged.
+  /// Empty if the segment is damaged.
   fileprivate func load(_ number: Int) throws -> [ChunkDigest: ChunkLocation] {
     var chunks: [ChunkDigest: ChunkLocation] = [:]
     do {

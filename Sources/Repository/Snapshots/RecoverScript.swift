@@ -5,20 +5,20 @@ package enum RecoverScript {
   /// - Parameters:
   ///   - database: its name, for the hint at the end.
   ///   - major: the major version of the pg_dump that made the archive.
-  ///   - isSealed: whether the snapshot is encrypted.
-  package static func text(id: SnapshotID, database: String, major: Int, isSealed: Bool) -> String {
+  ///   - isEncrypted: whether the snapshot is encrypted.
+  package static func text(id: SnapshotID, database: String, major: Int, isEncrypted: Bool) -> String {
     let quoted = "'" + database.replacingASCII("'", with: "'\\''") + "'"
     return """
       #!/bin/sh
       # Recovers one snapshot without Firn: writes the archive that pg_dump made (directory format) and globals.sql
-      # into a new folder. It needs sh, coreutils, perl and zstd\(isSealed ? ", and age with an identity" : ""). It belongs where it lies in the store.
+      # into a new folder. It needs sh, coreutils, perl and zstd\(isEncrypted ? ", and age with an identity" : ""). It belongs where it lies in the store.
       set -eu
       LC_ALL=C
       export LC_ALL
       snapshot=\(id)
       database=\(quoted)
       major=\(major)
-      suffix=\(isSealed ? SnapshotFiles.sealedSuffix : "")
+      suffix=\(isEncrypted ? SnapshotFiles.encryptedSuffix : "")
 
       """ + body
   }

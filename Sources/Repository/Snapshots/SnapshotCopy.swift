@@ -10,7 +10,7 @@ package struct SnapshotCopy {
     package var bytes: Int64 = 0
   }
 
-  private let places: [SnapshotPlace]
+  private let places: [SnapshotPath]
   private let source: any Store
   private let target: any Store
   private let lock: RepositoryLock
@@ -30,7 +30,7 @@ package struct SnapshotCopy {
   ///   - largest: larger files of a snapshot are copied through a temporary file.
   ///   - withScratch: provides the folder for these; nil if there are none.
   package init(
-    of places: [SnapshotPlace], from source: any Store, to target: any Store, holding lock: RepositoryLock, largest: Int = 64 << 20,
+    of places: [SnapshotPath], from source: any Store, to target: any Store, holding lock: RepositoryLock, largest: Int = 64 << 20,
     withScratch: Scratch? = nil
   ) {
     self.largest = largest
@@ -45,7 +45,7 @@ package struct SnapshotCopy {
   /// - Parameter each: called with the bytes of each written file.
   /// - Returns: the copied bytes; none if the target has the snapshot.
   /// - Throws: `SourceDamaged`, what reading and writing the stores throws, `Interruption`.
-  package func run(_ place: SnapshotPlace, each: @escaping @Sendable (Int) -> Void = { _ in }) throws -> Outcome {
+  package func run(_ place: SnapshotPath, each: @escaping @Sendable (Int) -> Void = { _ in }) throws -> Outcome {
     let there = Catalog(store: target)
     let answers = Monitor((wereBroken: Bool?.none, firstObjects: [ObjectName: Int64]?.none))
     let questions = Question.allCases.filter { question in
@@ -53,7 +53,7 @@ package struct SnapshotCopy {
       case .inventory: inventory.current == nil
       // These questions are needed only for snapshots that are missing. Usually none is, or all that follow.
       case .locks: lacksNext.current
-      case .objects: lacksNext.current && target.keepsWrites
+      case .objects: lacksNext.current && target.isDurableWhenVisible
       }
     }
     try forEachInParallel(questions, thread: "copy", threads: target.requestsAtOnce) { [target, inventory, places] question in
@@ -83,7 +83,7 @@ package struct SnapshotCopy {
     // If writes may be lost, only listed files are known to be durable. Files of an interrupted copy may be lost, or deleted by a
     // collector that was suspended.
     let trusted =
-      try target.keepsWrites && !(answers.current.wereBroken ?? RepositoryLock.wereBroken(in: target))
+      try target.isDurableWhenVisible && !(answers.current.wereBroken ?? RepositoryLock.wereBroken(in: target))
       ? nil : Set(there.snapshots(source: place.source, database: place.database).flatMap { (try? there.objects(of: $0)) ?? [] })
     let found = trusted == nil ? try answers.current.firstObjects ?? sizesThere(of: list.objects) : nil
     let done = Monitor((outcome: Outcome(), reused: [StoreKey: Int64](), written: [StoreKey: Int64]()))
@@ -141,7 +141,7 @@ package struct SnapshotCopy {
   }
 
   /// Copies the hold of a snapshot. An existing hold there stays, except in the rest of an interrupted copy: then the longer one is kept.
-  private func copyHold(of place: SnapshotPlace, isListed: Bool) throws {
+  private func copyHold(of place: SnapshotPath, isListed: Bool) throws {
     let bytes: [UInt8]
     do { bytes = try source.read(place.hold, limit: SnapshotHold.sizeLimit) } catch let error as StoreError where error.isOfOneFile { return }
     if try target.size(of: place.hold) != nil {
@@ -199,18 +199,18 @@ package struct SnapshotCopy {
 
   /// The contents of a store at one moment. While its lock is held nothing is deleted, and other copies add only the same files.
   private struct Inventory: Sendable {
-    let folders: [SnapshotPlace: SnapshotFolder]
+    let folders: [SnapshotPath: SnapshotFolder]
     /// Objects that verifications found damaged.
     let damaged: Set<ObjectName>
     /// Listed snapshots with all files and without damaged objects.
-    let whole: Set<SnapshotPlace>
+    let whole: Set<SnapshotPath>
 
-    init(of store: any Store, for places: [SnapshotPlace]) throws {
+    init(of store: any Store, for places: [SnapshotPath]) throws {
       let catalog = Catalog(store: store)
-      var folders: [SnapshotPlace: SnapshotFolder] = [:]
+      var folders: [SnapshotPath: SnapshotFolder] = [:]
       try SnapshotFolder.forEach(in: store) { folders[$0.place] = $0 }
       let damaged = try catalog.damagedObjects(folders.values.compactMap(ListedSnapshot.init))
-      let whole = Monitor<Set<SnapshotPlace>>([])
+      let whole = Monitor<Set<SnapshotPath>>([])
       let listed = Set(places).compactMap { folders[$0] }.filter { $0.checksums != nil }
       try forEachInParallel(listed, thread: "lists", threads: store.requestsAtOnce) { folder in
         // An unreadable list is replaced.

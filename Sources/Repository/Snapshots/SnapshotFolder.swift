@@ -2,7 +2,7 @@
 struct SnapshotFolder: Sendable {
   enum Part: Sendable {
     case checksums, manifest, check, other
-    /// Whatever stands where an order to keep the snapshot does.
+    /// A file or folder with the name of the hold.
     case hold
     /// Marks of a snapshot that is being made, or removed: without a list, it was not lost then.
     case unfinished, removed
@@ -10,12 +10,12 @@ struct SnapshotFolder: Sendable {
     fileprivate init(_ name: String) {
       self =
         switch name {
-        case SnapshotPlace.checksumsName: .checksums
-        case SnapshotFiles.manifestName, SnapshotFiles.manifestName + SnapshotFiles.sealedSuffix: .manifest
-        case SnapshotPlace.removedName: .removed
-        case _ where name.hasPrefix(SnapshotPlace.unfinishedName): .unfinished
-        case _ where name.hasPrefix(SnapshotPlace.checksFolder): .check
-        case _ where name == SnapshotPlace.holdName || name.hasPrefix(SnapshotPlace.holdName + "/"): .hold
+        case SnapshotPath.checksumsName: .checksums
+        case SnapshotFiles.manifestName, SnapshotFiles.manifestName + SnapshotFiles.encryptedSuffix: .manifest
+        case SnapshotPath.removedName: .removed
+        case _ where name.hasPrefix(SnapshotPath.unfinishedName): .unfinished
+        case _ where name.hasPrefix(SnapshotPath.checksFolder): .check
+        case _ where name == SnapshotPath.holdName || name.hasPrefix(SnapshotPath.holdName + "/"): .hold
         default: .other
         }
     }
@@ -23,12 +23,12 @@ struct SnapshotFolder: Sendable {
     var isMark: Bool { self == .unfinished || self == .removed }
   }
 
-  let place: SnapshotPlace
+  let place: SnapshotPath
   private let prefix: StoreKey
   private(set) var files: [(part: Part, entry: StoreEntry)] = []
 
   private init?(of entry: StoreEntry) {
-    guard let place = SnapshotPlace(key: entry.key) else { return nil }
+    guard let place = SnapshotPath(key: entry.key) else { return nil }
     self.place = place
     prefix = place.prefix
   }
@@ -48,18 +48,18 @@ struct SnapshotFolder: Sendable {
     return list.files.keys.allSatisfy(keys.contains) && (damaged.isEmpty || list.objects.allSatisfy { !damaged.contains($0) })
   }
 
-  /// A snapshot that is no longer listed because its list is gone, and nobody removed it.
-  /// Only a listed snapshot has results of verifications beside its own files. A result alone may be that of a verification which ended
-  /// after the snapshot was removed.
+  /// A snapshot that is no longer listed because its list is missing, although it was not removed. Only a listed
+  /// snapshot has results of verifications beside its own files. A result alone may come from a verification that
+  /// ended after the snapshot was removed.
   var hasLostItsList: Bool {
     guard checksums == nil, !files.contains(where: { $0.part.isMark }) else { return false }
     return manifest != nil || files.contains { $0.part == .check } && files.contains { $0.part == .other }
   }
 
-  /// Gives every folder that a listing of `prefix` shows, in the order of keys.
-  /// - Parameter strange: is told of files that belong to no snapshot.
+  /// Calls `body` for every folder in a listing of `prefix`, in the order of keys.
+  /// - Parameter strange: called for files that belong to no snapshot.
   static func forEach(
-    in store: any Store, under prefix: StoreKey = SnapshotPlace.root, _ body: (SnapshotFolder) throws -> Void,
+    in store: any Store, under prefix: StoreKey = SnapshotPath.root, _ body: (SnapshotFolder) throws -> Void,
     strange: (StoreEntry) throws -> Void = { _ in }
   ) throws {
     var folder: SnapshotFolder?

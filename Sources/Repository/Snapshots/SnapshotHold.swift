@@ -27,8 +27,9 @@ package struct SnapshotHold: Codable, Sendable, Equatable {
 }
 
 extension Catalog {
-  /// The snapshot's hold, also one that has ended. One that can't be read holds for ever: somebody meant to keep it.
-  package func hold(of place: SnapshotPlace) throws -> SnapshotHold? {
+  /// The snapshot's hold, even if it has ended. An unreadable hold counts as one without an end, since the snapshot
+  /// was meant to be kept.
+  package func hold(of place: SnapshotPath) throws -> SnapshotHold? {
     let bytes: [UInt8]
     do {
       bytes = try store.read(place.hold, limit: SnapshotHold.sizeLimit)
@@ -44,10 +45,10 @@ extension Catalog {
     SnapshotHold(until: nil, reason: "an order that can't be read", placedAt: .distantPast, host: "")
   }
 
-  package func place(_ hold: SnapshotHold, on place: SnapshotPlace) throws {
+  package func place(_ hold: SnapshotHold, on place: SnapshotPath) throws {
     try store.write(try JSON.bytes(hold), to: place.hold, durability: .immediate)
   }
 
-  /// Takes a hold away; where there is none that is no error.
-  package func release(_ place: SnapshotPlace) throws { try store.delete([place.hold]) }
+  /// Removes a hold; a missing one is no error.
+  package func release(_ place: SnapshotPath) throws { try store.delete([place.hold]) }
 }

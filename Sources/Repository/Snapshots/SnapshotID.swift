@@ -13,7 +13,8 @@ package struct SnapshotID: Hashable, Comparable, Sendable, Codable, CustomString
     description = "\(Self.stamp(date))-\(suffix)"
   }
 
-  /// The same, sorting after `newest` where that is of the same second: so that the later one is the latest.
+  /// An id that also sorts after `newest` if both are from the same second, so that the later snapshot is the
+  /// latest.
   package init(startedAt date: Date, after newest: SnapshotID?, random: inout some RandomNumberGenerator) {
     var id = SnapshotID(startedAt: date, random: &random)
     if let newest, newest.description.hasPrefix(Self.stamp(date)) {
@@ -97,7 +98,7 @@ extension Calendar {
 }
 
 /// Where a snapshot's files lie.
-package struct SnapshotPlace: Hashable, Sendable {
+package struct SnapshotPath: Hashable, Sendable {
   package let source: String
   package let database: String
   package let id: SnapshotID
@@ -133,9 +134,9 @@ package struct SnapshotPlace: Hashable, Sendable {
 
   package var checksums: StoreKey { prefix + Self.checksumsName }
   /// The files it consists of besides objects.
-  package func files(areSealed: Bool) -> SnapshotFiles { SnapshotFiles(prefix, areSealed: areSealed) }
+  package func files(areEncrypted: Bool) -> SnapshotFiles { SnapshotFiles(prefix, areEncrypted: areEncrypted) }
   /// The same for who does not know whether the snapshot is encrypted.
-  var possibleFiles: [SnapshotFiles] { [files(areSealed: false), files(areSealed: true)] }
+  var possibleFiles: [SnapshotFiles] { [files(areEncrypted: false), files(areEncrypted: true)] }
   /// Stands beside a manifest until the snapshot is committed, and becomes its list of checksums then. Without a list and without
   /// this a snapshot was damaged.
   /// - Parameter run: the name of its lock: two may copy one snapshot.
@@ -160,23 +161,23 @@ package struct SnapshotPlace: Hashable, Sendable {
 
 /// The keys of a snapshot's own files: what its list of checksums names besides objects.
 package struct SnapshotFiles: Sendable, Equatable {
-  /// What the names of encrypted files end in.
-  static let sealedSuffix = ".age"
+  /// The suffix of encrypted files.
+  static let encryptedSuffix = ".age"
   static let manifestName = "manifest.json"
 
   package let manifest: StoreKey
   package let chunkTable: StoreKey
   package let globals: StoreKey
   package let recoverScript: StoreKey
-  package let areSealed: Bool
+  package let areEncrypted: Bool
 
-  fileprivate init(_ prefix: StoreKey, areSealed: Bool) {
-    let suffix = areSealed ? Self.sealedSuffix : ""
+  fileprivate init(_ prefix: StoreKey, areEncrypted: Bool) {
+    let suffix = areEncrypted ? Self.encryptedSuffix : ""
     manifest = prefix + Self.manifestName + suffix
     chunkTable = prefix + "chunks.tsv.zst" + suffix
     globals = prefix + "globals.sql.zst" + suffix
     recoverScript = prefix + "recover.sh"
-    self.areSealed = areSealed
+    self.areEncrypted = areEncrypted
   }
 
   package var all: [StoreKey] { [manifest, chunkTable, globals, recoverScript] }

@@ -8,7 +8,7 @@ package struct SnapshotReader: Sendable {
     package let name: String
     package let bytes: Int64
     package let digest: SHA256Digest
-    /// The segments that tell of it, in the file's order.
+    /// The segments that list its parts, in the file's order.
     fileprivate let segments: [Int32]
   }
 
@@ -24,7 +24,7 @@ package struct SnapshotReader: Sendable {
     self.contents = contents
     self.manifest = manifest
     table = try ChunkTable(
-      contents, key: contents.files(of: manifest.place).chunkTable, place: manifest.chunkTable, objectsAreSealed: contents.areSealed)
+      contents, key: contents.files(of: manifest.place).chunkTable, place: manifest.chunkTable, objectsAreEncrypted: contents.areEncrypted)
     cache = FrameCache(table: table, contents: contents)
   }
 
@@ -70,7 +70,7 @@ package struct SnapshotReader: Sendable {
       guard let (part, ahead) = next else { break }
       defer { ahead?.end() }
       ahead?.begin()
-      // What comes after it is under way while it is read.
+      // The next segment is fetched while this one is read.
       next = try number + 1 < file.segments.count ? open(file, file.segments[number + 1], at: done + part.bytes, isNext: true) : nil
       var index = 0
       while index < part.chunks.count {
@@ -97,7 +97,7 @@ package struct SnapshotReader: Sendable {
   }
 
   /// A part of a file, of which frames begin to be fetched.
-  private func open(_ file: FileEntry, _ segment: Int32, at offset: Int64, isNext: Bool) throws -> (part: SegmentPart, ahead: FramesAhead?) {
+  private func open(_ file: FileEntry, _ segment: Int32, at offset: Int64, isNext: Bool) throws -> (part: SegmentPart, ahead: FramePrefetcher?) {
     let parts = try parts(of: file.name, inSegment: Int(segment)).filter { $0.offset >= offset }
     guard let part = parts.min(by: { $0.offset < $1.offset }), part.offset == offset || part.chunks.isEmpty else {
       throw RepositoryError.malformed(key: table.key, reason: "a part of \(file.name) is missing")

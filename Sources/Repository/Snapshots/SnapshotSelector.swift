@@ -40,16 +40,16 @@ package enum SnapshotSelector: Sendable, Equatable {
 
   /// The snapshot among those of one database, oldest first.
   /// - Throws: `RepositoryError.noSuchSnapshot`, `.ambiguousSnapshot`.
-  package func choose(from places: [SnapshotPlace], in catalog: Catalog) throws -> SnapshotPlace {
+  package func choose(from places: [SnapshotPath], in catalog: Catalog) throws -> SnapshotPath {
     let database = places.first?.database ?? ""
-    func required(_ place: SnapshotPlace?) throws -> SnapshotPlace {
+    func required(_ place: SnapshotPath?) throws -> SnapshotPath {
       guard let place else { throw RepositoryError.noSuchSnapshot(selector: description, database: database) }
       return place
     }
     switch self {
     case .latest: return try required(newest(of: places, in: catalog))
     case .latestVerified:
-      var verdicts: [SnapshotPlace: CheckRecord] = [:]
+      var verdicts: [SnapshotPath: CheckRecord] = [:]
       for place in places { verdicts[place] = try catalog.verdict(of: place) }
       let verified = places.filter { verdicts[$0]?.ok == true }
       let damaged = try catalog.sharingDamage(verified, verdicts: verdicts)
@@ -68,8 +68,8 @@ package enum SnapshotSelector: Sendable, Equatable {
     }
   }
 
-  /// What a restore made of the database it replaced is not what a backup's owner means, as long as there is anything else.
-  private func newest(of places: [SnapshotPlace], in catalog: Catalog) -> SnapshotPlace? {
+  /// A safety snapshot, taken by a restore of the database it replaced, is chosen only if there is nothing else.
+  private func newest(of places: [SnapshotPath], in catalog: Catalog) -> SnapshotPath? {
     places.last { !catalog.isSafetySnapshot($0) } ?? places.last
   }
 

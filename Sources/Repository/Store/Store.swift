@@ -40,7 +40,7 @@ package protocol Store: Sendable {
   /// How many requests a caller should send at once: 1 if each is answered immediately.
   var requestsAtOnce: Int { get }
   /// Whether a visible file of the right size is durable, whichever process wrote it.
-  var keepsWrites: Bool { get }
+  var isDurableWhenVisible: Bool { get }
 
   /// All bytes of a file of at most `limit` bytes.
   func read(_ key: StoreKey, limit: Int) throws -> [UInt8]
@@ -63,7 +63,7 @@ package protocol Store: Sendable {
   /// Renames whatever has a key, durably, and replaces the target. It happens in one step, or the file is visible under both keys for a
   /// moment. It is never missing under both.
   /// - Returns: false if the key does not exist.
-  @discardableResult func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool
+  @discardableResult func rename(_ key: StoreKey, as aside: StoreKey) throws -> Bool
   /// Deletes files. A missing file is no error. If the store refuses some, the others are deleted, and `StoreError.locked` lists them.
   /// - Parameter mayGoOn: throws if no more may be deleted. Called before the first files, repeatedly, and before a request is
   ///   repeated.
@@ -101,7 +101,7 @@ extension Store {
   package func clearDeadWrites(under prefix: String) {}
   package func refresh(_ key: StoreKey, with bytes: [UInt8]) throws { try write(bytes, to: key, durability: .deferred) }
   package var requestsAtOnce: Int { 1 }
-  package var keepsWrites: Bool { false }
+  package var isDurableWhenVisible: Bool { false }
 }
 
 /// Errors of stores, as far as callers distinguish them.

@@ -26,7 +26,7 @@ package struct ThrottledStore: Store {
 
   package var location: String { store.location }
   package var requestsAtOnce: Int { store.requestsAtOnce }
-  package var keepsWrites: Bool { store.keepsWrites }
+  package var isDurableWhenVisible: Bool { store.isDurableWhenVisible }
 
   package func read(_ key: StoreKey, limit: Int) throws -> [UInt8] {
     let bytes = try store.read(key, limit: limit)
@@ -55,7 +55,7 @@ package struct ThrottledStore: Store {
   package func create(_ bytes: [UInt8], at key: StoreKey) throws -> Bool { try store.create(bytes, at: key) }
   package func list(_ prefix: String, _ body: (StoreEntry) throws -> Void) throws { try store.list(prefix, body) }
   package func size(of key: StoreKey) throws -> Int64? { try store.size(of: key) }
-  package func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool { try store.setAside(key, as: aside) }
+  package func rename(_ key: StoreKey, as aside: StoreKey) throws -> Bool { try store.rename(key, as: aside) }
   package func delete(_ keys: [StoreKey], _ mayGoOn: @escaping @Sendable () throws -> Void) throws { try store.delete(keys, mayGoOn) }
   package func flush() throws { try store.flush() }
   package func removeLeftovers() throws { try store.removeLeftovers() }

@@ -27,7 +27,7 @@ enum URLText {
     path.split(separator: "/", omittingEmptySubsequences: false).map { encoded($0) }.joined(separator: "/")
   }
 
-  /// What a signature leaves as it is.
+  /// Whether a signature leaves the byte unescaped.
   static func isPlain(_ byte: UInt8) -> Bool {
     switch byte {
     case 0x30...0x39, 0x41...0x5A, 0x61...0x7A: true
@@ -43,6 +43,6 @@ enum URLText {
 }
 
 extension StringProtocol {
-  /// Without what stands before an `@`, as names and passwords do in addresses.
+  /// The text without the part before an `@`, which holds names and passwords in addresses.
   package var withoutLogin: SubSequence { lastIndex(of: "@").map { self[index(after: $0)...] } ?? self[...] }
 }

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 @Suite struct `The status of copies` {
-  @Test func `tells of what is there and not here, and of what a wrong clock dated`() throws {
+  @Test func `reports snapshots that only the copy has, and ones dated by a wrong clock`() throws {
     let place = try Workplace.withNotes()
     let (name, copy, aside) = (place.database, place.folder.path("copy"), place.folder.path("aside"))
     let configured = try place.folder.write("copies: ['\(copy)']\n", to: "firn.yaml").string
@@ -24,8 +24,7 @@ import Testing
 
     // One that is dated later than now, and was taken away here alone, stands for no newest there.
     let before = try Set(place.listedSnapshots())
-    _ = try Workplace.run(
-      "/usr/bin/faketime", ["-f", "+60d", FirnProgram.path("firn-snapshot").string, "--config", configured], environment: place.environment)
+    _ = try place.run(clock: ["-f", "+60d"], "firn-snapshot", ["--config", configured])
     let wrong = try #require(Set(place.listedSnapshots()).subtracting(before).first)
     let other = "\(name)_other"
     let restored = try place.restore(name, "latest", "--as", other)

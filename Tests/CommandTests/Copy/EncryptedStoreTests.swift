@@ -74,7 +74,7 @@ import Testing
       "/bin/sh", ["-c", "cd '\(place.store)' && sha256sum --strict --quiet -c '\(list)'"], environment: ["PATH": "/usr/bin:/bin"])
     #expect(summed.status == 0, "\(summed)")
 
-    // What the host can do.
+    // The operations that the host can do.
     let listed = try place.firn("list")
     #expect(listed.status == 0 && listed.output.contains("encrypted") && listed.output.contains("nightly"), "\(listed)")
     let entries = try place.firn("list", "--json").json()["snapshots"] as? [[String: Any]] ?? []
@@ -85,7 +85,7 @@ import Testing
     #expect(scrub.status == 0 && scrub.output.contains("every stored byte is as it was written"), "\(scrub)")
     let status = try place.firn("status")
     #expect(status.status == 0 && status.output.contains("(scrub)"), "\(status)")
-    // What it can't: nothing is touched, and the recipients are named.
+    // The operations that it can't do: nothing is changed, and the recipients are named.
     for result in [
       try place.restore(place.database, "latest", "--as", "\(place.database)_back"), try place.firn("show", place.database),
       try place.verify(place.database, "latest", "--drill"),
@@ -133,7 +133,7 @@ import Testing
     }
     #expect(try storedBytes() > whole / 2)
     #expect(try place.verify("--identity", setting.used.string).status == 0)
-    // Who is added opens what follows, all of it, and nothing of before.
+    // An added recipient opens all of the next snapshot, and nothing of earlier ones.
     let late = place.folder.path("late.key")
     let recipient = try place.firn("key", "new", late.string).output
     let before = try place.listedSnapshots()
@@ -145,7 +145,7 @@ import Testing
     let outdated = try place.folder.write(
       "recipients: [\(setting.recipients.joined(separator: ", "))]\ncopies: [\(place.folder.path("copy"))]\n", to: "old.yaml")
     let added = try place.firn("key", "add", recipient, "--config", outdated.string)
-    // What is to be done then is told in full, as otherwise nothing is stored.
+    // The setting is printed in full, as otherwise nothing is stored.
     #expect(added.status == 3 && added.errors.contains("recipients: [\((setting.recipients + [recipient]).joined(separator: ", "))]"), "\(added)")
     #expect(added.errors.contains("firn key add --store '\(place.folder.path("copy"))' '\(recipient)'"), "\(added)")
     #expect(try place.snapshot("--config", outdated.string).status == 78)
@@ -174,13 +174,13 @@ import Testing
     #expect(try place.verify("--identity", setting.used.string).status == 0)
   }
 
-  @Test func `is filled as a copy for nobody else, nor after a copy was refused`() throws {
+  @Test func `is filled as a copy for no other recipients, nor after a copy was refused`() throws {
     let setting = try setting(rows: 10)
     let place = setting.place
     _ = try place.takeSnapshot()
     let copy = place.folder.path("copy")
     #expect(try place.firn("copy", "--to", copy.string).status == 0)
-    // Somebody who can write there makes it his own.
+    // An attacker who can write there adds a recipient to the copy.
     var elsewhere = place
     try Folder.make(place.folder.path("elsewhere"))
     elsewhere.environment["HOME"] = place.folder.path("elsewhere").string
@@ -195,7 +195,7 @@ import Testing
     #expect(try files(of: copy) == before)
   }
 
-  @Test func `is never made in clear for a recipient that is wrong, nor filled where it says so and should not`() throws {
+  @Test func `is never made in clear for a wrong recipient, nor filled if it is clear and should not be`() throws {
     let setting = try setting(rows: 10)
     let place = setting.place
     for bad in ["age1", setting.recipients[0] + "x", "ssh-rsa AAAA", ""] {
@@ -220,7 +220,7 @@ import Testing
         let refused = try place.run("firn-snapshot", arguments)
         #expect(refused.status == (list.contains("nonsense") ? 9 : 78) && refused.errors.contains("hint: "), "\(list): \(refused)")
       }
-      // Nor is the database that a restore replaces given to whoever did that.
+      // Nor is the replaced database stored for the attacker.
       if !list.contains("nonsense") {
         let held = try place.restore(place.database, "--confirm", place.database, "--identity", setting.used.string)
         #expect(held.status == 78 && held.errors.contains("nothing was stored"), "\(held)")
@@ -236,7 +236,7 @@ import Testing
         #expect(try place.firn("key", "trust", "--confirm", "trust").status == 0)
         try Folder.write(now, to: format)
       }
-      // Who restores is told, and not held up.
+      // A restore warns and continues.
       if list == "[]" { #expect(try place.firn("list", "--config", wanted).errors.contains("is not encrypted, and the configuration names")) }
       #expect(try files(of: place.store).filter { $0.key != "firn.json" } == before.filter { $0.key != "firn.json" }, "\(list)")
     }
@@ -337,13 +337,13 @@ import Testing
     }
   }
 
-  @Test func `lets nobody who listens on the way see a byte of what it holds`() throws {
+  @Test func `shows no byte of its contents to a listener on the network`() throws {
     let setting = try setting(rows: 5_000)
     var place = setting.place
     place.environment.merge(TestObjectServer.environment()) { _, new in new }
     let server = try TestObjectServer.shared.get()
     let words = ["needle", "haystack", "\(place.database)_reader", "CREATE TABLE"]
-    /// What went over the wire while the store was filled, copied, looked at and read.
+    /// The traffic of filling, copying, listing and reading the store.
     func wire(_ recipients: [String]) throws -> String {
       let bucket = try server.makeBucket()
       let proxy = try CountingProxy(to: server.port, recording: true)
@@ -359,13 +359,13 @@ import Testing
       #expect(counts.sent > 300_000 && counts.requests["PUT"] ?? 0 > 10, "\(counts)")
       return String(decoding: try proxy.recorded(), as: Unicode.ASCII.self)
     }
-    let sealed = try wire(setting.recipients)
-    for word in words { #expect(!sealed.contains(word), "\(word)") }
+    let encrypted = try wire(setting.recipients)
+    for word in words { #expect(!encrypted.contains(word), "\(word)") }
     // The search would find them: a manifest in clear is clear.
     #expect(try wire([]).contains("needle_table"))
   }
 
-  @Test func `says what is wrong with a file of identities, and tells none of it`() throws {
+  @Test func `reports a bad identity file without printing any of it`() throws {
     let setting = try setting(rows: 10)
     let place = setting.place
     _ = try place.takeSnapshot()
@@ -381,10 +381,10 @@ import Testing
       #expect(result.status == 78 && result.errors.contains(words) && result.errors.contains("hint: "), "\(result)")
       #expect(!result.errors.contains("AGE-SECRET-KEY-1W") && !result.errors.contains("1WRONG"), "\(result)")
     }
-    try Folder.write(AgeFile.seal(Array(secret.utf8), passphrase: "correct horse battery"), to: place.folder.path("sealed"))
+    try Folder.write(AgeFile.encrypt(Array(secret.utf8), passphrase: "correct horse battery"), to: place.folder.path("sealed"))
     let asked = try show(place.folder.path("sealed").string)
-    #expect(asked.status == 78 && asked.errors.contains("nobody is here to type it"), "\(asked)")
-    // One that others can read is used, and told.
+    #expect(asked.status == 78 && asked.errors.contains("there is no terminal to ask for one"), "\(asked)")
+    // A file that others can read is used, with a warning.
     try Folder.permitPassing(through: setting.used)
     let open = try show(setting.used.string)
     #expect(open.status == 0 && open.errors.contains("others can read the identity file"), "\(open)")

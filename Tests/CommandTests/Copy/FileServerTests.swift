@@ -31,7 +31,7 @@ import Testing
     #expect(try place.listedSnapshots() == [second["id"] as? String])
     #expect(try place.firn("hold", place.database, "latest", "--why", "a test").status == 0)
     #expect(try place.verify(place.database, "all", "--read").status == 0)
-    // What others may see of it there: nothing.
+    // Other users see nothing of it.
     let root = server.path(String(location.split(separator: "?")[0].split(separator: "/").last ?? ""))
     for (name, status) in try filesByPath(under: root) { #expect(status.mode & 0o077 == 0, "\(name)") }
     #expect(try !filesByPath(under: root).keys.contains { $0.contains(".writing-") || $0.contains(".former-") })
@@ -53,7 +53,7 @@ import Testing
     try expect(9, "user.pub is a public key", server.location(name, key: "user.pub"))
     try expect(9, "known holds no private key", server.location(name, key: "known"))
     try expect(9, "data is no file", server.location(name, key: "data"))
-    // A key that changed, and one that nobody has looked at, are the same to whoever may be lied to.
+    // A changed key and an unknown key are refused alike: the connection may be intercepted.
     try expect(9, "is not the one in", server.location(name, knownHosts: .changed))
     try expect(9, "is not the one in", server.location(name, knownHosts: .none))
     try expect(9, "can't be reached", "sftp://\(server.user)@127.0.0.1:1/x")
@@ -65,7 +65,7 @@ import Testing
     // A folder that can't be made.
     let unmade = try place.firn("init", "--store", location.replacing("?", with: "/firn.json/x?"))
     #expect(unmade.status == 9 && unmade.errors.contains("firn.json/x can't be made: what is above it is no folder"), "\(unmade)")
-    // A folder where nothing may be written.
+    // A folder that is not writable.
     try Folder.make(server.path("locked-\(name)"))
     let denied = try place.firn("init", "--store", server.location("locked-\(name)"))
     #expect(Host.isRoot ? denied.status == 9 && denied.errors.contains("the server denies it") : denied.status == 0, "\(denied)")
@@ -102,7 +102,8 @@ import Testing
     #expect(copy.wait() == 0, "\(lines.current)")
     #expect(deaths == 30)
     let counts = try proxy.stop()
-    // What was under way when the server died goes once more: of so small a store, up to four objects are much.
+    // Transfers that were running when the server died are repeated: for so small a store, up to four objects are a
+    // large share.
     #expect(Double(counts.sent) <= 1.1 * Double(needed) + Double(4 * 8 << 20), "\(counts.sent) bytes for \(needed)")
     #expect(try place.verify(place.database, "all", "--read", "--store", server.location(name)).status == 0)
   }
@@ -140,7 +141,7 @@ import Testing
     let gone = try place.folder.write("copies: [\"\(server.location("x", knownHosts: .none))\"]\n", to: "gone.yaml").string
     let unreachable = try place.firn("status", "--config", gone)
     #expect(unreachable.status == 3 && unreachable.output.contains("can't be looked at"), "\(unreachable)")
-    // Who hangs keeps nothing of the rest from being told.
+    // A hanging location does not delay the report about the others.
     let hanging = try TestFileServer()
     let both = try place.folder.write("copies: [\"\(hanging.location("x"))\", \"\(location)\"]\n", to: "both.yaml").string
     let late = try hanging.whileItHangs { try place.firn("status", "--config", both) }

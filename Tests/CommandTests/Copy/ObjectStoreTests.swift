@@ -71,7 +71,7 @@ import Testing
     #expect(try place.firn("copy", "--to", missing).status == 9)
     #expect(try place.firn("copy", "--to", place.store.string).status == 64)
 
-    // What was damaged here is repaired from there.
+    // Objects damaged here are repaired from there.
     let objects = try filesByPath(under: place.store).filter { $0.key.hasPrefix("objects/") && $0.value.kind == .file }
     for object in objects.keys { try Folder.removeFile(place.store.appending(object)) }
     #expect(try place.verify(place.database, "all", "--read").status == 4)
@@ -87,7 +87,7 @@ import Testing
     #expect(try place.verify(place.database, "all", "--read").status == 0)
   }
 
-  @Test func `says what is wrong with a location, a key or a server, and tells no secret`() throws {
+  @Test func `reports a bad location, key or server without printing a secret`() throws {
     let bucket = try workplace(rows: 2)
     var place = bucket.place
     #expect(try place.firn("init", "--store", bucket.location).status == 0)
@@ -101,7 +101,7 @@ import Testing
     }
     try expect(9, "there is no bucket nothing-here", "s3://nothing-here/firn?\(endpoint)")
     try expect(10, "there is no repository", bucket.server.location(String(bucket.location.dropFirst(5).prefix { $0 != "/" }), prefix: "elsewhere"))
-    try expect(9, "does not know the key", bucket.location, ["AWS_ACCESS_KEY_ID": "somebody"])
+    try expect(9, "does not know the key", bucket.location, ["AWS_ACCESS_KEY_ID": "stranger"])
     try expect(9, "the secret is not the key's", bucket.location, ["AWS_SECRET_ACCESS_KEY": "wrong"])
     try expect(9, "no key was found", bucket.location, ["AWS_ACCESS_KEY_ID": "", "AWS_EC2_METADATA_DISABLED": "true"])
     try expect(9, "can't be reached", "s3://bucket/firn?endpoint=http://127.0.0.1:1")

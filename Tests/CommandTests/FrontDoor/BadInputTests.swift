@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Whatever is wrong: a clear error, a hint, the right exit code, nothing lost, nothing left behind.
+/// For every bad input: a clear error, a hint, the right exit code, nothing lost, nothing left behind.
 @Suite struct `Bad input` {
   private func workplace() throws -> Workplace {
     let place = try Workplace(on: TestServer.system.get())
@@ -169,7 +169,7 @@ import Testing
     #expect(made.count > 8 && strangers.isEmpty, "\(strangers)")
   }
 
-  @Test func `a firn.yaml in the working folder that anybody may write runs nothing`() throws {
+  @Test func `a firn.yaml in the working folder that any user may write runs nothing`() throws {
     let place = try workplace()
     let folder = place.folder.path("shared")
     try Folder.make(folder)
@@ -185,7 +185,7 @@ import Testing
     #expect(refused.status == 78 && refused.errors.contains("it is not read") && !Folder.exists(folder.appending("ran")), "\(refused)")
   }
 
-  @Test func `no database that is named by anybody is no database of the server itself`() throws {
+  @Test func `without a named database, none of the server's own is chosen`() throws {
     var place = try workplace()
     place.environment["DATABASE_URL"] = nil
     place.environment.merge([
@@ -222,7 +222,7 @@ import Testing
     #expect(status.status == 3 && !(status.output + status.errors).contains("hidden"), "\(status)")
   }
 
-  @Test func `a copy that is gone is not begun anew, and one that is cut off says so`() throws {
+  @Test func `a lost copy is not begun again, and an interrupted one is reported`() throws {
     let place = try workplace()
     try place.sql("CREATE TABLE wide AS SELECT g, md5(g::text) x, md5((g * 7)::text) y FROM generate_series(1, 30000) g")
     _ = try place.takeSnapshot()

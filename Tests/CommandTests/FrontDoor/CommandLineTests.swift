@@ -4,7 +4,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What commands take for granted, refuse, and print.
+/// Defaults, refusals and output of commands.
 @Suite struct `Commands` {
   private func workplace() throws -> Workplace {
     let place = try Workplace(on: TestServer.system.get())
@@ -51,16 +51,16 @@ import Testing
       let result = try other.snapshot()
       #expect(result.status == status, "\(name): \(result)")
     }
-    // The password of one role is not told to a server that is asked as another.
+    // The password of one role is not sent to a server as another role's.
     var other = place
-    other.environment["PGUSER"] = "somebody"
+    other.environment["PGUSER"] = "stranger"
     let result = try other.snapshot()
     #expect(result.status == 8 && !result.errors.contains(TestServer.password), "\(result)")
   }
 
   // MARK: Secrets
 
-  @Test func `show no secret that is given where it has no place`() throws {
+  @Test func `show no secret that is given in the wrong place`() throws {
     var place = try workplace()
     let key = "AGE-SECRET-KEY-1RZE2KQJ6FZQ5XGQ8S5F2G7UQ4S0G7ZJ8X5WQ2D3N4C5V6B7M8L9SQH0ABC"
     _ = try place.takeSnapshot()
@@ -82,11 +82,11 @@ import Testing
       try expectHidden("ter2", 64, "firn", "copy", "--to", location)
     }
     try expectHidden(key, 64, "firn", "init", "--store", place.folder.path("new").string, "--recipient", key)
-    let sealed = place.folder.path("sealed").string
+    let encrypted = place.folder.path("sealed").string
     let recipient = try place.firn("key", "new", place.folder.path("key").string).output
-    #expect(try place.firn("init", "--store", sealed, "--recipient", recipient).status == 0)
-    #expect(try place.run("firn-snapshot", ["--store", sealed]).status == 0)
-    try expectHidden(key, 78, "firn-restore", "--config", file.string, "--store", sealed, "--identity", key, place.database, "latest", "--as", "x")
+    #expect(try place.firn("init", "--store", encrypted, "--recipient", recipient).status == 0)
+    #expect(try place.run("firn-snapshot", ["--store", encrypted]).status == 0)
+    try expectHidden(key, 78, "firn-restore", "--config", file.string, "--store", encrypted, "--identity", key, place.database, "latest", "--as", "x")
     let told = (try? String(decoding: Folder.contents(of: seen), as: UTF8.self)) ?? ""
     #expect(told.contains("exitCode") && !told.contains("hunter2") && !told.contains(key), "\(told)")
   }
@@ -105,7 +105,7 @@ import Testing
     #expect(try Folder.names(in: place.folder.path) == before)
   }
 
-  @Test func `copy to all that can be, and say where there is nothing to copy`() throws {
+  @Test func `copy to every reachable location, and report if there is nothing to copy`() throws {
     let place = try workplace()
     let file = try place.folder.write("a file", to: "file").string
     let copy = place.folder.path("copy").string
@@ -129,15 +129,15 @@ import Testing
 
   @Test func `read an identity from a pipe`() throws {
     let place = try workplace()
-    let (key, sealed) = (place.folder.path("key").string, place.folder.path("sealed").string)
+    let (key, encrypted) = (place.folder.path("key").string, place.folder.path("sealed").string)
     let recipient = try place.firn("key", "new", key).output
-    #expect(try place.firn("init", "--store", sealed, "--recipient", recipient).status == 0)
-    #expect(try place.run("firn-snapshot", ["--store", sealed]).status == 0)
+    #expect(try place.firn("init", "--store", encrypted, "--recipient", recipient).status == 0)
+    #expect(try place.run("firn-snapshot", ["--store", encrypted]).status == 0)
     let result = try Workplace.run(
       "/bin/sh",
       [
         "-c", "cat \"$1\" | \"$2\" \"$3\" --store \"$4\" --identity /dev/stdin --read", "sh", key, FirnProgram.path("firn-verify").string,
-        place.database, sealed,
+        place.database, encrypted,
       ],
       environment: place.environment)
     #expect(result.status == 0 && result.output.contains("every byte was read"), "\(result)")
@@ -224,7 +224,7 @@ import Testing
     let place = try workplace()
     let result = try place.firn("hold", place.database, "latest")
     #expect(result.status == 64 && result.errors.contains("firn hold --help explains more"), "\(result)")
-    // Of a program that has one name with it, too.
+    // Also for a program with a name of its own.
     #expect(try place.firn("help", "restore").output == place.restore("--help").output)
     #expect(try place.firn("help", "migrate", "watch").output.contains("firn-migrate watch"))
     #expect(try place.firn("help", "copy").output == place.firn("copy", "--help").output)
@@ -243,7 +243,7 @@ import Testing
     let report = try place.verify(place.database, "--quick", "--json")
     #expect((try report.json()["snapshots"] as? [[String: Any]])?.first?["ok"] as? Bool == false, "\(report)")
     try place.flipBitOfLargestObject()
-    // Of two results of one second that counts which found damage.
+    // Of two results within one second, the one that found damage counts.
     Thread.sleep(forTimeInterval: 1.1)
     #expect(try place.verify(place.database, "--read").status == 0)
     #expect(try place.verify(place.database, "--quick").status == 0)

@@ -93,7 +93,7 @@ import Testing
     #expect(pooled.verdicts["server"] == "stop" && pooled.details["server"]?.contains("pool") == true, "\(pooled)")
   }
 
-  @Test func `looks at the server where no database is named, and at the policy`() throws {
+  @Test func `examines the server without a named database, and the policy`() throws {
     var place = try configured("policy: nigthly\n")
     let role = "nodatabase_\(place.database)"
     try place.sql("CREATE ROLE \(role) LOGIN PASSWORD 'abc'")
@@ -131,7 +131,7 @@ import Testing
       let found = try #require(rights().first { $0["verdict"] == "stop" })
       #expect(found["detail"]?.hasPrefix("\(other): ") == true && found["detail"]?.contains(detail) == true, "\(found)")
       #expect(found["hint"]?.contains(hint) == true, "\(found)")
-      // That is so.
+      // The snapshot fails, as predicted.
       #expect(try place.snapshot(other, "--store", place.store.string).status != 0)
       _ = try server.sql(undo, in: other)
     }

@@ -5,8 +5,8 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Who is told of runs, and that being told never harms one.
-@Suite struct `A run tells` {
+/// Notifications of runs, and that they never harm a run.
+@Suite struct `A run notifies` {
   private static let listener = Result { try NoticeListener() }
 
   private func place(_ configuration: String) throws -> Workplace {
@@ -45,7 +45,7 @@ import Testing
 
     #expect(try place.firn("list").status == 0)
     #expect(try place.prune("--keep-last", "3").status == 0)
-    #expect(try text(place, "told").split(separator: "\n").count == 2, "what changes nothing tells nobody")
+    #expect(try text(place, "told").split(separator: "\n").count == 2, "a run that changes nothing notifies no one")
     var lost = place
     lost.environment["DATABASE_URL"] = "postgresql://127.0.0.1:1/nowhere"
     #expect(try lost.snapshot("nowhere").status == 8)
@@ -54,7 +54,7 @@ import Testing
     #expect((failed["error"] as? String)?.contains("connect") == true && failed["database"] as? String == "nowhere")
   }
 
-  @Test func `that a hook before it failed or hangs: nothing is done, but for a restore`() throws {
+  @Test func `that a hook before it failed or hangs: nothing is done, except for a restore`() throws {
     let place = try place("hooks: {before: 'exit 3'}")
     let refused = try place.snapshot()
     #expect(refused.status == 6 && refused.errors.contains("exit code 3"), "\(refused)")
@@ -74,7 +74,7 @@ import Testing
     #expect(try text(place, "told") == "run")
   }
 
-  @Test func `of an encrypted store, asking nobody for a passphrase`() throws {
+  @Test func `of an encrypted store, without asking for a passphrase`() throws {
     var place = try place("hooks: {after: 'cat > $PLACE/after'}")
     let recipient = try place.firn("key", "new", place.folder.path("identity").string).output
     place.environment["FIRN_STORE"] = place.folder.path("sealed").string
@@ -94,7 +94,7 @@ import Testing
     #expect(try place.listedSnapshots() == [result.output])
     let heard = try listener.heard()
     #expect(heard.map(\.path) == ["/ping/start", "/ping/fail"] && heard.last?.body.contains("hooks: after failed") == true, "\(heard)")
-    // What a command says may be secret.
+    // Output of a command may be secret.
     #expect(!heard.contains { $0.body.contains("secret-word") } && !result.errors.contains("secret-word"))
   }
 
@@ -123,7 +123,7 @@ import Testing
     }
   }
 
-  @Test func `that it wanted typed words, and nobody was there`() throws {
+  @Test func `that it needed a confirmation, and there was no terminal`() throws {
     let listener = try NoticeListener()
     let place = try place("{}")
     for _ in 0..<4 { _ = try place.takeSnapshot() }
@@ -135,7 +135,7 @@ import Testing
     #expect(try place.listedSnapshots().count == 4)
   }
 
-  @Test func `a service that waits for pings: start, success, failure, and log where nobody confirmed`() throws {
+  @Test func `a service that waits for pings: start, success, failure, and log without a confirmation`() throws {
     let listener = try NoticeListener()
     let place = try place("ping: 'http://127.0.0.1:\(listener.port)/ping/secret?x=1'")
     let id = try place.takeSnapshot()
@@ -186,7 +186,7 @@ import Testing
     #expect(ContinuousClock.now - start < .seconds(60))
   }
 
-  @Test func `a web service in its own words, whatever the names hold`() throws {
+  @Test func `a web service by its own template, whatever the names hold`() throws {
     let listener = try NoticeListener()
     let place = try place(
       """
@@ -195,7 +195,7 @@ import Testing
         template: '{"text": "{{summary}}", "blocks": [{"error": "{{ error }}"}]}'
       """)
     _ = try place.takeSnapshot()
-    #expect(try listener.heard().isEmpty, "success is no news")
+    #expect(try listener.heard().isEmpty, "success is not notified")
     #expect(try place.restore("odd \"name\" \\ {{hint}}", "latest").status == 10)
     let heard = try listener.heard()
     #expect(heard.count == 1 && heard[0].path == "/hook" && heard[0].type == "application/json")
@@ -218,7 +218,7 @@ import Testing
     #expect(head.contains("To: ops@example.org, night@example.org") && head.contains("Subject: =?utf-8?B?") && !head.contains("Bcc"))
     let coded = letter.components(separatedBy: "\n\n").dropFirst().joined()
     let body = String(decoding: Data(base64Encoded: coded, options: .ignoreUnknownCharacters) ?? Data(), as: UTF8.self)
-    #expect(body.contains("no snapshot of größe") && body.contains("What to do next"), "\(body)")
+    #expect(body.contains("no snapshot of größe") && body.contains("Next step"), "\(body)")
   }
 
   @Test func `Prometheus, in a file that is never half-written`() throws {
@@ -251,7 +251,7 @@ import Testing
     let third = try values()
     #expect(third["firn_last_run_exit_code snapshot"] == 3 && third["firn_status_ok"] == 0)
     #expect(third["firn_last_success_timestamp_seconds"] == first["firn_last_success_timestamp_seconds"])
-    // Many at once, and whoever reads meanwhile.
+    // Several writers at once, beside a reader.
     let runs = try (0..<6).map { _ in try place.start("firn-verify", ["--quick"]) }
     while runs.contains(where: { $0.exitCode() == nil }) { #expect(try values()["firn_status_ok"] != nil) }
     for run in runs { #expect(run.wait() == 0) }
@@ -280,12 +280,12 @@ import Testing
     try Folder.rename(place.folder.path("away"), to: second)
     #expect(try place.verify("--quick").status == 0)
     #expect(try ok(second) == [" 1"])
-    // What failed before its database was known is over with the next run.
+    // A failure from before its database was known is over with the next run.
     let runs = try text(place, "firn.prom").split(separator: "\n").filter {
       $0.hasPrefix("firn_last_run_exit_code{") && $0.contains("job=\"snapshot\"")
     }
     #expect(runs.count == 2, "\(runs)")
-    // A store named by mistake is not told of for ever; one that lost all is told of.
+    // A mistyped store leaves no metrics; a store that lost everything does.
     let before = try text(place, "firn.prom")
     #expect(try place.verify("--quick", "--store", place.folder.path("mistaken").string).status == 10)
     #expect(try text(place, "firn.prom") == before)

@@ -4,7 +4,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What is put on a machine.
+/// The installed files.
 @Suite struct `Firn installed` {
   @Test func `from its Debian package works, is confined, and goes again without its snapshots`() throws {
     let package = try #require(ProcessInfo.processInfo.environment["FIRN_TEST_DEB"], "scripts/test builds it")
@@ -15,8 +15,8 @@ import Testing
     let wanted =
       programs.map { "manual and completion: \($0)" } + ["snapshot", "verify", "prune"].map { "confined: \($0)" }
       + [
-        "firn snapshot is firn-snapshot", "guides", "manual: firn.yaml", "units are sound", "a store is made", "nobody else reads it",
-        "nobody is refused",
+        "firn snapshot is firn-snapshot", "guides", "manual: firn.yaml", "units are sound", "a store is made", "others can't read it",
+        "user nobody is refused",
         "configuration kept", "removed", "purged, snapshots kept",
       ]
     for line in wanted { #expect(lines.contains(line), "\(line): \(result)") }

@@ -30,8 +30,7 @@ import Testing
   }
 
   private func at(_ days: Int, _ place: Workplace, _ name: String, _ arguments: [String]) throws -> CommandResult {
-    try Workplace.run(
-      "/usr/bin/faketime", ["-f", "\(days < 0 ? "" : "+")\(days)d", FirnProgram.path(name).string] + arguments, environment: place.environment)
+    try place.run(clock: ["-f", "\(days < 0 ? "" : "+")\(days)d"], name, arguments)
   }
 
   private func chromium(_ arguments: [String]) throws -> CommandResult {
@@ -45,7 +44,7 @@ import Testing
         + arguments, environment: ["HOME": folder.path.string, "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"])
   }
 
-  @Test func `tells of every snapshot, table and proof, in a page that needs nothing else`() throws {
+  @Test func `shows every snapshot, table and verification, in a page that needs nothing else`() throws {
     let place = try history(nights: [20, 15, 12, 9, 8, 3, 0])
     #expect(try place.verify(place.database, "latest", "--drill").status == 0)
     let file = place.folder.path("page.html")
@@ -100,7 +99,7 @@ import Testing
     #expect(try Workplace(on: TestServer.system.get()).firn("report").status == 10)
   }
 
-  @Test func `of an encrypted store, without an identity, tells when and not what`() throws {
+  @Test func `of an encrypted store, without an identity, shows times and no contents`() throws {
     var place = try Workplace(on: TestServer.system.get())
     let recipient = try place.firn("key", "new", place.folder.path("identity").string).output
     place.environment["FIRN_STORE"] = place.folder.path("sealed").string

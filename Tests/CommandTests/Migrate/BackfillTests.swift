@@ -41,7 +41,7 @@ import Testing
     #expect(try place.work.sql("SELECT min(count), max(count), count(*) FROM documents") == "1|1|1000000")
     let report = try last.json()
     #expect((report["rows"] as? Int ?? 0) + (report["rowsBefore"] as? Int ?? 0) == 1_000_000)
-    // The next one begins anew.
+    // The next one starts from the beginning.
     #expect(try place.work.run("firn-migrate", arguments + ["--where", "id <= 10"]).status == 0)
     #expect(try place.work.sql("SELECT count(*) FROM documents WHERE count = 2") == "10")
   }
@@ -101,7 +101,7 @@ import Testing
     #expect(try place.work.sql("SELECT count(*) FROM documents WHERE old_field = id || ' 1'") == "100")
   }
 
-  @Test func `tells of rows that came behind it, and skips none for a row that moves`() throws {
+  @Test func `reports rows inserted behind it, and skips none for a row that moves`() throws {
     let place = try MigrationPlace(on: TestServer.system.get(), rows: 400)
     let url = place.work.server.url(place.work.database)
     let arguments = ["backfill", "--table", "documents", "--set", "old_field = 'new'", "--where", "old_field = 'x'", "--batch", "100", "--json"]
@@ -131,7 +131,7 @@ import Testing
     while try place.work.sql(waiting) == "0", run.exitCode() == nil { Thread.sleep(forTimeInterval: 0.01) }
   }
 
-  @Test func `goes on only where it was, and says so`() throws {
+  @Test func `continues only where it was, and says so`() throws {
     var place = try MigrationPlace(on: TestServer.system.get(), rows: 2000)
     place.work.environment["XDG_STATE_HOME"] = place.work.folder.path("state").string
     try place.work.sql("ALTER TABLE documents ADD COLUMN count int NOT NULL DEFAULT 0")
@@ -152,15 +152,15 @@ import Testing
     #expect(try place.work.run("firn-migrate", arguments).status == 6)
     try Folder.write(bytes, to: note)
     let resumed = try place.work.run("firn-migrate", arguments)
-    #expect(resumed.status == 0 && resumed.errors.contains("going on after key"), "\(resumed)")
+    #expect(resumed.status == 0 && resumed.errors.contains("continuing after key"), "\(resumed)")
     #expect(try place.work.sql("SELECT min(count), max(count) FROM documents") == "1|1")
-    // A table made anew is another, though the server knows the transaction.
+    // A table created again is another table, although the server knows the transaction.
     try place.work.sql("UPDATE documents SET count = 0")
     try cutOff()
     try place.work.sql("CREATE TABLE again (LIKE documents INCLUDING ALL); INSERT INTO again SELECT id, title, old_field, user_id, 0 FROM documents")
     try place.work.sql("DROP TABLE documents; ALTER TABLE again RENAME TO documents")
-    let anew = try place.work.run("firn-migrate", arguments)
-    #expect(anew.status == 0 && !anew.errors.contains("going on"), "\(anew)")
+    let again = try place.work.run("firn-migrate", arguments)
+    #expect(again.status == 0 && !again.errors.contains("continuing"), "\(again)")
     #expect(try place.work.sql("SELECT min(count), max(count) FROM documents") == "1|1")
   }
 
@@ -179,7 +179,7 @@ import Testing
     #expect(run.wait() != 0)
     try server.start()
     let resumed = try place.work.run("firn-migrate", arguments)
-    #expect(resumed.status == 0 && resumed.errors.contains("going on after key"), "\(resumed)")
+    #expect(resumed.status == 0 && resumed.errors.contains("continuing after key"), "\(resumed)")
     #expect(try place.work.sql("SELECT min(count), max(count) FROM documents") == "1|1")
   }
 

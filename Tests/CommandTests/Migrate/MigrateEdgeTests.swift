@@ -5,8 +5,8 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What would have a migration, or the way back from it, go to the wrong place, or tell more than is known.
-@Suite struct `firn-migrate told otherwise` {
+/// Input that would send a migration, or the way back from it, to the wrong place, or claim more than is known.
+@Suite struct `firn-migrate with odd input` {
   private let good = "ALTER TABLE documents ADD COLUMN status text"
   private let goodBack = "ALTER TABLE documents DROP COLUMN status"
 
@@ -59,13 +59,13 @@ import Testing
     try other.add("20250103000000", "gone", "ALTER TABLE documents DROP COLUMN old_field", down: "ALTER TABLE documents ADD COLUMN old_field text")
     try other.add("20250104000000", "bad", "ALTER TABLE nowhere ADD COLUMN x int")
     let back = try other.migrate("run", "--on-failure", "rollback", "--", MigrationPlace.runner)
-    #expect(back.errors.contains("does not come back by a rollback"), "\(back)")
+    #expect(back.errors.contains("a rollback does not bring back"), "\(back)")
     #expect(try other.checklist().contains("- [ ] Database as before: schema_migrations is"))
-    // Nor is one where nothing was recorded.
+    // The same for one without records.
     try Folder.removeFile(other.work.folder.path("migrations/20250103000000_gone.sql"))
     let plain = try other.work.run(
       "firn-migrate", other.arguments(["run", "--on-failure", "rollback"]) + command("UPDATE documents SET title = 'lost'; SELECT 1/0"))
-    #expect(plain.status == 1 && plain.errors.contains("look whether the command left anything behind"), "\(plain)")
+    #expect(plain.status == 1 && plain.errors.contains("check whether the command left anything behind"), "\(plain)")
     #expect(try other.checklist().contains("- [ ] Database as before"))
   }
 
@@ -74,7 +74,7 @@ import Testing
     let result = try place.work.run(
       "firn-migrate", place.arguments(["run", "--json"]) + command("ALTER TABLE schema_migrations RENAME COLUMN version TO versions; SELECT 1/0"))
     let renamed = try place.work.sql("SELECT count(*) FROM information_schema.columns WHERE column_name = 'versions'")
-    // One statement string is one transaction: nothing of it is left, and that can be told.
+    // One statement string is one transaction: nothing of it remains, which is reported.
     #expect(renamed == "0" && result.status == 1, "\(result)")
     let lost = try place.work.run(
       "firn-migrate", place.arguments(["run", "--json"]) + command("ALTER TABLE schema_migrations RENAME COLUMN version TO versions"))
@@ -85,7 +85,7 @@ import Testing
     #expect(try place.checklist().contains("- [ ] schema_migrations: not known"))
   }
 
-  @Test func `keeps passwords out of log and checklist, and ticks nothing that nobody saw`() throws {
+  @Test func `keeps passwords out of log and checklist, and ticks nothing that was not observed`() throws {
     let place = try MigrationPlace(on: TestServer.system.get())
     let result = try place.migrate("run", "--", "/bin/sh", "-c", "true psql://u:hidden-word@h/d")
     #expect(result.status == 0 && !result.errors.contains("hidden-word"), "\(result)")

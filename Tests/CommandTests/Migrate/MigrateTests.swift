@@ -28,7 +28,7 @@ private let goodBack = "ALTER TABLE documents DROP COLUMN status"
     #expect(after.status == 0 && after.verdicts.values.allSatisfy { $0 == "pass" || $0 == "unknown" }, "\(after)")
   }
 
-  @Test func `tells what stands in the way, all of it at once`() throws {
+  @Test func `reports all obstacles at once`() throws {
     let server = try TestServer(binaries: TestServer.binaries(at: 0), settings: ["max_prepared_transactions=5"])
     let place = try MigrationPlace(on: server)
     _ = try place.work.takeSnapshot()
@@ -94,7 +94,7 @@ private let goodBack = "ALTER TABLE documents DROP COLUMN status"
     #expect(unwell.status == 1 && place.isRunning, "\(unwell)")
     #expect(try place.versions().last == "20260101000000", "\(unwell)")
     #expect(place.services.contains("it's stop"), "\(place.services)")
-    // Of another environment nothing is begun.
+    // Nothing is started in another environment.
     work.environment["RAILS_ENV"] = "staging"
     #expect(try run("--", MigrationPlace.runner).status == 6)
     #expect(try run("--help").output.contains("thin wrapper"))
@@ -122,7 +122,7 @@ private let goodBack = "ALTER TABLE documents DROP COLUMN status"
     #expect(try run("", "--on-failure=stop").filter { $0.hasPrefix("--on-failure") } == ["--on-failure=stop"])
   }
 
-  @Test func `and its fellow for restores pass options on, and no snapshot where none belongs`() throws {
+  @Test func `and its sibling for restores pass options on, and no snapshot that does not apply`() throws {
     let folder = try TemporaryFolder()
     let stub = try folder.write("#!/bin/sh\nprintf '%s\\n' \"$@\"\n", to: "stub")
     try FileManager.default.setAttributes([.posixPermissions: 0o700], ofItemAtPath: stub.string)
@@ -174,7 +174,7 @@ private let goodBack = "ALTER TABLE documents DROP COLUMN status"
     #expect(!result.errors.contains(TestServer.password))
   }
 
-  @Test func `starts the application again where the command fails, and tells both ways back`() throws {
+  @Test func `starts the application again if the command fails, and shows both ways back`() throws {
     let place = try MigrationPlace(on: TestServer.system.get())
     try place.add("20250103000000", "status", good, down: goodBack)
     try place.add("20250104000000", "bad", "ALTER TABLE nowhere ADD COLUMN x int")
@@ -223,7 +223,7 @@ private let goodBack = "ALTER TABLE documents DROP COLUMN status"
     #expect(try place.versions().count == 3 && place.isRunning)
   }
 
-  @Test func `tells a command that is not there, hangs, or is killed`() throws {
+  @Test func `reports a command that does not exist, hangs, or is killed`() throws {
     let place = try MigrationPlace(on: TestServer.system.get())
     let missing = try place.migrate("run", "--", "no-such-command")
     #expect(missing.status == 1 && missing.errors.contains("was not found"), "\(missing)")
@@ -295,7 +295,7 @@ private let goodBack = "ALTER TABLE documents DROP COLUMN status"
     #expect(result.status == 0 && place.isRunning && place.services == ["stop", "start"], "\(result)")
   }
 
-  @Test func `goes back nowhere where somebody interrupts the waiting for the application`() throws {
+  @Test func `does not go back if the wait for the application is interrupted`() throws {
     let place = try MigrationPlace(on: TestServer.system.get())
     try place.add("20250103000000", "status", good, down: goodBack)
     try place.configure(health: "touch $PLACE/asked; exit 1")
@@ -314,7 +314,7 @@ private let goodBack = "ALTER TABLE documents DROP COLUMN status"
     #expect(result.status == 0 && result.errors.contains("rolled back 20250101000000"), "\(result)")
   }
 
-  @Test func `starts the application itself when it is killed, and the next run tells what was found`() throws {
+  @Test func `starts the application itself when it is killed, and the next run reports it`() throws {
     let place = try MigrationPlace(on: TestServer.system.get(), rows: 20_000)
     try place.add("20250103000000", "slow", "ALTER TABLE documents ADD COLUMN status text; SELECT pg_sleep(0.3); UPDATE documents SET status = 'x'")
     var random = SystemRandomNumberGenerator()
@@ -327,7 +327,7 @@ private let goodBack = "ALTER TABLE documents DROP COLUMN status"
       ProcessTable.send(SIGKILL, to: run.id)
       // One that was done already was killed too late: how long a run takes depends on what else the machine does.
       if run.wait() == 137 { cutOff += 1 } else { usual *= 0.85 }
-      // What watches over it needs a moment, as the command and its sessions have to end first.
+      // The watchdog needs a moment, as the command and its sessions have to end first.
       let deadline = ContinuousClock.now + .seconds(20)
       func isQuiet() -> Bool { (place.services.last ?? "start") == "start" && !StoppedNotes.areThere(in: place) }
       while !isQuiet(), ContinuousClock.now < deadline { Thread.sleep(forTimeInterval: 0.05) }
@@ -349,7 +349,7 @@ private let goodBack = "ALTER TABLE documents DROP COLUMN status"
   }
 }
 
-/// Notes of runs that wait for somebody to look after them.
+/// Notes of interrupted runs that wait for an operator.
 private enum StoppedNotes {
   static func areThere(in place: MigrationPlace) -> Bool {
     ((try? Folder.names(in: place.work.folder.path("state").appending("firn"))) ?? []).contains {
@@ -359,7 +359,7 @@ private enum StoppedNotes {
 }
 
 @Suite struct `firn-migrate watch` {
-  @Test func `shows who is in whose way, and ends a session after a typed word`() throws {
+  @Test func `shows which sessions block which, and ends a session after a confirmation`() throws {
     let place = try MigrationPlace(on: TestServer.system.get())
     let url = place.work.server.url(place.work.database)
     let holder = try Connection(try ConnectionSettings(url), applicationName: "forgotten console")

@@ -75,7 +75,7 @@ private struct RailsPlace {
     #expect(tags?["schema_version"] == "20260101000000", "\(tags ?? [:])")
     #expect(rails.place.services == ["stop", "start", "stop", "start"] && rails.place.isRunning)
     #expect(try rails.place.checklist().contains("- [x] Migration completed"))
-    // What is of another environment stays untouched.
+    // Another environment stays untouched.
     #expect(try rails.run("--expect-environment", "staging").status == 6)
   }
 
@@ -93,7 +93,7 @@ private struct RailsPlace {
     #expect(try rails.place.checklist().contains("### Incident"))
   }
 
-  @Test func `goes back by rollback or restore where it is not well afterwards`() throws {
+  @Test func `goes back by rollback or restore if the health check fails afterwards`() throws {
     let rails = try RailsPlace()
     #expect(try rails.run().status == 0)
     try rails.add("20260102000000", "AddStatus", Self.status)

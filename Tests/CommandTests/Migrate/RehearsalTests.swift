@@ -61,7 +61,7 @@ import Testing
     #expect(bad.kinds["drop"] == ["public.documents.old_field"])
     #expect(bad.kinds["rename"] == ["public.documents.user_id"])
     #expect(bad.kinds["rows"] == ["public.documents"])
-    // A million rows are not written anew, nor an index of them built, in a twentieth of a second.
+    // A million rows are not rewritten, nor indexed, in a twentieth of a second.
     #expect(bad.locks["public.documents ACCESS EXCLUSIVE"] ?? 0 > 50 && bad.locks["public.documents SHARE"] ?? 0 > 50, "\(bad.locks)")
     #expect(bad.locks["public.users SHARE ROW EXCLUSIVE"] ?? 0 > 0)
     // Nothing of it reached the database itself, and nothing is left.
@@ -117,7 +117,7 @@ import Testing
       ])
   }
 
-  @Test func `tells of a command that fails, and shows the schema's difference`() throws {
+  @Test func `reports a command that fails, and shows the schema's difference`() throws {
     let place = try place(on: TestServer.system.get(), rows: 100)
     let failed = try rehearse(place, ["ALTER TABLE documents ADD COLUMN x int", "ALTER TABLE nowhere ADD COLUMN x int"])
     #expect(failed.status == 1, "\(failed.result)")
@@ -128,7 +128,7 @@ import Testing
     #expect(wrong.status == 64 && wrong.errors.contains("rewrites"))
   }
 
-  @Test func `keeps the command from production, and tells of one that was elsewhere`() throws {
+  @Test func `keeps the command from production, and reports one that worked elsewhere`() throws {
     let place = try place(on: TestServer.system.get(), rows: 10)
     let production = place.work.server.url(place.work.database)
     // By libpq's variables alone, though they lead to production here.

@@ -8,13 +8,10 @@ import Testing
     let place = try Workplace.after(nights: 3)
     let ids = try place.listedSnapshots()
     for (date, words) in [("2020-01-01 00:00:00", "after now"), ("2099-01-01 00:00:00", "old: the clock jumped ahead")] {
-      let result = try Workplace.run(
-        "/usr/bin/faketime", [date, FirnProgram.path("firn-prune").string, "--keep-last", "2", "--apply"], environment: place.environment)
+      let result = try place.run(clock: [date], "firn-prune", ["--keep-last", "2", "--apply"])
       #expect(result.status == 6 && result.errors.contains(words) && result.errors.contains("nothing was removed"), "\(result)")
       // Words for the clock are no words for what goes.
-      let half = try Workplace.run(
-        "/usr/bin/faketime", [date, FirnProgram.path("firn-prune").string, "--keep-last", "1", "--apply", "--confirm", "the clock is right"],
-        environment: place.environment)
+      let half = try place.run(clock: [date], "firn-prune", ["--keep-last", "1", "--apply", "--confirm", "the clock is right"])
       #expect(half.status == 6 && half.errors.contains("the clock is right, remove 2 snapshots of"), "\(half)")
     }
     #expect(try place.listedSnapshots() == ids)
@@ -28,20 +25,19 @@ import Testing
     young.environment["DATABASE_URL"] = place.server.url(name)
     _ = try young.takeSnapshot()
     for work in [place, young] {
-      let made = try Workplace.run("/usr/bin/faketime", ["-f", "+414d", FirnProgram.path("firn-snapshot").string], environment: work.environment)
+      let made = try work.run(clock: ["-f", "+414d"], "firn-snapshot", [])
       #expect(made.status == 0, "\(made)")
     }
     let before = try place.listedSnapshots()
-    let result = try Workplace.run(
-      "/usr/bin/faketime", ["-f", "+414d", FirnProgram.path("firn-prune").string, "--keep-within", "30d", "--apply"], environment: place.environment)
+    let result = try place.run(clock: ["-f", "+414d"], "firn-prune", ["--keep-within", "30d", "--apply"])
     #expect(result.status == 6, "\(result)")
     #expect(try place.listedSnapshots() == before)
   }
 
-  @Test func `lets go of a snapshot that a wrong clock dated in the future`() throws {
+  @Test func `removes a snapshot that a wrong clock dated in the future`() throws {
     let place = try Workplace.after(nights: 2)
     let ids = try place.listedSnapshots()
-    let made = try Workplace.run("/usr/bin/faketime", ["-f", "+400d", FirnProgram.path("firn-snapshot").string], environment: place.environment)
+    let made = try place.run(clock: ["-f", "+400d"], "firn-snapshot", [])
     let wrong = try #require(Set(place.listedSnapshots()).subtracting(ids).first, "\(made)")
     // It stands in the way of all others, and for the newest.
     #expect(try place.prune("--keep-last", "1", "--apply").status == 6)
@@ -54,7 +50,7 @@ import Testing
     #expect(try place.listedSnapshots() == Array(ids.suffix(1)))
   }
 
-  @Test func `removes what is named, and no other, by typed words`() throws {
+  @Test func `removes what is named, and no other, by a confirmation`() throws {
     let place = try Workplace.after(nights: 4)
     let (ids, name) = (try place.listedSnapshots(), place.database)
     func refused(_ status: Int32, _ words: String, _ arguments: String...) throws {
@@ -79,7 +75,7 @@ import Testing
     let done = try place.prune(name, "--remove", ids[0], "--apply", "--confirm", "remove 1 snapshot of \(name)")
     #expect(try done.status == 0 && place.listedSnapshots() == Array(ids.dropFirst()), "\(done)")
     #expect(try place.verify(name, "all", "--read").status == 0)
-    // What a policy keeps for its age stays; its rules are not asked.
+    // The policy's minimum age applies; its rules do not.
     let young = try place.prune(name, "--remove", ids[1], "--policy", "nightly")
     #expect(young.status == 6 && young.errors.contains("--policy takes a file that has less"), "\(young)")
   }
@@ -93,7 +89,7 @@ extension Workplace {
     for night in 0..<nights {
       if night > 0 { try place.sql("UPDATE t SET x = md5(x || \(night)) WHERE id % 50 = \(night)") }
       _ = try place.takeSnapshot()
-      // Ids are told apart by their second, then by chance.
+      // Ids differ by their second, then by chance.
       Thread.sleep(forTimeInterval: 1.01)
     }
     return place

@@ -25,7 +25,7 @@ private struct PrunableStore {
       nights.append(try snapshots.take(tables, night: night))
     }
     self.nights = nights
-    // What a cut-off prune leaves of a removed snapshot is as old as that.
+    // Remains of an interrupted prune are as old as the removed snapshot.
     let aged = try run("/usr/bin/find", [folder.path("whole").string, "-type", "f", "-exec", "touch", "-d", "2 days ago", "{}", "+"])
     try #require(aged.status == 0)
   }
@@ -52,7 +52,7 @@ private struct PrunableStore {
 }
 
 @Suite struct `firn-prune that is killed` {
-  /// The words that are asked for where four of so many are to stay: the nights are those of years ago.
+  /// The confirmation phrase if four of this many are to stay: the nights are from years ago.
   private func words(for count: Int) -> String {
     let removed = count - 4
     return "the clock is right" + (removed * 2 > count ? ", remove \(removed) snapshots of app" : "")

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 @Suite struct `firn-prune` {
-  @Test func `prints its plan and removes nothing, until told to apply it`() throws {
+  @Test func `prints its plan and removes nothing, without --apply`() throws {
     let place = try Workplace.after(nights: 3)
     let ids = try place.listedSnapshots()
     let before = try filesByPath(under: place.store.appending("objects")).count
@@ -43,7 +43,7 @@ import Testing
     try #require((place.firn("list", "--json").json()["snapshots"] as? [[String: Any]])?.first?["source"] as? String)
   }
 
-  @Test func `tells what was removed before somebody interrupted it`() throws {
+  @Test func `reports what was removed before an interruption`() throws {
     let place = try Workplace(on: TestServer.system.get())
     for night in 1...6 {
       try place.sql("DROP TABLE IF EXISTS t; CREATE TABLE t AS SELECT g, md5((g * \(night))::text) x FROM generate_series(1, 20000) g")
@@ -182,7 +182,7 @@ import Testing
     #expect(try place.listedSnapshots().count == 3)
   }
 
-  @Test func `prunes the others where one database wants words that nobody is there to type`() throws {
+  @Test func `prunes the others if one database needs a confirmation and there is no terminal`() throws {
     let place = try Workplace.after(nights: 5)
     // This one's backups stopped long ago.
     var retired = place
@@ -191,8 +191,7 @@ import Testing
     retired.environment["DATABASE_URL"] = place.server.url(name)
     for hour in 0..<5 {
       let date = "2025-01-01 0\(hour):00:00"
-      let past = try Workplace.run(
-        "/usr/bin/faketime", [date, FirnProgram.path("firn-snapshot").string], environment: retired.environment)
+      let past = try retired.run(clock: [date], "firn-snapshot", [])
       #expect(past.status == 0, "\(past)")
     }
     let before = try place.listedSnapshots()
@@ -304,7 +303,7 @@ import Testing
     #expect(try place.verify(place.database, "all", "--read").status == 0)
   }
 
-  @Test func `is in the way of a lock from a machine that is gone, until somebody looked and said so`() throws {
+  @Test func `is blocked by a lock of a lost machine, until an operator unlocks it`() throws {
     let place = try Workplace.after(nights: 2)
     let id = try place.listedSnapshots()[0]
     let now = Date().formatted(.iso8601)
@@ -319,7 +318,7 @@ import Testing
     let refused = try place.prune("--keep-last", "1", "--apply")
     #expect(refused.status == 7 && refused.errors.contains("process 7 on burnt-down"), "\(refused)")
     let look = try place.firn("unlock")
-    #expect(look.status == 5 && look.output.contains("can't be told") && look.output.contains("process 7 on burnt-down"), "\(look)")
+    #expect(look.status == 5 && look.output.contains("unknown") && look.output.contains("process 7 on burnt-down"), "\(look)")
     #expect(try place.firn("unlock", "--confirm", "remove 2 locks").status == 5 && Folder.exists(lock))
     #expect(try place.firn("unlock", "--confirm", "remove 1 lock").status == 0 && !Folder.exists(lock))
     #expect(try place.firn("unlock").status == 0)

@@ -6,7 +6,7 @@ import Testing
 
 /// Schemas and extensions by people who never heard of Firn, each through every way back, beside `pg_dump` and `pg_restore`.
 ///
-/// What came back is compared by psql and pg_dump alone.
+/// The results are compared by psql and pg_dump alone.
 @Suite(.serialized) struct `A database made by others` {
   private static let names = [
     "osm", "topo", "tiger", "raster", "partman", "netinv", "queue", "analytics", "temporal", "oraapp", "audit", "tests", "pagila", "northwind",
@@ -42,7 +42,7 @@ import Testing
     return String(decoding: result.output, as: UTF8.self).split(separator: "\n").map(String.init).filter { !$0.hasPrefix("\\") }
   }
 
-  /// What stock tools make of a database, in a new one; nil if they fail.
+  /// A new database restored by stock tools; nil if they fail.
   private func stockCopy(of database: String, on server: TestServer, as lesser: [String: String]? = nil) throws -> String? {
     let folder = try TemporaryFolder()
     let archive = folder.path("archive")

@@ -16,11 +16,11 @@ import Testing
     let file = try place.folder.write(others.joined(separator: ";\n") + ";\n", to: "others.sql")
     try place.configure(maintenance: "  stop: [\"\(place.psqlCommand().replacing(" -Xqc", with: " -Xqf")) '\(file)'\"]\n")
     let result = try place.restore(name, "latest", "--in-place", "--untested", "--confirm", "destroy \(name)")
-    #expect(result.status == 6 && result.errors.contains("was replaced meanwhile"), "\(result)")
+    #expect(result.status == 6 && result.errors.contains("was replaced in the meantime"), "\(result)")
     #expect(try Set([name, "\(name)_aside"]).isSubset(of: place.server.databaseNames()))
   }
 
-  @Test(arguments: [SIGKILL, SIGTERM]) func `tells after a restore in place that was killed what is gone, and how to have it again`(
+  @Test(arguments: [SIGKILL, SIGTERM]) func `reports after a killed restore in place what is gone, and how to restore it`(
     signal: Int32
   ) throws {
     var place = try Workplace.withNotesAlone()
@@ -36,7 +36,7 @@ import Testing
     place.environment["FIRN_PG_BIN"] = place.server.binaries.string
     #expect(try !place.server.databaseNames().contains(name))
     let safety = try #require(place.listedSnapshots().last)
-    // Whoever restores another database on this server hears of it, and takes away nothing that tells.
+    // A restore of another database on this server reports it, and leaves the marker.
     let another = try place.restore(name, id, "--as", "\(name)_other")
     #expect(another.status == 0 && another.errors.contains("\(name) IS GONE"), "\(another)")
     #expect(try place.restore(name, "--recover").status == 3)
@@ -49,13 +49,13 @@ import Testing
     #expect(try failing.restore(name).status == 8)
     let again = try place.restore(name, "--recover")
     #expect(again.status == 3 && again.errors.contains("\(name) IS GONE") && again.errors.contains("firn-restore \(name) \(safety)"), "\(again)")
-    // What tells takes no room: the disk may have none. An empty one that an application made in its place is no way back.
-    let tells = "FROM pg_database WHERE datname ~ '^firn_unfinished_'"
-    #expect(try place.server.sql("SELECT count(*), max(pg_database_size(oid)) < 10000000 \(tells)") == "1|t")
-    // Who finds it from another machine hears of it, too.
+    // The marker is small: the disk may be full. An empty database that an application created is no way back.
+    let markers = "FROM pg_database WHERE datname ~ '^firn_unfinished_'"
+    #expect(try place.server.sql("SELECT count(*), max(pg_database_size(oid)) < 10000000 \(markers)") == "1|t")
+    // A restore from another machine reports it, too.
     func moveMark(from machine: String, to other: String) throws {
       let comment = "replace(shobj_description(oid, 'pg_database'), '\(machine)', '\(other)')"
-      try place.server.sql(place.server.sql("SELECT format('COMMENT ON DATABASE %I IS %L', datname, \(comment)) \(tells)"))
+      try place.server.sql(place.server.sql("SELECT format('COMMENT ON DATABASE %I IS %L', datname, \(comment)) \(markers)"))
     }
     try moveMark(from: Host.machineID, to: "elsewhere")
     let elsewhere = try place.restore(name, "--recover")
@@ -154,7 +154,7 @@ import Testing
     #expect(try place.noteCount() == "5000")
   }
 
-  @Test func `destroys the old one only for stronger words, and tells the way back where that fails`() throws {
+  @Test func `destroys the old one only for a longer phrase, and shows the way back if that fails`() throws {
     let place = try Workplace.withNotesAlone()
     let id = try place.takeSnapshot()
     try place.sql("DELETE FROM notes WHERE id > 100; COMMENT ON DATABASE \"\(place.database)\" IS 'mine'")
@@ -180,7 +180,7 @@ import Testing
     #expect(try place.noteCount() == "5000")
     try place.flipBitOfLargestObject()
 
-    // What fails after it tells the way back, and leaves the application stopped: it would find nothing.
+    // A failure after it shows the way back and leaves the application stopped, since there is no database.
     var stopping = place
     let log = place.folder.path("log").string
     try stopping.configure(maintenance: "  stop: ['echo stop >> \(log)']\n  start: ['echo start >> \(log)']\n")

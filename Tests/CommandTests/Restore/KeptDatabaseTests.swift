@@ -34,7 +34,7 @@ import Testing
     #expect(try place.noteCount() == "5000")
   }
 
-  @Test func `lets nobody take the live database for a kept one, though its comment says so`() throws {
+  @Test func `is never confused with the live database, whatever its comment says`() throws {
     let place = try Workplace.withNotes()
     let name = place.database
     try place.sql("COMMENT ON DATABASE \"\(name)\" IS 'mine'")
@@ -90,7 +90,7 @@ import Testing
     #expect(try place.noteCount() == "100")
   }
 
-  @Test func `ends nobody's session while somebody holds a lock on the database, and names him`() throws {
+  @Test func `ends no session while another holds a lock on the database, and names it`() throws {
     let place = try Workplace.withNotes()
     let name = place.database
     _ = try place.takeSnapshot()
@@ -110,7 +110,7 @@ import Testing
     #expect(try place.noteCount() == "5000")
   }
 
-  @Test func `ends nobody's session while somebody holds a lock on the kept one`() throws {
+  @Test func `ends no session while another holds a lock on the kept one`() throws {
     let place = try Workplace.withNotes()
     let name = place.database
     _ = try place.takeSnapshot()
@@ -127,7 +127,7 @@ import Testing
     #expect(try place.server.databaseNames().allSatisfy { !$0.hasPrefix("firn_swap") })
   }
 
-  @Test func `guesses not whose database comes back where none is there to compare`() throws {
+  @Test func `is not brought back by a guess if there is none to compare`() throws {
     let place = try Workplace.withNotes()
     let name = place.database
     let mallory = "mallory_\(name)"
@@ -153,7 +153,7 @@ import Testing
     try place.beforeRestoring(
       run: "\(postgres) 'ALTER DATABASE \"\(name)\" RENAME TO \"\(name)_aside\"' && \(postgres) 'CREATE DATABASE \"\(name)\"'")
     let result = try place.restore(name, "latest", "--confirm", name, "--no-safety-snapshot", "--jobs", "1")
-    #expect(result.status == 6 && result.errors.contains("was replaced meanwhile"), "\(result)")
+    #expect(result.status == 6 && result.errors.contains("was replaced in the meantime"), "\(result)")
     #expect(try place.server.sql("SELECT count(*) FROM pg_class WHERE relname = 'notes'", in: name) == "0")
     #expect(try place.keptDatabases() == ["\(name)_aside"])
   }

@@ -4,9 +4,9 @@ import Postgres
 import SystemPackage
 import TestSupport
 
-/// What the tests of replaced databases share.
+/// Shared parts of the tests of replaced databases.
 extension Workplace {
-  /// On a server of its own: for what is told of a whole server, of which other tests must leave nothing.
+  /// On a server of its own, for tests about a whole server, on which other tests must leave nothing.
   static func withNotesAlone() throws -> Workplace { try withNotes(on: TestServer(binaries: TestServer.binaries(at: 0))) }
 
   /// With 5,000 notes, and a wider table.

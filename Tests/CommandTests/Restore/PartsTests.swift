@@ -38,7 +38,7 @@ import Testing
     #expect(try place.sql("SELECT count(*) FROM app.people WHERE note = 'changed'") == "300")
     #expect(try place.sql("SELECT to_regclass('app.letters') IS NULL") == "t")
 
-    // Two in one second are told apart.
+    // Two in one second get different names.
     let both = try (1...2).map { _ in try place.start("firn-restore", [place.database, id, "--table", "app.people"]) }
     #expect(both.map { $0.wait() } == [0, 0])
     let made = try place.sql(
@@ -49,7 +49,7 @@ import Testing
     let unknown = try place.restore(place.database, id, "--table", "app.none")
     #expect(unknown.status == 6, "\(unknown)")
     #expect(try place.restore(place.database, id, "--table", "a.b.c").status == 6)
-    // What inherits would become a part of the live parent.
+    // A table that inherits would become a part of the live parent.
     let second = try place.takeSnapshot()
     let inheriting = try place.restore(place.database, second, "--table", "child")
     #expect(inheriting.status == 6 && inheriting.errors.contains("inherits"), "\(inheriting)")
@@ -65,7 +65,7 @@ import Testing
     #expect(read >= 1 && read <= 3 && all > 4, "\(read) of \(all)")
   }
 
-  @Test func `comes into a new database, with the whole schema but for foreign keys`() throws {
+  @Test func `comes into a new database, with the whole schema except foreign keys`() throws {
     let place = try workplace()
     _ = try place.takeSnapshot()
     let copy = "\(place.database)_copy"
@@ -113,7 +113,7 @@ import Testing
     #expect(try place.server.sql("SELECT (SELECT count(*) FROM app.letters), (SELECT count(*) FROM app.people)", in: other) == "0|300")
   }
 
-  @Test func `without what is damaged is restored when that is wanted, and damage is told by table`() throws {
+  @Test func `is restored without damaged tables on request, and damage is reported by table`() throws {
     let place = try workplace(nil, "CREATE TABLE large AS SELECT g id, md5(g::text) || md5((g * 3)::text) x FROM generate_series(1, 200000) g")
     _ = try place.takeSnapshot()
     try place.flipBitOfLargestObject()
@@ -128,7 +128,7 @@ import Testing
     #expect(refused.status == 6 && refused.errors.contains("--allow-incomplete"), "\(refused)")
   }
 
-  @Test func `becomes others' where that is said`() throws {
+  @Test func `gets other owners on request`() throws {
     let place = try workplace()
     let (old, new) = ("old_\(place.database)", "new_\(place.database)")
     try place.sql(
@@ -151,11 +151,11 @@ import Testing
     let plain = "\(place.database)_plain"
     #expect(try place.restore(place.database, "latest", "--as", plain, "--no-owner", "--prove").status == 0)
     #expect(try place.server.sql(owners, in: plain) == "postgres|postgres|postgres|postgres|f|1")
-    let nobody = try place.restore(place.database, "latest", "--as", "x_\(copy)", "--owner", "nobody_\(copy)")
-    #expect(nobody.status == 6 && nobody.errors.split(separator: "nobody_\(copy)").count == 2, "\(nobody)")
+    let unknown = try place.restore(place.database, "latest", "--as", "x_\(copy)", "--owner", "nobody_\(copy)")
+    #expect(unknown.status == 6 && unknown.errors.split(separator: "nobody_\(copy)").count == 2, "\(unknown)")
   }
 
-  @Test func `lies in other tablespaces where that is said`() throws {
+  @Test func `lies in other tablespaces on request`() throws {
     let server = try TestServer(binaries: try TestServer.binaries(at: 0))
     try server.sql("CREATE ROLE someone; SET allow_in_place_tablespaces = on; CREATE TABLESPACE fast LOCATION ''")
     try server.sql("SET allow_in_place_tablespaces = on; CREATE TABLESPACE slow LOCATION ''")
@@ -176,7 +176,7 @@ import Testing
         == "there,there_too")
   }
 
-  @Test func `is all that a lesser role can have, and every exception is told`() throws {
+  @Test func `is all that a lesser role may restore, with every exception reported`() throws {
     let server = try TestServer.system.get()
     let place = try workplace(server)
     let (lesser, other) = ("lesser_\(place.database)", "other_\(place.database)")
@@ -229,7 +229,7 @@ import Testing
     #expect(filled.status == 0, "\(filled)")
     let sums = "SELECT count(*), count(*) FILTER (WHERE body = 'stamped') FROM app.letters"
     #expect(try place.sql(sums) == "5000|0")
-    // A superuser's rows meet no trigger, but for those that always run.
+    // A superuser's rows fire no trigger, except ENABLE ALWAYS.
     try place.sql("TRUNCATE app.people, app.letters; ALTER TABLE app.letters ENABLE TRIGGER stamping")
     #expect(try place.run("firn-restore", [place.database, id] + both).status == 0)
     #expect(try place.sql(sums) == "5000|0")
@@ -293,7 +293,7 @@ import Testing
     #expect(try server.sql("SELECT value FROM settings", in: copy) == "kept")
   }
 
-  @Test func `tells tables of one name apart`() throws {
+  @Test func `distinguishes tables of one name`() throws {
     let place = try workplace(nil, "CREATE TABLE letters AS SELECT 1 id")
     _ = try place.takeSnapshot()
     let result = try place.restore(place.database, "--table", "*.letters")

@@ -8,7 +8,7 @@ import Testing
 /// `firn-restore DATABASE SNAPSHOT`: in the place of a live database.
 @Suite struct `firn-restore of a live database` {
 
-  @Test func `exchanges it, keeps it, brings it back, and lets go of it`() throws {
+  @Test func `swaps it, keeps it, undoes, and drops it`() throws {
     let place = try Workplace.withNotes()
     let id = try place.takeSnapshot()
     try place.sql("DELETE FROM notes WHERE id > 100; CREATE TABLE later (id int)")
@@ -22,7 +22,7 @@ import Testing
     #expect(report["downtimeSeconds"] as? Double ?? 9 < 3)
     #expect(try place.noteCount() == "5000")
     #expect(try place.noteCount(in: keptAs) == "100")
-    // The database of before is in a snapshot, too.
+    // The previous database is in a snapshot, too.
     let listed = try #require(place.firn("list", place.database, "--json").json()["snapshots"] as? [[String: Any]])
     #expect(listed.map { $0["kind"] as? String } == ["manual", "pre-restore"])
     #expect(report["safetySnapshot"] as? String == listed.last?["id"] as? String)
@@ -98,7 +98,7 @@ import Testing
       try place.server.sql("SELECT shobj_description(oid, 'pg_database') IS NULL FROM pg_database WHERE datname = '\(place.database)_copy'") == "t")
   }
 
-  @Test func `is refused for what stands in the way, all at once, and touches nothing`() throws {
+  @Test func `is refused with all obstacles at once, and changes nothing`() throws {
     let server = try TestServer(binaries: try TestServer.binaries(at: 0), settings: ["max_prepared_transactions=5", "wal_level=logical"])
     let place = try Workplace.withNotes(on: server)
     _ = try place.takeSnapshot()
@@ -153,7 +153,7 @@ import Testing
       while !isDone.current && !changed.current {
         let names = (try? server.sql("SELECT datname FROM pg_database WHERE shobj_description(oid, 'pg_database') ~ 'restore of \(id)'")) ?? ""
         for name in names.split(separator: "\n") {
-          // What comes after the proof has begun to look is not seen by it: then it does nothing.
+          // A change after the verification's snapshot is not seen by it and has no effect.
           let done = try? server.sql(
             """
             UPDATE notes SET body = body || '!' WHERE id = 77 AND NOT EXISTS (
@@ -222,7 +222,7 @@ import Testing
     #expect(try place.keptDatabases() == names)
   }
 
-  @Test func `makes the database where there is none, roles and privileges included`() throws {
+  @Test func `creates a missing database, roles and privileges included`() throws {
     let server = try TestServer(binaries: try TestServer.binaries(at: 0))
     try server.sql("CREATE ROLE a2d2_user LOGIN PASSWORD 'secure \"password'; CREATE ROLE readers; GRANT readers TO a2d2_user")
     try server.sql("CREATE DATABASE a2d2_production")
@@ -258,7 +258,7 @@ import Testing
     #expect(try bare.sql("SELECT pg_has_role('a2d2_user', 'readers', 'MEMBER')") == "t")
   }
 
-  @Test func `leaves running what a start command started, and tells what did not start`() throws {
+  @Test func `leaves running what a start command started, and reports what did not start`() throws {
     var place = try Workplace.withNotes()
     _ = try place.takeSnapshot()
     let pid = place.folder.path("pid")
@@ -302,7 +302,7 @@ import Testing
     #expect(next["storedBytes"] as? Int ?? .max < first / 4, "\(first), then \(next)")
   }
 
-  @Test func `tells of the snapshot that stays where a restore fails after it`() throws {
+  @Test func `reports the safety snapshot that stays if a restore fails after it`() throws {
     var place = try Workplace.withNotes()
     _ = try place.takeSnapshot()
     try place.beforeRestoring(run: "echo 'pg_restore: error: no' >&2; exit 1")

@@ -125,7 +125,7 @@ import Testing
     let restored = try place.restore(place.database, id, "--as", "\(place.database)_b", "--search-path", "public", "--prove")
     #expect(restored.status == 0, "\(restored)")
     #expect(try place.server.sql("SELECT count(*) FROM posts WHERE slug LIKE 'ete %'", in: "\(place.database)_b") == "2000")
-    // What the configuration says is kept with the snapshot.
+    // The setting of the configuration is stored in the snapshot.
     place.environment["FIRN_CONFIG"] = nil
     let file = try place.folder.write("restore: {search-path: public}\n", to: "firn.yaml")
     _ = try place.takeSnapshot("--config", file.string)
@@ -194,7 +194,7 @@ import Testing
     #expect(try result.status == 0 && server.sql("SELECT count(*) FROM p", in: "\(place.database)_r") == "5000", "\(result)")
   }
 
-  @Test func `goes into an empty database that exists, and empties it again where that fails`() throws {
+  @Test func `goes into an empty existing database, and empties it again after a failure`() throws {
     let place = try place()
     try place.sql(
       "CREATE TABLE t AS SELECT g, repeat('x', 50) x FROM generate_series(1, 20000) g; CREATE SCHEMA s; CREATE TABLE s.u (a int PRIMARY KEY); CREATE TYPE mood AS ENUM ('a'); SELECT lo_from_bytea(0, 'x')"
@@ -242,7 +242,7 @@ import Testing
     #expect(try result.status == 0 && server.sql("SELECT string_agg(w, ' ' ORDER BY w) FROM t", in: "\(name)_r") == "a z ä", "\(result)")
   }
 
-  @Test func `takes a partitioned table for its partitions, and tells of children's rows`() throws {
+  @Test func `restores the partitions for a partitioned table, and reports children's rows`() throws {
     let place = try place()
     try place.sql(
       """
@@ -285,7 +285,7 @@ import Testing
     #expect(refused.status == 6 && refused.errors.contains(#"relation public.caf\xE9 is not UTF-8"#), "\(refused)")
   }
 
-  @Test(arguments: [2, 4]) func `loads rows before constraints that do not hold for them, and again in order where one needs another`(_ jobs: Int)
+  @Test(arguments: [2, 4]) func `loads rows before constraints they violate, and again in order if one table needs another`(_ jobs: Int)
     throws
   {
     let place = try place()
@@ -467,7 +467,7 @@ import Testing
     #expect(try !place.server.databaseNames().contains { $0 == "\(place.database)_r" })
   }
 
-  @Test func `touches nothing that was in a database that is not empty, and keeps its extensions where it was`() throws {
+  @Test func `changes nothing in a database that is not empty, and keeps its extensions`() throws {
     let place = try place()
     try place.sql(
       "CREATE FUNCTION no(int) RETURNS bool LANGUAGE sql AS 'SELECT true'; CREATE TABLE t (i int CHECK (no(i))); INSERT INTO t VALUES (1); CREATE OR REPLACE FUNCTION no(int) RETURNS bool LANGUAGE sql AS 'SELECT false'; CREATE PUBLICATION pub FOR TABLE t"

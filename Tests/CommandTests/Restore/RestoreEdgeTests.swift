@@ -129,7 +129,7 @@ import Testing
   }
 
   @Test func `tables that lock each other out while they are filled side by side: it begins once more`() throws {
-    // Of its own: others build databases in the shared one.
+    // On a server of its own: other tests build databases in the shared one.
     let server = try TestServer(binaries: TestServer.binaries(at: 0))
     let place = try Workplace(on: server)
     // While a role is there, a row of either table is checked by a look into the other, which its restore has emptied, and holds.
@@ -191,7 +191,7 @@ import Testing
     }
   }
 
-  @Test func `a statement that fails: it goes no further, and tells that one`() throws {
+  @Test func `a statement that fails: it stops there, and reports that one`() throws {
     let place = try Workplace(on: TestServer.system.get())
     let tables = (1...40).map { "CREATE TABLE t\($0) AS SELECT 'x' a; CREATE INDEX ON t\($0) (outer_f(a));" }
     try place.sql(
@@ -263,7 +263,7 @@ import Testing
     try server.sql("CREATE TABLE t (id int)", in: "app")
     let place = try Workplace(on: server, database: "app")
     _ = try place.takeSnapshot()
-    try server.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'; SELECT pg_reload_conf()")
+    try server.sql("ALTER SYSTEM SET synchronous_standby_names = 'absent'; SELECT pg_reload_conf()")
     let command = try place.start("firn-restore", ["app", "latest", "--as", "copy"])
     let deadline = ContinuousClock.now + .seconds(10)
     while try server.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") == "0", ContinuousClock.now < deadline {
@@ -312,7 +312,7 @@ import Testing
   }
 
   @Test func `names that try to be statements`() throws {
-    // Joined with what stands beside it, a quote is no Character of its own.
+    // Combined with its neighbour, a quote is no Character of its own.
     let odd = [
       "a\u{600}\"; DROP TABLE victim; --", "\"\u{301}; DROP TABLE victim; --", "'\u{301}); DROP TABLE victim; --", "x\ny'\u{600}'\\\"",
       "\u{e9}", "e\u{301}",

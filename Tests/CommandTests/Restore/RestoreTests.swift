@@ -19,7 +19,7 @@ import Testing
     return place
   }
 
-  @Test func `tells what it did, under the fixed keys, and leaves statistics behind`() throws {
+  @Test func `reports its work under the fixed keys, and leaves statistics behind`() throws {
     let place = try workplace()
     let id = try place.takeSnapshot()
     let copy = "\(place.database)_copy"
@@ -79,7 +79,7 @@ import Testing
     }
   }
 
-  @Test func `compresses values the faster way, unless somebody has said how`() throws {
+  @Test func `compresses values the faster way, unless a way is configured`() throws {
     let place = try workplace(rows: 10)
     let column = "body text"
     func make(_ name: String, _ type: String) -> String {
@@ -98,7 +98,7 @@ import Testing
     #expect(try compression("usual") == "lz4")
     #expect(try compression("chosen") == "pglz")
     #expect(try compression("usual", "--set", "default_toast_compression=pglz") == "pglz")
-    // What the database says goes along with it.
+    // A setting of the database is restored with it.
     try place.sql("ALTER DATABASE \"\(place.database)\" SET default_toast_compression = 'pglz'")
     _ = try place.takeSnapshot()
     #expect(try compression("usual") == "pglz")
@@ -195,7 +195,7 @@ import Testing
     #expect(try downward.restore(place.database, "latest", "--as", "\(place.database)_down").status == 6)
   }
 
-  @Test(arguments: [SIGINT, SIGTERM, SIGHUP]) func `ends cleanly when it is told to, in every phase`(_ signal: Int32) throws {
+  @Test(arguments: [SIGINT, SIGTERM, SIGHUP]) func `ends cleanly on a signal, in every phase`(_ signal: Int32) throws {
     let place = try workplace(rows: 120_000)
     _ = try place.takeSnapshot()
     let copy = "\(place.database)_copy"

@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Exchanges while others are at work, and while somebody pulls the plug.
+/// Swaps beside other sessions, and swaps that are killed.
 @Suite(.serialized) struct `An exchange of databases` {
   private func workplace(_ server: TestServer, database: String? = nil) throws -> Workplace {
     let place = try Workplace(on: server, database: database)
@@ -19,7 +19,7 @@ import Testing
     return place
   }
 
-  /// Who finds the database, reads from it, and comes back when it is thrown out.
+  /// A client that connects, reads, and reconnects when it is thrown out.
   private final class Client: Sendable {
     private struct Seen: Sendable {
       var answers = 0
@@ -133,7 +133,7 @@ import Testing
     return text.hasSuffix("stopped\n")
   }
 
-  /// The steps that a restore tells of.
+  /// The steps that a restore reports.
   private func steps(of arguments: [String], _ place: Workplace) throws -> [String] {
     let lines = Monitor<[String]>([])
     let command = try place.start("firn-restore", arguments + ["--verbose"]) { line in lines.update { $0.append(line) } }
@@ -147,7 +147,7 @@ import Testing
     return known.filter { step in lines.current.contains { $0.contains(step) } }
   }
 
-  /// Runs until it tells of a step, and calls `kill` a moment later.
+  /// Runs until a step is reported, and calls `kill` a moment later.
   private func interrupt(_ arguments: [String], at step: String, _ place: Workplace, kill: (ChildProcess) throws -> Void) throws -> Int32 {
     let isThere = Monitor(false)
     let command = try place.start("firn-restore", arguments + ["--verbose"]) { line in
@@ -159,7 +159,7 @@ import Testing
     return command.wait()
   }
 
-  @Test func `leaves the one or the other at every step that is told, and one command tidies up`() throws {
+  @Test func `leaves one or the other at every reported step, and one command tidies up`() throws {
     let server = try TestServer(binaries: try TestServer.binaries(at: 0))
     try server.sql("CREATE DATABASE app")
     var place = try workplace(server, database: "app")
@@ -188,7 +188,7 @@ import Testing
         #expect(!isStopped(log), "\(where_)")
         let names = try server.databaseNames()
         #expect(!names.contains { $0.hasPrefix("firn_unfinished_") }, "\(where_): \(names)")
-        // Back to what is told apart from the snapshot.
+        // Back to rows that differ from the snapshot.
         try server.sql("UPDATE marks SET side = 'live'; DELETE FROM rows WHERE id > 7", in: "app")
         for name in names where name.hasPrefix("app_before_") { try server.sql("DROP DATABASE \"\(name)\"") }
       }
@@ -206,7 +206,7 @@ import Testing
     for step in steps + ["dropping app", "dropping app", "restoring rows"] {
       try server.sql("UPDATE marks SET side = 'live'; DELETE FROM rows WHERE id > 7", in: "app")
       _ = try interrupt(arguments, at: step, place) { ProcessTable.send(SIGKILL, to: $0.id) }
-      // What it had asked of the server may still be under way.
+      // Its last statement may still be running in the server.
       Thread.sleep(forTimeInterval: 0.3)
       let isThere = try server.databaseNames().contains("app")
       let recovered = try place.restore("app", "--recover")

@@ -64,7 +64,7 @@ import Testing
     }
   }
 
-  /// What of a database no archive applies.
+  /// Properties of a database that no archive applies.
   private func properties(_ server: TestServer, _ database: String) throws -> String {
     let provider = server.major >= 17 ? "datlocale" : "daticulocale"
     return try server.sql(

@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What else goes on in a database must not show in its snapshot.
+/// Other activity in a database must not show in its snapshot.
 @Suite struct `A snapshot of a database at work` {
   @Test func `is consistent while pgbench writes all the while`() throws {
     let server = try TestServer.system.get()

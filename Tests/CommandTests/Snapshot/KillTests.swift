@@ -4,7 +4,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Whatever ends a run, what is listed is whole, and the next run needs no help.
+/// However a run ends, listed snapshots are whole, and the next run needs no help.
 @Suite(.serialized) struct `A run that is killed` {
   /// Rows enough that a snapshot takes about a second.
   private func workplace(on server: TestServer, database: String? = nil) throws -> Workplace {
@@ -17,7 +17,7 @@ import Testing
     return place
   }
 
-  /// What has to hold afterwards.
+  /// The conditions that must hold afterwards.
   private func expectSound(_ place: Workplace, restoring: Bool) throws {
     let listed = try place.listedSnapshots()
     if !listed.isEmpty {
@@ -35,7 +35,7 @@ import Testing
       #expect(restored.status == 0, "\(restored)")
       try place.server.sql("DROP DATABASE \"\(copy)\"")
     }
-    // What the killed run had stored is cleared away by the one after it: nothing lies in the store that no snapshot names.
+    // The next run removes everything the killed run stored: no file remains that no snapshot names.
     let files = try filesByPath(under: place.store)
     var named: Set<String> = []
     for path in files.keys where path.hasSuffix("SHA256SUMS") {
@@ -94,7 +94,7 @@ import Testing
     let place = try workplace(on: server, database: "app")
     try repeatedly(20, place) { command in
       server.crash()
-      // What goes on in the command ends before the server is back.
+      // The command's work ends before the server is back.
       _ = command.wait()
       try server.start()
     }
@@ -145,7 +145,7 @@ import Testing
     #expect(result.errors.contains("is full"))
     #expect(lines.contains { $0.contains("\"snapshots\":[]") })
     #expect(lines.contains("verify: 10"))
-    // What the failed run stored is gone again.
+    // The objects of the failed run are removed.
     #expect(!lines.contains { $0.hasSuffix(".zst") })
     let spool = lines.last { $0.hasPrefix("spool full: ") }
     #expect(spool == "spool full: 8" || spool == "spool full: 1" || spool == "spool full: 0", "\(result)")

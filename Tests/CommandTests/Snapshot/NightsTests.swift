@@ -4,9 +4,9 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Two months of nights as timers make them, in a minute: what goes wrong is told, each time, by everything that tells.
+/// Two months of nightly timers in a minute: every fault is reported, each time, by every channel.
 @Suite struct `Sixty nights` {
-  /// What goes wrong in a night.
+  /// The trouble of a night.
   private enum Trouble: Int, CaseIterable {
     case serverGone, storeGone, dumpFails, rowsLeftOut, killed
   }
@@ -14,7 +14,7 @@ import Testing
   private let days = 60
 
   private func run(_ place: Workplace, night: Int, hours: Int = 0, _ name: String, _ arguments: [String]) throws -> CommandResult {
-    try Workplace.run("/usr/bin/faketime", faked(night, hours) + [FirnProgram.path(name).string] + arguments, environment: place.environment)
+    try place.run(clock: faked(night, hours), name, arguments)
   }
 
   /// The clock of a night, so many hours after its snapshot; the last night is this one.
@@ -60,7 +60,7 @@ import Testing
           "/usr/bin/faketime", arguments: faked(night, 0) + [FirnProgram.path("firn-snapshot").string] + arguments,
           environment: tonight.environment
         ) { _ in }
-        // Before anything can be committed: it has told that it began.
+        // Before anything can be committed: it has reported its start.
         #expect(listener.waits { $0.contains("/night/start") })
         child.signalGroup(SIGKILL)
         status = child.wait()
@@ -91,7 +91,7 @@ import Testing
       let pruned = try run(place, night: night, hours: 2, "firn-prune", ["--apply", "--json"])
       #expect(pruned.status == 0, "night \(night): \(pruned)")
 
-      // What is told the next morning, 27 hours after the night before.
+      // The reports of the next morning, 27 hours after the night before.
       let state = try run(place, night: night, hours: 3, "firn", ["status", "--json"])
       let database = try #require((try state.json()["databases"] as? [[String: Any]])?.first)
       let problems = database["problems"] as? [String] ?? []

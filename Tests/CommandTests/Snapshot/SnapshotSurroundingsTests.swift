@@ -6,7 +6,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What others do, or have set, while a snapshot is made.
+/// Other activity and settings while a snapshot is made.
 @Suite struct `A snapshot beside others` {
   private func workplace(_ sql: String = "") throws -> Workplace {
     let place = try Workplace(on: TestServer.system.get())
@@ -51,7 +51,7 @@ import Testing
     try other.rollback()
   }
 
-  @Test func `steps back from locks, so that nobody is ended by a deadlock`() throws {
+  @Test func `steps back from locks, so that no session is ended by a deadlock`() throws {
     let place = try workplace("CREATE TABLE u AS SELECT 1 id")
     for _ in 0..<3 {
       let migration = try place.server.connect(place.database)
@@ -66,7 +66,7 @@ import Testing
     }
   }
 
-  @Test func `waits for no lock at all where it is told so`() throws {
+  @Test func `waits for no lock at all on request`() throws {
     let place = try workplace()
     let other = try place.server.connect(place.database)
     try other.execute("BEGIN; LOCK TABLE public.t IN ACCESS EXCLUSIVE MODE")
@@ -76,7 +76,7 @@ import Testing
     #expect(made?.exitCode == 8 && made?.errors.contains { $0.contains("stayed locked") } == true, "\(String(describing: made))")
   }
 
-  @Test func `lets go of all tables as soon as pg_dump has ended`() throws {
+  @Test func `releases all tables as soon as pg_dump has ended`() throws {
     let place = try workplace()
     let command = try place.start("firn-snapshot", ["--max-rate", "50kB"])
     let server = try place.server.connect()
@@ -129,15 +129,15 @@ import Testing
     #expect(tables.contains { $0["name"] as? String == "pg_catalog.books" && $0["rows"] as? Int == 3 })
   }
 
-  @Test func `tells that the newest one is of the future`() throws {
+  @Test func `warns if the newest one is dated in the future`() throws {
     let place = try workplace()
-    let ahead = try Workplace.run("/usr/bin/faketime", ["-f", "+2d", FirnProgram.path("firn-snapshot").string], environment: place.environment)
+    let ahead = try place.run(clock: ["-f", "+2d"], "firn-snapshot", [])
     #expect(ahead.status == 0, "\(ahead)")
     let made = try place.snapshot()
     #expect(made.status == 0 && made.errors.contains("\(ahead.output) is dated") && made.errors.contains("later than now"), "\(made)")
   }
 
-  @Test func `tells that its server's log went back, as that of a copy does`() throws {
+  @Test func `warns if its server's log went back, like that of a copy`() throws {
     let place = try workplace()
     let first = try place.takeSnapshot()
     let key = try #require(filesByPath(under: place.store).keys.first { $0.hasSuffix("manifest.json") })
@@ -150,7 +150,7 @@ import Testing
     #expect(named.status == 0, "\(named)")
   }
 
-  @Test func `stores anew what its parent's damaged table can't name`() throws {
+  @Test func `stores again what its parent's damaged table can't name`() throws {
     let place = try workplace("CREATE TABLE more AS SELECT g, repeat(md5(g::text), 30) y FROM generate_series(1, 60000) g")
     _ = try place.takeSnapshot()
     let key = try #require(filesByPath(under: place.store).keys.first { $0.hasSuffix("chunks.tsv.zst") })
@@ -165,7 +165,7 @@ import Testing
     #expect(try place.verify(place.database, "latest", "--read").status == 0)
   }
 
-  @Test func `goes to the address it is given, and waits for ever where it is told so`() throws {
+  @Test func `connects to the given address, and waits for ever on request`() throws {
     var place = try workplace()
     let url = place.server.url(place.database).replacing("127.0.0.1", with: "db.invalid")
     place.environment["DATABASE_URL"] = "\(url)?hostaddr=127.0.0.1&connect_timeout=0"
@@ -194,7 +194,7 @@ import Testing
     #expect(try place.listedSnapshots().count == 2)
   }
 
-  @Test func `leaves no pg_dump that stands still where it was killed`() throws {
+  @Test func `leaves no stopped pg_dump behind when it is killed`() throws {
     let place = try workplace(
       "CREATE TABLE more AS SELECT (SELECT string_agg(md5((g * i)::text || 'x'), '') FROM generate_series(1, 20) i) x FROM generate_series(1, 60000) g"
     )
@@ -232,7 +232,7 @@ import Testing
 
   @Test func `takes no folder for its own that others made, and none away that another uses`() throws {
     let place = try workplace()
-    // Of a process of another container: there is none of that number here.
+    // A folder of another container's process: no process has that id here.
     let foreign = place.spool.appending("firn-run-99999999-1-00000000-1")
     let (held, dead) = (foreign, place.spool.appending("firn-run-99999999-1-00000000-2"))
     for folder in [held, dead] {

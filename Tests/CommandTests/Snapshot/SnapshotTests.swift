@@ -9,7 +9,7 @@ import Testing
 @Suite struct `firn-snapshot` {
   private func workplace() throws -> Workplace { try Workplace(on: TestServer.system.get()) }
 
-  @Test func `prints the id alone and tells the rest on standard error`() throws {
+  @Test func `prints the id alone and reports the rest on standard error`() throws {
     let place = try workplace()
     try place.sql("CREATE TABLE notes (id int, body text); INSERT INTO notes SELECT g, 'note ' || g FROM generate_series(1, 250) g")
     let result = try place.snapshot()
@@ -19,7 +19,7 @@ import Testing
     #expect(try place.listedSnapshots() == [result.output])
   }
 
-  @Test func `tells in JSON what it did, under the fixed keys`() throws {
+  @Test func `reports its work in JSON, under the fixed keys`() throws {
     let place = try workplace()
     try place.sql("CREATE SCHEMA s; CREATE TABLE s.t (id int); INSERT INTO s.t VALUES (1), (2), (3)")
     let report = try place.snapshot("--json", "--kind", "nightly", "--tag", "ticket=42", "--source", "main").json()
@@ -108,7 +108,7 @@ import Testing
     #expect(listed.output.contains("INCOMPLETE"))
   }
 
-  @Test func `tells of rows that belong to an extension and are in no dump`() throws {
+  @Test func `reports rows that belong to an extension and are in no dump`() throws {
     let place = try workplace()
     try place.sql(
       """
@@ -165,7 +165,7 @@ import Testing
     }
   }
 
-  @Test func `keeps the disk it takes in passing near its cap, and the bytes right`() throws {
+  @Test func `keeps its temporary disk space near the cap, and the bytes right`() throws {
     let place = try workplace()
     try place.sql("CREATE TABLE t AS SELECT g id, repeat(md5(g::text), 30) x FROM generate_series(1, 60000) g")
     let watched = place.spool

@@ -7,7 +7,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Whatever happens to a file of a store is found, named, blamed on nobody else, and repaired from another store.
+/// Any damage to a file of a store is found, named, attributed correctly, and repaired from another store.
 @Suite struct `Damage to a store` {
   /// A store of three nights in a folder, and what is true of it.
   private struct Subject {
@@ -15,9 +15,9 @@ import Testing
     let store: LocalStore
     let donor: MemoryStore
     let repository: Repository
-    /// Of objects and of the snapshots' own files.
+    /// Files of objects and of the snapshots.
     let files: [StoreKey: [UInt8]]
-    let places: [SnapshotPlace]
+    let places: [SnapshotPath]
     /// The snapshots that consist of a file.
     let users: [StoreKey: Set<SnapshotID>]
     /// The tables that hold bytes of an object, by snapshot.
@@ -138,7 +138,7 @@ import Testing
       let blamed = Set(outcome.snapshots.filter { !$0.problems.isEmpty }.map(\.place.id))
       #expect(blamed == affected, "\(what)")
       for snapshot in outcome.snapshots where affected.contains(snapshot.place.id) {
-        // What can be read of the snapshot tells which tables an object spoils.
+        // The readable parts of the snapshot show which tables an object affects.
         guard changed.allSatisfy({ $0.hasPrefix("objects/") }) else { continue }
         let expected = changed.reduce(into: Set<String>()) { $0.formUnion(subject.tables[$1]?[snapshot.place.id] ?? []) }
         #expect(Set(snapshot.problems.compactMap(\.table)) == expected, "\(what): \(snapshot.problems)")
@@ -152,7 +152,7 @@ import Testing
         #expect(Set(repair.mended.map(\.key)) == Set(changed) && repair.unrepaired.isEmpty, "\(what): \(repair)")
         #expect(try subject.verify().isSound, "\(what)")
         for key in changed { #expect(try subject.store.read(key, limit: 1 << 24) == subject.files[key]!, "\(what)") }
-        // What stood there is not thrown away.
+        // The previous file is kept.
         if kind != .delete {
           #expect(changed.allSatisfy { (try? Folder.status(of: subject.path(repair.quarantine + $0))) ?? nil != nil }, "\(what)")
         }
@@ -177,7 +177,7 @@ import Testing
     #expect(try subject.store.list("quarantine/").isEmpty)
   }
 
-  @Test func `stays where it was when what is to take its place can't be written`() throws {
+  @Test func `stays where it was if its replacement can't be written`() throws {
     let (store, donor) = (MemoryStore(), MemoryStore())
     let synthetic = try SyntheticSnapshots(in: store)
     let repository = synthetic.repository

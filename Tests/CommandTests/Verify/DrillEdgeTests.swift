@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What keeps a drill from being a proof, and that it never passes for one.
+/// Obstacles to a drill, and that it never counts as a verification then.
 @Suite struct `A drill is no proof` {
   @Test func `of tables that could not be restored: these are read, and damage to them is found`() throws {
     var place = try Workplace(on: TestServer.system.get())
@@ -21,7 +21,7 @@ import Testing
     let drill = try place.verify(place.database, "latest", "--drill", "--server", other)
     #expect(drill.status == 3 && drill.errors.contains("only read: public.tagged"), "\(drill)")
     #expect(try place.firn("show", place.database, "latest").output.contains("intact by read"))
-    // Also where nothing can be restored at all.
+    // Also if nothing can be restored at all.
     let bare = try Workplace(on: TestServer.system.get())
     try bare.sql("CREATE EXTENSION hstore")
     _ = try bare.takeSnapshot()
@@ -33,7 +33,7 @@ import Testing
     #expect(try place.firn("list").output.contains("FOUND DAMAGED"))
   }
 
-  @Test func `of what pg_restore could not restore: it is told, recorded, and keeps no other from its drill`() throws {
+  @Test func `of a failed pg_restore: it is reported and recorded, and stops no other drill`() throws {
     let place = try Workplace(on: TestServer.system.get())
     for folder in [place.folder.path, place.spool] { try Folder.permitPassing(through: folder) }
     try place.sql("CREATE TABLE t AS SELECT g id FROM generate_series(1, 100) g")
@@ -85,7 +85,7 @@ import Testing
     #expect(status.status == 0, "\(status)")
     let shown = try place.firn("show", place.database, id)
     #expect(shown.output.contains("intact by drill") && shown.output.contains("it had 1.4"), "\(shown)")
-    // Who is asked to confirm a replace knows that the view will stay empty.
+    // The confirmation of a replace names the view that will stay empty.
     let asked = try place.restore(place.database)
     #expect(asked.status == 5 && asked.errors.contains("could not fill materialized view public.v: it will stay empty"), "\(asked)")
     // A finding is cleared by reading everything again.

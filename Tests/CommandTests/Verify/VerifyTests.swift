@@ -41,7 +41,7 @@ import Testing
     #expect(try place.firn("show", place.database, "latest:verified").status == 0)
   }
 
-  /// Damages one file in a way, looks what the levels say of it, and mends it.
+  /// Damages one file in a way, checks what each level reports, and repairs it.
   private func expectDamage(
     _ place: Workplace, _ file: FilePath, seenByQuick: Bool, naming expected: [String] = [], _ damage: (inout [UInt8]) -> Void
   ) throws {
@@ -121,7 +121,7 @@ import Testing
     #expect(try place.leftovers().isEmpty)
   }
 
-  @Test func `lets the next snapshot mend what it found, and pruning keep what is sound`() throws {
+  @Test func `lets the next snapshot repair what it found, and pruning keep what is sound`() throws {
     let place = try workplace()
     let ids = try place.listedSnapshots()
     let objects = try files(place) { $0.hasPrefix("objects/") }
@@ -130,19 +130,19 @@ import Testing
     var bytes = sound
     bytes[bytes.count / 2] ^= 1
     #expect(try place.verify(place.database, "all", "--read").status == 0)
-    // Checks are told apart by the second.
+    // Checks are distinguished by the second.
     Thread.sleep(forTimeInterval: 1.1)
     try Folder.write(bytes, to: largest)
     #expect(try place.verify(place.database, ids[1], "--read").status == 4)
     // The other shares that object: what was said of it before is no longer true.
     let verified = try place.restore(place.database, "latest:verified", "--as", "\(place.database)_no")
     #expect(verified.status == 10, "\(verified)")
-    // It was mended, and read since: what is said of the one is no word on the other.
+    // It was repaired, and read since: a result of one is no result of the other.
     Thread.sleep(forTimeInterval: 1.1)
     try Folder.write(sound, to: largest)
     #expect(try place.verify(place.database, ids[0], "--read").status == 0)
-    let mended = try place.restore(place.database, "latest:verified", "--as", "\(place.database)_mended", "--json")
-    #expect(try mended.status == 0 && mended.json()["id"] as? String == ids[0], "\(mended)")
+    let repaired = try place.restore(place.database, "latest:verified", "--as", "\(place.database)_mended", "--json")
+    #expect(try repaired.status == 0 && repaired.json()["id"] as? String == ids[0], "\(repaired)")
     Thread.sleep(forTimeInterval: 1.1)
     try Folder.write(bytes, to: largest)
     #expect(try place.verify(place.database, ids[1], "--read").status == 4)
@@ -176,7 +176,7 @@ import Testing
     #expect(damaged.status == 4 && damaged.errors.contains("COULD NOT BE RECORDED"), "\(damaged)")
   }
 
-  @Test func `has its dates told, and what is too old`() throws {
+  @Test func `has its dates reported, and which are too old`() throws {
     var place = try workplace()
     func status() throws -> (CommandResult, [String]) {
       let result = try place.firn("status", "--json")
@@ -202,16 +202,16 @@ import Testing
     #expect(result.status == 3 && problems.contains { $0.hasPrefix("public.large has 0 rows, it had 40000") }, "\(result)")
   }
 
-  @Test func `has older damage told for as long as it is there`() throws {
+  @Test func `has older damage reported for as long as it exists`() throws {
     let place = try workplace()
     let ids = try place.listedSnapshots()
     let only = try #require(files(place) { $0.hasPrefix("objects/") }.first)
     let bytes = try Folder.contents(of: only)
     try Folder.write(Array(bytes.dropLast()), to: only)
     #expect(try place.verify(place.database, "all", "--read").status == 4)
-    // It stores anew what is damaged, and is whole.
+    // It stores damaged objects again, and is whole.
     #expect([0, 3].contains(try place.snapshot().status))
-    // Of two checks of one second the one that found damage counts.
+    // Of two checks within one second, the one that found damage counts.
     Thread.sleep(forTimeInterval: 1.1)
     #expect(try place.verify(place.database, "latest", "--read").status == 0)
     let status = try place.firn("status")
@@ -220,11 +220,11 @@ import Testing
     try Folder.write(bytes, to: only)
     Thread.sleep(forTimeInterval: 1.1)
     #expect(try place.verify(place.database, "all", "--read").status == 0)
-    let mended = try place.firn("status")
-    #expect(mended.status == 0, "\(mended)")
+    let repaired = try place.firn("status")
+    #expect(repaired.status == 0, "\(repaired)")
   }
 
-  @Test func `mends a store from a copy of it, and keeps what stood there`() throws {
+  @Test func `repairs a store from a copy of it, and keeps the replaced files`() throws {
     let place = try workplace()
     let copy = place.folder.path("copy")
     _ = try Workplace.run("/bin/cp", ["-a", place.store.string, copy.string], environment: [:])
@@ -239,10 +239,10 @@ import Testing
     let nothing = try place.verify("--repair", "--from", place.folder.path("nowhere").string)
     #expect(nothing.status == 10, "\(nothing)")
     #expect(try place.verify("--repair").status == 64)
-    let mended = try place.verify("--repair", "--from", copy.string, "--json")
-    #expect(mended.status == 3, "\(mended)")
-    let report = try mended.json()
-    #expect((report["repaired"] as? [[String: Any]])?.count == 3 && (report["unrepaired"] as? [Any])?.isEmpty == true, "\(mended)")
+    let repaired = try place.verify("--repair", "--from", copy.string, "--json")
+    #expect(repaired.status == 3, "\(repaired)")
+    let report = try repaired.json()
+    #expect((report["repaired"] as? [[String: Any]])?.count == 3 && (report["unrepaired"] as? [Any])?.isEmpty == true, "\(repaired)")
     #expect(try place.verify().status == 0)
     let aside = try files(place) { $0.hasPrefix("quarantine/") }
     #expect(aside.count == 2)

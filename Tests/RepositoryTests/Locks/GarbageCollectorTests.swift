@@ -37,7 +37,7 @@ import Testing
     #expect(try store.list("").map(\.key) == all.map(\.key))
     #expect(try GarbageCollector(store: store).collect().objects == 0)
     // A removal that was cut off is not a loss.
-    #expect(try store.setAside(place.checksums, as: place.removed))
+    #expect(try store.rename(place.checksums, as: place.removed))
     #expect(try snapshots.repository.catalog.unlisted(at: Date(timeIntervalSinceNow: 9e6)).isEmpty)
     #expect(try GarbageCollector(store: store).collect().objects == 1)
     #expect(try store.list(place.prefix).isEmpty)
@@ -72,13 +72,13 @@ import Testing
     #expect(try snapshots.files(of: manifest) == ["a.dat": Array("some rows".utf8)])
   }
 
-  @Test func `collects nothing where no snapshot is listed, however young its objects, unless the store never had one`() throws {
+  @Test func `collects nothing if no snapshot is listed, however young its objects, unless the store never had one`() throws {
     let store = MemoryStore()
     let snapshots = try SyntheticSnapshots(in: store)
     func objects() throws -> [StoreKey] { try store.list(ObjectName.root).map(\.key) }
     let stray = ObjectName(SHA256Digest(of: [4]))
     try store.write([4], to: stray.key, durability: .immediate)
-    // What a first run left that was killed is garbage.
+    // The files of a killed first run are garbage.
     #expect(try GarbageCollector(store: store).garbage(grace: 0).objects == 1)
     #expect(try GarbageCollector(store: store).collect().objects == 1)
     let manifest = try snapshots.take(["a.dat": Array("some rows".utf8)], night: 1)
@@ -102,7 +102,7 @@ import Testing
     try store.delete([RepositoryFormat.key])
     try expectDoubt()
     #expect(try store.create([], at: Catalog.firstSnapshotMarks + "s/app"))
-    // A snapshot is taken before anybody notices: that all others are gone is not forgotten.
+    // A snapshot is taken before the loss is noticed: the loss of all others is still recorded.
     let after = try snapshots.take(["a.dat": Array("new rows".utf8)], night: 2)
     #expect(try GarbageCollector(store: store).collect().isInDoubt)
     #expect(try Set(objects()).isSuperset(of: whole))
@@ -127,7 +127,7 @@ import Testing
     #expect(throws: error) { try GarbageCollector(store: store).check() }
     #expect(try store.list(ObjectName.root).map(\.key) == objects)
     for (key, bytes) in moved { try store.write(bytes, to: key, durability: .immediate) }
-    // What is removed is not lost.
+    // A removed snapshot is not lost.
     try GarbageCollector(store: store).remove([other])
     #expect(try GarbageCollector(store: store).collect().objects == 1)
     #expect(try snapshots.repository.catalog.snapshots() == [place])

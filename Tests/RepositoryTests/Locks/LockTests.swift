@@ -68,7 +68,7 @@ import Testing
     try record(store, mode: "shared", process: 4_000_000)
     try RepositoryLock(.exclusive, on: store, purpose: "mine").release()
     #expect(try store.list("locks/").isEmpty)
-    // Whoever got no answer leaves it, and whoever did gives it back.
+    // A process without an answer leaves it, a process with an answer renames it back.
     for (isUnanswered, left) in [(false, 0), (true, 1)] {
       let lock = try RepositoryLock(.exclusive, on: store, purpose: "mine")
       lock.note(isUnanswered: true)
@@ -151,7 +151,7 @@ import Testing
     try RepositoryLock(.exclusive, on: store, purpose: "prune").release()
   }
 
-  @Test func `of the dead keep nobody from reading a store that can't be written`() throws {
+  @Test func `of dead processes block no reader of a read-only store`() throws {
     let store = MemoryStore()
     try record(store, process: 4_000_000)
     store.refuseWrites(with: .readOnly(location: "memory", reason: "read-only"))
@@ -159,7 +159,7 @@ import Testing
     #expect(throws: StoreError.self) { try RepositoryLock(.exclusive, on: store, purpose: "prune") }
   }
 
-  @Test func `of the dead keep nobody from a store where nothing can be deleted, and who tries is told`() throws {
+  @Test func `of dead processes block no user of a store without deletions, and are reported`() throws {
     let store = MemoryStore()
     try record(store, process: 4_000_000)
     store.refuseDeletions(with: .readOnly(location: "memory", reason: "may not delete"))
@@ -169,7 +169,7 @@ import Testing
       #expect(lock.release() is StoreError)
     }
     #expect(throws: StoreError.self) { try RepositoryLock(.exclusive, on: store, purpose: "prune") }
-    // Who prunes elsewhere and stands still can't be told that its lock is broken: it counts.
+    // A stopped process that prunes elsewhere can't learn that its lock was broken, so the lock counts.
     let pruned = MemoryStore()
     try record(pruned, machine: "elsewhere")
     pruned.refuseDeletions(with: .readOnly(location: "memory", reason: "may not delete"))
@@ -218,7 +218,7 @@ import Testing
     #expect(failures.error == nil)
   }
 
-  @Test func `that can't be written keep nobody from reading, and let nobody commit`() throws {
+  @Test func `that can't be written block no reader, and allow no commit`() throws {
     let store = MemoryStore()
     store.refuseWrites(with: .readOnly(location: "memory", reason: "read-only"))
     let lock = try RepositoryLock(.shared, on: store, purpose: "verify")
@@ -240,7 +240,7 @@ import Testing
     #expect(try store.size(of: "reserve") != nil)
   }
 
-  /// This process, waiting as told.
+  /// This process, with the given wait.
   private func owner(_ waits: @escaping @Sendable (ContinuousClock.Instant) throws -> Bool) -> LockOwner {
     let here = LockOwner.current
     return LockOwner(

@@ -15,7 +15,7 @@ import Testing
     let manifest = try snapshots.take(["a.dat": Array("some rows".utf8)], night: 1)
     // A run that was killed: everything but the checksums.
     var random = SeededRandom(seed: 9)
-    let half = SnapshotPlace(source: "s", database: "app", id: SnapshotID(startedAt: SyntheticSnapshots.date(night: 2), random: &random))
+    let half = SnapshotPath(source: "s", database: "app", id: SnapshotID(startedAt: SyntheticSnapshots.date(night: 2), random: &random))
     let lock = try RepositoryLock(.shared, on: store, purpose: "a run that is killed")
     try snapshots.repository.catalog.begin(half, holding: lock)
     lock.release()
@@ -29,7 +29,7 @@ import Testing
     #expect(try snapshots.files(of: manifest) == ["a.dat": Array("some rows".utf8)])
   }
 
-  @Test func `deletes nothing once it may not, and tells what it got no answer to`() throws {
+  @Test func `deletes nothing once it may not, and reports requests without an answer`() throws {
     let snapshots = try snapshots()
     let store = try #require(snapshots.repository.store as? MemoryStore)
     let manifest = try snapshots.take(["a.dat": Array("some rows".utf8)], night: 1)
@@ -68,7 +68,7 @@ import Testing
     let collector = GarbageCollector(store: store) {
       guard try store.size(of: place.checksums) == nil, !hasComeBack.current else { return }
       hasComeBack.update { $0 = true }
-      try store.setAside(mark, as: place.checksums)
+      try store.rename(mark, as: place.checksums)
     }
     try collector.remove([place])
     #expect(hasComeBack.current)
@@ -76,7 +76,7 @@ import Testing
     lock.release()
   }
 
-  @Test func `tells pruning nothing of a manifest that is not the one its list names, and stops it at a newer one`() throws {
+  @Test func `gives pruning nothing of a manifest that its list does not name, and stops it at a newer one`() throws {
     let snapshots = try snapshots()
     let (catalog, store) = (snapshots.repository.catalog, snapshots.repository.store)
     let manifest = try snapshots.take(["a.dat": [1]], night: 1)
@@ -102,7 +102,7 @@ import Testing
     #expect(try catalog.summary(of: try #require(try rewriteList(naming: SHA256Digest(of: bytes))))?.kind == "nightly")
   }
 
-  @Test func `forgets no finding because it can't be read just now`() throws {
+  @Test func `drops no finding because it can't be read just now`() throws {
     let store = MemoryStore()
     let snapshots = try SyntheticSnapshots(in: store)
     let catalog = snapshots.repository.catalog
@@ -144,7 +144,8 @@ import Testing
     #expect(try state() == "damaged")
     try record(.drill, true, after: -500)
     #expect(try state() == "proven")
-    // Who can't read what is stored clears no finding of who could; one of who looked as little, it does.
+    // A check that could not read the content does not clear a finding of one that could; it clears one that looked
+    // as little.
     try record(.read, false, after: -400)
     try record(.scrub, true, after: -300)
     #expect(try state() == "damaged")
@@ -157,7 +158,7 @@ import Testing
     #expect(try state() == "proven")
   }
 
-  @Test func `tells databases apart whose names or sources only look alike`() throws {
+  @Test func `distinguishes databases whose names or sources only look alike`() throws {
     let snapshots = try snapshots()
     for database in ["app", "app-staging", "App", "a/pp", "a%2Fpp", "ap", "app "] {
       try snapshots.take(["a.dat": Array(database.utf8)], night: 1, database: database)

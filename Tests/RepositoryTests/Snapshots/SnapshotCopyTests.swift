@@ -8,7 +8,7 @@ import Testing
 @Suite struct `Copies of snapshots` {
   private let store = MemoryStore()
   private let snapshots: SyntheticSnapshots
-  private let place: SnapshotPlace
+  private let place: SnapshotPath
 
   init() throws {
     snapshots = try SyntheticSnapshots(in: store)
@@ -16,13 +16,13 @@ import Testing
     place = try #require(Catalog(store: store).snapshots().first)
   }
 
-  private func makeTarget(keepsWrites: Bool = false) throws -> MemoryStore {
-    let target = MemoryStore(keepsWrites: keepsWrites)
+  private func makeTarget(isDurableWhenVisible: Bool = false) throws -> MemoryStore {
+    let target = MemoryStore(isDurableWhenVisible: isDurableWhenVisible)
     try target.write(try store.read("firn.json", limit: 1 << 20), to: "firn.json", durability: .immediate)
     return target
   }
 
-  @Test func `go by way of a file where they are large, as whole as others`() throws {
+  @Test func `go by way of a file if they are large, as whole as others`() throws {
     let folder = try TemporaryFolder()
     let used = Monitor(0)
     let target = try makeTarget()
@@ -36,7 +36,7 @@ import Testing
         try body(path)
       }.run(place)
     }
-    // What is damaged on the way into the file is not taken for whole.
+    // Damage on the way into the file is noticed.
     let manifest = try #require(store.list(place.prefix).map(\.key).first { $0.hasSuffix("manifest.json") })
     store.damage(manifest) { $0[0] ^= 1 }
     #expect(throws: SourceDamaged.self) { try copy() }
@@ -52,10 +52,10 @@ import Testing
 
   /// More than a page of a listing shows, and more than are listed at all.
   @Test(arguments: [0, 998, 999, 1_000, 20_000]) func `send nothing that the target has, among however many others`(others: Int) throws {
-    // Of two nights, for more than one object.
+    // Two nights, so that there is more than one object.
     try snapshots.take(["a.dat": (0..<600_000).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) }], night: 2)
     let place = try #require(Catalog(store: store).snapshots().last)
-    let target = try makeTarget(keepsWrites: true)
+    let target = try makeTarget(isDurableWhenVisible: true)
     let lock = try RepositoryLock(.shared, on: target, purpose: "a copy")
     defer { lock.release() }
     func copying() -> SnapshotCopy { SnapshotCopy(of: [self.place, place], from: store, to: target, holding: lock) }
@@ -65,7 +65,7 @@ import Testing
     try target.delete([one])
     for number in 0..<others {
       let digest = SHA256Digest(of: Array("\(number)".utf8))
-      try target.write([1], to: ObjectName(digest, isSealed: false).key, durability: .immediate)
+      try target.write([1], to: ObjectName(digest, isEncrypted: false).key, durability: .immediate)
     }
     #expect(try copying().run(place).objects == 1)
     #expect(try target.read(one, limit: 1 << 24) == store.read(one, limit: 1 << 24))
@@ -80,8 +80,8 @@ import Testing
     #expect(try target.size(of: one) == store.size(of: one))
   }
 
-  @Test(arguments: [true, false]) func `bring again what was found damaged there, or is missing`(keepsWrites: Bool) throws {
-    let target = try makeTarget(keepsWrites: keepsWrites)
+  @Test(arguments: [true, false]) func `bring again what was found damaged there, or is missing`(isDurableWhenVisible: Bool) throws {
+    let target = try makeTarget(isDurableWhenVisible: isDurableWhenVisible)
     let there = Catalog(store: target)
     func copy() throws -> SnapshotCopy.Outcome {
       let lock = try RepositoryLock(.shared, on: target, purpose: "a copy")
@@ -94,7 +94,7 @@ import Testing
       }
     }
     _ = try copy()
-    // Of the same size, and nobody looked yet: it passes for what it was.
+    // Of the same size and not read yet, it passes as unchanged.
     let object = try #require(target.list("objects/").first { $0.size > 0 })
     target.damage(object.key) { $0[0] ^= 1 }
     #expect(try copy().objects == 0 && !isWhole())

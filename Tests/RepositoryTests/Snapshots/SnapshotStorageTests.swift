@@ -53,7 +53,7 @@ import Testing
     try snapshots.take(["a.dat": Array(parts.joined())], night: 1)
     let stored = try snapshots.objectBytes()
     try snapshots.take(["a.dat": Array(parts.shuffled(using: &random).joined())], night: 2)
-    // What comes before the first chunk that was sampled, and the seams, are stored once more.
+    // The part before the first sampled chunk, and the seams, are stored again.
     let ratio = Double(try snapshots.objectBytes()) / Double(stored)
     #expect(ratio < 1.25, "\(ratio)")
   }
@@ -115,7 +115,7 @@ import Testing
         kept.removeAll { manifest in removed.contains { $0.id == manifest.id } }
       }
     }
-    // What the kept ones need: a store that holds only them, made one after the other.
+    // The need of the kept ones: a store that holds only them, created one after the other.
     let fresh = try SyntheticSnapshots(in: MemoryStore(), chunkAverage: 2048, frameBytes: 1 << 16, objectBytes: 1 << 18)
     for (number, manifest) in kept.enumerated() { try fresh.take(try snapshots.files(of: manifest), night: number + 1) }
     let ratio = Double(try snapshots.objectBytes()) / Double(try fresh.objectBytes())

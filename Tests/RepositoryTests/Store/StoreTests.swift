@@ -45,13 +45,13 @@ import Testing
     try Folder.rename(folder.appending("one"), to: folder.appending(".former-one"))
     try store.removeLeftovers()
     #expect(try Set(Folder.names(in: folder).map(\.description)) == ["one", "two"])
-    // What is deleted does not come back.
+    // A deleted file does not come back.
     try Folder.write([9], to: folder.appending(".former-two"))
     try store.delete(["a/two"])
     #expect(try store.size(of: "a/two") == nil && store.list("a/").map(\.key) == ["a/one"])
   }
 
-  @Test func `on a file server tells times by that server's clock, whatever its listings say`() throws {
+  @Test func `on a file server gives times by that server's clock, whatever its listings show`() throws {
     let server = try TestFileServer.shared.get()
     let store = SFTPStore(try SFTPLocation(server.location(server.makeName()), environment: [:]))
     try store.write([1], to: "locks/x", durability: .immediate)
@@ -78,7 +78,7 @@ import Testing
     }
   }
 
-  @Test func `in a folder tells no part of what lies among snapshots for all of it`() throws {
+  @Test func `in a folder never gives a part of the snapshots for all of them`() throws {
     let folder = try TemporaryFolder()
     let store = LocalStore(root: folder.path)
     try store.write([1], to: "snapshots/s/d/x", durability: .immediate)

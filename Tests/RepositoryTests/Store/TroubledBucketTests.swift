@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 import Transfer
 
-/// What a real server answers when something is wrong, played by one that always does.
+/// Answers of a real server to errors, played by one that always gives them.
 @Suite struct `A bucket in trouble` {
   private final class Stub: Sendable {
     let port: Int
@@ -38,7 +38,7 @@ import Transfer
     return nil
   }
 
-  @Test func `of another region is found there, by either way a server tells it`() throws {
+  @Test func `of another region is found there, however a server says so`() throws {
     for bucket in ["elsewhere", "malformed"] {
       let store = try store(bucket)
       #expect(try store.read("x", limit: 100) == Array("found".utf8))
@@ -48,7 +48,7 @@ import Transfer
     #expect(reason.contains("elsewhere") && hint?.contains("region") == true)
   }
 
-  @Test func `tells a clock that is wrong, with the server's time`() throws {
+  @Test func `reports a wrong clock, with the server's time`() throws {
     guard case .refused(_, let reason, let hint) = failure({ _ = try store("skewed").read("x", limit: 9) }) else {
       Issue.record("not refused"); return
     }
@@ -97,7 +97,7 @@ import Transfer
     }
   }
 
-  @Test func `that is full, or stores other bytes than it was sent, is told`() throws {
+  @Test func `that is full, or stores other bytes than it was sent, is reported`() throws {
     for bucket in ["full", "quota"] {
       guard case .full = failure({ try store(bucket).write([1], to: "x", durability: .immediate) }) else { Issue.record("\(bucket)"); return }
     }
@@ -110,7 +110,7 @@ import Transfer
     }
   }
 
-  @Test func `that keeps locked files deletes the others, and says which it keeps; one that lets nobody delete says that`() throws {
+  @Test func `that keeps locked files deletes the others, and lists the kept ones; one without deletions says so`() throws {
     let locked = try store("locked")
     try locked.delete(["a", "b"])
     // Be it one of several, or the only one.
@@ -122,7 +122,7 @@ import Transfer
   }
 
   @Test func `that fails after it said that all is well is asked again`() throws {
-    #expect(try store("hesitant").setAside("a", as: "b"))
+    #expect(try store("hesitant").rename("a", as: "b"))
     try store("hesitant").delete(["a", "b"])
   }
 

@@ -71,7 +71,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return int(first), int(last)
 
     def bucket_lax(self):
-        """Gives a part as a success like any other, and tells which."""
+        """Gives a part as a success like any other, and says which."""
         first, last = self.part()
         whole = bytes(range(100))
         part = whole[first:last + 1]
@@ -98,7 +98,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     bucket_reluctant = bucket_hesitant
 
     def bucket_careful(self):
-        """Takes what comes with a checksum, as AWS does where it locks."""
+        """Accepts requests with a checksum, as AWS does for locked buckets."""
         if self.command == "HEAD":
             return self.answer(404)
         wanted = base64.b64encode(hashlib.sha256(self.body).digest()).decode()
@@ -121,7 +121,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer(200, headers=[("ETag", f'"{hashlib.md5(self.body).hexdigest()}"')])
 
     def bucket_silent(self):
-        """Passes over what it does not know, looks at MD5, and tells of neither: it encrypts what it stores."""
+        """Ignores unknown checksums, checks MD5, and returns neither: it encrypts what it stores."""
         if self.command == "GET":
             return self.answer(200, str(self.times()).encode())
         if self.command != "HEAD":

@@ -12,7 +12,7 @@ import Testing
     #expect(!hint(keeps: false).contains("--no-safety-snapshot") && hint(keeps: false).contains("nothing would be left"))
   }
 
-  @Test func `leaves out rows where it goes to others`() {
+  @Test func `leaves out rows if it goes to others`() {
     let lines = [
       "error: COPY failed for table \"c\": ERROR:  new row violates check constraint \"c_check\"",
       "DETAIL:  Failing row contains (ann@example.org, secret).", "CONTEXT:  COPY c, line 1: \"ann@example.org\tsecret\"",

@@ -6,7 +6,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// The example that is installed, and the pages that tell of the keys.
+/// The installed example, and the pages that explain the keys.
 @Suite struct `The configuration that is shipped` {
   private func text(_ path: String) throws -> String {
     String(decoding: try Folder.contents(of: FirnProgram.projectFile(path)), as: UTF8.self)

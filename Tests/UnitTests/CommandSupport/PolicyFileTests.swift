@@ -43,7 +43,7 @@ import Testing
     }
   }
 
-  @Test func `that is a pipe keeps nobody waiting`() throws {
+  @Test func `that is a pipe does not block`() throws {
     let folder = try TemporaryFolder()
     try folder.makeFIFO("policy.yaml")
     #expect(throws: ConfigurationError.self) { try PolicyFile(named: folder.path("policy.yaml").string) }

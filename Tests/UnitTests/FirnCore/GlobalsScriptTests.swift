@@ -33,7 +33,7 @@ import Testing
     #expect(!statements.contains { $0.contains("other") || $0.contains("odd") })
   }
 
-  @Test func `tells superusers, whatever their names`() {
+  @Test func `recognizes superusers, whatever their names`() {
     let roles = script.roles(toMake: [#"odd "role""#], existing: [])
     #expect(roles.map(\.name) == [#"odd "role""#])
     #expect(roles[0].powers.contains("SUPERUSER"))

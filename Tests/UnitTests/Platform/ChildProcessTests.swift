@@ -25,7 +25,7 @@ import Testing
     #expect(!lines.contains { $0.hasPrefix("HOME=") })
   }
 
-  @Test func `that is ended by a signal tells so, and takes what it started along`() throws {
+  @Test func `that is ended by a signal reports so, and ends its children`() throws {
     #expect(try run("kill -9 $$").exitCode == 137)
     let line = Monitor<String?>(nil)
     let child = try ChildProcess("/bin/sh", arguments: ["-c", "sleep 60 & echo $! >&2; trap '' TERM; wait; sleep 60"], environment: [:]) { text in

@@ -34,7 +34,7 @@ import Testing
     #expect(failure.error == nil)
   }
 
-  @Test func `are removed with all in them, but for what a link leads to`() throws {
+  @Test func `are removed with all contents, except the target of a link`() throws {
     let folder = try TemporaryFolder()
     let precious = try folder.write("precious", to: "precious")
     try Folder.make(folder.path("tree/deep"))

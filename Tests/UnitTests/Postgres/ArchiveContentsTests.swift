@@ -2,7 +2,7 @@ import Postgres
 import Testing
 
 @Suite struct `An archive's contents` {
-  @Test func `tell where it sets its sequences`() {
+  @Test func `show where it sets its sequences`() {
     let script = #"""
       SELECT pg_catalog.setval('public.users_id_seq', 42, true);
       SELECT pg_catalog.setval('public."it''s ""odd"" )"', -7, true);

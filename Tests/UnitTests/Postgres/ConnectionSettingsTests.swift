@@ -2,7 +2,7 @@ import Postgres
 import Testing
 
 @Suite struct `Connection settings` {
-  @Test func `come from a URL as Rails writes it, but for what libpq doesn't know`() throws {
+  @Test func `come from a URL as Rails writes it, without what libpq doesn't know`() throws {
     let settings = try ConnectionSettings(
       "postgis://us%40er:p%3Aa%2Fs%40s@db.example:6543/my%20db?pool=5&sslmode=require&prepared_statements=false&connect_timeout=3")
     #expect(

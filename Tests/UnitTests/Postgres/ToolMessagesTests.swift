@@ -2,7 +2,7 @@ import Postgres
 import Testing
 
 @Suite struct `What a tool says` {
-  @Test func `is told apart into warnings with their details, and errors`() {
+  @Test func `is split into warnings with their details, and errors`() {
     let messages = ToolMessages(tool: "pg_dump")
     for line in ["pg_dump: warning: circular", "pg_dump: detail: table t", "pg_dump: hint: use -a", "pg_dump: error: broken"] { messages.add(line) }
     #expect(messages.warnings == ["circular; detail: table t; hint: use -a"])

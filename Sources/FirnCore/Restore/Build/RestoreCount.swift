@@ -54,7 +54,7 @@ struct RestoreCount: Sendable {
   private func rowDifferences(_ unanalysed: Monitor<[String]>) throws -> [String] {
     let counted = Monitor<[Manifest.Table: Int64]>([:])
     let hidden = Monitor<Set<Manifest.Table>>([])
-    // Of an extension's table a dump holds the rows that its condition selects.
+    // A dump holds only those rows of an extension's table that its condition selects.
     let conditions = Dictionary(try open().configurationTables().map { ($0.name, $0.condition) }, uniquingKeysWith: { first, _ in first })
     try forEachOverSessions(groups(), sessions: jobs) { [self] in
       let connection = try open()

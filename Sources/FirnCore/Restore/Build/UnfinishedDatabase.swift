@@ -4,10 +4,12 @@ internal import Platform
 internal import Postgres
 internal import Repository
 
-/// The database a restore builds: under a temporary name until it is whole, so that it is not taken for finished.
+/// The database that a restore builds. It has a temporary name until it is complete, so that it is never mistaken
+/// for a finished one.
 ///
-/// Its name is like no other's, so that dropping it can't meet anything else. Its comment tells whose it is, and what it is to become.
-/// The next restore drops those of dead runs of the same machine (`RestoreRest`).
+/// The name is unique, so dropping it can't drop any other database. Its comment names the process that builds it
+/// and the final name.
+/// The next restore drops those of dead runs of the same machine (`RestoreLeftover`).
 struct UnfinishedDatabase {
   private static let prefix = "firn_unfinished_"
 
@@ -15,11 +17,11 @@ struct UnfinishedDatabase {
   /// Whether it is created under a temporary name. Otherwise it exists, empty, under the name it keeps.
   let isTemporary: Bool
   let finalName: String
-  private let builder: DatabaseBuilder
+  private let builder: DatabaseStatements
   /// Objects that were in an existing database before: extensions.
   private var formerObjects: Set<UserObject> = []
 
-  init(for finalName: String, builder: DatabaseBuilder) {
+  init(for finalName: String, builder: DatabaseStatements) {
     self.finalName = finalName
     self.builder = builder
     name = Self.passingName()
@@ -28,7 +30,7 @@ struct UnfinishedDatabase {
 
   /// A database that exists and is empty.
   /// - Throws: `FirnError.databaseExists` if it is not.
-  init(existing name: String, builder: DatabaseBuilder) throws {
+  init(existing name: String, builder: DatabaseStatements) throws {
     (self.name, finalName) = (name, name)
     self.builder = builder
     isTemporary = false
@@ -43,7 +45,7 @@ struct UnfinishedDatabase {
     return objects.allSatisfy { $0.kind == "extension" } ? objects : nil
   }
 
-  /// It tells whose it is before the comment does.
+  /// The name identifies the process until the comment is set.
   static func passingName() -> String {
     let run = "\(place)_\(tag(Host.bootID))_\(Host.processID)_\(Host.startTime(of: Host.processID) ?? 0)"
     return "\(prefix)\(run)_\(UInt16.random(in: 0 ... .max))"
@@ -62,23 +64,23 @@ struct UnfinishedDatabase {
   }
 
   /// Those of all runs, with what they say of themselves.
-  static func all(on server: Connection) throws -> [(name: String, owner: UnfinishedDatabaseOwner?)] {
-    try server.databases(namedWith: prefix).map { ($0.name, UnfinishedDatabaseOwner(comment: $0.comment)) }
+  static func all(on server: Connection) throws -> [(name: String, owner: RestoreMarker?)] {
+    try server.databases(namedWith: prefix).map { ($0.name, RestoreMarker(comment: $0.comment)) }
   }
 
-  /// Makes the database.
+  /// Creates the database.
   /// - Parameters:
-  ///   - snapshot: what it is filled from.
-  ///   - inPlace: where a database is dropped before it is filled.
-  /// - Throws: `FirnError.refused` where the server can't make one with these properties, `.beingRestored` where another restore is
-  ///   building one for the same name.
+  /// - snapshot: the snapshot it is filled from.
+  /// - inPlace: the facts about the dropped database if it is dropped before this one is filled.
+  /// - Throws: `FirnError.refused` if the server can't create one with these properties, `.beingRestored` if another
+  ///   restore is building one for the same name.
   func make(on server: Connection, snapshot: SnapshotID, inPlace: InPlace? = nil) throws {
     guard isTemporary else { return }
     // Also before: while that one stands still, nothing can be dropped.
     try refuseRivals(server)
     do {
       try server.execute(builder.createStatement(name: name))
-      let owner = UnfinishedDatabaseOwner(target: finalName, snapshot: snapshot, inPlace: inPlace)
+      let owner = RestoreMarker(target: finalName, snapshot: snapshot, inPlace: inPlace)
       try server.executeTogether([owner.commentStatement(for: name)] + builder.earlyGrantStatements(name: name))
     } catch PostgresError.statementFailed(let message, let state) where !state.hasPrefix("57") {
       // 42809, wrong_object_type, is what it says of a locale that it lacks.
@@ -92,13 +94,13 @@ struct UnfinishedDatabase {
   func makeReference(on server: Connection, snapshot: SnapshotID) throws -> UnfinishedDatabase {
     let reference = UnfinishedDatabase(for: finalName, builder: builder)
     try server.execute(builder.createStatement(name: reference.name))
-    try server.execute(UnfinishedDatabaseOwner(target: finalName, snapshot: snapshot, inPlace: nil).commentStatement(for: reference.name))
+    try server.execute(RestoreMarker(target: finalName, snapshot: snapshot, inPlace: nil).commentStatement(for: reference.name))
     return reference
   }
 
   /// Gives it all but its name, and has it say so.
   func markWhole(on server: Connection, snapshot: SnapshotID, inPlace: InPlace?) throws {
-    var owner = UnfinishedDatabaseOwner(target: finalName, snapshot: snapshot, inPlace: inPlace)
+    var owner = RestoreMarker(target: finalName, snapshot: snapshot, inPlace: inPlace)
     owner.state = .whole
     try server.executeTogether(builder.finishingStatements(name: name) + [owner.commentStatement(for: name)])
   }
@@ -119,7 +121,7 @@ struct UnfinishedDatabase {
       do {
         return try server.executeTogether(statements)
       } catch PostgresError.statementFailed(_, "55006") where attempt < 20 {
-        // Whoever looks into a database that isn't there yet (a monitor does) must let go of it.
+        // Sessions in an unfinished database, such as those of a monitor, are ended.
         try server.endSessions(in: [name])
         Thread.sleep(forTimeInterval: 0.2)
       } catch PostgresError.statementFailed(_, "42P04") {
@@ -156,11 +158,11 @@ struct UnfinishedDatabase {
     }
   }
 
-  /// What whoever finds the rest of a restore in place has to be told.
+  /// Facts for the process that finds the leftovers of a restore in place.
   struct InPlace: Codable, Sendable {
-    /// Of the database that is dropped.
+    /// The safety snapshot of the dropped database.
     let safetySnapshot: String?
-    /// That database.
+    /// The OID of the dropped database.
     var oid: UInt32?
     /// Where the snapshots are.
     var store: String?

@@ -12,20 +12,20 @@ package struct ArchiveExport {
     package let bytes: Int64
     package let tables: Int
     package let rows: Int64
-    /// A list for `pg_restore --use-list`, where not all tables were wanted.
+    /// A list for `pg_restore --use-list`; nil if all tables were requested.
     package let list: FilePath?
-    /// What is not in it, in words.
+    /// The parts that it does not contain, in words.
     package let leftOut: [String]
     package let objectsRead: Int
     package let objectsOfSnapshot: Int
   }
 
   private let repository: Repository
-  private let place: SnapshotPlace
+  private let place: SnapshotPath
   private let scope: RestoreScope
   private let progress: WorkProgress
 
-  package init(repository: Repository, place: SnapshotPlace, scope: RestoreScope, progress: WorkProgress) {
+  package init(repository: Repository, place: SnapshotPath, scope: RestoreScope, progress: WorkProgress) {
     self.repository = repository
     self.place = place
     self.scope = scope
@@ -34,7 +34,7 @@ package struct ArchiveExport {
 
   /// - Throws: `FirnError.refused` where the folder exists; what reading the snapshot throws. Then the folder is gone again.
   package func run(to folder: FilePath) throws -> Outcome {
-    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-restore of \(place.database)", onlyReads: true)
+    let lock = try StoreHousekeeping(store: repository.store).sharedLock(purpose: "firn-restore of \(place.database)", onlyReads: true)
     defer { lock.release() }
     guard try Folder.status(of: folder) == nil else { throw FirnError.refused(reasons: ["\(folder) exists: name a new folder"]) }
     let source = try RestoreSource(repository, place)

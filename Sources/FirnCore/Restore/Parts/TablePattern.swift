@@ -43,7 +43,7 @@ package struct TablePattern: Sendable, Equatable {
   }
 
   private static func matches(_ parts: ArraySlice<Part>, _ text: Substring.UnicodeScalarView) -> Bool {
-    // Backtracking to the last `*` only: linear but for its repetitions.
+    // Backtracks to the last `*` only, so the time is linear apart from repetitions.
     var (parts, text) = (parts, text)
     var retry: (parts: ArraySlice<Part>, text: Substring.UnicodeScalarView)?
     while true {

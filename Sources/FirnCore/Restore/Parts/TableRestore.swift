@@ -24,16 +24,16 @@ package struct TableRestore {
   }
 
   private let repository: Repository
-  private let place: SnapshotPlace
+  private let place: SnapshotPath
   private let settings: ConnectionSettings
-  /// All tables where there is none.
+  /// Empty for all tables.
   private let patterns: [TablePattern]
   /// For functions in columns and checks; nil for the snapshot's.
   private let searchPath: String?
   private let progress: WorkProgress
 
   package init(
-    repository: Repository, place: SnapshotPlace, settings: ConnectionSettings, patterns: [TablePattern], searchPath: String?, progress: WorkProgress
+    repository: Repository, place: SnapshotPath, settings: ConnectionSettings, patterns: [TablePattern], searchPath: String?, progress: WorkProgress
   ) {
     self.repository = repository
     self.place = place
@@ -45,7 +45,7 @@ package struct TableRestore {
 
   /// - Throws: `FirnError.refused`, `.restoredCopyDiffers`, what the server and reading the snapshot throw. Then nothing was made.
   package func run(into destination: Destination) throws -> Outcome {
-    let lock = try StoreMaintenance(store: repository.store).sharedLock(purpose: "firn-restore of \(place.database)", onlyReads: true)
+    let lock = try StoreHousekeeping(store: repository.store).sharedLock(purpose: "firn-restore of \(place.database)", onlyReads: true)
     defer { lock.release() }
     progress.begin("checking prerequisites")
     let source = try RestoreSource(repository, place)
@@ -57,7 +57,7 @@ package struct TableRestore {
     var schema: String?
     let plans: [Plan]
     do {
-      // Without a lock first: what has rows is refused before anybody waits for us.
+      // Before taking a lock: filled tables are refused before other sessions have to wait.
       if case .emptyTables = destination { try refuseFilled(tables, connection) }
       try connection.execute("BEGIN")
       switch destination {
@@ -151,7 +151,7 @@ package struct TableRestore {
       })
   }
 
-  /// Tables before those whose foreign keys point to them. Of some that point to each other, none is first.
+  /// Sorts tables before those with foreign keys to them. Tables in a cycle keep their order.
   private func referencedFirst(_ tables: [Manifest.Table], _ connection: Connection) throws -> [Manifest.Table] {
     var waiting = try connection.references(among: tables.map(\.qualifiedName))
     var rest = tables
@@ -173,7 +173,8 @@ package struct TableRestore {
     guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
   }
 
-  /// Of an extension's table a dump holds the rows that its condition selects: the others are there from the beginning.
+  /// A dump holds only those rows of an extension's table that its condition selects; the extension creates the
+  /// others.
   private static func conditions(_ connection: Connection) throws -> [QualifiedName: String] {
     Dictionary(try connection.configurationTables().map { ($0.name, $0.condition) }, uniquingKeysWith: { first, _ in first })
   }
@@ -212,7 +213,7 @@ package struct TableRestore {
       try connection.lockForFilling(schema: table.schema, name: table.name)
       let state = try connection.state(schema: table.schema, name: table.name, condition: conditions[table.qualifiedName] ?? "")
       if let reason = Self.reason(for: table, state) { reasons.append(reason) }
-      // Partitions may be filled through their root: the archive's own statement tells.
+      // Partitions may be filled through their root, as the archive's statement shows.
       guard let statement = data[table.file]?.copyStatement, let file = source.files[table.file] else { continue }
       let load = TableLoad(table: table, file: file, statement: statement, tableID: nil, isNew: false)
       plans.append(Plan(load: load, target: table.qualifiedName, creation: nil))

@@ -83,7 +83,7 @@ package struct GlobalsScript: Sendable {
         made[name] = Role(name: name, powers: role.powers + powers, statements: role.statements + [text])
       case .grant(let role, let member):
         guard let known = made[member], made[role] != nil || existing.contains(role) else { continue }
-        // Who granted it may not exist here.
+        // The grantor may not exist here.
         made[member] = Role(
           name: member, powers: known.powers + ["member of \(role)"], statements: known.statements + [StatementWords(text).beforeGrantor])
       case .create, .other: break

@@ -3,7 +3,7 @@ internal import Platform
 package import Postgres
 internal import Repository
 
-/// What is lost and what is kept when a database is replaced: figures for the operator to decide by.
+/// The loss and the remains when a database is replaced: figures for the operator's decision.
 package struct ReplacementImpact: Sendable {
   /// A table whose rows now and then differ.
   package struct Change: Sendable, Equatable {
@@ -78,7 +78,7 @@ package struct ReplacementImpact: Sendable {
     var rows = try connection.estimatedRows()
     var isCounted = true
     let deadline = ContinuousClock.now + patience
-    // Small tables first: more of them are told exactly.
+    // Small tables first, so that more of them are counted exactly.
     for (table, _) in rows.sorted(by: { ($0.value ?? .max) < ($1.value ?? .max) }) {
       let left = (deadline - ContinuousClock.now).milliseconds
       guard left > 10 else {

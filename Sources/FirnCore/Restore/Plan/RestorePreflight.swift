@@ -61,7 +61,7 @@ struct RestorePreflight {
   }
 
   private func standbyReasons() throws -> [String] {
-    try server.isInRecovery() ? ["the server is a standby, where nothing can be made: restore on its primary"] : []
+    try server.isInRecovery() ? ["the server is a standby, which is read-only: restore on its primary"] : []
   }
 
   private func nameReasons(_ findings: inout Findings) throws -> [String] {
@@ -232,7 +232,7 @@ struct RestorePreflight {
     let script = try GlobalsScript(of: manifest, in: repository)
     let made = script.roles(toMake: missing, existing: role.existing)
     let unknown = missing.subtracting(made.map(\.name))
-    reasons += unknown.sorted().map { "role \($0) does not exist, and the snapshot's globals don't tell how to make it" }
+    reasons += unknown.sorted().map { "role \($0) does not exist, and the snapshot's globals do not contain it" }
     findings.madeRoles = made.map(\.name)
     findings.roleStatements = made.flatMap(\.statements)
     findings.notes += made.map { role in

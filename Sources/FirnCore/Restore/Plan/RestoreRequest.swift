@@ -35,7 +35,7 @@ package struct RestoreRequest: Sendable {
   }
 
   package var settings: ConnectionSettings
-  package var place: SnapshotPlace
+  package var place: SnapshotPath
   package var target: Target
   package var scope = RestoreScope()
   package var jobs = 2
@@ -51,7 +51,7 @@ package struct RestoreRequest: Sendable {
   package var keptName: String?
   /// The OID of the database that was shown to the operator; nil if none was shown.
   package var replacedOID: UInt32?
-  package var maintenance = Maintenance()
+  package var maintenance = ApplicationControl()
   /// Whether a failed health check undoes the swap.
   package var undoesOnFailure = false
   /// Settings for the sessions that restore, after Firn's own.
@@ -60,14 +60,14 @@ package struct RestoreRequest: Sendable {
   package var workRoot = WorkFolder.defaultRoot
   package var now: @Sendable () -> Date = { Date() }
 
-  package init(settings: ConnectionSettings, place: SnapshotPlace, target: Target) {
+  package init(settings: ConnectionSettings, place: SnapshotPath, target: Target) {
     self.settings = settings
     self.place = place
     self.target = target
   }
 }
 
-/// What a restore would do, before anything is changed.
+/// The plan of a restore, made before anything is changed.
 package struct RestorePlan: Sendable {
   package let manifest: Manifest
   package let target: RestoreRequest.Target
@@ -84,7 +84,7 @@ package struct RestoreResult: Sendable {
   /// The name under which the replaced database is kept.
   package var keptAs: String?
   package var safetySnapshot: SnapshotID?
-  /// What is missing in the safety snapshot.
+  /// The parts missing in the safety snapshot.
   package var leftOutOfSafety: [String] = []
   /// The downtime of the swap.
   package var downtime: Duration = .zero

@@ -3,7 +3,7 @@ internal import Platform
 internal import Postgres
 internal import Repository
 
-/// What of a snapshot is restored: which entries of the archive, which rows; and what is left out.
+/// The selected part of a snapshot: entries of the archive and rows; and the parts that are left out.
 struct RestoreSelection {
   /// With the tables whose rows are restored.
   private(set) var manifest: Manifest
@@ -167,7 +167,7 @@ struct RestoreSelection {
 
     /// Empty if the object stays with the role that creates it.
     func written(for entry: ArchiveDirectory.Entry) -> String {
-      // Of default privileges it is the role that they are of.
+      // For default privileges, the owner is the role they apply to.
       if entry.owner.isEmpty || entry.owner == "pg_database_owner" || entry.kind == "DEFAULT ACL" { return entry.owner }
       return switch scope.owner {
       case .recorded: role.canGive(to: entry.owner) ? entry.owner : ""

@@ -4,9 +4,9 @@ internal import Repository
 /// The properties of the database that a restore makes: as the snapshot's was, or, in the place of another, what belongs to its name.
 struct RestoredProperties {
   private(set) var properties: DatabaseProperties
-  /// What is left out that was not asked for, in words.
+  /// Parts that are missing without having been excluded, in words.
   private(set) var leftOut: [String] = []
-  /// What stays as the replaced database has it, though the snapshot has it otherwise.
+  /// Properties that stay as in the replaced database, although they differ in the snapshot.
   private(set) var kept: [String] = []
 
   /// - Parameter live: the properties of the database that is replaced.

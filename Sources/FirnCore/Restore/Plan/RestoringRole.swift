@@ -1,7 +1,7 @@
 internal import Platform
 internal import Postgres
 
-/// What the role that restores may do on its server.
+/// The permissions of the restoring role on its server.
 struct RestoringRole {
   let name: String
   let isSuperuser: Bool
@@ -64,7 +64,7 @@ struct RestoringRole {
     "TRANSFORM", "PUBLICATION TABLES IN SCHEMA",
   ]
 
-  /// Why it can't make an object of an archive; nil where it can.
+  /// The reason why the role can't create an object of an archive; nil if it can.
   func obstacle(to entry: ArchiveDirectory.Entry) -> String? {
     if entry.kind == "EXTENSION" {
       if let availableExtensions, !availableExtensions.contains(entry.tag) { return "it is not installed here" }

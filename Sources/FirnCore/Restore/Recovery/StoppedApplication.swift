@@ -10,13 +10,13 @@ package struct StoppedApplication: Sendable {
     let host: String
     let database: String
     let start: [String]
-    /// What it was stopped for; nil for a restore.
+    /// The operation it was stopped for; nil for a restore.
     var occasion: String?
     /// The databases of which one must have the name before the application is started; nil while that is not in doubt.
     var awaited: [UInt32]?
     let process: Int32
     let processStart: UInt64
-    /// What is stopped in another boot was started by the boot.
+    /// The boot it was stopped in: the next boot starts the application anyway.
     let boot: String
   }
 
@@ -77,7 +77,7 @@ package struct StoppedApplication: Sendable {
           "the application is stopped since a restore of \(record.database) ended after dropping it: it is started when the database is restored")
         continue
       }
-      let failures = Maintenance.startAll(record.start, progress)
+      let failures = ApplicationControl.startAll(record.start, progress)
       told.append(
         "\(record.occasion ?? "a restore") of \(record.database) ended while the application was stopped: it was \(failures.isEmpty ? "" : "not ")started again"
       )

@@ -66,7 +66,7 @@ struct DatabaseSwap {
     for attempt in 1...Self.attempts {
       do {
         let begun = ContinuousClock.now
-        try exchange(statements, ender, &progress)
+        try swap(statements, ender, &progress)
         return ContinuousClock.now - (progress.closedSince ?? begun)
       } catch PostgresError.statementFailed(let message, let state) where Self.passingStates.contains(state) {
         last = .statementFailed(message: message, state: state)
@@ -74,13 +74,13 @@ struct DatabaseSwap {
       }
     }
     if case .statementFailed(_, "55P03") = last {
-      let holders = progress.holders.isEmpty ? "somebody" : progress.holders.joined(separator: ", ")
+      let holders = progress.holders.isEmpty ? "another session" : progress.holders.joined(separator: ", ")
       throw FirnError.refused(reasons: ["\(live) could not be exchanged, and is as it was: it, or \(replacement.name), is locked by \(holders)"])
     }
     throw last
   }
 
-  private func exchange(_ statements: [String], _ ender: Connection, _ progress: inout Progress) throws {
+  private func swap(_ statements: [String], _ ender: Connection, _ progress: inout Progress) throws {
     let isReady = Monitor<Int32?>(nil)
     let outcome = Monitor<Result<Void, any Error>?>(nil)
     let sides = [replaced, replacement].compactMap(\.self)

@@ -17,7 +17,7 @@ package struct DatabaseDestroyed: Error {
   package let applicationIsStopped: Bool
 }
 
-/// What the snapshot holds could not be made for a trial, before anything was stopped or dropped.
+/// The trial of the snapshot's schema failed, before anything was stopped or dropped.
 package struct TrialFailed: Error {
   package let database: String
   package let cause: any Error
@@ -34,14 +34,16 @@ struct NotNamed: Error {
 struct DestructiveRestore {
   let name: String
   let server: Connection
-  let maintenance: Maintenance
+  let maintenance: ApplicationControl
   let progress: WorkProgress
 
   /// - Parameters:
-  ///   - requireSameDatabase: throws where the name leads to another database than was confirmed.
-  ///   - takeSafetySnapshot: of the database as it is, read back; nil where it was refused.
-  ///   - build: has everything ready, calls its parameter with the passing name of the new database, which drops the old one, and goes on.
-  /// - Throws: `DatabaseDestroyed` for whatever fails once the old database is gone.
+  /// - requireSameDatabase: throws if the name leads to another database than was confirmed.
+  /// - takeSafetySnapshot: takes a snapshot of the current database and reads it back; nil if the operator refused
+  ///   one.
+  /// - build: prepares everything, calls its parameter with the temporary name of the new database, which drops the
+  ///   old one, and continues.
+  /// - Throws: `DatabaseDestroyed` for every failure after the old database was dropped.
   func run(
     requireSameDatabase: @escaping () throws -> Void, takeSafetySnapshot: () throws -> Manifest?,
     build: (Manifest?, (String) throws -> Void) throws -> RestoreResult
@@ -56,13 +58,13 @@ struct DestructiveRestore {
     do {
       try maintenance.stopAll(progress)
       try requireSameDatabase()
-      // What is written after this is in no copy.
+      // Rows written after this are in no copy.
       try server.endSessions(in: [name])
       safety = try takeSafetySnapshot()
       result = try build(safety) { newName in
         try Interruption.check()
         progress.begin("dropping \(name)")
-        // Also for whoever finds the note should this process be killed from here on. It may be the old one that is there then.
+        // For the process that reads the note if this one is killed from here on. The database may be the old one.
         let either = try server.databaseEntries().filter { $0.name.isSame(as: name) || $0.name == newName }.map(\.oid)
         mark?.awaitDatabase(either)
         do {

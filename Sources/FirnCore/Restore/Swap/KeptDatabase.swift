@@ -3,9 +3,9 @@ package import Postgres
 internal import Platform
 internal import Repository
 
-/// A database that made way for another and is kept under a name of its own. Its comment tells what it was.
+/// A database that was replaced and is kept under another name. Its comment describes what it was.
 package struct KeptDatabase: Sendable {
-  /// What has to be known to take it back.
+  /// The facts needed to undo the replacement.
   package struct Record: Codable, Sendable {
     /// The name it had.
     package let database: String
@@ -14,7 +14,8 @@ package struct KeptDatabase: Sendable {
     package let snapshot: String?
     /// The comment it had.
     package let comment: String?
-    /// The name it is kept under. Under any other it is no longer kept: somebody has renamed it, or a copy of it has its comment.
+    /// The name it is kept under. With any other name it does not count as kept: it was renamed, or a copy of it
+    /// has the same comment.
     package let name: String?
 
     package init(database: String, name: String, keptAt: Date, snapshot: String?, comment: String?) {
@@ -44,8 +45,8 @@ package struct KeptDatabase: Sendable {
     return mark + String(decoding: try encoder.encode(record), as: UTF8.self)
   }
 
-  /// The comment that a database had before it was kept, where this is one of a kept database, which it may still bear after somebody
-  /// gave it its name back by hand.
+  /// The original comment of a kept database. A database still has the comment of a kept one if it was renamed back
+  /// by hand.
   static func original(_ comment: String?) -> String? { comment.flatMap(record(in:)).map(\.comment) ?? comment }
 
   private static func record(in comment: String) -> Record? {

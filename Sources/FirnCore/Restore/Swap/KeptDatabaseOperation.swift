@@ -68,7 +68,7 @@ package struct KeptDatabaseOperation {
 
   /// - Returns: the new name of the current database, and the downtime.
   /// - Throws: `FirnError.refused` if these are other databases than in the plan.
-  package func undo(_ plan: UndoPlan, maintenance: Maintenance, now: @Sendable () -> Date) throws -> (
+  package func undo(_ plan: UndoPlan, maintenance: ApplicationControl, now: @Sendable () -> Date) throws -> (
     keptAs: String?, downtime: Duration, warnings: [String]
   ) {
     let server = try ServerConnection.open(settings, except: database)
@@ -77,7 +77,7 @@ package struct KeptDatabaseOperation {
       entries.first(where: { $0.name.isSame(as: plan.kept.name) })?.oid == plan.kept.oid
     else { throw FirnError.replacedMeanwhile(database) }
     let swap = try DatabaseSwap(bringingBack: plan.kept, on: server, at: plan.time)
-    let outcome = try SwapWithMaintenance(swap: swap, maintenance: maintenance, undoesOnFailure: false, progress: progress).run(now: now)
+    let outcome = try SwapWithApplicationStopped(swap: swap, maintenance: maintenance, undoesOnFailure: false, progress: progress).run(now: now)
     return (plan.presentBecomes.map { _ in swap.keptName }, outcome.downtime, outcome.warnings)
   }
 
@@ -115,7 +115,7 @@ struct SwapPreflight {
     var reasons: [String] = []
     if try server.isHalfDropped(database) {
       return [
-        "\(database) is what is left of one that was being dropped, and no use to anybody: DROP DATABASE \(Connection.identifier(database)), then run this again"
+        "\(database) was being dropped when the server stopped, and is not usable: DROP DATABASE \(Connection.identifier(database)), then run this again"
       ]
     }
     if obstacles.isTemplate { reasons.append("\(database) is a template: it is never replaced") }
@@ -125,7 +125,7 @@ struct SwapPreflight {
     let unendable = try server.unendableSessions(in: database)
     if !unendable.isEmpty {
       reasons.append(
-        "\(database) has sessions that role \(server.user) may not end: of \(list(unendable.map { "\($0.user) (\($0.sessions))" })); GRANT pg_signal_backend TO \(server.user) lets it, but for superusers'"
+        "\(database) has sessions that role \(server.user) may not end: of \(list(unendable.map { "\($0.user) (\($0.sessions))" })); to allow it, except for superusers' sessions: GRANT pg_signal_backend TO \(server.user)"
       )
     }
     if !obstacles.preparedTransactions.isEmpty {

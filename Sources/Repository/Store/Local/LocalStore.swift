@@ -3,8 +3,8 @@ internal import Platform
 package import SystemPackage
 internal import Synchronization
 
-/// A store in a folder. Files have mode 0600, folders 0700. What root makes in another's store becomes that user's: his own runs have
-/// to read it.
+/// A store in a folder. Files have mode 0600, folders 0700. If root writes to a store of another user, the files are
+/// given to that user, whose own runs have to read them.
 package final class LocalStore: Store {
   private struct Unflushed: Sendable {
     var files: [FilePath] = []
@@ -13,7 +13,7 @@ package final class LocalStore: Store {
 
   package let root: FilePath
   private let unflushed = Mutex(Unflushed())
-  /// Whose the store is, where this is root, and he is another.
+  /// The owner of the store, if this process is root and the owner is not.
   private let owner: (user: UInt32, group: UInt32)?
   private static let temporaryPrefix = ".writing-"
 
@@ -119,7 +119,7 @@ package final class LocalStore: Store {
       let folder = target.removingLastComponent()
       let passing = temporaryName(in: folder)
       do {
-        // What has the name already may be all there is of these bytes: it goes only when the new ones are on the disk.
+        // The existing file may be the only copy of these bytes: it is replaced only when the new one is durable.
         try fillNew(passing, durability: Folder.exists(target) ? .immediate : durability, fill)
         try Folder.rename(passing, to: target)
       } catch {
@@ -141,7 +141,7 @@ package final class LocalStore: Store {
     let folder = passing.removingLastComponent()
     if !Folder.exists(folder) { try makeFolder(folder) }
     let file = try File(passing, .create)
-    // By what is open: whoever owns the folder could put a link in the name's place.
+    // By descriptor: the folder's owner could put a link in place of the name.
     if let owner { try? file.changeOwner(user: owner.user, group: owner.group) }
     try fill(file)
     if durability == .immediate { try file.synchronize() } else { file.startWriteback() }
@@ -187,7 +187,7 @@ package final class LocalStore: Store {
     }
   }
 
-  package func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool {
+  package func rename(_ key: StoreKey, as aside: StoreKey) throws -> Bool {
     try translated(key) {
       guard try Folder.status(of: path(key)) != nil else { return false }
       let folder = try path(aside).removingLastComponent()
@@ -212,7 +212,7 @@ package final class LocalStore: Store {
     }
   }
 
-  /// What lies in one folder, in the order of keys. Names of folders end in `/`.
+  /// The contents of one folder, in the order of keys. Names of folders end in `/`.
   private func contents(of prefix: String) throws -> [(name: String, status: FileStatus)] {
     let folder = prefix.isEmpty ? root : try path(String(prefix.dropLast()))
     guard let status = try Folder.status(of: folder, followingLinks: prefix.isEmpty) else { return [] }
@@ -231,13 +231,13 @@ package final class LocalStore: Store {
         hasFolders = true
         return (name + "/", status)
       }
-      // What vanishes under a listing was deleted by another, or has a new name now.
+      // A file that vanishes during a listing was deleted or renamed by another process.
       if !vanished.isEmpty && attempt < 5 { continue }
-      // What is named and can't be found has a name that is no text. It may be a snapshot.
-      if !vanished.isEmpty, prefix.hasPrefix(SnapshotPlace.root), Folder.exists(folder),
+      // A listed file that can't be opened has a name that is not UTF-8. It may be a snapshot.
+      if !vanished.isEmpty, prefix.hasPrefix(SnapshotPath.root), Folder.exists(folder),
         let name = try Set(Folder.names(in: folder)).intersection(vanished).first
       {
-        throw StoreError.unreachable(location: location, reason: "\(folder) holds a name that is no text, \(name): what lies there can't be told")
+        throw StoreError.unreachable(location: location, reason: "\(folder) holds a name that is not UTF-8, \(name), so its content is unknown")
       }
       return hasFolders ? contents.sorted { $0.name < $1.name } : contents
     }

@@ -14,7 +14,7 @@ final class S3Client: Sendable {
     var body = TransferRequest.Body.none
     var digest = SHA256Digest(of: [])
     var limit = 1 << 20
-    /// Throws where it may not be sent any more: asked each time it is sent, which then has to come about soon.
+    /// Throws if it may not be sent any more. Called before each attempt, which then has to be made soon.
     var mayBeSent: (@Sendable () throws -> Void)?
 
     init(_ method: String, _ key: StoreKey?) {
@@ -40,10 +40,10 @@ final class S3Client: Sendable {
   /// - Throws: `StoreError`.
   func answer(to request: Request) throws -> TransferResponse {
     var retries = retries
-    // A server that never answered may be the wrong one: that should be told soon.
+    // A server that never answered may be the wrong one, so the error should come soon.
     if !hasAnswered.current { retries.attempts = min(3, retries.attempts) }
     do {
-      // What the last request was signed with.
+      // The credentials of the last request.
       var used = Used()
       func ask() throws -> TransferResponse {
         try retries.run(isPassing: Self.isPassing) {
@@ -56,7 +56,7 @@ final class S3Client: Sendable {
       if try corrects(response, request, used) { response = try ask() }
       return response
     } catch let error as TransferError {
-      // Given up because somebody wished that all ends.
+      // Cancelled because the whole process is to end.
       if error == .cancelled { try Interruption.check() }
       throw failure(error, request)
     }
@@ -67,7 +67,7 @@ final class S3Client: Sendable {
     var region = ""
   }
 
-  /// Answers that tell of a moment, though their status doesn't.
+  /// Whether an answer means a temporary fault, though its status does not say so.
   static func isPassing(_ response: TransferResponse) -> Bool {
     // A copy that failed after it began is a success with an error in it.
     let isSuccess = response.status == 200 && response.body.count < 1 << 14 && response.body.first == UInt8(ascii: "<")
@@ -131,7 +131,7 @@ final class S3Client: Sendable {
     }
   }
 
-  /// What an answer that is no success means.
+  /// The error for an unsuccessful answer.
   func failure(_ response: TransferResponse, _ request: Request) -> StoreError {
     let document = S3Document(response.body)
     let code = document?.first("Code") ?? ""

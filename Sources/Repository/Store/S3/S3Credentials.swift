@@ -8,7 +8,7 @@ package struct S3Credentials: Sendable, Equatable {
   let keyID: String
   let secret: String
   let token: String?
-  /// Nil where it does not end.
+  /// Nil if it does not end.
   let expires: Date?
 }
 
@@ -35,7 +35,7 @@ package final class S3CredentialSource: Sendable {
   }
 
   /// The key to sign with now.
-  /// - Throws: `StoreError.refused` where none is found.
+  /// - Throws: `StoreError.refused` if there is none.
   package func current() throws -> S3Credentials {
     // One thread looks, and the others wait for what it finds.
     try known.update { known in
@@ -52,7 +52,7 @@ package final class S3CredentialSource: Sendable {
   func forget(_ key: S3Credentials) { known.update { if $0 == key { $0 = nil } } }
 
   private func find() throws -> S3Credentials {
-    // What the location names is meant for it alone.
+    // A profile named in the location takes precedence.
     if let command, !hasOwnProfile { return try fromCommand(command) }
     if profile == nil, let keyID = environment["AWS_ACCESS_KEY_ID"], !keyID.isEmpty {
       guard let secret = environment["AWS_SECRET_ACCESS_KEY"], !secret.isEmpty else {
@@ -124,7 +124,7 @@ package final class S3CredentialSource: Sendable {
     return S3Credentials(keyID: keyID, secret: secret, token: values["aws_session_token"], expires: nil)
   }
 
-  /// What a machine of AWS's tells those who run on it (version 2: by a token).
+  /// Reads the credentials from AWS's instance metadata service (version 2, with a token).
   private func fromMetadata() -> S3Credentials? {
     let server = environment["AWS_EC2_METADATA_SERVICE_ENDPOINT"] ?? "http://169.254.169.254"
     func answer(_ method: String, _ path: String, _ headers: [(String, String)]) -> String? {

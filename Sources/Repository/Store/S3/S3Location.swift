@@ -16,7 +16,7 @@ package struct S3Location: Sendable, Equatable {
   package let prefix: String
   /// Without a `/` at its end; nil for AWS's own.
   package let endpoint: String?
-  /// Nil where none was named.
+  /// Nil if none was given.
   package let region: String?
   package let profile: String?
   package let style: Style
@@ -24,7 +24,7 @@ package struct S3Location: Sendable, Equatable {
   /// Certificates to trust instead of the system's.
   package let authorities: FilePath?
 
-  /// As users name it, without what is no part of where it is.
+  /// The location as users write it, without parameters that do not locate anything.
   package var text: String { "s3://\(bucket)/\(prefix.dropLast())" + (endpoint.map { "?endpoint=\($0)" } ?? "") }
 
   private static let parameters = ["endpoint", "region", "profile", "style", "storage-class", "ca"]

@@ -4,7 +4,7 @@ internal import Platform
 package import SystemPackage
 package import Transfer
 
-/// A store in a bucket of a server that speaks S3. What was written is durable when the server has said so.
+/// A store in a bucket of an S3 server. A write is durable once the server has confirmed it.
 package final class S3Store: Store {
   private let client: S3Client
   private let prefix: String
@@ -25,7 +25,7 @@ package final class S3Store: Store {
 
   package var location: String { client.location.text }
   package var requestsAtOnce: Int { 8 }
-  package var keepsWrites: Bool { true }
+  package var isDurableWhenVisible: Bool { true }
 
   /// An answer that is a success, or one of the statuses a caller knows what to do with.
   private func answer(to request: S3Client.Request, allowing statuses: Set<Int> = []) throws -> TransferResponse {
@@ -53,7 +53,7 @@ package final class S3Store: Store {
     var request = S3Client.Request("GET", key)
     request.headers = [("Range", "bytes=\(offset)-\(offset + Int64(count) - 1)")]
     request.limit = count
-    // What is damaged, and what only is not understood, are told apart: nobody mends what is whole.
+    // Damage and answers that are merely not understood are kept apart: no one should repair a sound store.
     let notThePart = StoreError.unreachable(location: location, reason: "\(location) answers with another part of \(key) than it is asked for")
     let response: TransferResponse
     do { response = try answer(to: request) } catch StoreError.tooLarge { throw notThePart }
@@ -67,7 +67,7 @@ package final class S3Store: Store {
     return response.body
   }
 
-  /// The first byte of a part, as `bytes 0-9/100` tells it.
+  /// The first byte of a range, as in `bytes 0-9/100`.
   private static func firstByte(ofRange text: String) -> Int64? {
     text.hasPrefix("bytes ") ? Int64(text.dropFirst(6).prefix { $0 != "-" }) : nil
   }
@@ -99,7 +99,7 @@ package final class S3Store: Store {
         guard let entry = S3Entry(contents, isEncoded: isEncoded), entry.key.hasPrefix(self.prefix + prefix) else {
           throw StoreError.unreachable(location: location, reason: "\(location) listed what can't be understood")
         }
-        // What others make to stand for a folder.
+        // Markers that other programs create for folders.
         if entry.key.hasSuffix("/") { continue }
         try body(StoreEntry(key: String(entry.key.dropFirst(self.prefix.count)), size: entry.size, modified: entry.modified))
       }
@@ -117,13 +117,13 @@ package final class S3Store: Store {
   // MARK: Writing
 
   package func write(_ bytes: [UInt8], to key: StoreKey, durability: Durability) throws {
-    // An object's name is its digest: the server refuses it where it isn't.
+    // An object's name is its digest, which the server checks.
     try send(Upload(bytes, ObjectName(key: key)?.digest), to: key)
   }
 
   package func write(contentsOf path: FilePath, to key: StoreKey) throws { try send(Upload(path), to: key) }
 
-  /// What is to be stored, and what proves that it came to be.
+  /// Bytes to store, and the digest that proves their arrival.
   private struct Upload {
     let body: TransferRequest.Body
     let digest: SHA256Digest
@@ -177,12 +177,12 @@ package final class S3Store: Store {
     }
     request.headers.append(("Content-MD5", Data(try upload.md5()).base64EncodedString()))
     let response = try client.answer(to: request)
-    // Where it tells of no checksum, it has looked at that.
+    // Without a checksum in the answer, the server has not checked it.
     return try accepted(response, upload, request, key, allowing: statuses) ?? response
   }
 
-  /// A success, once it is sure that what the server has is what was sent; or one of `statuses`.
-  /// - Returns: nil where it is a success, and that can't be told.
+  /// Returns a success once the server has confirmed the bytes it received, or an answer with one of `statuses`.
+  /// - Returns: nil for a success without such a confirmation.
   private func accepted(
     _ response: TransferResponse, _ upload: Upload, _ request: S3Client.Request, _ key: StoreKey, allowing statuses: Set<Int>
   ) throws -> TransferResponse? {
@@ -220,7 +220,7 @@ package final class S3Store: Store {
     for _ in 0..<20 {
       let response = try send(upload, to: key, headers: condition, allowing: [409, 412, 501])
       switch response.status {
-      // It may be our own, the answer to which was lost: nobody else writes the same.
+      // The file may be our own, whose answer was lost: no other process writes the same bytes.
       case 412: return try response.attempts > 1 && read(key, limit: bytes.count + 1) == bytes
       case 501: condition = []
       case 409: try Interruption.sleep(until: .now + .milliseconds(200))
@@ -228,10 +228,10 @@ package final class S3Store: Store {
       }
       if try size(of: key) != nil { return false }
     }
-    throw StoreError.unreachable(location: location, reason: "\(location) can't tell whether \(key) is free")
+    throw StoreError.unreachable(location: location, reason: "\(location) does not answer whether \(key) exists")
   }
 
-  package func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool {
+  package func rename(_ key: StoreKey, as aside: StoreKey) throws -> Bool {
     var request = S3Client.Request("PUT", aside)
     request.headers = [("x-amz-copy-source", "/" + URLText.encoded(path: "\(client.location.bucket)/\(prefix)\(key)"))]
     if let storageClass { request.headers.append(("x-amz-storage-class", storageClass)) }
@@ -240,7 +240,7 @@ package final class S3Store: Store {
       if case .missing = client.failure(response, request) { return false }
       throw client.failure(response, request)
     }
-    // A copy that failed after it began is told in the body of a success.
+    // A copy that failed after it began is reported in the body of a successful answer.
     guard S3Document(response.body)?.name == "CopyObjectResult" else { throw client.failure(response, request) }
     try delete([key])
     return true
@@ -287,14 +287,14 @@ package final class S3Store: Store {
     if denied.count < errors.count {
       throw StoreError.unreachable(location: location, reason: "\(location) did not delete \(errors.count) of \(keys.count) files: \(reason)")
     }
-    // Who may delete nothing lacks a right; who may not delete some finds them locked.
+    // If no key could be deleted, a permission is missing; if some could, the others are locked.
     if denied.count == keys.count, locked.isEmpty {
       throw StoreError.readOnly(location: location, reason: "the server denies deleting in \(location): \(reason)")
     }
     throw StoreError.locked(denied.compactMap { $0.first("Key").map { String($0.dropFirst(prefix.count)) } }, reason: reason)
   }
 
-  /// What servers say of a file under a lock differs.
+  /// Servers describe a locked file in different ways.
   private static func tellsOfALock(_ error: S3Document) -> Bool {
     let words = "\(error.first("Code") ?? "") \(error.first("Message") ?? "")".lowercased()
     return ["object lock", "objectlock", "object is locked", "worm protected", "worm-protected", "retention period", "retention mode", "legal hold"]

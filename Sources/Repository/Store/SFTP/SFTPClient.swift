@@ -23,9 +23,10 @@ final class SFTPClient: Sendable {
   }
 
   /// - Parameters:
-  ///   - prepare: changes the request to what is wanted.
-  ///   - mayBeSent: throws where it may not be sent any more: asked each time it is sent, which then has to come about soon.
-  /// - Throws: `StoreError`; `SFTPRefusal` where the server did not do as it was told.
+  /// - prepare: completes the request.
+  /// - mayBeSent: throws if the request may not be sent any more. Called before each attempt, which then has to be
+  ///   made soon.
+  /// - Throws: `StoreError`; `SFTPRefusal` if the server refused.
   @discardableResult func answer(
     _ method: String, _ key: StoreKey, _ prepare: (inout TransferRequest) -> Void = { _ in }, mayBeSent: (@Sendable () throws -> Void)? = nil
   ) throws -> TransferResponse {
@@ -37,7 +38,7 @@ final class SFTPClient: Sendable {
     // Half a minute for each MB is slow for any line, and yet an end.
     if request.timeout == nil { request.timeout = .seconds(300 + max(request.body.count, Int64(min(request.limit, 1 << 30))) / 30_000) }
     var retries = retries
-    // A server that never answered may be the wrong one: that should be told soon.
+    // A server that never answered may be the wrong one, so the error should come soon.
     if !hasAnswered.current { retries.attempts = min(3, retries.attempts) }
     do {
       let response = try retries.run { [request] in
@@ -49,7 +50,7 @@ final class SFTPClient: Sendable {
       return response
     } catch let error as TransferError {
       if case .missing = error { hasAnswered.update { $0 = true } }
-      // Given up because somebody wished that all ends.
+      // Cancelled because the whole process is to end.
       if error == .cancelled { try Interruption.check() }
       throw failure(error, key)
     }
@@ -59,7 +60,7 @@ final class SFTPClient: Sendable {
     do { return try TransferEngine.shared.perform(request) } catch {
       switch error {
       case .missing(isCertain: false), .loginDenied:
-        // Of a connection that broke; or of a server that lost it in the middle of a login.
+        // After a broken connection, or a server that closed it during the login.
         var again = request
         again.wantsFreshConnection = true
         return try TransferEngine.shared.perform(again)
@@ -69,7 +70,7 @@ final class SFTPClient: Sendable {
     }
   }
 
-  /// SFTP has no word for a full disk: the server is asked how much room it has, where it knows.
+  /// SFTP has no error code for a full disk, so the server is asked for its free space, if it supports that.
   private func hasNoRoom(for bytes: Int64) -> Bool {
     var request = request("HEAD", "")
     request.timeout = .seconds(20)
@@ -121,7 +122,8 @@ final class SFTPClient: Sendable {
   }
 }
 
-/// The server did not do as it was told; or it did, and the connection broke before it said so: libcurl does not tell these apart.
+/// The server refused; or it succeeded and the connection broke before the answer: libcurl does not distinguish
+/// these.
 struct SFTPRefusal: Error {
   let reason: String
 }

@@ -10,7 +10,7 @@ struct SFTPListing {
     let size: Int64
     /// Seconds since 1970, had the server's clock no time zone; to the minute where the file is young, else to the day.
     let modified: Double
-    /// Whether its time of day is told.
+    /// Whether the listing shows its time of day.
     let hasTime: Bool
   }
 
@@ -54,7 +54,7 @@ extension SFTPListing.Entry {
     if hasTime {
       parts.hour = clock[0]
       parts.minute = clock[1]
-      // Of this year, unless that were ahead of us by more than a time zone can be.
+      // The current year, unless that would be in the future by more than a time zone's difference.
       let year = Calendar.utc.component(.year, from: now)
       let candidates = [year + 1, year, year - 1].compactMap { year -> Date? in
         parts.year = year

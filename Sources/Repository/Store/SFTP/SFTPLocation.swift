@@ -6,7 +6,7 @@ package import SystemPackage
 /// A path that begins with `/~/` begins in the user's home there.
 package struct SFTPLocation: Sendable, Equatable {
   package let user: String
-  /// With its port, where one is named.
+  /// With its port, if one is given.
   package let host: String
   /// Begins with `/`, and does not end so.
   package let path: String
@@ -14,7 +14,7 @@ package struct SFTPLocation: Sendable, Equatable {
   package let key: FilePath?
   package let knownHosts: FilePath
 
-  /// As users name it, without what is no part of where it is.
+  /// The location as users write it, without parameters that do not locate anything.
   package var text: String { "sftp://\(user)@\(host)\(path)" }
 
   private static let parameters = ["key", "known-hosts"]
@@ -27,7 +27,7 @@ package struct SFTPLocation: Sendable, Equatable {
     let parts = text.dropFirst(scheme.count).split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
     let place = parts[0].split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
     let server = place[0].split(separator: "@", omittingEmptySubsequences: false)
-    // What stands before an @ may hold a secret.
+    // The text before an @ may hold a secret.
     let port = server.last.flatMap { host in host.hasSuffix("]") ? nil : host.lastIndex(of: ":").map { host[host.index(after: $0)...] } }
     let shown = parts.dropFirst().contains { $0.contains("@") } ? "\(scheme)…" : "\(scheme)\(parts[0].withoutLogin)"
     func bad(_ reason: String) -> StoreError { .badLocation(location: shown, reason: reason) }
@@ -64,7 +64,7 @@ package struct SFTPLocation: Sendable, Equatable {
     }
   }
 
-  /// Why the key's file can't be one, in words; nil where it may be.
+  /// The reason why the key's file is not usable; nil if it may be.
   var keyProblem: String? {
     guard let key else { return nil }
     let bytes: [UInt8]

@@ -5,11 +5,12 @@ package import Transfer
 
 /// A store in a folder of a server that speaks SFTP, version 3. No shell is needed there.
 ///
-/// The protocol renames nothing over what exists, so a file is replaced in two steps: the old one is put aside under a name that says
-/// of what, the new one takes its name, and the old one goes. Whoever comes between finds the old one; whoever finds it without a new
-/// one, as after a crash, gives it its name back. Objects never need that: what has an object's name has its bytes, or is damaged.
+/// The protocol can't rename over an existing file, so a file is replaced in three steps: the old one is renamed to a
+/// name that refers to it, the new one is renamed into place, and the old one is deleted. A reader in between finds
+/// the old file; a process that finds only the old one, as after a crash, renames it back. Objects never need that: a
+/// file with an object's name has its bytes, or is damaged.
 ///
-/// libcurl has no word for "make it durable": what was written survives a power cut of the server once its system has written it out.
+/// libcurl has no call for fsync: a write survives a power cut of the server once its system has written it out.
 package final class SFTPStore: Store {
   let client: SFTPClient
   private var place: SFTPLocation { client.location }
@@ -23,7 +24,7 @@ package final class SFTPStore: Store {
 
   package var location: String { place.text }
   package var requestsAtOnce: Int { 4 }
-  package var keepsWrites: Bool { false }
+  package var isDurableWhenVisible: Bool { false }
 
   private static func sibling(of key: StoreKey, named name: (Substring) -> String) -> StoreKey {
     let start = key.lastIndex(of: "/").map { key.index(after: $0) } ?? key.startIndex
@@ -39,8 +40,8 @@ package final class SFTPStore: Store {
   /// Whether files of that name are replaced, rather than written once.
   private static func isReplaced(_ key: StoreKey) -> Bool { !key.hasPrefix(ObjectName.root) }
 
-  /// Gives what was put aside its name back, where nothing has taken it.
-  /// - Returns: whether there was such.
+  /// Renames an old file back if there is no new one.
+  /// - Returns: whether there was one.
   private func bringBack(_ key: StoreKey) throws -> Bool {
     guard Self.isReplaced(key) else { return false }
     do {
@@ -53,7 +54,7 @@ package final class SFTPStore: Store {
     }
   }
 
-  /// Runs what reads a file; where that is being replaced, once more.
+  /// Runs a read; repeats it if the file was being replaced.
   private func reading<Result>(_ key: StoreKey, _ body: () throws -> Result) throws -> Result {
     for _ in 0..<20 {
       do { return try body() } catch StoreError.missing {
@@ -135,8 +136,9 @@ package final class SFTPStore: Store {
           ? "is the path right? It begins in the home of \(place.user)"
           : "is the path right? It begins at the root of the server; one in the home of \(place.user) is written /~/PATH")
     }
-    // libcurl does not look at what comes of closing a file, where a full disk may be told. What is written once can be looked at.
-    guard key.hasPrefix(ObjectName.root) || key.hasPrefix(SnapshotPlace.root) else { return }
+    // libcurl ignores the result of closing a file, which may report a full disk. Files that are written once can
+    // be checked.
+    guard key.hasPrefix(ObjectName.root) || key.hasPrefix(SnapshotPath.root) else { return }
     let size = try fileSize(key)
     guard size == body.count else {
       try? client.command(["*rm \(place.quoted(key))"])
@@ -156,7 +158,7 @@ package final class SFTPStore: Store {
           return try upload(body, as: passing, thenNamed: key)
         } catch is SFTPRefusal {
           if try fileSize(passing) != nil { return try replace(key, by: passing, body) }
-          // It has its name, and the answer was lost; or somebody cleared it away.
+          // The rename succeeded and its answer was lost, or another process removed the file.
           if try isSame(key, body) { return }
         }
       } catch {
@@ -169,14 +171,14 @@ package final class SFTPStore: Store {
   }
 
   private func failure(_ refusal: SFTPRefusal) -> StoreError {
-    .unreachable(location: location, reason: "\(location) did not do as it was told: \(refusal.reason)")
+    .unreachable(location: location, reason: "\(location) refused: \(refusal.reason)")
   }
 
-  /// Gives what was uploaded the name of what stands there.
+  /// Replaces a file by an uploaded one.
   private func replace(_ key: StoreKey, by passing: StoreKey, _ body: TransferRequest.Body) throws {
     let (new, old) = (place.quoted(passing), place.quoted(key))
     guard Self.isReplaced(key) else {
-      // What has an object's name may be needed: it is not taken away for the same bytes.
+      // The existing object may be needed, so it is not replaced by the same bytes.
       if try isSame(key, body) { return try client.command(["*rm \(new)"]) }
       return try client.command(["*rm \(old)", "rename \(new) \(old)"])
     }
@@ -196,7 +198,7 @@ package final class SFTPStore: Store {
     }
   }
 
-  /// The size of what stands under a name itself.
+  /// The size of the file of exactly this name.
   private func fileSize(_ key: StoreKey) throws -> Int64? {
     do { return try presentSize(of: key) } catch StoreError.missing { return nil }
   }
@@ -228,7 +230,7 @@ package final class SFTPStore: Store {
       let isUploaded = try fileSize(passing) != nil
       try? discard(passing)
       guard try size(of: key) != nil else { throw failure(refusal) }
-      // It may be our own, the answer to which was lost: nobody else writes the same.
+      // The file may be our own, whose answer was lost: no other process writes the same bytes.
       return try !isUploaded && read(key, limit: bytes.count + 1) == bytes
     } catch {
       try? discard(passing)
@@ -244,8 +246,8 @@ package final class SFTPStore: Store {
     }
   }
 
-  package func setAside(_ key: StoreKey, as aside: StoreKey) throws -> Bool {
-    // What a replacement that was cut off has left is what stands there.
+  package func rename(_ key: StoreKey, as aside: StoreKey) throws -> Bool {
+    // An interrupted replacement may have left the file under its temporary name.
     var source = key
     var found = try fileSize(key)
     if found == nil {
@@ -260,14 +262,14 @@ package final class SFTPStore: Store {
         return true
       } catch let refusal as SFTPRefusal {
         if try fileSize(source) == nil {
-          // It is there, and the answer was lost; else another was faster.
+          // The rename may have succeeded although its answer was lost; otherwise another process was faster.
           return try fileSize(aside) == size
         }
         if attempt == 19 { throw failure(refusal) }
       }
       let (taken, former) = (place.quoted(aside), place.quoted(Self.former(aside)))
       do {
-        // What has the name stays there until the new one has it.
+        // The existing file keeps its name until the new one takes it.
         try client.command(place.folders(above: aside).map { "*mkdir \($0)" } + ["*rename \(taken) \(former)", rename, "*rm \(former)"])
         return true
       } catch is SFTPRefusal {
@@ -280,12 +282,12 @@ package final class SFTPStore: Store {
 
   package func delete(_ keys: [StoreKey], _ mayGoOn: @escaping @Sendable () throws -> Void) throws {
     func commands(_ key: StoreKey) -> [String] {
-      // Else it would come back.
+      // Otherwise a later reader would rename it back.
       (Self.isReplaced(key) ? ["*rm \(place.quoted(Self.former(key)))"] : []) + ["rm \(place.quoted(key))"]
     }
     defer { removeFolders(above: keys) }
     for start in stride(from: 0, to: keys.count, by: 32) {
-      // What a run gives back when it was told to end is one batch.
+      // After a signal, at most one batch is deleted.
       if start > 0 { try Interruption.check() }
       let some = keys[start..<min(start + 32, keys.count)]
       do { try client.command(some.flatMap { commands($0) }, mayBeSent: mayGoOn) } catch is SFTPRefusal {
@@ -302,7 +304,7 @@ package final class SFTPStore: Store {
   /// Folders of snapshots that hold nothing any more: each would be listed for ever. One that holds something stays.
   private func removeFolders(above keys: [StoreKey]) {
     let folders = Set(
-      keys.filter { $0.hasPrefix(SnapshotPlace.root) }.flatMap { key in
+      keys.filter { $0.hasPrefix(SnapshotPath.root) }.flatMap { key in
         let parts = key.split(separator: "/")
         // Those of one snapshot: its databases' and sources' stay.
         return parts.indices.dropFirst(4).map { parts[..<$0].joined(separator: "/") }

@@ -2,7 +2,7 @@ internal import Foundation
 internal import Platform
 internal import Transfer
 
-/// What lies in a store on an SFTP server.
+/// Listings of a store on an SFTP server.
 extension SFTPStore {
   package func list(_ prefix: String, _ body: (StoreEntry) throws -> Void) throws {
     try list([prefix], body)
@@ -14,7 +14,7 @@ extension SFTPStore {
       let some = Array(folders[start..<min(start + 32, folders.count)])
       var listings = try entries(of: some).mapValues { try $0.get() }
       var hasAhead = false
-      /// What lies in all of them, when the first of that is reached. One that can't be listed is asked for in its turn.
+      /// Fetches the listings of all of them when the first is needed. One that fails is fetched again in its turn.
       func lookAhead() throws {
         guard !hasAhead else { return }
         hasAhead = true
@@ -57,7 +57,7 @@ extension SFTPStore {
     return listing.entries
   }
 
-  /// What a listing shows of an entry; nil for what is being written.
+  /// The listed form of an entry; nil for a file that is being written.
   private func shown(_ entry: SFTPListing.Entry, _ folder: String, _ all: [SFTPListing.Entry]) throws -> StoreEntry? {
     if entry.name.hasPrefix(Self.temporaryPrefix) { return nil }
     var name = entry.name
@@ -66,14 +66,14 @@ extension SFTPStore {
       // It is the file, unless that is there as well.
       if all.contains(where: { $0.name == name }) { return nil }
     }
-    // Locks are told apart by minutes, also on a night when clocks are set.
+    // Locks are compared by minutes, so this must also hold on a night when clocks change.
     let exact =
       folder.hasPrefix("locks/") && entry.kind == .file ? try? client.answer("HEAD", folder + entry.name) { $0.asksForTime = true }.modified : nil
     let modified = try exact.map(Double.init) ?? entry.modified + difference(for: entry, folder)
     return StoreEntry(key: folder + name, size: entry.size, modified: modified, isFile: entry.kind == .file)
   }
 
-  /// What is to be added to listed times. One file's time is asked for to tell.
+  /// The difference to add to listed times. One file's exact time is requested to find it.
   private func difference(for entry: SFTPListing.Entry, _ folder: String) throws -> Double {
     if let known = offset.current { return known }
     guard entry.hasTime, entry.kind == .file else { return 0 }

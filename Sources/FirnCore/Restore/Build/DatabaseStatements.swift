@@ -2,7 +2,7 @@ internal import Postgres
 internal import Repository
 
 /// Makes a database with the properties of another, and gives it the rest of them when it is filled.
-struct DatabaseBuilder {
+struct DatabaseStatements {
   let server: Connection
   let properties: DatabaseProperties
 
@@ -31,7 +31,7 @@ struct DatabaseBuilder {
   /// The statements for what an archive doesn't apply: settings, comment, privileges, limit.
   func finishingStatements(name: String) -> [String] {
     let database = Connection.identifier(name)
-    // The comment also where there is none: a database that is being built has one that says so.
+    // Also without a comment of its own: a database under construction has the marker as its comment.
     var statements = settingStatements(name: name) + [Connection.commentStatement(name, properties.comment)] + grantStatements(name: name)
     if properties.connectionLimit >= 0 { statements.append("ALTER DATABASE \(database) CONNECTION LIMIT \(properties.connectionLimit)") }
     return statements
@@ -53,7 +53,7 @@ struct DatabaseBuilder {
     guard let grants = properties.grants?.filter({ Self.privileges.contains($0.privilege) }) else { return [] }
     let database = Connection.identifier(name)
     func quoted(_ grantee: String?) -> String { grantee.map(Connection.identifier) ?? "PUBLIC" }
-    // Of all, so that they come in the same order when they are granted once more.
+    // All grantees, so that the order is the same when privileges are granted again.
     var grantees: [String?] = [nil, properties.owner]
     for grant in grants where !grantees.contains(grant.grantee) { grantees.append(grant.grantee) }
     return grantees.map { "REVOKE ALL ON DATABASE \(database) FROM \(quoted($0))" }

@@ -4,7 +4,7 @@ internal import Postgres
 internal import Repository
 
 /// The marker in the comment of an unfinished database: the process that builds it, and facts for a later recovery.
-struct UnfinishedDatabaseOwner: Codable {
+struct RestoreMarker: Codable {
   /// How complete the replacement of a dropped database is.
   enum State: String, Codable {
     /// Filled and counted: only its name is missing.

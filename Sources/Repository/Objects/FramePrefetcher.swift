@@ -4,7 +4,7 @@ internal import Platform
 ///
 /// Frames that lie beside each other in an object and are wanted one after the other come with one request. Only a few requests are
 /// ahead of the reader, so that memory is bounded.
-final class FramesAhead: Sendable {
+final class FramePrefetcher: Sendable {
   struct Frame: Hashable, Sendable {
     let object: UInt32
     let frame: UInt32
@@ -103,7 +103,8 @@ final class FramesAhead: Sendable {
   /// - Throws: what the store threw.
   func stored(_ frame: Frame) throws -> ArraySlice<UInt8>? {
     guard let number = runOfFrame[frame] else { return nil }
-    // Runs before it may have been passed over, as where another had read them before: they are not waited for.
+    // An earlier run may be passed over because another reader already has its chunks; later runs do not wait for
+    // it.
     state.update { state in
       guard number > state.current else { return }
       state.current = number

@@ -3,10 +3,10 @@ internal import Platform
 internal import Postgres
 
 /// A failure after the swap: both databases are complete.
-package protocol AfterExchange: Error {}
+package protocol AfterSwap: Error {}
 
 /// The application is not healthy after the swap, which stays.
-package struct ApplicationUnwell: AfterExchange {
+package struct ApplicationUnwell: AfterSwap {
   package let database: String
   /// Nil if there was no previous database.
   package let keptAs: String?
@@ -15,7 +15,7 @@ package struct ApplicationUnwell: AfterExchange {
 }
 
 /// The application was not healthy after the swap, which was undone.
-package struct ExchangeUndone: AfterExchange {
+package struct SwapUndone: AfterSwap {
   package let database: String
   /// The current name of the restored database.
   package let keptAs: String
@@ -24,7 +24,7 @@ package struct ExchangeUndone: AfterExchange {
 }
 
 /// The application was not healthy after the swap, and the swap could not be undone.
-package struct UndoFailed: AfterExchange {
+package struct UndoFailed: AfterSwap {
   package let database: String
   package let keptAs: String
   package let healthCheck: String
@@ -39,18 +39,18 @@ package struct ApplicationNotStarted: Error {
 }
 
 /// A swap with the application stopped before it and started after it, however it ends.
-struct SwapWithMaintenance {
+struct SwapWithApplicationStopped {
   struct Outcome {
     let downtime: Duration
     let warnings: [String]
   }
 
   let swap: DatabaseSwap
-  let maintenance: Maintenance
+  let maintenance: ApplicationControl
   let undoesOnFailure: Bool
   let progress: WorkProgress
 
-  /// - Throws: errors of stopping or swapping if nothing was swapped; otherwise an `AfterExchange`.
+  /// - Throws: errors of stopping or swapping if nothing was swapped; otherwise an `AfterSwap`.
   func run(now: () -> Date) throws -> Outcome {
     let exchanged = try whileStopped(swap)
     guard let check = maintenance.healthCheck, !maintenance.isHealthy(progress) else {
@@ -66,8 +66,8 @@ struct SwapWithMaintenance {
     do {
       let back = try undo(now())
       let undone = try whileStopped(back)
-      throw ExchangeUndone(database: swap.live, keptAs: back.keptName, healthCheck: check, startFailures: undone.startFailures)
-    } catch let undone as ExchangeUndone {
+      throw SwapUndone(database: swap.live, keptAs: back.keptName, healthCheck: check, startFailures: undone.startFailures)
+    } catch let undone as SwapUndone {
       throw undone
     } catch {
       let (cause, failures) = (error as? ApplicationNotStarted).map { ($0.cause, $0.startFailures) } ?? (error, [])

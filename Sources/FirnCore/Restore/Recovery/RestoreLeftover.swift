@@ -3,7 +3,7 @@ internal import Postgres
 internal import Repository
 
 /// A leftover of a restore that was killed or interrupted, described for the operator.
-package struct RestoreRest: Sendable {
+package struct RestoreLeftover: Sendable {
   package let text: String
   /// Whether the operator has to act.
   package let wantsAttention: Bool
@@ -18,12 +18,12 @@ package struct RestoreRest: Sendable {
 
   /// Drops databases that dead runs of this machine left on a server. A marker of a lost database stays until that is restored; it is
   /// emptied, because the disk may have no room for it beside the next restore. A complete database that only lacks its name stays.
-  static func clear(on server: Connection) throws -> [RestoreRest] {
+  static func clear(on server: Connection) throws -> [RestoreLeftover] {
     let all = try UnfinishedDatabase.all(on: server)
     return try all.compactMap { name, owner in
       guard let owner else {
         guard UnfinishedDatabase.isOfDeadRun(name) else {
-          return RestoreRest("database \(name) looks like the rest of a restore, and doesn't tell whose: drop it if no restore is running")
+          return RestoreLeftover("database \(name) looks like the rest of a restore, and doesn't tell whose: drop it if no restore is running")
         }
         return try dropped(name, server)
       }
@@ -31,42 +31,42 @@ package struct RestoreRest: Sendable {
       if isAlive == true { return nil }
       guard let loss = try loss(name, owner, server) else {
         return isAlive == nil
-          ? RestoreRest("database \(name) is of a restore on \(owner.place): drop it if none is running there") : try dropped(name, server)
+          ? RestoreLeftover("database \(name) is of a restore on \(owner.place): drop it if none is running there") : try dropped(name, server)
       }
       let ways = (target: owner.target ?? "", ways: [owner.snapshot, owner.inPlace?.safetySnapshot].compactMap(\.self))
       if isAlive == nil && owner.state != .mark {
-        return RestoreRest("where no restore is running on \(owner.place): \(loss)", wantsAttention: true, loss: ways)
+        return RestoreLeftover("unless a restore is running on \(owner.place): \(loss)", wantsAttention: true, loss: ways)
       }
-      if owner.state == .whole { return RestoreRest(loss, wantsAttention: true, loss: ways) }
+      if owner.state == .whole { return RestoreLeftover(loss, wantsAttention: true, loss: ways) }
       let mark = try owner.state == .mark ? name : emptied(name, owner, all, server)
-      return RestoreRest(
-        "\(loss). This is told until one of them is restored, or somebody says DROP DATABASE \(Connection.identifier(mark))",
+      return RestoreLeftover(
+        "\(loss). This is shown until one of them is restored, or until DROP DATABASE \(Connection.identifier(mark))",
         wantsAttention: true, loss: ways)
     }
   }
 
   private static let limit: Duration = .seconds(600)
 
-  private static func dropped(_ name: String, _ server: Connection) throws -> RestoreRest {
+  private static func dropped(_ name: String, _ server: Connection) throws -> RestoreLeftover {
     do { try server.dropDatabase(name, within: limit) } catch PostgresError.statementFailed(let message, _) {
-      return RestoreRest("database \(name) was left by a restore that was killed, and can't be dropped: \(message)", wantsAttention: true)
+      return RestoreLeftover("database \(name) was left by a restore that was killed, and can't be dropped: \(message)", wantsAttention: true)
     }
-    return RestoreRest("dropped \(name), which a restore that was killed had left")
+    return RestoreLeftover("dropped \(name), which a restore that was killed had left")
   }
 
   /// Describes a lost database, and the ways to restore it.
-  private static func loss(_ name: String, _ owner: UnfinishedDatabaseOwner, _ server: Connection) throws -> String? {
+  private static func loss(_ name: String, _ owner: RestoreMarker, _ server: Connection) throws -> String? {
     guard owner.state == .whole else { return try owner.loss(on: server) }
     let target = owner.target ?? ""
     let (new, old) = (Connection.identifier(name), Connection.identifier(target))
     return "database \(name) is what snapshot \(owner.snapshot ?? "") holds of \(target), whole and counted, and lacks its name alone: once nothing "
-      + "else has that, ALTER DATABASE \(new) RENAME TO \(old), and COMMENT ON DATABASE \(old) IS NULL; or drop it if nobody wants it"
+      + "otherwise has that, ALTER DATABASE \(new) RENAME TO \(old), and COMMENT ON DATABASE \(old) IS NULL; or drop it if it is not needed"
   }
 
   /// Replaces a database by an empty one with the same marker.
   /// - Returns: the database with the marker. If there is no room for a second one, or the first can't be dropped, the first one stays.
   private static func emptied(
-    _ name: String, _ owner: UnfinishedDatabaseOwner, _ all: [(name: String, owner: UnfinishedDatabaseOwner?)], _ server: Connection
+    _ name: String, _ owner: RestoreMarker, _ all: [(name: String, owner: RestoreMarker?)], _ server: Connection
   ) throws -> String {
     // An empty one of an earlier attempt.
     let former = all.first { $0.owner?.state == .mark && $0.owner?.target == owner.target && $0.owner?.snapshot == owner.snapshot }?.name
@@ -91,7 +91,7 @@ package struct RestoreRest: Sendable {
     try UnfinishedDatabase.all(on: server).compactMap { name, owner in
       guard let owner, owner.isAlive != true, let loss = try loss(name, owner, server) else { return nil }
       let isCertain = owner.isAlive == false || owner.state == .mark
-      return (isCertain ? loss : "where no restore is running on \(owner.place): \(loss)", isCertain)
+      return (isCertain ? loss : "unless a restore is running on \(owner.place): \(loss)", isCertain)
     }
   }
 

@@ -2,7 +2,7 @@ internal import Foundation
 internal import Platform
 
 /// Commands around a swap: services to stop before it and to start after it, and a health check.
-package struct Maintenance: Sendable, Equatable {
+package struct ApplicationControl: Sendable, Equatable {
   /// Commands for `/bin/sh`, in order.
   package var stop: [String] = []
   package var start: [String] = []
