@@ -8,10 +8,10 @@ let package = Package(
     .executable(name: $0, targets: [$0])
   },
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
-    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
-    .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
-    .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+    .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-crypto", exact: "4.5.2"),
+    .package(url: "https://github.com/apple/swift-system", exact: "1.8.1"),
+    .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
   ],
   targets: [
     .systemLibrary(name: "CLinux"),
@@ -53,7 +53,11 @@ let package = Package(
     .testTarget(
       name: "EncryptionTests", dependencies: ["Compression", "Digests", "Encryption", "Platform", "TestSupport", system()],
       resources: [.copy("Vectors")]),
-    .testTarget(name: "UnitTests", dependencies: ["CommandSupport", "FirnCore", "Platform", "Postgres", "Retention", "TestSupport", system()]),
+    .testTarget(
+      name: "UnitTests",
+      dependencies: [
+        "CommandSupport", "Compression", "Encryption", "FirnCore", "Platform", "Postgres", "Repository", "Retention", "TestSupport", system(),
+      ]),
     .testTarget(name: "RetentionTests", dependencies: ["Platform", "Retention", "TestSupport", system()]),
     .testTarget(
       name: "RepositoryTests",

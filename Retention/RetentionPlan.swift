@@ -6,6 +6,8 @@ package struct RetentionPlan<ID: Hashable & Comparable & Sendable>: Sendable {
     package let keepReasons: [String]
     /// The reason why it is removed; empty if it is kept.
     package let removeReason: String
+    /// The strongest guard that keeps it whatever the rules say; nil if rules alone decide.
+    package let guardian: RetentionGuard?
     package var isKept: Bool { !keepReasons.isEmpty }
   }
 
@@ -14,6 +16,16 @@ package struct RetentionPlan<ID: Hashable & Comparable & Sendable>: Sendable {
 
   package var kept: [Decision] { decisions.filter(\.isKept) }
   package var removed: [Decision] { decisions.filter { !$0.isKept } }
+}
+
+/// A guard keeps a snapshot whatever the rules say.
+package enum RetentionGuard: Sendable, Comparable {
+  /// The policy's minimum count or age.
+  case policy
+  /// The newest, the newest complete or the newest verified snapshot.
+  case newest
+  /// An operator's hold.
+  case hold
 }
 
 /// Evidence against the clock that a plan uses.
@@ -52,11 +64,12 @@ extension RetentionPolicy {
     let sorted = snapshots.sorted { ($0.startedAt, $0.id) > ($1.startedAt, $1.id) }
     let guarded = guards(sorted, now: now)
     var ruled = reasons(sorted, now: now, calendar: calendar)
-    let tooMuch = try beyondGoal(sorted, guarded: guarded, ruled: ruled, size: size)
+    let tooMuch = try beyondGoal(sorted, guarded: Set(guarded.keys), ruled: ruled, size: size)
     for id in tooMuch { ruled[id] = nil }
     var complete = 0
     let decisions = sorted.map { snapshot in
-      let reasons = (ruled[snapshot.id] ?? []) + (guarded[snapshot.id] ?? [])
+      let guards = guarded[snapshot.id] ?? []
+      let reasons = (ruled[snapshot.id] ?? []) + guards.map(\.reason)
       let removeReason =
         if tooMuch.contains(snapshot.id) {
           "the store is to stay smaller"
@@ -66,7 +79,8 @@ extension RetentionPolicy {
           "\(snapshot.standing.words), and \(complete) complete ones are newer"
         }
       if snapshot.standing == .sound { complete += 1 }
-      return RetentionPlan<ID>.Decision(id: snapshot.id, keepReasons: reasons, removeReason: reasons.isEmpty ? removeReason : "")
+      return RetentionPlan<ID>.Decision(
+        id: snapshot.id, keepReasons: reasons, removeReason: reasons.isEmpty ? removeReason : "", guardian: guards.map(\.guardian).max())
     }
     return RetentionPlan(decisions: decisions)
   }
@@ -84,8 +98,10 @@ extension RetentionPolicy {
     let ahead = sorted.prefix { $0.startedAt > now + Self.clockTolerance }
     let guarded = guards(Array(sorted[ahead.endIndex...] + ahead), ageless: Set(ahead.map(\.id)), now: now)
     let decisions = sorted.map { snapshot in
-      let reasons = named.contains(snapshot.id) ? guarded[snapshot.id] ?? [] : ["not named"]
-      return RetentionPlan<ID>.Decision(id: snapshot.id, keepReasons: reasons, removeReason: reasons.isEmpty ? "named" : "")
+      let guards = named.contains(snapshot.id) ? guarded[snapshot.id] ?? [] : []
+      let reasons = named.contains(snapshot.id) ? guards.map(\.reason) : ["not named"]
+      return RetentionPlan<ID>.Decision(
+        id: snapshot.id, keepReasons: reasons, removeReason: reasons.isEmpty ? "named" : "", guardian: guards.map(\.guardian).max())
     }
     return RetentionPlan(decisions: decisions)
   }
@@ -129,26 +145,26 @@ extension RetentionPolicy {
   /// - Parameters:
   /// - sorted: newest first, except those that count only if there are no others.
   /// - ageless: those whose age is unknown.
-  private func guards<ID>(_ sorted: [RetainedSnapshot<ID>], ageless: Set<ID> = [], now: Int64) -> [ID: [String]] {
-    var guarded: [ID: [String]] = [:]
-    func add(_ id: ID?, _ reason: String) {
-      if let id { guarded[id, default: []].append(reason) }
+  private func guards<ID>(_ sorted: [RetainedSnapshot<ID>], ageless: Set<ID> = [], now: Int64) -> [ID: [(guardian: RetentionGuard, reason: String)]] {
+    var guarded: [ID: [(guardian: RetentionGuard, reason: String)]] = [:]
+    func add(_ id: ID?, _ guardian: RetentionGuard, _ reason: String) {
+      if let id { guarded[id, default: []].append((guardian, reason)) }
     }
-    add(sorted.first?.id, "the newest")
-    add(sorted.first { $0.standing == .sound }?.id, "the newest complete one")
-    add((sorted.first { $0.isVerified && $0.standing == .sound } ?? sorted.first { $0.isVerified })?.id, "the newest verified one")
+    add(sorted.first?.id, .newest, "the newest")
+    add(sorted.first { $0.standing == .sound }?.id, .newest, "the newest complete one")
+    add((sorted.first { $0.isVerified && $0.standing == .sound } ?? sorted.first { $0.isVerified })?.id, .newest, "the newest verified one")
     if minimumCount > 1 {
-      for snapshot in sorted.filter({ $0.standing == .sound }).prefix(minimumCount) { add(snapshot.id, "one of at least \(minimumCount)") }
+      for snapshot in sorted.filter({ $0.standing == .sound }).prefix(minimumCount) { add(snapshot.id, .policy, "one of at least \(minimumCount)") }
     }
     for snapshot in sorted {
-      if let hold = snapshot.hold, hold.until.map({ now < $0 }) ?? true { add(snapshot.id, "on hold: \(hold.reason)") }
+      if let hold = snapshot.hold, hold.until.map({ now < $0 }) ?? true { add(snapshot.id, .hold, "on hold: \(hold.reason)") }
       if ageless.contains(snapshot.id) { continue }
       let ofTags = tags.filter { snapshot.carries($0.key) }.map(\.value.minimumAge).max() ?? 0
       let least = max(minimumAge, rules(for: snapshot).minimumAge, ofTags)
-      if least > 0, now - snapshot.startedAt < least { add(snapshot.id, "younger than \(Self.words(least))") }
+      if least > 0, now - snapshot.startedAt < least { add(snapshot.id, .policy, "younger than \(Self.words(least))") }
       // It may be all there is of a database that was dropped.
       if snapshot.standing == .safety, kinds[snapshot.kind] == nil, now - snapshot.startedAt < Self.safetyAge {
-        add(snapshot.id, "made before a restore, and younger than \(Self.words(Self.safetyAge))")
+        add(snapshot.id, .policy, "made before a restore, and younger than \(Self.words(Self.safetyAge))")
       }
     }
     return guarded
@@ -199,11 +215,11 @@ extension RetentionPolicy {
 
   /// Those that only rules keep and that have to go for the goal: the oldest, no more than are needed.
   private func beyondGoal<ID>(
-    _ sorted: [RetainedSnapshot<ID>], guarded: [ID: [String]], ruled: [ID: [String]], size: (Set<ID>) throws -> Int64
+    _ sorted: [RetainedSnapshot<ID>], guarded: Set<ID>, ruled: [ID: [String]], size: (Set<ID>) throws -> Int64
   ) rethrows -> Set<ID> {
     guard let sizeGoal else { return [] }
-    let kept = Set(ruled.keys).union(guarded.keys)
-    let oldestFirst = sorted.reversed().map(\.id).filter { ruled[$0] != nil && guarded[$0] == nil }
+    let kept = Set(ruled.keys).union(guarded)
+    let oldestFirst = sorted.reversed().map(\.id).filter { ruled[$0] != nil && !guarded.contains($0) }
     // The fewest to go, by halving: less is kept, less is stored.
     var few = 0
     var many = oldestFirst.count

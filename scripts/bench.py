@@ -571,15 +571,33 @@ class Bench:
             raise SystemExit(f"bench: error: {command[0]} ended with {process.returncode}")
         return usage.ru_maxrss * 1024
 
-    def report(self):
+    def table(self):
         size = f"{self.plain / 1e9:.2f}" if self.plain else f"about {self.size:g}"
-        print(f"| {size} GB of dump, {os.cpu_count()} cores, medians of {self.rounds} | measured | wanted |")
-        print("|---|---|---|")
+        lines = [f"| {size} GB of dump, {os.cpu_count()} cores, medians of {self.rounds} | measured | target |", "|---|---|---|"]
         for what, figure, bound in self.rows:
-            print(f"| {what} | {figure:.0f} |" if "MB" in what.split(",")[-1] else f"| {what} | {figure:.2f} |", end="")
-            print(f" ≤ {bound} |" if bound is not None else " |")
+            number = f"{figure:.0f}" if "MB" in what.split(",")[-1] else f"{figure:.2f}"
+            lines.append(f"| {what} | {number} |" + (f" ≤ {bound} |" if bound is not None else " |"))
+        return "\n".join(lines)
+
+    def report(self):
+        print(self.table())
         return all(bound is None or figure <= bound for _, figure, bound in self.rows)
 
+    def write(self, parts):
+        """Puts the table in the place of an earlier one of the same parts in the performance guide, or at the end of its tables."""
+        path = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "Sources/FirnFrontDoor/Firn.docc/Performance.md")
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        begin, end = f"<!-- scripts/bench --only {parts} -->", "<!-- end -->"
+        block = f"{begin}\n{self.table()}\n{end}"
+        if begin in text:
+            before, rest = text.split(begin, 1)
+            text = before + block + rest.split(end, 1)[1]
+        else:
+            before, after = text.rsplit(end, 1)
+            text = f"{before}{end}\n\n{block}{after}"
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
 
 def fill_store(store, count, new=400, live=1000):
     """Lists `count` nightly snapshots up to now in a store that was made: each names `live` objects, `new` of them its own.
@@ -652,6 +670,7 @@ def main():
     parser.add_argument("--long-nights", type=int, default=60, help="nights of the long run (default 60)")
     parser.add_argument("--only", default="cold,warm,restores,shapes,proofs,recovery,offsite,backfill,memory,long,large",
                         help="parts to run, in this order (proofs and recovery want warm)")
+    parser.add_argument("--markdown", action="store_true", help="write the table into the performance guide, too")
     options = parser.parse_args()
     parts = options.only.split(",")
     root = os.environ.get("TMPDIR", "/var/tmp")
@@ -689,6 +708,8 @@ def main():
         if "large" in parts:
             bench.large()
         reached = bench.report()
+        if options.markdown:
+            bench.write(options.only)
     finally:
         server.stop()
         shutil.rmtree(work, ignore_errors=True)

@@ -18,8 +18,6 @@ def paragraphs(text):
     """The discussion's paragraphs; indented lines stay as they are."""
     result = []
     for part in text.strip("\n").split("\n\n"):
-        if part.startswith("EXIT CODES"):
-            continue
         if part.startswith(" "):
             result += [".PP", ".nf", plain("\n".join(line[2:] for line in part.split("\n"))), ".fi"]
         else:
@@ -68,6 +66,33 @@ def commands(command, before=""):
     return result
 
 
+ENVIRONMENT = [
+    ("DATABASE_URL", "The server and database, as a URL of libpq or of Rails. libpq's own variables (PGHOST, PGSERVICE, PGPASSWORD and others) apply too."),
+    ("FIRN_STORE", "The location of the repository."),
+    ("FIRN_IDENTITY", "The file of the age identity for an encrypted repository."),
+    ("FIRN_PG_BIN", "A folder of PostgreSQL's programs, which is searched first."),
+    ("NO_COLOR", "If it is not empty, nothing is printed in colour."),
+    ("TMPDIR", "The directory for temporary files; default: /var/tmp."),
+]
+
+
+def help_of(program, words):
+    return subprocess.run([program, *words.split(), "--help"], check=True, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C.UTF-8"}).stdout
+
+
+def section(text, title):
+    """The lines of a help below a title, up to the next empty line."""
+    found = re.search(rf"^{title}:\n((?:.+\n?)*)", text, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def examples(text):
+    lines = []
+    for line in text.splitlines():
+        lines += [".TP", f"\\fB{plain(line.strip())}\\fR"] if not line.startswith("      ") else [plain(line.strip())]
+    return lines
+
+
 def page(program, names):
     asked = subprocess.run([program, "--experimental-dump-help"], check=True, capture_output=True, text=True)
     command = json.loads(asked.stdout)["command"]
@@ -93,10 +118,15 @@ def page(program, names):
         lines += [".SH OPTIONS OF EVERY COMMAND"] + arguments({"arguments": shared}, set())
     else:
         lines += [".SH OPTIONS"] + arguments(command, set())
+    lines.append(".SH EXAMPLES")
+    for sub in ([command] if not subs else [{"commandName": ""}] + subs):
+        lines += examples(section(help_of(program, sub["commandName"] if subs else ""), "EXAMPLES"))
     lines.append(".SH EXIT STATUS")
-    table = discussion[discussion.find("EXIT CODES"):] if "EXIT CODES" in discussion else (subs[0].get("discussion", "") if subs else "")
-    for code, meaning in re.findall(r"^ +(\d+)  (.+)$", table[table.find("EXIT CODES"):], re.MULTILINE):
-        lines += [".TP", f"\\fB{code}\\fR", plain(meaning)]
+    for code, meaning in re.findall(r"^ +(\d+)  (.+(?:\n {7}.+)*)$", section(help_of(program, ""), "EXIT CODES"), re.MULTILINE):
+        lines += [".TP", f"\\fB{code}\\fR", plain(re.sub(r"\n +", " ", meaning))]
+    lines += [".SH ENVIRONMENT"]
+    for variable, meaning in ENVIRONMENT:
+        lines += [".TP", f"\\fB{variable}\\fR", plain(meaning)]
     lines += [".SH FILES", ".TP", "\\fI./firn.yaml\\fR, \\fI~/.config/firn/firn.yaml\\fR, \\fI/etc/firn/firn.yaml\\fR",
               "The first of these that is there is read; see \\fBfirn.yaml\\fR(5)."]
     lines += [".SH SEE ALSO", ", ".join(f"\\fB{plain(other)}\\fR(1)" for other in names if other != name) + ", \\fBfirn.yaml\\fR(5), \\fBpg_dump\\fR(1), \\fBpg_restore\\fR(1)"]

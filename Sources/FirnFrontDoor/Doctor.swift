@@ -9,8 +9,8 @@ import SystemPackage
 /// Looks at everything that backups depend on, and suggests fixes.
 struct Doctor: FirnCommand {
   static let configuration = CommandSupport.configuration(
-    "doctor", abstract: "Look whether configuration, server, stores, tools and timers are as they should be, and suggest fixes.",
-    discussion: "Exit code 6 where something says stop: a snapshot or a restore would fail. 3 where something is worth a look.")
+    "doctor", abstract: "Check configuration, server, stores, tools and timers, and suggest fixes.",
+    discussion: "Exit code 6 if a finding says stop: a snapshot or a restore would fail. Exit code 3 if one is a warning.")
   @OptionGroup var server: ConnectionOptions
   @OptionGroup var tools: ToolOptions
   @OptionGroup var spool: SpoolOption
@@ -22,7 +22,7 @@ struct Doctor: FirnCommand {
     if common.json {
       try context.output(json: Report(ok: !mustStop, findings: findings))
     } else {
-      findings.show(context.output)
+      context.output(findings.table)
       context.tell(mustStop ? "what says stop keeps backups from working" : isOdd ? "backups work; what says warn is worth a look" : "all is well")
     }
     return mustStop ? .refused : isOdd ? .doneWithWarnings : .done

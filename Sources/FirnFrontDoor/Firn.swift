@@ -7,6 +7,7 @@ import SystemPackage
 /// `firn`.
 package enum FrontDoor {
   private static let programs = ["snapshot", "verify", "restore", "prune", "migrate"]
+  private static var ownCommands: [String] { Firn.configuration.subcommands.map { $0._commandName }.filter { !programs.contains($0) } }
 
   /// Runs `firn snapshot …` as `firn-snapshot …`, like git; `firn help snapshot` prints that program's help.
   package static func start() {
@@ -16,9 +17,8 @@ package enum FrontDoor {
     case "help":
       if let name = arguments.dropFirst().first { help(name, Array(arguments.dropFirst(2))) }
     case let name? where !name.hasPrefix("-") && !name.isEmpty:
-      let own = Firn.configuration.subcommands.map { String(describing: $0).lowercased() }
-      if !own.contains(name) {
-        fail("there is no command firn \(name)", hint: "there are \((programs + own).joined(separator: ", "))", .usage)
+      if !ownCommands.contains(name) {
+        fail("there is no command firn \(name)", hint: "there are \((programs + ownCommands).joined(separator: ", "))", .usage)
       }
     default: break
     }
@@ -28,12 +28,11 @@ package enum FrontDoor {
   /// The help of a program, or a guide. Returns for the front door's own commands.
   private static func help(_ name: String, _ others: [String]) {
     if programs.contains(name) { become(name, others + ["--help"]) }
-    let own = Firn.configuration.subcommands.map { String(describing: $0).lowercased() }
-    if own.contains(name) || name.hasPrefix("-") { return }
+    if ownCommands.contains(name) || name.hasPrefix("-") { return }
     let guides = Guide.all(programs: programFolder)
     guard let guide = guides.first(where: { $0.topic == name.lowercased() }) else {
       let topics = guides.isEmpty ? "guides are not installed here" : "guides are \(guides.map(\.topic).joined(separator: ", "))"
-      fail("there is no help on \(name)", hint: "commands are \((programs + own).joined(separator: ", ")); \(topics)", .usage)
+      fail("there is no help on \(name)", hint: "commands are \((programs + ownCommands).joined(separator: ", ")); \(topics)", .usage)
     }
     guide.show()
     exit(ExitStatus.done.rawValue)
@@ -61,11 +60,44 @@ struct Firn: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "firn", abstract: "Back up PostgreSQL databases, and get them back.",
     discussion: """
-      firn snapshot, firn verify, firn restore, firn prune and firn migrate run the programs firn-snapshot, firn-verify, \
-      firn-restore, firn-prune and firn-migrate; each has its own --help.
-
-      \(ExitStatus.table)
+      snapshot, verify, restore, prune and migrate run the programs firn-snapshot, firn-verify, firn-restore, firn-prune and \
+      firn-migrate. firn help COMMAND explains one; firn help TOPIC opens a guide, such as restoring or disaster-recovery.
       """,
     version: FirnVersion.text,
-    subcommands: [Init.self, List.self, Show.self, Status.self, Doctor.self, Report.self, Copy.self, Key.self, Hold.self, Unlock.self])
+    subcommands: [
+      Init.self, SnapshotEntry.self, VerifyEntry.self, RestoreEntry.self, PruneEntry.self, MigrateEntry.self, List.self, Show.self, Status.self,
+      Doctor.self, Report.self, Copy.self, Key.self, Hold.self, Unlock.self,
+    ])
+}
+
+/// A program of its own: listed in the help and in completions. `FrontDoor.start` runs it before its arguments are parsed.
+private protocol ProgramEntry: ParsableCommand {}
+
+extension ProgramEntry {
+  func run() throws {}
+}
+
+struct SnapshotEntry: ProgramEntry {
+  static let configuration = CommandConfiguration(commandName: "snapshot", abstract: "Take a snapshot of a database.")
+  @Argument(parsing: .captureForPassthrough, completion: Completions.databases) var arguments: [String] = []
+}
+
+struct VerifyEntry: ProgramEntry {
+  static let configuration = CommandConfiguration(commandName: "verify", abstract: "Verify that snapshots are intact and can be restored.")
+  @Argument(parsing: .captureForPassthrough, completion: Completions.databases) var arguments: [String] = []
+}
+
+struct RestoreEntry: ProgramEntry {
+  static let configuration = CommandConfiguration(commandName: "restore", abstract: "Restore a snapshot without destroying anything.")
+  @Argument(parsing: .captureForPassthrough, completion: Completions.databases) var arguments: [String] = []
+}
+
+struct PruneEntry: ProgramEntry {
+  static let configuration = CommandConfiguration(commandName: "prune", abstract: "Remove old snapshots.")
+  @Argument(parsing: .captureForPassthrough, completion: Completions.databases) var arguments: [String] = []
+}
+
+struct MigrateEntry: ProgramEntry {
+  static let configuration = CommandConfiguration(commandName: "migrate", abstract: "Migrate a database with a way back.")
+  @Argument(parsing: .captureForPassthrough) var arguments: [String] = []
 }

@@ -8,13 +8,14 @@ import Repository
 /// Keeps a snapshot from being pruned.
 struct Hold: FirnCommand {
   static let configuration = CommandSupport.configuration(
-    "hold", abstract: "Keep a snapshot from every pruning, until a day or for ever.",
+    "hold", abstract: "Protect a snapshot from pruning, until a day or for ever.",
     discussion: """
-      firn prune shows the reason. --release takes the hold away, after the snapshot's id was typed. Each store has its own holds: one that \
-      a snapshot has goes along when it is copied, as by firn copy, and stays there until it is released there.
+      firn prune shows the reason. --release removes the hold, after the snapshot's id is typed as confirmation. Each store has its own \
+      holds: firn copy copies a hold with its snapshot, and the copy keeps it until it is released there.
       """)
-  @Argument(help: "The database, or SOURCE/DATABASE.") var database: String
-  @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND or before:TIME.") var snapshot: String
+  @Argument(help: "Database name, or SOURCE/DATABASE.", completion: Completions.databases) var database: String
+  @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND or before:TIME.", completion: Completions.snapshots)
+  var snapshot: String
   @Option(
     help: ArgumentHelp(
       "Last day of the hold, as 2027-01-31 (that day included in every time zone), or a time, as 2027-01-31T12:00 (UTC). Default: for ever.",

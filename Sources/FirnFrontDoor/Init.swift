@@ -8,7 +8,7 @@ import Repository
 
 /// Makes a repository.
 struct Init: FirnCommand {
-  static let configuration = CommandSupport.configuration("init", abstract: "Make a repository.")
+  static let configuration = CommandSupport.configuration("init", abstract: "Create a repository.")
   @Option(
     help: ArgumentHelp(
       "Bytes in a chunk, on average: a power of two; half of it where rows are narrow. Smaller finds more repetition and costs more bookkeeping. Default: 4KiB.",

@@ -10,7 +10,7 @@ import SystemPackage
 /// Keys of encrypted repositories.
 struct Key: ParsableCommand {
   static let configuration = CommandSupport.configuration(
-    "key", abstract: "Make keys for encrypted repositories, and tell to whom one is encrypted.",
+    "key", abstract: "Create keys for encrypted repositories, and manage recipients.",
     subcommands: [KeyNew.self, KeyAdd.self, KeyList.self, KeyTrust.self])
 }
 
@@ -18,8 +18,8 @@ struct Key: ParsableCommand {
 struct KeyNew: FirnCommand {
   static var program: String { "firn key" }
   static let configuration = CommandSupport.configuration(
-    "new", abstract: "Make an age identity in a new file, and print its recipient.",
-    discussion: "Make it on another machine than the one that is backed up: that needs the recipient alone.")
+    "new", abstract: "Create an age identity in a new file, and print its recipient.",
+    discussion: "Create it on another machine than the one that is backed up, which needs only the recipient.")
   @Argument(help: "A file that does not exist.") var file: String
   @Flag(help: "Protect the file by a passphrase, as age does.") var passphrase = false
   @OptionGroup var common: CommonOptions
@@ -72,7 +72,7 @@ struct KeyNew: FirnCommand {
 struct KeyAdd: FirnCommand {
   static var program: String { "firn key" }
   static let configuration = CommandSupport.configuration(
-    "add", abstract: "Encrypt what is stored from now on to one more recipient.",
+    "add", abstract: "Encrypt new files to one more recipient.",
     discussion: "Existing contents of the repository are not changed: only the previous identities open them.")
   @Argument(help: "age1…, or a line ssh-ed25519 … of a public key.") var recipient: String
   @OptionGroup var common: CommonOptions
@@ -115,7 +115,7 @@ struct KeyAdd: FirnCommand {
 /// Tells to whom a repository is encrypted.
 struct KeyList: FirnCommand {
   static var program: String { "firn key" }
-  static let configuration = CommandSupport.configuration("list", abstract: "Tell to whom a repository is encrypted.")
+  static let configuration = CommandSupport.configuration("list", abstract: "List the recipients of a repository.")
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
@@ -136,7 +136,7 @@ struct KeyList: FirnCommand {
 struct KeyTrust: FirnCommand {
   static var program: String { "firn key" }
   static let configuration = CommandSupport.configuration(
-    "trust", abstract: "Have this machine store to the recipients that a repository names now.",
+    "trust", abstract: "Accept the current recipients of a repository on this machine.",
     discussion: "A machine stores nothing if the recipients changed since its last run, since the change may not be yours.")
   @OptionGroup var confirmation: ConfirmationOption
   @OptionGroup var common: CommonOptions

@@ -9,8 +9,14 @@ import Repository
 /// Lists snapshots.
 struct List: FirnCommand {
   static let configuration = CommandSupport.configuration("list", abstract: "List the snapshots of a store.")
-  @Argument(help: "Database, or SOURCE/DATABASE (default: all).") var database: String?
+  @Argument(help: "Database, or SOURCE/DATABASE (default: all).", completion: Completions.databases) var database: String?
+  @Option(help: ArgumentHelp("List only snapshots of this kind.", valueName: "kind")) var kind: String?
+  @Option(help: ArgumentHelp("List only the newest N of each database.", valueName: "n")) var last: Int?
   @OptionGroup var common: CommonOptions
+
+  func validate() throws {
+    if let last, last < 1 { throw ValidationError("--last takes a number from 1 on") }
+  }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let repository = try context.repository()
@@ -27,12 +33,13 @@ struct List: FirnCommand {
         var entry = try manifest.map { Entry($0, check: check) } ?? Entry(place, catalog.summary(of: place), check: check)
         if try catalog.shares(findings, place) { entry.sharesDamage() }
         entries.append(entry)
-      } catch let error as RepositoryError where error.isDamage {
+      } catch let error as RepositoryError where error.isOfOneSnapshot {
         unreadable.append(place)
       } catch let error as StoreError where error.isOfOneFile {
         unreadable.append(place)
       }
     }
+    entries = filtered(entries)
     if common.json {
       try context.output(json: ["snapshots": entries])
     } else {
@@ -44,9 +51,9 @@ struct List: FirnCommand {
     return unreadable.isEmpty && !hasHidden ? .done : .doneWithWarnings
   }
 
-  /// Databases that restores have replaced, where the server can be asked.
+  /// Databases that restores have replaced, if the server is known.
   private func showKept(_ context: CommandContext) {
-    // Nobody asked for the server: a list of what is in the store doesn't fail for it.
+    // The list of the store does not fail if the server is unreachable.
     guard let settings = try? context.namedServer(),
       let server = try? ServerConnection.open(settings.with("connect_timeout", "3")), let kept = try? KeptDatabase.all(on: server, of: database),
       !kept.isEmpty
@@ -59,22 +66,36 @@ struct List: FirnCommand {
     }
   }
 
+  /// The entries of `--kind`, of these the last of each database.
+  private func filtered(_ entries: [Entry]) -> [Entry] {
+    let ofKind = entries.filter { kind == nil || $0.kind == kind }
+    guard let last else { return ofKind }
+    var counts: [[String]: Int] = [:]
+    return ofKind.reversed().filter { entry in
+      counts[[entry.source, entry.database], default: 0] += 1
+      return counts[[entry.source, entry.database]] ?? 0 <= last
+    }.reversed()
+  }
+
   private func show(_ entries: [Entry], hasUnreadable: Bool, _ context: CommandContext) {
     guard !entries.isEmpty else {
-      if !hasUnreadable { context.tell("no snapshot yet: make one with firn-snapshot") }
+      if !hasUnreadable { context.tell("no snapshots: take one with firn-snapshot") }
       return
     }
     let now = Date()
     let names = DatabaseNames(entries.map { ($0.source, $0.database) })
     let rows = entries.map { entry in
       [
-        names.name(source: entry.source, database: entry.database), entry.id, entry.kind, Quantity.age(of: entry.startedAt, now: now),
-        entry.bytes.value.map(Quantity.size) ?? "encrypted",
-        Quantity.size(entry.storedBytes), entry.complete ? "complete" : "INCOMPLETE",
-        entry.damaged ? "FOUND DAMAGED" : entry.verifiedAt.value.map { "verified \(Quantity.age(of: $0, now: now))" } ?? "not verified",
+        Table.Cell(names.name(source: entry.source, database: entry.database)), .init(entry.id), .init(entry.kind),
+        .init(Quantity.age(of: entry.startedAt, now: now).replacing(" ago", with: "")), .init(entry.bytes.value.map(Quantity.size) ?? "encrypted"),
+        .init(Quantity.size(entry.storedBytes)), entry.complete ? "complete" : .init("INCOMPLETE", .warning),
+        entry.damaged
+          ? .init("FOUND DAMAGED", .bad)
+          : entry.verifiedAt.value.map { .init("verified \(Quantity.age(of: $0, now: now))", .good) } ?? "not verified",
       ]
     }
-    context.output(header: ["DATABASE", "SNAPSHOT", "KIND", "AGE", "SIZE", "STORED", "STATE", "PROOF"], rows: rows)
+    context.output(Table(header: ["DATABASE", "SNAPSHOT", "KIND", "AGE", "SIZE", "STORED", "STATE", "PROOF"], rows: rows))
+    context.tell("\(Quantity.count(entries.count, "snapshot")), \(Quantity.size(entries.reduce(0) { $0 + $1.storedBytes })) stored")
   }
 
   /// The JSON of a listed snapshot. Its keys are fixed.

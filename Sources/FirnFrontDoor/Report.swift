@@ -9,14 +9,14 @@ import SystemPackage
 /// Writes a page about a store.
 struct Report: FirnCommand {
   static let configuration = CommandSupport.configuration(
-    "report", abstract: "Write a page that shows what a store holds: one HTML file that needs no network.",
+    "report", abstract: "Write a page about a store: one HTML file that needs no network.",
     discussion: """
-      A calendar of snapshots with their proofs, sizes and rows over time, what deduplication saves, copies, how long restores take, and what \
-      is stale. It can be sent by mail, or laid where a web server finds it.
+      A calendar of snapshots with their verifications, sizes and rows over time, the effect of deduplication, copies, the duration of \
+      restores, and warnings. It can be sent by mail, or published by a web server.
       """)
-  @Argument(help: "Database, or SOURCE/DATABASE (default: all).") var database: String?
-  @Option(help: ArgumentHelp("Write it there; else to standard output.", valueName: "file")) var output: String?
-  @Option(help: ArgumentHelp("How far to look back, from 1 to 3660.", valueName: "n")) var days = 366
+  @Argument(help: "Database, or SOURCE/DATABASE (default: all).", completion: Completions.databases) var database: String?
+  @Option(help: ArgumentHelp("Write it to this file. Default: standard output.", valueName: "file")) var output: String?
+  @Option(help: ArgumentHelp("Days to look back, from 1 to 3660.", valueName: "n")) var days = 366
   @OptionGroup var common: CommonOptions
 
   func validate() throws {

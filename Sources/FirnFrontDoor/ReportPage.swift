@@ -11,7 +11,7 @@ struct ReportPage {
 
   var html: String {
     let bad = report.databases.count { !$0.problems.isEmpty }
-    let state = bad == 0 ? "Everything is as it should be." : "\(bad) of \(report.databases.count) databases want a look."
+    let state = bad == 0 ? "Everything is in order." : "\(bad) of \(report.databases.count) databases need attention."
     return """
       <!DOCTYPE html>
       <html lang="en">

@@ -7,10 +7,11 @@ import Repository
 
 /// Shows one snapshot, or what changed from one to another.
 struct Show: FirnCommand {
-  static let configuration = CommandSupport.configuration("show", abstract: "Show what a snapshot holds, or what changed from one to another.")
-  @Argument(help: "The database, or SOURCE/DATABASE.") var database: String
-  @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND, or before:TIME.") var snapshot = "latest"
-  @Argument(help: "A second one, to be compared with the first.") var other: String?
+  static let configuration = CommandSupport.configuration("show", abstract: "Show the contents of a snapshot, or the changes between two.")
+  @Argument(help: "Database name, or SOURCE/DATABASE.", completion: Completions.databases) var database: String
+  @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND, or before:TIME.", completion: Completions.snapshots)
+  var snapshot = "latest"
+  @Argument(help: "A second snapshot, to compare with the first.", completion: Completions.snapshots) var other: String?
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
@@ -38,13 +39,14 @@ struct Show: FirnCommand {
       "taken      \(Quantity.time(manifest.startedAt)), \(Quantity.age(of: manifest.startedAt, now: now))\(took >= 1 ? ", in \(Quantity.span(took))" : "")",
       "kind       \(manifest.kind)" + manifest.tags.sorted { $0.key < $1.key }.map { "  \($0.key)=\($0.value)" }.joined(),
       "server     PostgreSQL \(manifest.versions.server), dumped by \(manifest.versions.pgDump)",
-      "size       \(Quantity.size(manifest.bytes)) in \(Quantity.tables(manifest.tables.count)), \(Quantity.rows(manifest.rows)), \(manifest.largeObjects) large objects",
-      "stored     \(Quantity.size(manifest.storedBytes)) new in \(manifest.newObjects) objects"
+      "size       \(Quantity.size(manifest.bytes)) in \(Quantity.tables(manifest.tables.count)), \(Quantity.rows(manifest.rows)), \(Quantity.count(Int(manifest.largeObjects), "large object"))",
+      "stored     \(Quantity.size(manifest.storedBytes)) new in \(Quantity.count(manifest.newObjects, "object"))"
         + (manifest.parent.map { ", the rest shared with \($0) and others" } ?? ""),
       "owner      \(manifest.properties.owner), encoding \(manifest.properties.encoding), collation \(manifest.properties.locale ?? manifest.properties.collate)",
       "state      \(manifest.complete ? "complete" : "INCOMPLETE")",
     ]
     lines += manifest.incompleteReasons.map { "           \($0)" }
+    if let path = manifest.searchPath { lines.append("restore    with search_path \(path)") }
     lines.append(
       "proof      "
         + (check.map { check in
@@ -80,23 +82,22 @@ struct Show: FirnCommand {
     }
     if !changed.isEmpty {
       context.output("")
-      context.output(
-        header: ["TABLE", "ROWS", "SIZE"],
-        rows: changed.map { table in
-          [
-            table.name, change(table.before?.rows, table.after?.rows, Quantity.count),
-            change(table.before?.bytes, table.after?.bytes, Quantity.size),
-          ]
-        })
+      let rows = changed.map { table in
+        [
+          Table.Cell(table.name), .init(change(table.before?.rows, table.after?.rows) { Quantity.count($0) }),
+          .init(change(table.before?.bytes, table.after?.bytes) { Quantity.size($0) }),
+        ]
+      }
+      context.output(Table(header: ["TABLE", "ROWS", "SIZE"], rows: rows))
     }
     if !comparison.sequences.isEmpty {
       context.output("")
-      context.output(
-        header: ["SEQUENCE", "VALUE"], rows: comparison.sequences.map { [$0.name, change($0.before, $0.after, Quantity.count)] })
+      let rows = comparison.sequences.map { [Table.Cell($0.name), .init(change($0.before, $0.after) { Quantity.count($0) })] }
+      context.output(Table(header: ["SEQUENCE", "VALUE"], rows: rows))
       context.output("")
     }
     if first.largeObjects != second.largeObjects {
-      context.output("large objects: \(change(first.largeObjects, second.largeObjects, Quantity.count))")
+      context.output("large objects: \(change(first.largeObjects, second.largeObjects) { Quantity.count($0) })")
     }
     context.output("\(comparison.tables.count - changed.count) of \(comparison.tables.count) tables have the same rows")
     context.output(comparison.schema.isEmpty ? "the schema is the same" : "")

@@ -2,6 +2,7 @@ import ArgumentParser
 import CommandSupport
 import FirnCore
 import Foundation
+import Platform
 import Repository
 
 /// Tells whether every database has a snapshot and a proof that are young enough.
@@ -10,10 +11,10 @@ struct Status: FirnCommand {
     "status", abstract: "Show how old the newest snapshot and its last verification are.",
     discussion:
       """
-      Exit code 3 where one is older than max-age or max-proof-age in firn.yaml, incomplete, damaged, has lost many rows, or is missing from a \
-      store that copies in firn.yaml names: for monitoring.
+      For monitoring: exit code 3 if one is older than max-age or max-proof-age in firn.yaml, incomplete, damaged, has lost many rows, or \
+      is missing in a store of copies in firn.yaml.
       """)
-  @Argument(help: "Database, or SOURCE/DATABASE (default: all).") var database: String?
+  @Argument(help: "Database, or SOURCE/DATABASE (default: all).", completion: Completions.databases) var database: String?
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
@@ -31,13 +32,15 @@ struct Status: FirnCommand {
     let names = DatabaseNames(status.databases.map { ($0.source, $0.database) })
     let rows = status.databases.map { database in
       [
-        names.name(source: database.source, database: database.database), database.newest.map { Quantity.age(of: $0.startedAt, now: now) } ?? "none",
-        database.proof.map { "\(Quantity.age(of: $0.checkedAt, now: now)) (\($0.level.rawValue))" } ?? "never",
-        database.restoreSeconds.map(Quantity.span) ?? "not measured", database.problems.isEmpty ? "ok" : "WARN",
+        Table.Cell(names.name(source: database.source, database: database.database)),
+        .init(database.newest.map { Quantity.age(of: $0.startedAt, now: now) } ?? "none"),
+        .init(database.proof.map { "\(Quantity.age(of: $0.checkedAt, now: now)) (\($0.level.rawValue))" } ?? "never"),
+        .init(database.restoreSeconds.map(Quantity.span) ?? "not measured"),
+        database.problems.isEmpty ? .init("ok", .good) : .init("WARN", .warning),
       ]
     }
     context.output(
-      header: ["DATABASE", "SNAPSHOT", "PROOF", "RESTORES IN", "STATE"], rows: rows, details: status.databases.map(\.problems))
+      Table(header: ["DATABASE", "SNAPSHOT", "PROOF", "RESTORES IN", "STATE"], rows: rows, details: status.databases.map(\.problems)))
   }
 
   /// The JSON of a database's status.

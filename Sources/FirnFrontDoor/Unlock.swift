@@ -7,11 +7,11 @@ import Repository
 /// Removes locks, after a look at who holds them.
 struct Unlock: FirnCommand {
   static let configuration = CommandSupport.configuration(
-    "unlock", abstract: "Show who holds the locks of a store, and remove those whose holders are gone.",
+    "unlock", abstract: "Show the locks of a store, and remove those of dead processes.",
     discussion: """
-      Locks of dead processes of this machine are removed by every run, those of other machines after half an hour without a sign of \
-      life. This is for what is left: a lock of a machine that is gone, or one that can't be read. Locks of living processes of this \
-      machine stay. The number of locks to remove has to be typed, as: remove 1 lock.
+      Every run removes locks of dead processes of this machine, and those of other machines after half an hour without a refresh. Use \
+      this for the others: a lock of a lost machine, or an unreadable one. Locks of living processes of this machine stay. The \
+      confirmation is the number of locks to remove, as: remove 1 lock.
       """)
   @OptionGroup var confirmation: ConfirmationOption
   @OptionGroup var common: CommonOptions
@@ -50,11 +50,12 @@ struct Unlock: FirnCommand {
   private func show(_ holders: [RepositoryLock.Holder], _ context: CommandContext, _ now: Date) {
     let rows = holders.map { holder in
       [
-        holder.mode?.rawValue ?? "?", Quantity.age(of: holder.createdAt, now: now), Quantity.age(of: holder.refreshedAt, now: now),
-        holder.isAlive.map { $0 ? "alive" : "dead" } ?? "unknown", holder.words,
+        Table.Cell(holder.mode?.rawValue ?? "?"), .init(Quantity.age(of: holder.createdAt, now: now)),
+        .init(Quantity.age(of: holder.refreshedAt, now: now)), .init(holder.isAlive.map { $0 ? "alive" : "dead" } ?? "unknown"),
+        .init(holder.words),
       ]
     }
-    context.output(header: ["LOCK", "SINCE", "SIGN OF LIFE", "HOLDER IS", "HOLDER"], rows: rows)
+    context.output(Table(header: ["LOCK", "SINCE", "SIGN OF LIFE", "HOLDER IS", "HOLDER"], rows: rows))
   }
 
   /// The JSON of locks. Its keys are fixed.

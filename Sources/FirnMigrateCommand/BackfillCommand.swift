@@ -10,11 +10,9 @@ struct BackfillCommand: MigrateCommand {
   static let configuration = CommandSupport.configuration(
     "backfill", abstract: "Change the rows of a large table in batches, without blocking other sessions.",
     discussion: """
-      Batches go by the primary key, each in a transaction of its own. Batches become smaller where they take long, and wait for replicas and \
-      for rows that others hold. A run that was cut off is gone on with by the same command of the same user on the same machine; no row is \
-      changed twice. Exit code 3 where rows came meanwhile that meet --where: the same command does these.
-
-        firn-migrate backfill --table documents --set "status = 'pending'" --where "status IS NULL"
+      Batches follow the primary key, each in a transaction of its own. Batches become smaller if they take long, and wait for replicas and \
+      for rows that other sessions have locked. The same command of the same user on the same machine continues an interrupted run; no row \
+      is changed twice. Exit code 3 if rows that meet --where were inserted in the meantime: run the same command again.
       """)
   @Option(help: ArgumentHelp("The table, as in SQL.", valueName: "name")) var table: String
   @Option(help: ArgumentHelp("Assignments, as after SQL's SET.", valueName: "assignments")) var set: String

@@ -17,11 +17,9 @@ struct FirnMigrate: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "firn-migrate", abstract: "Migrate a PostgreSQL database with a way back.",
     discussion: """
-      check looks the database over. run makes a snapshot, stops the application, runs the migration, looks whether all is well, and goes \
-      back where it isn't. rehearse tries the migration on a restored copy and tells what it would do. watch shows one at work. backfill \
-      changes the rows of a large table in batches.
-
-      \(ExitStatus.table)
+      check examines the database. run takes a snapshot, stops the application, runs the migration, checks the result, and goes back if \
+      it is not healthy. rehearse tries the migration on a restored copy and reports what it would do. watch shows one that is running. \
+      backfill changes the rows of a large table in batches.
       """,
     version: FirnVersion.text,
     subcommands: [Check.self, Run.self, Rehearse.self, Watch.self, BackfillCommand.self, Recover.self, Guard.self])
@@ -74,18 +72,14 @@ extension MigrationCheck.Words {
 }
 
 extension MigrationSurvey {
-  /// As a table, with a hint below what needs one.
-  func show(_ write: (String) -> Void) {
-    write("\(database) on \(server)")
-    findings.show(write)
-  }
+  var title: String { "\(database) on \(server)" }
 }
 
 /// Looks a database over before a migration.
 struct Check: MigrateCommand {
   static let configuration = CommandSupport.configuration(
-    "check", abstract: "Look whether a database is ready to be migrated. Changes nothing.",
-    discussion: "Exit code 6 where something says stop, 3 where something is worth a look.")
+    "check", abstract: "Check whether a database is ready to be migrated. Changes nothing.",
+    discussion: "Exit code 6 if a finding says stop, 3 if one is a warning.")
   @OptionGroup var check: CheckOptions
   @OptionGroup var server: ConnectionOptions
   @OptionGroup var tools: ToolOptions
@@ -98,7 +92,12 @@ struct Check: MigrateCommand {
       progress.begin("looking at the database")
       return try MigrationCheck(repository: Result { try context.repository() }, request: request, words: .forPeople).run()
     }
-    if common.json { try context.output(json: Report(survey)) } else { survey.show(context.output) }
+    if common.json {
+      try context.output(json: Report(survey))
+    } else {
+      context.output(survey.title)
+      context.output(survey.findings.table)
+    }
     return survey.mustStop ? .refused : survey.hasWarnings ? .doneWithWarnings : .done
   }
 

@@ -13,9 +13,7 @@ struct Rehearse: MigrateCommand {
     "rehearse", abstract: "Try a migration on a restored snapshot, and report what it would do to production.",
     discussion: """
       The snapshot is restored into a throw-away server, the command runs against it with DATABASE_URL, and everything it does to the tables \
-      is written down. Times are those of a server without fsync, where nobody else works.
-
-        firn-migrate rehearse --fail-on rewrite,index,'exclusive>2s' -- bundle exec rails db:migrate
+      is recorded. Times are those of a server without fsync and without other sessions.
       """)
 
   @Option(help: ArgumentHelp("Database name, or SOURCE/DATABASE (default: from the URL).", valueName: "name")) var database: String?

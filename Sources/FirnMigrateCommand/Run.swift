@@ -12,11 +12,9 @@ struct Run: MigrateCommand {
   static let configuration = CommandSupport.configuration(
     "run", abstract: "Run a migration with a snapshot before it and a way back.",
     discussion: """
-      Checks the database, makes a snapshot of kind pre-migration, stops the application (maintenance: stop in firn.yaml), runs the command \
-      with DATABASE_URL and a lock_timeout, compares schema_migrations, starts the application and looks whether it is well. Everything is \
-      logged; the filled-in checklist lies beside the log.
-
-        firn-migrate run --expect-environment production -- bundle exec rails db:migrate
+      Checks the database, takes a snapshot of kind pre-migration, stops the application (maintenance: stop in firn.yaml), runs the command \
+      with DATABASE_URL and a lock_timeout, compares schema_migrations, starts the application and checks its health. Everything is logged; \
+      the filled-in checklist is beside the log.
       """)
 
   @OptionGroup var check: CheckOptions
@@ -126,7 +124,7 @@ struct Run: MigrateCommand {
     _ context: CommandContext, _ repository: Repository, _ migration: MigrationRun.Request, _ progress: WorkProgress, _ database: String
   ) -> MigrationRun.Delegate {
     MigrationRun.Delegate(
-      show: { $0.show(context.tell) },
+      show: { survey in ([survey.title] + survey.findings.table.lines(columns: nil, isPainted: false)).forEach(context.tell) },
       restore: { place in
         var request = RestoreRequest(settings: migration.settings, place: place, target: .replacing(database))
         request.jobs = context.jobs(server)

@@ -9,9 +9,9 @@ import Repository
 /// Shows what a database is doing.
 struct Watch: MigrateCommand {
   static let configuration = CommandSupport.configuration(
-    "watch", abstract: "Show who changes what, who is in whose way, and how far long statements are.",
-    discussion: "On a terminal it goes on until Ctrl-C; elsewhere it shows one moment. --end ends a session, after a typed confirmation.")
-  @Option(help: ArgumentHelp("How often to look.", valueName: "duration")) var every = "1s"
+    "watch", abstract: "Show running schema changes, blocked sessions, and the progress of long statements.",
+    discussion: "On a terminal it runs until Ctrl-C; otherwise it prints one moment. --end ends a session, after a confirmation.")
+  @Option(help: ArgumentHelp("Time between two looks.", valueName: "duration")) var every = "1s"
   @Flag(help: "Show one moment.") var once = false
   @Option(help: ArgumentHelp("End the session of this server process.", valueName: "pid")) var end: Int32?
   @OptionGroup var confirmation: ConfirmationOption

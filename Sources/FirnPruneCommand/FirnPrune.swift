@@ -16,12 +16,12 @@ struct FirnPrune: FirnCommand {
   static let configuration = CommandSupport.configuration(
     "firn-prune", abstract: "Remove old snapshots, and the objects that only they needed.",
     discussion: """
-      Prints what it would do. Only --apply removes anything, and where more than half of a database's snapshots would go it asks for \
-      typed words. Whatever a policy says, these stay: the newest snapshot, the newest complete one, the newest verified one, and \
-      those on hold (firn hold). Incomplete and damaged snapshots don't count towards what is kept.
+      Prints its plan. Only --apply removes anything, and a confirmation is required if more than half of a database's snapshots would \
+      be removed. These always stay, whatever the policy: the newest snapshot, the newest complete one, the newest verified one, and \
+      those on hold (firn hold). Incomplete and damaged snapshots do not count for the rules.
       """)
 
-  @Argument(help: "Database name, or SOURCE/DATABASE. Default: all databases of the store.") var database: String?
+  @Argument(help: "Database name, or SOURCE/DATABASE. Default: all databases of the store.", completion: Completions.databases) var database: String?
   @OptionGroup var options: PolicyOptions
   @Flag(help: "Remove what the plan says.") var apply = false
   @OptionGroup var confirmation: ConfirmationOption
@@ -140,7 +140,9 @@ struct FirnPrune: FirnCommand {
     guard explain == nil, simulate == nil else { return (plan, nil) }
     if !common.json { try PlanReport(plan, name).show(context) }
     if let entry = plan.entries.first(where: { named.contains($0.place.id) && $0.decision.isKept }) {
-      throw FirnError.mustStay(database: entry.place.database, id: "\(entry.place.id)", reasons: entry.decision.keepReasons)
+      throw FirnError.mustStay(
+        database: entry.place.database, id: "\(entry.place.id)", reasons: entry.decision.keepReasons,
+        guardian: entry.decision.guardian ?? .policy)
     }
     let doubts = plan.doubtful.map { PlanReport.words(for: $0, in: plan) }
     guard apply, let phrase = plan.phrase else {
@@ -196,7 +198,9 @@ struct FirnPrune: FirnCommand {
   }
 
   private func tellYoung(_ outcome: GarbageCollector.Outcome, _ context: CommandContext) {
-    if outcome.locked > 0 { context.warn("the store keeps \(outcome.locked) files by a lock of its own: they go when that ends") }
+    if outcome.locked > 0 {
+      context.warn("the store keeps \(Quantity.count(outcome.locked, "file")) by a lock of its own: a prune after its end deletes them")
+    }
     guard outcome.young > 0 else { return }
     context.tell("\(outcome.young) more that no snapshot names are younger than an hour: they go later")
   }

@@ -1,6 +1,7 @@
 import CommandSupport
 import FirnCore
 import Foundation
+import Platform
 import Repository
 import Retention
 
@@ -21,13 +22,13 @@ struct PlanReport {
         "\(plan.name(of: database)): \(database.entries.count - removed) to keep, \(removed) to remove (\(policy), days of \(plan.calendar.name))")
       let rows = try database.entries.map { entry in
         [
-          entry.decision.isKept ? "keep" : "REMOVE", entry.place.id.description,
-          Quantity.age(of: entry.place.id.startDate, now: plan.now), entry.snapshot.kind,
-          entry.decision.isKept ? "" : Quantity.size(try plan.ownBytes(of: entry)),
-          entry.decision.isKept ? entry.decision.keepReasons.joined(separator: "; ") : entry.decision.removeReason,
+          entry.decision.isKept ? Table.Cell("keep") : .init("REMOVE", .warning), .init(entry.place.id.description),
+          .init(Quantity.age(of: entry.place.id.startDate, now: plan.now)), .init(entry.snapshot.kind),
+          .init(entry.decision.isKept ? "" : Quantity.size(try plan.ownBytes(of: entry))),
+          .init(entry.decision.isKept ? entry.decision.keepReasons.joined(separator: "; ") : entry.decision.removeReason),
         ]
       }
-      context.output(header: ["", "SNAPSHOT", "AGE", "KIND", "UNIQUE", "WHY"], rows: rows)
+      context.output(Table(header: ["", "SNAPSHOT", "AGE", "KIND", "UNIQUE", "WHY"], rows: rows))
       context.output("")
       for line in SnapshotCalendar(database, plan.calendar).lines { context.output(line) }
       context.output("")
@@ -46,9 +47,9 @@ struct PlanReport {
     let started = entry.place.id.startDate
     context.output(
       "\(entry.place.database) \(entry.place.id), \(entry.snapshot.kind), \(Quantity.time(started)), \(Quantity.age(of: started, now: plan.now))")
-    context.output(entry.decision.isKept ? "stays by \(policy):" : "goes by \(policy):")
+    context.output(entry.decision.isKept ? "kept by \(policy):" : "removed by \(policy):")
     for reason in entry.decision.isKept ? entry.decision.keepReasons : [entry.decision.removeReason] { context.output("  - \(reason)") }
-    context.output("\(Quantity.size(try plan.ownBytes(of: entry))) of the store are its alone")
+    context.output("\(Quantity.size(try plan.ownBytes(of: entry))) in the store belong to it alone")
   }
 
   static func words(for database: PrunePlan.Database, in plan: PrunePlan) -> String {

@@ -49,10 +49,11 @@ struct RetentionForecast: Encodable {
   }
 
   func show(_ policy: String, _ context: CommandContext) {
-    context.output("\(database), \(policy): with a snapshot as often as said, and as much new in each as now")
-    context.output(
-      header: ["AT", "SNAPSHOTS", "STORE, ABOUT"],
-      rows: steps.map { [String(Quantity.time($0.at, zone: .gmt).prefix(10)), "\($0.snapshots)", Quantity.size($0.bytes)] })
-    context.output("then it goes back to: \(agesAtEnd.map { Quantity.span(Double($0)) }.joined(separator: ", "))")
+    context.output("\(database), \(policy): with snapshots at this rate, and as much new in each as now")
+    let rows = steps.map {
+      [Table.Cell(String(Quantity.time($0.at, zone: .gmt).prefix(10))), .init("\($0.snapshots)"), .init(Quantity.size($0.bytes))]
+    }
+    context.output(Table(header: ["AT", "SNAPSHOTS", "STORE, ABOUT"], rows: rows))
+    context.output("ages of the snapshots at the end: \(agesAtEnd.map { Quantity.span(Double($0)) }.joined(separator: ", "))")
   }
 }

@@ -14,30 +14,33 @@ package enum RestoreProgram {
 /// Restores a snapshot: into a new database, or in the place of one that is kept.
 struct FirnRestore: FirnCommand {
   static let configuration = CommandSupport.configuration(
-    "firn-restore", abstract: "Restore a snapshot, destroying nothing.",
+    "firn-restore", abstract: "Restore a snapshot without destroying anything.",
     discussion: """
-      The new database is built beside the old one and proven; then the two change names within a second. The old one is kept, \
-      and --undo brings it back. With --as nothing that exists is changed at all. Whatever fails, the new database is gone again.
+      The new database is built and checked beside the current one; then they swap names within a second. The previous database is kept, \
+      and --undo brings it back. With --as, nothing existing is changed. If anything fails, the new database is dropped again.
       """)
 
-  @Argument(help: "The database, or SOURCE/DATABASE.") var database: String
-  @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND, or before:TIME.") var snapshot: String?
-  @Option(name: .customLong("as"), help: ArgumentHelp("Make a new database of this name instead of replacing one.", valueName: "name"))
+  @Argument(help: "Database name, or SOURCE/DATABASE.", completion: Completions.databases) var database: String
+  @Argument(
+    help: "An id, the beginning of one, latest, latest:verified, latest:KIND, or before:TIME. Default: latest.", completion: Completions.snapshots)
+  var snapshot: String?
+  @Option(name: .customLong("as"), help: ArgumentHelp("Create a new database of this name instead of replacing one.", valueName: "name"))
   var newName: String?
-  @Option(help: ArgumentHelp("Restore into this database, which exists and is empty: for roles that may not create one.", valueName: "name"))
+  @Option(help: ArgumentHelp("Restore into this existing, empty database: for roles that may not create one.", valueName: "name"))
   var into: String?
-  @Flag(help: "Drop the database and build the new one in its place, for a disk that can't hold both. There is no --undo.") var inPlace = false
+  @Flag(help: "Drop the database first and build the new one in its place, for a disk that can't hold both. No --undo.") var inPlace = false
   @Flag(help: "Bring back the database that was replaced last.") var undo = false
-  @Option(help: ArgumentHelp("With --undo: bring back this one of those that are kept.", valueName: "name")) var kept: String?
+  @Option(help: ArgumentHelp("With --undo: the kept database to bring back.", valueName: "name")) var kept: String?
   @Flag(help: "Drop the kept databases, each after a confirmation.") var forgetOld = false
-  @Flag(help: "Tidy up after a restore that was killed, and do nothing else.") var recover = false
+  @Flag(help: "Only tidy up after a killed restore.") var recover = false
   @Flag(help: "Dump the new database again and compare every table's bytes and the schema.") var prove = false
+  @Flag(help: "Check all prerequisites, show what would be done, and stop.") var dryRun = false
   @OptionGroup var confirmation: ConfirmationOption
-  @Flag(help: "Don't snapshot the database that is replaced.") var noSafetySnapshot = false
-  @Flag(help: "Let a snapshot take a database's place from which something was left out.") var allowIncomplete = false
-  @Flag(help: "With --in-place: drop the database for a snapshot that no drill has restored.") var untested = false
-  @Flag(help: "Take the exchange back where the health check fails.") var undoOnFailure = false
-  @Option(name: .customLong("set"), help: ArgumentHelp("A server setting for the sessions that restore. May be repeated.", valueName: "name=value"))
+  @Flag(help: "Take no snapshot of the replaced database.") var noSafetySnapshot = false
+  @Flag(help: "Allow a replace by an incomplete snapshot.") var allowIncomplete = false
+  @Flag(help: "With --in-place: allow a snapshot without a successful drill.") var untested = false
+  @Flag(help: "Undo the swap if the health check fails.") var undoOnFailure = false
+  @Option(name: .customLong("set"), help: ArgumentHelp("Server setting for the restoring sessions. May be repeated.", valueName: "name=value"))
   var settings: [String] = []
   @OptionGroup var rate: RateOption
   @OptionGroup var parts: PartOptions
@@ -47,10 +50,13 @@ struct FirnRestore: FirnCommand {
   func validate() throws {
     let modes = [newName != nil, into != nil, inPlace, parts.export != nil, undo, forgetOld, recover].count { $0 }
     if modes > 1 { throw ValidationError("--as, --into, --in-place, --export, --undo, --forget-old and --recover exclude each other") }
-    if untested && !inPlace { throw ValidationError("--untested is an option of --in-place") }
+    if dryRun && (undo || forgetOld || recover || parts.export != nil || restoresIntoLive) {
+      throw ValidationError("--dry-run belongs to restores of a whole database")
+    }
+    if untested && !inPlace { throw ValidationError("--untested belongs to --in-place") }
     if into != nil && parts.locale != nil { throw ValidationError("--locale is for a new database: the one that --into names has its own") }
     if (undo || forgetOld || recover) && snapshot != nil { throw ValidationError("--undo, --forget-old and --recover take no snapshot") }
-    if kept != nil && !undo { throw ValidationError("--kept goes with --undo") }
+    if kept != nil && !undo { throw ValidationError("--kept belongs to --undo") }
     if inPlace && (!parts.tables.isEmpty || parts.dataOnly) { throw ValidationError("--table and --data-only replace no database") }
     if restoresIntoLive {
       let chosen = [
@@ -95,13 +101,12 @@ struct FirnRestore: FirnCommand {
     var request = try request(context, place)
     // The safety snapshot must not become readable to anyone who changed the store's recipients.
     if request.safetySnapshot != nil { try context.permitFilling(repository) }
+    if dryRun { return try showPlan(request, place, repository, context) }
     if request.target.isExisting {
       let plan = try context.withProgress { progress in
         try RestoreOperation(repository: repository, request: request, progress: progress).plan()
       }
-      let verdict = try repository.catalog.verdict(of: place)
-      let check = verdict?.ok == false ? verdict : try repository.catalog.lastCheck(of: place)
-      ImpactStatement(plan, lastCheck: check, request: request).show(context)
+      ImpactStatement(plan, lastCheck: try lastCheck(of: place, repository), request: request).show(context)
       try Confirmation.require(request.target.phrase, given: confirmation.confirm)
       request.keptName = plan.impact?.keptAs
       request.replacedOID = plan.impact?.oid
@@ -141,6 +146,27 @@ struct FirnRestore: FirnCommand {
     return result.warnings.isEmpty ? .done : .doneWithWarnings
   }
 
+  private func lastCheck(of place: SnapshotPath, _ repository: Repository) throws -> CheckRecord? {
+    let verdict = try repository.catalog.verdict(of: place)
+    return verdict?.ok == false ? verdict : try repository.catalog.lastCheck(of: place)
+  }
+
+  /// The plan of `--dry-run`: everything that is checked and shown before a restore changes anything.
+  private func showPlan(_ request: RestoreRequest, _ place: SnapshotPath, _ repository: Repository, _ context: CommandContext) throws -> ExitStatus {
+    let plan = try context.withProgress { progress in try RestoreOperation(repository: repository, request: request, progress: progress).plan() }
+    if request.target.isExisting {
+      ImpactStatement(plan, lastCheck: try lastCheck(of: place, repository), request: request).show(context)
+    } else {
+      context.tell(
+        "\(place.database) of \(place.id) would be restored into \(into == nil ? "a new database" : "the empty database") \(request.target.name)")
+      for note in plan.notes { context.tell("note: \(note)") }
+    }
+    for warning in plan.warnings { context.warn(warning) }
+    context.tell("nothing was changed (--dry-run)")
+    if common.json { try context.output(json: ["snapshot": place.id.description, "target": request.target.name]) }
+    return plan.warnings.isEmpty ? .done : .doneWithWarnings
+  }
+
   /// The newer of two snapshots is chosen by clocks that may have been wrong.
   private func warnOfClocks(_ place: SnapshotPath, among places: [SnapshotPath], _ context: CommandContext) {
     let soon = Date(timeIntervalSinceNow: 600)
@@ -176,6 +202,9 @@ struct FirnRestore: FirnCommand {
     request.sessionSettings = try self.settings.map { setting in
       let parts = setting.split(separator: "=", maxSplits: 1)
       guard parts.count == 2 else { throw UsageError("--set takes NAME=VALUE, not \(setting)") }
+      if parts[0].lowercased() == "search_path" {
+        throw UsageError("--set does not change the search_path of a restore", hint: "use --search-path '\(parts[1])'")
+      }
       return (String(parts[0]), String(parts[1]))
     }
     request.toolFolders = context.toolFolders(server.tools)

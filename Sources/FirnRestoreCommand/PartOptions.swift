@@ -2,20 +2,20 @@ import ArgumentParser
 import CommandSupport
 import FirnCore
 
-/// Options that choose a part of a snapshot, or hand it to others.
+/// Options that choose a part of a snapshot, or other owners.
 struct PartOptions: ParsableArguments {
   @Option(
     name: .customLong("table"),
     help: ArgumentHelp(
-      "Only this table's rows, SCHEMA.TABLE with * and ?: into a new database with --as, else into a new schema of the live one. May be repeated.",
+      "Only the rows of this table, SCHEMA.TABLE with * and ?: into a new schema of the live database, or with --as into a new database. May be repeated.",
       valueName: "name"))
   var tables: [String] = []
   @Option(help: ArgumentHelp("Write an archive in pg_dump's directory format instead.", valueName: "folder")) var export: String?
-  @Flag(help: "Tables and all else, without rows.") var schemaOnly = false
-  @Flag(help: "Rows only, into tables that are there and empty: of the database named with --as, else of the live one.") var dataOnly = false
-  @Flag(help: "Leave damaged tables out and restore the rest.") var onlyIntact = false
-  @Option(help: ArgumentHelp("Give everything to this role.", valueName: "role")) var owner: String?
-  @Flag(help: "Leave everything to the role that restores.") var noOwner = false
+  @Flag(help: "The schema without rows.") var schemaOnly = false
+  @Flag(help: "Rows only, into existing, empty tables of the live database, or of the one named with --as.") var dataOnly = false
+  @Flag(help: "Restore all tables except damaged ones.") var onlyIntact = false
+  @Option(help: ArgumentHelp("Make this role the owner of everything.", valueName: "role")) var owner: String?
+  @Flag(help: "Make the restoring role the owner of everything.") var noOwner = false
   @Flag(help: "Restore no privileges.") var noPrivileges = false
   @Option(
     help: ArgumentHelp(
@@ -24,7 +24,7 @@ struct PartOptions: ParsableArguments {
   var searchPath: String?
   @Option(help: ArgumentHelp("The libc locale of the new database, such as C.UTF-8. Default: the original's.", valueName: "name")) var locale: String?
   @Option(
-    name: .customLong("tablespace"), help: ArgumentHelp("Put into tablespace NEW what was in OLD. May be repeated.", valueName: "old=new"))
+    name: .customLong("tablespace"), help: ArgumentHelp("Use tablespace NEW in place of OLD. May be repeated.", valueName: "old=new"))
   var tablespaces: [String] = []
 
   func validate() throws {

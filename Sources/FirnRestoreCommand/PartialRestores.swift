@@ -60,7 +60,8 @@ struct PartialRestores {
     for line in outcome.leftOut { context.warn("left out: \(line)") }
     context.output(target.string)
     context.tell(
-      "wrote \(place.id) as an archive: \(outcome.files) files, \(Quantity.size(outcome.bytes)), every byte checked, in \(Quantity.span(seconds))")
+      "wrote \(place.id) as an archive: \(Quantity.count(outcome.files, "file")), \(Quantity.size(outcome.bytes)), every byte checked, in \(Quantity.span(seconds))"
+    )
     let list = outcome.list.map { " --use-list='\($0)'" } ?? ""
     context.tell("restore it with: pg_restore --exit-on-error --jobs=2\(list) -d DATABASE '\(target)'")
     return outcome.leftOut.isEmpty ? .done : .doneWithWarnings

@@ -13,10 +13,10 @@ package enum SnapshotProgram {
 /// Makes a snapshot of a database.
 struct FirnSnapshot: FirnCommand {
   static let configuration = CommandSupport.configuration(
-    "firn-snapshot", abstract: "Make a snapshot of a PostgreSQL database.",
-    discussion: "Prints the snapshot's id. Nothing is listed before its last byte is durable.")
+    "firn-snapshot", abstract: "Take a snapshot of a PostgreSQL database.",
+    discussion: "Prints the snapshot's id. A snapshot is listed only once its last byte is durable.")
 
-  @Argument(help: "Database name (default: from the URL).") var database: String?
+  @Argument(help: "Database name (default: from the URL).", completion: Completions.databases) var database: String?
   @Option(help: "Purpose: nightly, pre-migration, manual, or your own word.") var kind = "manual"
   @Option(name: .customLong("tag"), help: ArgumentHelp("A note to find it by. May be repeated.", valueName: "key=value")) var tags: [String] = []
   @Option(help: ArgumentHelp("Exclude the rows of these tables, as pg_dump does. May be repeated.", valueName: "pattern"))

@@ -1,5 +1,6 @@
 import CommandSupport
 import FirnCore
+import Platform
 import Postgres
 import Repository
 
@@ -18,15 +19,16 @@ struct Comparison {
     }
     let isSame = tables.allSatisfy { $0.state == .same }
     if command.common.json {
-      try context.output(json: Report(id: place.id.description, same: isSame, tables: tables.map(Report.Table.init)))
+      try context.output(json: Report(id: place.id.description, same: isSame, tables: tables.map(Report.Entry.init)))
       return isSame ? .done : .verificationFailed
     }
     let different = tables.filter { $0.state != .same }
-    func count(_ rows: Int64?) -> String { rows.map(Quantity.count) ?? "-" }
+    func count(_ rows: Int64?) -> String { rows.map { Quantity.count($0) } ?? "-" }
     if !different.isEmpty {
-      context.output(
-        header: ["TABLE", "STATE", "ROWS THEN", "ROWS NOW"],
-        rows: different.map { [$0.name, $0.state.rawValue, count($0.rowsThen), count($0.rowsNow)] })
+      let rows = different.map {
+        [Table.Cell($0.name), .init($0.state.rawValue, .warning), .init(count($0.rowsThen)), .init(count($0.rowsNow))]
+      }
+      context.output(Table(header: ["TABLE", "STATE", "ROWS THEN", "ROWS NOW"], rows: rows))
     }
     context.output(
       different.isEmpty
@@ -35,7 +37,7 @@ struct Comparison {
   }
 
   private struct Report: Encodable {
-    struct Table: Encodable {
+    struct Entry: Encodable {
       let name: String
       let state: String
       let rowsThen: Int64?
@@ -50,6 +52,6 @@ struct Comparison {
     }
     let id: String
     let same: Bool
-    let tables: [Table]
+    let tables: [Entry]
   }
 }

@@ -41,7 +41,8 @@ struct Drills {
     if outcomes.contains(where: { $0.failure != nil }) {
       context.fail(
         "a snapshot could not be restored",
-        hint: "its bytes may be what was dumped (firn-verify --read): what pg_restore says is the reason, as a constraint that its rows break")
+        hint: "the server's message above is the reason, such as a constraint that the rows violate; if it does not find a function or table, give "
+          + "its schema with --search-path; firn-verify --read shows whether the stored bytes are intact")
     } else if outcomes.allSatisfy(\.differences.isEmpty), !isSound {
       context.fail(
         "an assertion does not hold in what was restored",
@@ -60,7 +61,7 @@ struct Drills {
       context.output("\(name)  not drilled: \(FailureReport(obstacle).message)")
     } else if let failure = outcome.failure {
       context.output("\(name)  COULD NOT BE RESTORED")
-      for line in failure.split(separator: "\n") { context.output("    \(line.drop { $0 == " " })") }
+      for line in failure.split(separator: "\n") { context.output("    \(line)") }
     } else if outcome.problems.isEmpty {
       let schema = outcome.schemaCompared ? " and the schema" : ""
       let rest = outcome.incomparable.isEmpty ? "" : "; not all could be compared (see the warnings)"
@@ -79,6 +80,7 @@ struct Drills {
     request.server = try command.server.map { try ConnectionSettings($0) }
     request.jobs = context.jobs(command.jobs)
     request.allowsUnconfined = command.unconfined
+    request.searchPath = command.searchPath
     request.assertions = context.configuration.assertions
     request.toolFolders = context.toolFolders(command.toolFolders)
     request.workRoot = context.spoolRoot(command.spool)

@@ -13,31 +13,34 @@ package enum VerifyProgram {
 /// Looks whether snapshots are intact.
 struct FirnVerify: FirnCommand {
   static let configuration = CommandSupport.configuration(
-    "firn-verify", abstract: "Prove that snapshots are what they were.",
+    "firn-verify", abstract: "Verify that snapshots are intact and can be restored.",
     discussion: """
-      --quick looks whether every object is there with its right size; --read reads every byte back; --drill restores each snapshot into \
-      a server made for it, compares everything with what was dumped, and takes it away again. --against compares with a live database.
+      --quick checks that every object exists with its size; --read reads every byte; --drill restores each snapshot into a throw-away \
+      server and compares everything with the snapshot. --against compares a snapshot with a live database.
       """)
 
-  @Argument(help: "Database name, or SOURCE/DATABASE. Default: all databases of the store.") var database: String?
-  @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND, before:TIME, or all.") var snapshot: String?
-  @Flag(help: "Every object there, of the right size.") var quick = false
-  @Flag(help: "Every byte hashed, every frame decoded, every table compared. The default.") var read = false
-  @Flag(help: "Restored, compared in all that was dumped, and dropped again.") var drill = false
+  @Argument(help: "Database name, or SOURCE/DATABASE. Default: all databases of the store.", completion: Completions.databases) var database: String?
+  @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND, before:TIME, or all.", completion: Completions.snapshots)
+  var snapshot: String?
+  @Flag(help: "Check that every object exists with its size.") var quick = false
+  @Flag(help: "Hash every byte, decode every frame, compare every table (default).") var read = false
+  @Flag(help: "Restore, compare with the snapshot, and drop again.") var drill = false
   @Option(
     help: ArgumentHelp(
-      "Every object there, and this share of all of them read, such as 5%: the next ones each time, until all were.", valueName: "share"))
+      "Check that every object exists, and read this share of them, such as 5%: the next ones each time.", valueName: "share"))
   var sample: String?
   @Flag(help: "Fetch damaged files from other stores, named with --from. Replaced files are kept.") var repair = false
   @Option(name: .customLong("from"), help: ArgumentHelp("A store to repair from. May be repeated.", valueName: "store")) var donors: [String] = []
   @OptionGroup var rate: RateOption
   @Option(help: ArgumentHelp("Compare the snapshot with a live database, table by table.", valueName: "url")) var against: String?
-  @Option(help: ArgumentHelp("Drill on this server, under a temporary name, instead of one that is made for it.", valueName: "url")) var server:
-    String?
+  @Option(help: ArgumentHelp("Drill on this server, under a temporary name, instead of a throw-away one.", valueName: "url")) var server: String?
   @Option(name: .customLong("pg-bin"), help: ArgumentHelp("Look here for PostgreSQL's programs first. May be repeated.", valueName: "folder"))
   var toolFolders: [String] = []
   @Option(help: ArgumentHelp("Directory for drills (default: $TMPDIR or /var/tmp).", valueName: "folder")) var spool: String?
   @Option(help: ArgumentHelp("Tables worked on at once in a drill.", valueName: "n")) var jobs: Int?
+  @Option(
+    help: ArgumentHelp("The search_path for drills, as for firn-restore. Default: the snapshot's, or empty.", valueName: "list")) var searchPath:
+    String?
   @Flag(help: "Drill even if the kernel can't confine the server.") var unconfined = false
   @OptionGroup var common: CommonOptions
 
@@ -50,6 +53,7 @@ struct FirnVerify: FirnCommand {
     if repair && (drill || against != nil) { throw ValidationError("--repair belongs to --quick, --read and --sample") }
     if against != nil && (database == nil || snapshot == "all") { throw ValidationError("--against compares one snapshot of a named database") }
     if server != nil && !drill { throw ValidationError("--server belongs to --drill") }
+    if searchPath != nil && !drill { throw ValidationError("--search-path belongs to --drill") }
     if let jobs, !(1...64).contains(jobs) { throw ValidationError("--jobs takes a number from 1 to 64") }
   }
 

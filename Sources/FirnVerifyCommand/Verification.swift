@@ -40,6 +40,8 @@ struct Verification {
     }
     try context.result(VerifyReport(outcome, repairs: repairs))
     if !command.common.json { show(outcome, extent, repairs) }
+    let newer = outcome.snapshots.filter(\.isNewer).map { "\($0.place.database) \($0.place.id)" }
+    if !newer.isEmpty { context.warn("newer than this program, so only their stored bytes were checked: \(FailureReport.some(newer))") }
     let closed = outcome.snapshots.count(where: \.isClosed)
     if let reason = outcome.unrecorded.map({ FailureReport($0).message }) {
       context.warn(
@@ -47,8 +49,11 @@ struct Verification {
           ? "the result could not be written to the store: these snapshots will not count as verified (\(reason))"
           : "THE DAMAGE COULD NOT BE RECORDED in the store: firn list, status and prune don't know of it (\(reason))")
     }
-    if closed > 0 { context.warn("\(closed) of \(outcome.snapshots.count) snapshots are encrypted to other identities: what they say was not read") }
-    return outcome.isSound ? (repairs.isEmpty && closed == 0 && outcome.unrecorded == nil ? .done : .doneWithWarnings) : .verificationFailed
+    if closed > 0 {
+      context.warn("\(closed) of \(outcome.snapshots.count) snapshots are encrypted to other identities, so their contents were not read")
+    }
+    return outcome.isSound
+      ? (repairs.isEmpty && closed == 0 && newer.isEmpty && outcome.unrecorded == nil ? .done : .doneWithWarnings) : .verificationFailed
   }
 
   private func extent() throws -> VerifyExtent {
@@ -80,7 +85,7 @@ struct Verification {
       }
     }
     context.tell(
-      "\(Quantity.count(Int64(outcome.objectsChecked))) objects\(isSampled(extent) ? " of the store, the next ones in turn" : "")"
+      "\(Quantity.count(outcome.objectsChecked, "object"))\(isSampled(extent) ? " of the store, the next ones in turn" : "")"
         + (outcome.bytesChecked > 0 ? ", \(Quantity.size(outcome.bytesChecked))" : "") + " in \(Quantity.span(outcome.elapsed.inSeconds))")
     for file in repairs.flatMap(\.mended) { context.tell("repaired \(file.key) from \(file.from)") }
     if let first = repairs.first(where: \.keepsWhatStoodThere) {
@@ -88,7 +93,8 @@ struct Verification {
     }
     for key in repairs.last?.unrepaired ?? [] { context.warn("no other store has \(key) as it was") }
     guard !outcome.isSound else { return }
-    let good = outcome.snapshots.last(where: \.isSound)
+    let affected = Set(outcome.snapshots.filter { !$0.isSound }.map(\.place.folder))
+    let good = outcome.snapshots.last { $0.isSound && affected.contains($0.place.folder) }
     context.fail(
       outcome.snapshots.allSatisfy(\.problems.isEmpty)
         ? "damage was found before, and this verification was not thorough enough to clear it" : "damage was found",

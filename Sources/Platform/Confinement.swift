@@ -4,7 +4,8 @@ package import SystemPackage
 
 /// Limits for a program and all that it starts: it reaches some folders, no network and no socket of other programs.
 ///
-/// Files are confined by Landlock (Linux 5.13 and later), connections by seccomp; from 6.12 on signals to other programs, too.
+/// Files are confined by Landlock (Linux 5.13 and later), connections and changes to other processes by seccomp; from 6.12 on signals to
+/// other programs, too. System V objects of the user's other programs are out of reach if the kernel allows a namespace for them.
 package struct Confinement: Sendable {
   /// Folders that it may read, and run programs from.
   package var readable: [FilePath]

@@ -7,7 +7,14 @@ package enum Terminal {
   package static var errorIsTerminal: Bool { isatty(2) == 1 }
   package static var outputIsTerminal: Bool { isatty(1) == 1 }
   package static var inputIsTerminal: Bool { isatty(0) == 1 }
-  package static var columns: Int { max(20, Int(firn_terminal_columns(2))) }
+  /// The columns of the terminal on standard error.
+  package static var columns: Int { columns(of: 2) }
+
+  /// A terminal that does not know its width, as some consoles, counts as one of 80 columns.
+  static func columns(of descriptor: Int32) -> Int {
+    let columns = Int(firn_terminal_columns(descriptor))
+    return columns == 0 ? 80 : max(20, columns)
+  }
 
   /// Writes to standard error at once. A closed terminal is no failure.
   package static func writeError(_ text: String) {
@@ -114,6 +121,7 @@ package enum Terminal {
   package static func oneLine(_ text: String) -> String { escaping(text, where: isControl) }
 
   private static func escaping(_ text: String, where isEscaped: (Unicode.Scalar) -> Bool) -> String {
+    let text = inLocale(text)
     guard text.unicodeScalars.contains(where: isEscaped) else { return text }
     var result = ""
     for scalar in text.unicodeScalars {

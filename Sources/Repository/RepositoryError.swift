@@ -27,6 +27,11 @@ package enum RepositoryError: Error, Equatable {
   /// Our own lock is gone.
   case lockLost
 
+  /// Whether the error concerns one snapshot, and not the store: it is damaged, or of a newer format.
+  package var isOfOneSnapshot: Bool {
+    if case .newerFormat = self { true } else { isDamage }
+  }
+
   /// Whether the error means that a snapshot is damaged.
   package var isDamage: Bool {
     switch self {

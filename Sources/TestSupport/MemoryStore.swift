@@ -151,6 +151,7 @@ package final class MemoryStore: Store {
     try change { state in
       if let error = state.keeps { throw error }
       guard let file = state.files.removeValue(forKey: key) else { return false }
+      if state.losesWrites?(aside) ?? false { return true }
       state.files[aside] = File(bytes: file.bytes, durable: file.bytes, modified: file.modified)
       return true
     }

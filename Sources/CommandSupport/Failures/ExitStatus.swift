@@ -1,4 +1,4 @@
-/// How a command ended. Every `--help` prints the table.
+/// The exit code of a command. Every `--help` lists them.
 package enum ExitStatus: Int32, CaseIterable, Sendable {
   case done = 0
   case failed = 1
@@ -32,14 +32,5 @@ package enum ExitStatus: Int32, CaseIterable, Sendable {
     case .interrupted: "interrupted by SIGINT (Ctrl-C); what was unfinished is gone, or goes with the next run"
     case .terminated: "ended by SIGTERM, SIGHUP or SIGQUIT (shells show 143, 129 or 131); nothing unfinished is kept"
     }
-  }
-
-  /// For the end of a command's help.
-  package static var table: String {
-    "EXIT CODES\n"
-      + allCases.map { status in
-        let code = String(status.rawValue)
-        return String(repeating: " ", count: 5 - code.count) + code + "  " + status.meaning
-      }.joined(separator: "\n")
   }
 }

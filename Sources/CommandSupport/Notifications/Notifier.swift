@@ -178,7 +178,7 @@ struct Notifier {
 }
 
 /// A `before` hook failed.
-struct HookRefused: Error {
+package struct HookRefused: Error {
   /// As in the configuration, without the command.
   let name: String
   let reason: String

@@ -11,16 +11,17 @@ package import SystemPackage
 package struct CommonOptions: ParsableArguments {
   @Option(
     name: .long,
-    help: ArgumentHelp("Read settings from this file. Else ./firn.yaml, ~/.config/firn/firn.yaml or /etc/firn/firn.yaml.", valueName: "file"))
+    help: ArgumentHelp("Configuration file. Default: ./firn.yaml, ~/.config/firn/firn.yaml or /etc/firn/firn.yaml.", valueName: "file"))
   package var config: String?
 
   @Option(
     name: .long,
-    help: ArgumentHelp("The repository. Environment: FIRN_STORE. Default: ~/.local/share/firn, as root /var/lib/firn.", valueName: "location"))
+    help: ArgumentHelp(
+      "Location of the repository. Default: env FIRN_STORE, then firn.yaml, then ~/.local/share/firn (root: /var/lib/firn).", valueName: "location"))
   package var store: String?
 
   @Option(
-    name: .long, help: ArgumentHelp("The age identity that opens an encrypted repository. Env FIRN_IDENTITY.", valueName: "file"))
+    name: .long, help: ArgumentHelp("File of the age identity for an encrypted repository. Default: env FIRN_IDENTITY.", valueName: "file"))
   package var identity: String?
 
   @Flag(name: .long, help: "Print one JSON object.")
@@ -29,7 +30,7 @@ package struct CommonOptions: ParsableArguments {
   @Flag(name: .long, help: "Print results and errors only.")
   package var quiet = false
 
-  @Flag(name: .long, help: "Tell each step.")
+  @Flag(name: .long, help: "Print each step.")
   package var verbose = false
 
   package init() {}
@@ -348,22 +349,12 @@ package struct CommandContext: Sendable {
   /// Prints a result on standard output.
   package func explain(_ line: String) { explain([line]) }
 
-  /// One line on standard output.
+  /// Prints one line on standard output.
   package func output(_ line: String) { Terminal.writeOutput(Terminal.oneLine(line) + "\n") }
 
-  /// Rows below a header, in columns as wide as they need.
-  /// - Parameter details: lines below each row.
-  package func output(header: [String], rows: [[String]], details: [[String]] = []) {
-    let rows = rows.map { $0.map(Terminal.oneLine) }
-    let widths = header.indices.map { column in ([header] + rows).map { $0[column].count }.max() ?? 0 }
-    func line(_ row: [String]) -> String {
-      row.enumerated().map { $0 == row.count - 1 ? $1 : $1.padding(toLength: widths[$0], withPad: " ", startingAt: 0) }.joined(separator: "  ")
-    }
-    output(line(header))
-    for (number, row) in rows.enumerated() {
-      output(line(row))
-      if details.indices.contains(number) { for detail in details[number] { output("  \(detail)") } }
-    }
+  /// Prints a table on standard output, fitted to the terminal.
+  package func output(_ table: Table) {
+    for line in table.lines(columns: Terminal.outputColumns) { Terminal.writeOutput(line + "\n") }
   }
 
   package func output(json value: some Encodable) throws {

@@ -47,7 +47,13 @@ package enum MessageLog {
       separator: "\n")
   }
 
-  /// - Parameter hint: what to do next.
+  /// The text with its level in colour, on a terminal.
+  private static func painted(_ text: String, _ start: String, _ level: Level) -> String {
+    guard level == .warning || level == .error, text.hasPrefix(start), Terminal.showsColor(on: .error) else { return text }
+    return Terminal.painted(String(start.dropLast()), level == .error ? .bad : .warning, on: .error) + " " + text.dropFirst(start.count)
+  }
+
+  /// - Parameter hint: the next step for the operator.
   package static func write(_ level: Level, _ message: String, hint: String? = nil, command: String) {
     let format = chosen.current
     if format == .json {
@@ -66,7 +72,7 @@ package enum MessageLog {
     // libpq indents with tabs.
     let parts = [indented(start + message), hint.map { indented("hint: \($0)") }].compactMap(\.self)
     let text = Terminal.printable(parts.joined(separator: "\n").replacing("\t", with: "  "))
-    guard format == .journal else { return Terminal.writeError(text + "\n") }
+    guard format == .journal else { return Terminal.writeError(painted(text, start, level) + "\n") }
     Terminal.writeError(text.split(separator: "\n", omittingEmptySubsequences: false).map { "<\(level.priority)>\($0)\n" }.joined())
   }
 }

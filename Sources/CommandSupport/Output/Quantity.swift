@@ -70,6 +70,9 @@ package enum Quantity {
   }
 
   /// As `1 table`, `12 tables`.
+  /// As `1 object`, `1 234 objects`.
+  package static func count(_ number: Int, _ noun: String) -> String { number == 1 ? "1 \(noun)" : "\(count(Int64(number))) \(noun)s" }
+
   package static func tables(_ number: Int) -> String { number == 1 ? "1 table" : "\(count(Int64(number))) tables" }
 
   /// As `1 row`, `1 234 rows`.

@@ -52,7 +52,7 @@ package struct HostExamination: Sendable {
       try probe.write([UInt8](repeating: 1, count: 1 << 16).span)
       let givesBack = probe.punchHole(from: 0, count: 1 << 16)
       let free = try Folder.freeSpace(at: spool)
-      let text = "\(ServerDisk.megabytes(free)) free in \(spool), of which a snapshot takes \(ServerDisk.megabytes(spoolCap)) at most"
+      let text = "\(megabytes(free)) free in \(spool), of which a snapshot takes \(megabytes(spoolCap)) at most"
       if free < spoolCap * 5 / 4 { return Finding("spool", .warn, text, hint: "make room, set spool-cap, or name another folder with spool") }
       return givesBack
         ? Finding("spool", .pass, text)

@@ -87,7 +87,11 @@ package struct StoreExamination {
   private func holders(_ store: any Store) throws -> [Finding] {
     let gone = try RepositoryLock.holders(in: store).filter { $0.isAlive == false }
     guard let first = gone.first else { return [] }
-    return [Finding("\(role)-locks", .warn, "\(gone.count) locks of what is gone, as \(first.words)", hint: "firn unlock shows and removes them")]
+    return [
+      Finding(
+        "\(role)-locks", .warn, "\(gone.count == 1 ? "1 lock of a dead process" : "\(gone.count) locks of dead processes"), such as \(first.words)",
+        hint: "firn unlock shows and removes them")
+    ]
   }
 
   /// The free space of a folder on this machine.
@@ -100,7 +104,7 @@ package struct StoreExamination {
         guard places.count > 1, let last = places.last else { return nil }
         return try? repository.catalog.summary(of: last).storedBytes
       }.max() ?? 0
-    let text = "\(ServerDisk.megabytes(free)) free in \(repository.store.location)"
+    let text = "\(megabytes(free)) free in \(repository.store.location)"
     if free < 1 << 30 || free < newest * 3 {
       return [Finding("\(role)-disk", free < 64 << 20 || free < newest ? .stop : .warn, text, hint: "make room, or prune: firn-prune")]
     }

@@ -59,7 +59,7 @@ package struct DumpEngine {
             let streamed = try stream.stream(name)
             outcome.update { outcome in
               outcome.bytes += streamed.bytes
-              if name.hasPrefix("blob_") { outcome.largeObjectFiles += 1 } else { outcome.files[name] = streamed }
+              if ArchiveFile.isLargeObject(name) { outcome.largeObjectFiles += 1 } else { outcome.files[name] = streamed }
             }
           }
           if failure.error == nil { try stream.finish() }

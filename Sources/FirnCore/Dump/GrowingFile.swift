@@ -1,3 +1,4 @@
+internal import Repository
 internal import Foundation
 internal import Platform
 internal import SystemPackage
@@ -13,7 +14,6 @@ struct GrowingFile: ~Copyable {
   private(set) var cannotPunchHoles = false
 
   /// The archive's table of contents: pg_restore reads it once more.
-  private static let contents = "toc.dat"
   /// Given back at once.
   private static let holeSize: Int64 = 4 << 20
 
@@ -46,7 +46,7 @@ struct GrowingFile: ~Copyable {
   }
 
   private mutating func giveBack() {
-    guard name != Self.contents, total - punched >= Self.holeSize else { return }
+    guard name != ArchiveFile.contents, total - punched >= Self.holeSize else { return }
     let end = total & ~4095
     if !file.punchHole(from: punched, count: end - punched) { cannotPunchHoles = true }
     punched = end
@@ -54,7 +54,7 @@ struct GrowingFile: ~Copyable {
 
   /// Removes the file, except the table of contents, which is needed again.
   func finish() throws {
-    if name != Self.contents { try Folder.removeFile(file.path) }
+    if name != ArchiveFile.contents { try Folder.removeFile(file.path) }
     follower.didFinish(name)
   }
 }

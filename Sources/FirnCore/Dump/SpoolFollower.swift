@@ -1,3 +1,4 @@
+internal import Repository
 internal import Foundation
 package import Platform
 package import SystemPackage
@@ -65,7 +66,7 @@ package final class SpoolFollower: Sendable {
 
   /// Whether pg_dump keeps a file open while it writes others, as it does with lists of large objects. A reader that
   /// waits for the end of such a file would not read the others. Each worker of pg_dump has at most one of them open.
-  private static func staysOpen(_ name: String) -> Bool { name.hasPrefix("blobs") && name.hasSuffix(".toc") }
+  private static func staysOpen(_ name: String) -> Bool { ArchiveFile.isLargeObjectList(name) }
 
   /// The next file to read; nil when there will be none.
   func next() -> String? {

@@ -7,7 +7,8 @@ internal import SystemPackage
 /// Changes the rows of a table in batches by primary key. Each batch is a transaction, and no row is changed twice.
 ///
 /// Before a batch is committed, a note with its last key and its transaction number is written to disk. After a kill the server knows
-/// whether that transaction was committed, so the next run continues exactly where this one stopped.
+/// whether that transaction was committed, so the next run continues exactly where this one stopped. The server's log is flushed before the
+/// note is written: a crash could otherwise give the number to another transaction.
 package struct Backfill {
   package struct Request: Sendable {
     package var settings: ConnectionSettings
@@ -104,6 +105,7 @@ package struct Backfill {
     try connection.refusePooler()
     // Notes say that batches are done, so these must survive a crash.
     try connection.makeCommitsDurable()
+    let flusher = try Connection(request.settings, applicationName: "firn-migrate backfill log")
     guard let table = try connection.backfillTable(request.table) else {
       throw FirnError.refused(reasons: ["\(connection.database) has no table \(request.table)"])
     }
@@ -138,7 +140,9 @@ package struct Backfill {
       do {
         batch = try connection.beginBatch(
           table, set: request.assignments, where: request.condition, after: note.doneKey, size: pace.size, lockTimeout: .seconds(1))
-      } catch PostgresError.statementFailed(_, let state) where ["55P03", "40P01", "40001"].contains(state) {
+      } catch PostgresError.statementFailed(_, let state)
+        where [SQLState.lockNotAvailable, SQLState.deadlockDetected, SQLState.serializationFailure].contains(state)
+      {
         outcome.lockWaits += 1
         pace.halve()
         each(Step(rows: note.doneRows, total: total, batch: pace.size, heldUpBy: "rows that others hold"))
@@ -157,7 +161,10 @@ package struct Backfill {
       (note.nextKey, note.nextRows, note.transaction) = (batch.lastKey, batch.rows, batch.transaction)
       note.stillMeets = note.stillMeets || batch.stillMeets
       note.lsn = batch.lsn
-      do { try StateFolder.write(note, to: path) } catch {
+      do {
+        try flusher.flushLog()
+        try StateFolder.write(note, to: path)
+      } catch {
         // Without the note the result of the batch would be unknown after a kill.
         try? connection.rollBackBatch()
         throw error
@@ -228,7 +235,7 @@ package struct Backfill {
       }
       let words = "SET \(note.assignments)" + (note.condition.map { " WHERE \($0)" } ?? "")
       throw FirnError.refused(reasons: [
-        "a backfill of \(table.name) was cut off that said \(words): go on with that one in the same words, or give it up with --start-over"
+        "an interrupted backfill of \(table.name) had \(words): continue it with the same options, or give it up with --start-over"
       ])
     }
   }
@@ -265,6 +272,6 @@ package struct Backfill {
       case nil: throw FirnError.backfillLost(table: note.table, key: (note.doneKey ?? []).joined(separator: ", "))
       }
     }
-    throw FirnError.refused(reasons: ["transaction \(transaction) of the run that was cut off is still open: end its session, then run this again"])
+    throw FirnError.refused(reasons: ["transaction \(transaction) of the interrupted run is still open: end its session, then run this again"])
   }
 }

@@ -22,27 +22,29 @@ struct RestoreSource {
       throw RepositoryError.malformed(
         key: reader.table.key, reason: "\(table.displayName) is \(files[table.file] == nil ? "missing" : "another than the manifest's")")
     }
-    guard let file = files["toc.dat"] else { throw RepositoryError.malformed(key: reader.table.key, reason: "toc.dat is missing") }
+    guard let file = files[ArchiveFile.contents] else {
+      throw RepositoryError.malformed(key: reader.table.key, reason: "\(ArchiveFile.contents) is missing")
+    }
     if let reason = Self.contradictions(between: files, and: manifest).first {
       throw RepositoryError.malformed(key: reader.table.key, reason: reason)
     }
     var bytes: [UInt8] = []
     try Self.namingDamage(manifest, reader, files) { try reader.read(file) { bytes.append($0) } }
     do { directory = try ArchiveDirectory(parsing: bytes) } catch let error as ArchiveDirectory.Unreadable {
-      throw RepositoryError.malformed(key: "toc.dat", reason: error.reason)
+      throw RepositoryError.malformed(key: ArchiveFile.contents, reason: error.reason)
     }
   }
 
   /// Files of a chunk table that are not those of the manifest. A table that the manifest leaves out, for one, would be left out of a
   /// restore, and of its proof.
   static func contradictions(between files: [String: SnapshotReader.FileEntry], and manifest: Manifest) -> [String] {
-    let known = Set(manifest.tables.map(\.file) + ["toc.dat"])
+    let known = Set(manifest.tables.map(\.file) + [ArchiveFile.contents])
     // Files with rows, as pg_backup_directory.c names them.
     let unknown = files.values.filter { $0.name.hasSuffix(".dat") && !$0.isLargeObject && !known.contains($0.name) }.map(\.name).sorted()
     var found = unknown.map { "\($0) is of no table of the manifest" }
     let largeObjects = files.values.count(where: \.isLargeObject)
     if largeObjects != manifest.largeObjects { found.append("it has \(largeObjects) large objects, the manifest says \(manifest.largeObjects)") }
-    if let wanted = manifest.contentsSHA256, let contents = files["toc.dat"], wanted != contents.digest.description {
+    if let wanted = manifest.contentsSHA256, let contents = files[ArchiveFile.contents], wanted != contents.digest.description {
       found.append("toc.dat is another than the manifest's")
     }
     return found
@@ -68,7 +70,7 @@ struct RestoreSource {
     let tables = Dictionary(manifest.tables.map { ($0.file, $0.displayName) }, uniquingKeysWith: { first, _ in first })
     return try Set(
       files.values.filter { file in try reader.objects(of: file).contains { $0.digest.description == object } }
-        .map { tables[$0.name] ?? ($0.name.hasPrefix("blob_") ? "large objects" : $0.name) }
+        .map { tables[$0.name] ?? (ArchiveFile.isLargeObject($0.name) ? "large objects" : $0.name) }
     ).sorted()
   }
 

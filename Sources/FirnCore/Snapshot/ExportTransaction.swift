@@ -42,17 +42,17 @@ package final class ExportTransaction {
         last = what
         try Interruption.sleep(until: .now + .milliseconds(200 * attempt))
         attempt += 1
-      } catch PostgresError.statementFailed(let message, "55P03") {
+      } catch PostgresError.statementFailed(let message, SQLState.lockNotAvailable) {
         try connection.rollback()
         guard ContinuousClock.now > deadline else {
           try Interruption.sleep(until: .now + pause)
           continue
         }
         throw PostgresError.lockTimeout(message: message, holders: try connection.sessionsInTheWay())
-      } catch PostgresError.statementFailed(let message, "42501") {
+      } catch PostgresError.statementFailed(let message, SQLState.insufficientPrivilege) {
         try connection.rollback()
         let barred = try connection.unreadableTables()
-        guard !barred.isEmpty else { throw PostgresError.statementFailed(message: message, state: "42501") }
+        guard !barred.isEmpty else { throw PostgresError.statementFailed(message: message, state: SQLState.insufficientPrivilege) }
         throw FirnError.noRights(role: connection.user, tables: barred)
       }
     }
@@ -86,11 +86,11 @@ package final class ExportTransaction {
     try connection.beginExport(lockWait: lockWait)
     do {
       try connection.lockForReading(listed.sorted { $0.oid < $1.oid })
-    } catch PostgresError.statementFailed(let message, "42P01") {
+    } catch PostgresError.statementFailed(let message, SQLState.undefinedTable) {
       throw Unusable.changed("a table went away: \(message)")
-    } catch PostgresError.statementFailed(let message, "3F000") {
+    } catch PostgresError.statementFailed(let message, SQLState.invalidSchemaName) {
       throw Unusable.changed("a schema went away: \(message)")
-    } catch PostgresError.statementFailed(let message, "40P01") {
+    } catch PostgresError.statementFailed(let message, SQLState.deadlockDetected) {
       throw Unusable.changed(message)
     }
     try connection.waitForLocks(max(longestWait, .seconds(30)))

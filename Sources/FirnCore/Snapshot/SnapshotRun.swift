@@ -221,7 +221,7 @@ struct SnapshotRun {
     let excluded = missing.map { QualifiedName(schema: $0.schema, name: $0.name) }.filter(exclusions.tables.contains)
     if !excluded.isEmpty { manifest.excludedTables = excluded.map { "\($0.schema).\($0.name)" } }
     manifest.searchPath = request.searchPath
-    manifest.contentsSHA256 = outcome.files["toc.dat"]?.digest.description
+    manifest.contentsSHA256 = outcome.files[ArchiveFile.contents]?.digest.description
     manifest.preloadedLibraries = facts.preloadedLibraries
     manifest.incompleteReasons =
       reasons(facts, outcome, missing.filter { !excluded.contains(QualifiedName(schema: $0.schema, name: $0.name)) }) + globals.reasons
@@ -282,7 +282,7 @@ struct SnapshotRun {
       entry.ofExtension = table.ofExtension
       tables.append(entry)
     }
-    guard outcome.files["toc.dat"] != nil else { throw FirnError.unsoundArchive(reason: "toc.dat never came") }
+    guard outcome.files[ArchiveFile.contents] != nil else { throw FirnError.unsoundArchive(reason: "toc.dat never came") }
     return (tables.sorted { ($0.schema, $0.name) < ($1.schema, $1.name) }, missing.values.sorted { $0.identifier < $1.identifier })
   }
 
@@ -296,7 +296,7 @@ struct SnapshotRun {
     let bytesBefore = parent.tables.reduce(0) { $0 + $1.bytes }
     let smaller =
       bytesBefore > 1 << 20 && Double(bytes) < Double(bytesBefore) * kept
-      ? ["all tables together have \(ServerDisk.megabytes(bytes)), they had \(ServerDisk.megabytes(bytesBefore)) in \(parent.id)"] : []
+      ? ["all tables together have \(megabytes(bytes)), they had \(megabytes(bytesBefore)) in \(parent.id)"] : []
     return smaller
       + tables.compactMap { table in
         guard let rows = before[QualifiedName(schema: table.schema, name: table.name)], rows >= 100, Double(table.rows) < Double(rows) * kept else {
@@ -342,7 +342,7 @@ struct SnapshotRun {
     let globals = try dump.result()
     var compressor = try ZstdCompressor()
     // No dump contains settings for all roles.
-    let common = try connection.settingsOfAllRoles().map { "ALTER ROLE ALL SET \(DatabaseStatements.assignment($0.name, $0.value));\n" }.joined()
+    let common = try connection.settingsOfAllRoles().map { "ALTER ROLE ALL SET \(Connection.assignment($0.name, $0.value));\n" }.joined()
     let sql = globals.sql + Array(common.utf8)
     let stored = try encryption.encrypted(compressor.compress(sql.span, effort: .table))
     try repository.store.write(stored, to: key, durability: .deferred)

@@ -100,7 +100,7 @@ package struct StoreReport: Sendable, Encodable {
       do {
         manifest = try repository.readableManifest(of: listed.place)
         summary = try manifest.map(Manifest.Summary.init) ?? repository.catalog.summary(of: listed.place)
-      } catch let error as RepositoryError where error.isDamage {
+      } catch let error as RepositoryError where error.isOfOneSnapshot {
         unreadable += 1
         continue
       }

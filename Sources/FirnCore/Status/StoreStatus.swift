@@ -163,7 +163,7 @@ package struct StoreStatus: Sendable {
   }
 
   private static func isOfOneSnapshot(_ error: any Error) -> Bool {
-    (error as? RepositoryError)?.isDamage ?? (error as? StoreError)?.isOfOneFile ?? false
+    (error as? RepositoryError)?.isOfOneSnapshot ?? (error as? StoreError)?.isOfOneFile ?? false
   }
 
   /// - Parameter places: of one database, the newest first.

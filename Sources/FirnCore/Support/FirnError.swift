@@ -1,3 +1,5 @@
+package import Retention
+
 /// Errors that stop an operation and that users need to distinguish. Their messages are in CommandSupport.
 package enum FirnError: Error, Equatable {
   /// Tables came, went or were rewritten while the snapshot began, every time it was tried.
@@ -13,7 +15,6 @@ package enum FirnError: Error, Equatable {
   case refused(reasons: [String])
   /// The restored database differs from the snapshot; it was dropped again.
   case restoredCopyDiffers(differences: [String])
-  case onlySnapshot(id: String)
   case noDatabaseNamed
   /// Where copies went there is no repository any more.
   case copyGone(location: String)
@@ -36,7 +37,7 @@ package enum FirnError: Error, Equatable {
   /// A repository is there already, encrypted to others than was asked for, or not at all.
   case differentlyMade(location: String, isEncrypted: Bool)
   /// A snapshot that was named to be removed is one of those that always stay.
-  case mustStay(database: String, id: String, reasons: [String])
+  case mustStay(database: String, id: String, reasons: [String], guardian: RetentionGuard)
   /// A snapshot that was to be removed must be kept, by an order that came after the plan or that no listing shows.
   case onHold(database: String, id: String, reason: String)
   case noFolder(path: String, reason: String)

@@ -11,6 +11,13 @@ package final class WorkProgress: Sendable {
     package var started = ContinuousClock.now
     /// Whether programs of others write to the terminal meanwhile.
     package var sharesTerminal = false
+
+    package init() {}
+
+    fileprivate init(phase: String, expected: Int64? = nil) {
+      self.phase = phase
+      self.expected = expected
+    }
   }
 
   private let monitor = Monitor(State())

@@ -28,6 +28,8 @@ package struct DrillRequest: Sendable {
   package var workRoot = WorkFolder.defaultRoot
   /// Whether the throw-away server may run unconfined if the kernel can't confine it.
   package var allowsUnconfined = false
+  /// The `search_path` for the restore; nil for the snapshot's own.
+  package var searchPath: String?
   /// Whether values are compressed with the server's default, so that measurements match the original.
   package var compressesAsUsual = false
 
@@ -158,6 +160,7 @@ package struct Drill {
     let role = try RestoringRole(
       of: server, keepsToExisting: true, availableExtensions: available, obstaclesToExtensions: server.obstacles(toExtensions: wanted))
     var scope = RestoreScope()
+    scope.searchPath = request.searchPath
     // Tablespaces that do not exist here are mapped to the default one.
     for name in [source.manifest.properties.tablespace] + source.manifest.tablespaces where try !server.tablespaceNames().contains(name) {
       scope.tablespaces[name] = "pg_default"
@@ -200,9 +203,9 @@ package struct Drill {
     guard (try? server.isSuperuser()) != nil else { return nil }
     switch error {
     case PostgresError.toolFailed("pg_restore", exitCode: 1, let messages) where !PostgresError.tellsOfFullDisk(messages):
-      return Failure(message: messages.prefix(12).joined(separator: "\n    "))
+      return Failure(message: messages.prefix(12).joined(separator: "\n"))
     case let error as PostgresError where error.isOfRows:
-      return Failure(message: error.lines.joined(separator: "\n    "))
+      return Failure(message: error.lines.joined(separator: "\n"))
     default: return nil
     }
   }
@@ -211,25 +214,26 @@ package struct Drill {
   private func readRest(_ source: RestoreSource, _ selection: RestoreSelection, _ outcome: inout DrillOutcome) throws {
     let loaded = Set(selection.loads.map(\.file.name))
     let rest = source.files.filter {
-      selection.files[$0.key] == nil || $0.key.hasSuffix(".dat") && !$0.value.isLargeObject && $0.key != "toc.dat" && !loaded.contains($0.key)
+      selection.files[$0.key] == nil
+        || $0.key.hasSuffix(".dat") && !$0.value.isLargeObject && $0.key != ArchiveFile.contents && !loaded.contains($0.key)
     }
     guard !rest.isEmpty else { return }
     progress.begin("reading what was not restored", expected: rest.values.reduce(0) { $0 + $1.bytes })
     for file in rest.values { try source.reader.read(file) { progress.advance(by: $0.count) } }
     outcome.notRestored += source.manifest.tables.filter { rest[$0.file] != nil }.map(\.displayName)
-    if rest.keys.contains(where: { $0.hasPrefix("blob") }) { outcome.notRestored.append("large objects") }
+    if rest.keys.contains(where: { ArchiveFile.concernsLargeObjects($0) }) { outcome.notRestored.append("large objects") }
   }
 
   private func drop(_ database: UnfinishedDatabase, _ server: Connection) throws {
     try Interruption.putOff { try server.dropDatabase(database.name) }
   }
 
-  /// Creates the roles of the snapshot.
+  /// Creates all roles of the globals: rows and functions may name roles that own nothing.
   private func makeRoles(of manifest: Manifest, on server: Connection) throws -> [String] {
     let script = try GlobalsScript(of: manifest, in: repository)
     let existing = try server.roleNames()
     let missing = Set(manifest.roles + manifest.properties.roles).subtracting(existing)
-    let made = script.roles(toMake: missing, existing: existing)
+    let made = script.roles(toMake: missing.union(script.roleNames).subtracting(existing), existing: existing)
     try server.executeTogether(made.flatMap(\.statements))
     return missing.subtracting(made.map(\.name)).sorted().map { "role \($0) is not in the snapshot's globals" }
   }

@@ -30,11 +30,13 @@ struct ObjectCheck {
     } catch StoreError.missing {
       return "it is missing"
     } catch StoreError.notAFile {
-      return "it is no ordinary file"
+      return "it is not a regular file"
     } catch StoreError.unreadable(_, let reason) {
       return "it can't be read: \(reason)"
     } catch StoreError.truncated {
-      return "it is cut off"
+      return "it is truncated"
+    } catch StoreError.tooLarge {
+      return "it is larger than it should be"
     }
   }
 }

@@ -1,3 +1,4 @@
+internal import Postgres
 internal import Compression
 internal import Digests
 internal import Platform
@@ -19,12 +20,6 @@ final class SnapshotCheck {
     self.readsTables = readsTables
     self.damaged = damaged
     self.progress = progress
-  }
-
-  /// Whether an error is about the snapshot, and not about the store or the identity.
-  static func isFinding(_ error: RepositoryError) -> Bool {
-    if case .newerFormat = error { return true }
-    return error.isDamage
   }
 
   /// - Parameter opens: whether to decrypt.
@@ -92,7 +87,7 @@ final class SnapshotCheck {
     let files = try reader.files()
     let tables = Dictionary(manifest.tables.map { ($0.file, $0) }, uniquingKeysWith: { first, _ in first })
     var problems: [VerifyOperation.Problem] = []
-    for file in Array(tables.keys.sorted()) + ["toc.dat"] where files[file] == nil {
+    for file in Array(tables.keys.sorted()) + [ArchiveFile.contents] where files[file] == nil {
       problems.append(.init(table: tables[file]?.displayName, reason: "\(file) is not in the chunk table"))
     }
     problems += RestoreSource.contradictions(between: files, and: manifest).map { .init(reason: $0) }
@@ -158,7 +153,6 @@ final class SnapshotCheck {
     switch error {
     case RepositoryError.damagedObject(let name, let reason): .init(object: name, reason: reason)
     case RepositoryError.malformed(let key, let reason): .init(reason: "\(key): \(reason)")
-    case RepositoryError.newerFormat(let location, let version): .init(reason: "\(location) is of format \(version), newer than this program knows")
     default: .init(reason: (error as? StoreError)?.damage.map { "\($0.key) \($0.reason)" } ?? "\(error)")
     }
   }

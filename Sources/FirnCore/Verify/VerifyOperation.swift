@@ -36,6 +36,8 @@ package struct VerifyOperation {
     package let level: CheckRecord.Level
     /// Whether the available identities do not open it.
     package var isClosed = false
+    /// Whether it has a newer format, so that only its bytes were checked.
+    package var isNewer = false
     /// A finding of an earlier verification that this one did not check closely enough to clear.
     package var standingFinding: String?
     package var isSound: Bool { problems.isEmpty && standingFinding == nil }
@@ -98,7 +100,11 @@ package struct VerifyOperation {
           wrongIdentity = error
           // It is encrypted to others: check what is possible without an identity.
           snapshot = .init(place: place, problems: try check.run(checksums[place]!.get(), opens: false), level: min(level, .scrub), isClosed: true)
-        } else if SnapshotCheck.isFinding(error) {
+        } else if case .newerFormat = error {
+          // Its list of checksums is enough to check its bytes.
+          snapshot = .init(place: place, problems: try check.run(checksums[place]!.get(), opens: false), level: min(level, .scrub))
+          snapshot.isNewer = true
+        } else if error.isDamage {
           snapshot = .init(place: place, problems: [SnapshotCheck.problem(error)], level: level)
         } else {
           throw error

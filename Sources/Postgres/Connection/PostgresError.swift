@@ -29,6 +29,12 @@ package struct RowsRefusedDetails: Sendable, Equatable {
   package let detail: String?
   /// The line of the COPY, and the column. May hold its value.
   package let context: String?
+
+  package init(state: String, detail: String?, context: String?) {
+    self.state = state
+    self.detail = detail
+    self.context = context
+  }
 }
 
 extension PostgresError {
@@ -43,20 +49,27 @@ extension PostgresError {
   package var briefly: String {
     switch self {
     case .statementFailed(let message, _), .rowsRefused(_, let message, _), .lockTimeout(let message, _): message
-    case .connectionLost(let reason), .cannotConnect(_, let reason): reason
+    case .connectionLost(let reason), .cannotConnect(_, let reason), .wrongPassword(_, let reason), .invalidURL(let reason),
+      .behindPooler(let reason, _):
+      reason
+    case .noSuchDatabase(let name): "the server has no database \(name)"
+    case .unexpectedAnswer(let what): "the server did not answer the COPY of \(what)"
+    case .noTool(let name, let major, _): "no \(name) of PostgreSQL \(major) was found"
+    case .unsupportedServer(let version): "PostgreSQL \(version) is not supported"
+    case .secretForTools(let parameter): "\(parameter) can't be given to the tools"
     case .toolFailed(let tool, let code, let messages): messages.first ?? "\(tool) ended with exit code \(code)"
-    default: "\(self)"
     }
   }
 
   /// Whether a name was not found (SQLSTATE 42883, 42P01, 42703, 42704, 3F000): in functions, most often for want of a `search_path`.
   package var isOfMissingName: Bool {
     guard case .rowsRefused(_, _, let details) = self else { return false }
-    return ["42883", "42P01", "42703", "42704", "3F000"].contains(details.state)
+    return [SQLState.undefinedFunction, SQLState.undefinedTable, SQLState.undefinedColumn, SQLState.undefinedObject, SQLState.invalidSchemaName]
+      .contains(details.state)
   }
 
   /// Whether a statement waited for a lock as long as it may.
-  package var isLockTimeout: Bool { if case .statementFailed(_, "55P03") = self { true } else { false } }
+  package var isLockTimeout: Bool { if case .statementFailed(_, SQLState.lockNotAvailable) = self { true } else { false } }
 
   /// Whether messages of a tool or server report a full disk, in the words of the system and the storage manager
   /// (md.c, mdextend).

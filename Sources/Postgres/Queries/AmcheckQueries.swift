@@ -42,7 +42,7 @@ extension Connection {
       return try rows("SELECT msg FROM \(schema).verify_heapam($1::pg_catalog.oid, check_toast => true) LIMIT 10", ["\(relation.oid)"]).compactMap {
         $0[0]
       }
-    } catch PostgresError.statementFailed(let message, let state) where ["XX001", "XX002"].contains(state) {
+    } catch PostgresError.statementFailed(let message, let state) where [SQLState.dataCorrupted, SQLState.indexCorrupted].contains(state) {
       // data_corrupted, index_corrupted
       return [message]
     }

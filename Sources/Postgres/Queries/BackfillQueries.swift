@@ -58,7 +58,7 @@ extension Connection {
           WHERE c.oid = pg_catalog.to_regclass($1) AND c.relkind IN ('r', 'p')
           """, [name])
       }
-    } catch PostgresError.statementFailed(_, "42601") { return nil }
+    } catch PostgresError.statementFailed(_, SQLState.syntaxError) { return nil }
     guard let row = found.first, let oid = row[2] else { return nil }
     let key = try rows(
       """
@@ -136,7 +136,7 @@ extension Connection {
   package func state(ofTransaction number: String) throws -> TransactionState? {
     do {
       return try value("SELECT pg_catalog.pg_xact_status($1::xid8)", [number]).flatMap(TransactionState.init)
-    } catch PostgresError.statementFailed(_, "22023") {
+    } catch PostgresError.statementFailed(_, SQLState.invalidParameterValue) {
       // It belongs to another cluster, or to a restored copy that never got so far.
       return nil
     }

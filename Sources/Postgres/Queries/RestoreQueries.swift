@@ -162,7 +162,7 @@ extension Connection {
   package func rowCount(schema: String, table: String, condition: String = "") throws -> Int64? {
     do {
       return try value("SELECT count(*) FROM ONLY \(Self.identifier(schema)).\(Self.identifier(table)) \(condition)").flatMap { Int64($0) }
-    } catch PostgresError.statementFailed(_, state: "42P01") {
+    } catch PostgresError.statementFailed(_, state: SQLState.undefinedTable) {
       return nil
     }
   }
@@ -198,7 +198,7 @@ extension Connection {
   /// - Returns: whether it is so.
   package func becomeReplica() throws -> Bool {
     try execute("SAVEPOINT replica")
-    do { try execute("SET LOCAL session_replication_role = replica") } catch PostgresError.statementFailed(_, state: "42501") {
+    do { try execute("SET LOCAL session_replication_role = replica") } catch PostgresError.statementFailed(_, state: SQLState.insufficientPrivilege) {
       try execute("ROLLBACK TO SAVEPOINT replica")
       return false
     }

@@ -1,4 +1,5 @@
 package import Foundation
+internal import Platform
 
 /// About the connection itself.
 extension Connection {
@@ -52,6 +53,23 @@ extension Connection {
       SELECT pg_catalog.set_config('synchronous_commit', 'on', false)
       WHERE pg_catalog.current_setting('synchronous_commit') = 'off'
       """)
+  }
+
+  /// Makes the log durable up to here, including what open transactions of other sessions have written. Until then a crash may lose a
+  /// transaction's number, which another transaction then gets.
+  package func flushLog() throws {
+    let end = try value("SELECT pg_catalog.pg_current_wal_insert_lsn()") ?? "0/0"
+    // A commit flushes the log if it wrote to it (xact.c, RecordTransactionCommit). This needs no table, and no standby.
+    do {
+      try execute(
+        "BEGIN; SET LOCAL synchronous_commit = local; SELECT pg_catalog.pg_logical_emit_message(true, 'firn', ''); COMMIT")
+    } catch PostgresError.statementFailed(_, SQLState.insufficientPrivilege) {
+      try execute("ROLLBACK")
+    }
+    // The server's log writer also flushes, several times a second.
+    while try value("SELECT pg_catalog.pg_current_wal_flush_lsn() >= $1::pg_lsn", [end]) != "t" {
+      try Interruption.sleep(until: ContinuousClock.now + .milliseconds(20))
+    }
   }
 
   /// The timeline that the server writes, eight hexadecimal digits. A promotion or a restore to a point in time starts a new timeline, and

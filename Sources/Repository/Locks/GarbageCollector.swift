@@ -26,7 +26,7 @@ package struct GarbageCollector: Sendable {
   private let locked = Monitor<Set<StoreKey>>([])
 
   /// Seconds. Objects older than this, if no snapshot is listed, are not what a failed first one left: the snapshots are out of sight.
-  private static let longestRun: TimeInterval = 2 * 86400
+  static let longestRun: TimeInterval = 2 * 86400
 
   /// - Parameters:
   ///   - stillAlone: throws if the exclusive lock is lost.

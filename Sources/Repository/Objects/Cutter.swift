@@ -26,7 +26,7 @@ package struct Cutter: Sendable {
   package func chunker(for file: String, beginning: Span<UInt8>, parent: inout ParentCursor?) throws -> Chunker {
     let rows = max(1, beginning.count(of: 0x0A))
     // Large objects have no rows.
-    let isNarrow = beginning.count / rows < wideRow && !file.hasPrefix("blob")
+    let isNarrow = beginning.count / rows < wideRow && !ArchiveFile.concernsLargeObjects(file)
     let (usual, other) = isNarrow ? (narrow, wide) : (wide, narrow)
     guard parent != nil else { return usual }
     if try !knows(beginning, cutBy: usual, &parent), try knows(beginning, cutBy: other, &parent) { return other }

@@ -46,9 +46,21 @@ extension Catalog {
   package func lacksSnapshots() throws -> Bool { try store.size(of: Self.missingSnapshotsMark) != nil }
 
   /// Before a snapshot is listed that may be the only one: if there were others, their objects must not be taken for garbage after that.
-  private func noteMissingSnapshots(beside place: SnapshotPath) throws {
-    guard try store.size(of: Self.mark(of: place)) != nil, try snapshots(source: place.source, database: place.database).isEmpty else { return }
+  /// - Parameter mark: a file of this run, which shows the store's time.
+  private func noteMissingSnapshots(beside place: SnapshotPath, _ mark: StoreKey) throws {
+    let lost = try store.size(of: Self.mark(of: place)) != nil && snapshots(source: place.source, database: place.database).isEmpty
+    guard try lost || snapshots().isEmpty && hasObjects(olderThan: mark) else { return }
     _ = try store.create(Array(Self.missingSnapshotsText.utf8), at: Self.missingSnapshotsMark)
+  }
+
+  /// Whether objects are older than the longest run, counted from a file that was just written.
+  private func hasObjects(olderThan mark: StoreKey) throws -> Bool {
+    struct Found: Error {}
+    guard let now = try store.list(mark).first?.modified else { return false }
+    do {
+      try store.list(ObjectName.root) { entry in if now - entry.modified > GarbageCollector.longestRun { throw Found() } }
+    } catch is Found { return true }
+    return false
   }
 
   /// Whether a store says itself that no snapshot was ever listed in it. Stores of older programs don't.
@@ -85,7 +97,7 @@ extension Catalog {
     let needed = store.requestsAtOnce > 1 ? reused.merging(written) { $1 } : reused
     try forEachInParallel([nil] + needed.sorted { $0.key < $1.key }, thread: "look", threads: store.requestsAtOnce) { [self] file in
       guard let (key, bytes) = file else {
-        if mayBeFirst { try noteMissingSnapshots(beside: place) }
+        if mayBeFirst { try noteMissingSnapshots(beside: place, unfinished) }
         return
       }
       guard let size = try store.size(of: key) else { throw StoreError.missing(key) }
@@ -96,6 +108,11 @@ extension Catalog {
     } catch let error as StoreError {
       // A mark that can't be deleted is harmless beside a durable list.
       guard store.isDurableWhenVisible, (try? store.size(of: place.checksums)) == Int64(checksums.bytes.count) else { throw error }
+    }
+    // A faulty server may have confirmed the last step, too.
+    if store.requestsAtOnce > 1 {
+      guard let size = try store.size(of: place.checksums) else { throw StoreError.missing(place.checksums) }
+      guard size == checksums.bytes.count else { throw StoreError.truncated(place.checksums) }
     }
     // It is listed, whatever comes of this.
     if mayBeFirst { _ = try? store.create(Array(Self.firstSnapshotText.utf8), at: Self.mark(of: place)) }

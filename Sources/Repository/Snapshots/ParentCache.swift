@@ -3,31 +3,6 @@ internal import Foundation
 internal import Platform
 package import SystemPackage
 
-/// The snapshot that a new one is deduplicated against.
-package struct ParentSnapshot: Sendable {
-  package let manifest: Manifest
-  /// Where its chunk table lies.
-  package let contents: StoredContents
-  package let chunkTable: StoreKey
-
-  package init(manifest: Manifest, contents: StoredContents, chunkTable: StoreKey) {
-    self.manifest = manifest
-    self.contents = contents
-    self.chunkTable = chunkTable
-  }
-
-  /// Finds its chunks.
-  /// - Parameters:
-  ///   - objectsAreEncrypted: whether its objects are encrypted.
-  ///   - suspects: objects that were found damaged once.
-  package func index(
-    objectsIn store: any Store, objectsAreEncrypted: Bool, registry: ObjectRegistry, suspects: Set<ObjectName> = []
-  ) throws -> ParentIndex {
-    let table = try ChunkTable(contents, key: chunkTable, place: manifest.chunkTable, objectsAreEncrypted: objectsAreEncrypted)
-    return ParentIndex(table: table, in: contents, objectsIn: store, registry: registry, suspects: suspects)
-  }
-}
-
 /// Remembers on this machine what the newest snapshots of an encrypted repository consist of: who makes snapshots can't open them.
 ///
 /// It holds the manifest and the chunk table of one snapshot of each database, readable for this user alone. Whoever lost it stores

@@ -254,7 +254,10 @@ extension SHA256Digest {
   /// The digest of a file in a store, read in pieces.
   package init(of key: StoreKey, in store: any Store) throws {
     var hasher = SHA256Hasher()
-    try store.readPieces(of: key) { hasher.update($0.span) }
+    try store.readPieces(of: key) { piece in
+      try Interruption.check()
+      hasher.update(piece.span)
+    }
     self = hasher.finalize()
   }
 }

@@ -10,20 +10,42 @@ package enum SnapshotSelector: Sendable, Equatable {
   case prefix(String)
 
   /// - Throws: `RepositoryError.invalidSelector` for a time that is none.
-  package init(_ text: String) throws {
+  /// - Parameter now: the time that relative times refer to.
+  package init(_ text: String, now: Date = Date()) throws {
     switch text {
     case "latest": self = .latest
     case "latest:verified": self = .latestVerified
     case _ where text.hasPrefix("latest:"): self = .latestOfKind(String(text.dropFirst(7)))
     case _ where text.hasPrefix("before:"):
-      guard let date = Self.time(String(text.dropFirst(7))) else { throw RepositoryError.invalidSelector(text) }
+      guard let date = Self.time(String(text.dropFirst(7)), now: now) else { throw RepositoryError.invalidSelector(text) }
       self = .before(date)
     default: self = .prefix(text)
     }
   }
 
-  /// A time in UTC, as `2026-11-22`, `2026-11-22T02:00`, `2026-11-22T02:00:00Z` or as in an id.
-  package static func time(_ text: String) -> Date? {
+  /// A time in UTC: `2026-11-22`, `2026-11-22T02:00`, `2026-11-22T02:00:00Z`, the time of an id; `02:00` for the last time it was that late;
+  /// `2h` (also `m`, `d`, `w`) for that long ago; `today` and `yesterday` for their beginning.
+  package static func time(_ text: String, now: Date = Date()) -> Date? {
+    relativeTime(text, now: now) ?? absoluteTime(text)
+  }
+
+  private static func relativeTime(_ text: String, now: Date) -> Date? {
+    let today = Calendar.utc.startOfDay(for: now)
+    if text == "now" { return now }
+    if text == "today" { return today }
+    if text == "yesterday" { return today - 86400 }
+    if let match = text.wholeMatch(of: /(\d{1,5})([mhdw])(?: ago)?/), let count = Double(match.output.1) {
+      let unit: Double = ["m": 60, "h": 3600, "d": 86400, "w": 7 * 86400][match.output.2] ?? 0
+      return now - count * unit
+    }
+    guard let match = text.wholeMatch(of: /(\d{1,2}):(\d\d)(?::(\d\d))?Z?/), let hour = Double(match.output.1), let minute = Double(match.output.2),
+      let second = Double(match.output.3 ?? "0"), hour < 24, minute < 60, second < 60
+    else { return nil }
+    let time = today + hour * 3600 + minute * 60 + second
+    return time > now ? time - 86400 : time
+  }
+
+  private static func absoluteTime(_ text: String) -> Date? {
     let digits = text.filter(\.isNumber)
     let isPlain = text.allSatisfy { $0.isASCII && ($0.isNumber || "-:TZ ".contains($0)) }
     guard isPlain, [8, 12, 14].contains(digits.count) else { return nil }

@@ -128,10 +128,10 @@ package enum StoreError: Error, Equatable {
   package var damage: (key: StoreKey, reason: String)? {
     switch self {
     case .missing(let key): (key, "is missing")
-    case .truncated(let key): (key, "is cut off")
-    case .notAFile(let key): (key, "is no ordinary file")
+    case .truncated(let key): (key, "is truncated")
+    case .notAFile(let key): (key, "is not a regular file")
     case .unreadable(let key, let reason): (key, "can't be read: \(reason)")
-    case .tooLarge(let key): (key, "is too large")
+    case .tooLarge(let key): (key, "is larger than it should be")
     case .full, .readOnly, .unreachable, .refused, .badLocation, .locked: nil
     }
   }

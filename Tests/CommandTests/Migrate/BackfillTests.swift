@@ -183,6 +183,34 @@ import Testing
     #expect(try place.work.sql("SELECT min(count), max(count) FROM documents") == "1|1")
   }
 
+  @Test func `takes no other transaction for its own after a crash of the server`() throws {
+    // The log is written out only by commits, so a crash loses the number of an open transaction.
+    let server = try TestServer(binaries: TestServer.binaries(at: 0), settings: ["wal_writer_delay=10s", "fsync=on"])
+    var place = try MigrationPlace(on: server, rows: 300)
+    place.work.environment["XDG_STATE_HOME"] = place.work.folder.path("state").string
+    // Every commit waits a while once its rows are changed.
+    try place.work.sql(
+      """
+      ALTER TABLE documents ADD COLUMN count int NOT NULL DEFAULT 0;
+      CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.id = 150 THEN PERFORM pg_sleep(3); END IF; RETURN NULL; END';
+      CREATE CONSTRAINT TRIGGER slow AFTER UPDATE ON documents DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait();
+      CHECKPOINT
+      """)
+    let arguments = ["backfill", "--table", "documents", "--set", "count = count + 1", "--batch", "100", "--pause", "1ms"]
+    let run = try place.work.start("firn-migrate", arguments)
+    while try server.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "0", run.exitCode() == nil {
+      Thread.sleep(forTimeInterval: 0.01)
+    }
+    server.crash()
+    #expect(run.wait() != 0)
+    try server.start()
+    try place.work.sql("DROP TRIGGER slow ON documents; CREATE TABLE others (id int)")
+    for number in 0..<200 { try place.work.sql("INSERT INTO others VALUES (\(number))") }
+    let resumed = try place.work.run("firn-migrate", arguments)
+    #expect(resumed.status == 0, "\(resumed)")
+    #expect(try place.work.sql("SELECT count(*), min(count), max(count) FROM documents") == "300|1|1", "\(resumed)")
+  }
+
   @Test func `does not trust its notes after a failover`() throws {
     var place = try MigrationPlace(on: TestServer.system.get(), rows: 2000)
     place.work.environment["XDG_STATE_HOME"] = place.work.folder.path("state").string

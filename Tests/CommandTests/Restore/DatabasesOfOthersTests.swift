@@ -8,10 +8,16 @@ import Testing
 ///
 /// The results are compared by psql and pg_dump alone.
 @Suite(.serialized) struct `A database made by others` {
-  private static let names = [
+  private static let all = [
     "osm", "topo", "tiger", "raster", "partman", "netinv", "queue", "analytics", "temporal", "oraapp", "audit", "tests", "pagila", "northwind",
     "discourse", "mastodon", "tpch", "odoo", "django", "tenants", "gallery", "gitlab",
   ]
+  /// A part of them, if scripts/suites.py spreads them over several processes: `1/4` for the second of four.
+  private static let names: [String] = {
+    let shard = (ProcessInfo.processInfo.environment["FIRN_TEST_SHARD"] ?? "").split(separator: "/").compactMap { Int($0) }
+    guard shard.count == 2 else { return all }
+    return all.enumerated().filter { $0.offset % shard[1] == shard[0] }.map(\.element)
+  }()
 
   private static let libraries = "shared_preload_libraries=pg_stat_statements,pg_stat_kcache,pg_qualstats,pgaudit,set_user"
   private static let server = Result { try TestServer(binaries: try TestServer.binaries(at: 0), settings: [libraries]) }

@@ -18,6 +18,13 @@ import Testing
     for (path, mode) in [(open, 0o777), (secret, 0o644)] {
       try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: path.string)
     }
+    // A process and shared memory of the user that the server will have.
+    let account = Account.unprivileged.map { _ in ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] } ?? []
+    let victim = try ChildProcess("/usr/bin/env", arguments: account + ["sleep", "600"], environment: ["PATH": "/usr/bin:/bin"]) { _ in }
+    defer { victim.terminate(); _ = victim.wait() }
+    let memory = try Workplace.run("/usr/bin/env", account + ["ipcmk", "-M", "64"], environment: ["PATH": "/usr/bin:/bin"])
+    let segment = try #require(memory.output.split(separator: " ").last, "\(memory)")
+    defer { _ = try? Workplace.run("/usr/bin/env", account + ["ipcrm", "-m", String(segment)], environment: ["PATH": "/usr/bin:/bin"]) }
     // Each attack that works is an error of its own; those that fail are passed over.
     let attacks =
       [
@@ -29,6 +36,13 @@ import Testing
         ("delete", "COPY (SELECT 1) TO PROGRAM 'rm -r \(place.store)/objects'"),
         ("tcp", "COPY (SELECT 1) TO PROGRAM 'bash -c \"exec 3<>/dev/tcp/127.0.0.1/\(place.server.port)\"'"),
         ("background", "COPY (SELECT 1) TO PROGRAM '(setsid sleep 971 >/dev/null 2>&1 &) ; false'"),
+        ("limits", "COPY (SELECT 1) TO PROGRAM 'prlimit --pid \(victim.id) --fsize=0'"),
+        ("priority", "COPY (SELECT 1) TO PROGRAM 'renice -n 19 -p \(victim.id)'"),
+        ("processors", "COPY (SELECT 1) TO PROGRAM 'taskset -p 1 \(victim.id)'"),
+        ("disk priority", "COPY (SELECT 1) TO PROGRAM 'ionice -c 3 -p \(victim.id)'"),
+        ("namespace", "COPY (SELECT 1) TO PROGRAM 'unshare --user true'"),
+        ("queue", "COPY (SELECT 1) TO PROGRAM 'ipcmk -Q'"),
+        ("shared memory", "COPY (SELECT 1) TO PROGRAM 'ipcrm -m \(segment)'"),
         ("passwords", "COPY (SELECT 1) TO PROGRAM 'cat /etc/shadow /root/.bashrc'"),
       ] + (Host.isRoot ? [("signal", "COPY (SELECT 1) TO PROGRAM 'kill -0 \(Host.processID)'")] : [])
     let tries = attacks.map { name, sql in
@@ -51,6 +65,7 @@ import Testing
     let drill = try place.verify(place.database, "--drill")
     #expect(drill.status == 0 && !drill.output.contains("got out"), "\(drill)")
     #expect(try Folder.names(in: open) == ["identity"])
+    #expect(victim.exitCode() == nil)
     // Nothing that it started outlives it, if it has a user of its own.
     if Host.isRoot { #expect(!ProcessTable.commandLines().contains { $0.contains("sleep 971") }) }
     #expect(try Set(filesByPath(under: place.store).keys.filter { $0.hasPrefix("objects/") }) == before)

@@ -69,6 +69,21 @@ import Testing
     #expect(try place.firn("status").status == 0)
   }
 
+  @Test func `creates roles that only rows or functions name`() throws {
+    let place = try Workplace(on: TestServer.system.get())
+    let role = "named_by_\(place.database)"
+    try place.sql(
+      """
+      CREATE ROLE \(role);
+      CREATE FUNCTION is_known(r regrole) RETURNS bool LANGUAGE sql AS $$ SELECT pg_has_role('\(role)', 'usage') $$;
+      CREATE TABLE audit (who regrole CHECK (is_known(who))); INSERT INTO audit VALUES ('\(role)')
+      """)
+    defer { _ = try? place.sql("DROP TABLE audit; DROP ROLE \(role)") }
+    _ = try place.takeSnapshot()
+    let drill = try place.verify(place.database, "--drill")
+    #expect(drill.status == 0, "\(drill)")
+  }
+
   @Test func `reports precisely what was changed by hand after restoring`() throws {
     let place = try workplace()
     let changes: [(sql: String, words: [String])] = [

@@ -331,4 +331,27 @@ import Testing
       #expect(restored.status == 9 && restored.errors.contains(words), "\(restored)")
     }
   }
+
+  @Test func `calls no snapshot of a newer format damaged, and hides no other for it`() throws {
+    let place = try Workplace(on: TestServer.system.get())
+    try place.sql("CREATE TABLE t AS SELECT 1 a")
+    let older = try place.takeSnapshot()
+    let id = try place.takeSnapshot()
+    let key = try #require(filesByPath(under: place.store).keys.first { $0.contains(id) && $0.hasSuffix("/manifest.json") })
+    let (path, list) = (place.store.appending(key), place.store.appending(key.replacing("manifest.json", with: "SHA256SUMS")))
+    let original = try Folder.contents(of: path)
+    var manifest = try #require(JSONSerialization.jsonObject(with: Data(original)) as? [String: Any])
+    manifest["formatVersion"] = 99
+    let bytes = Array(try JSONSerialization.data(withJSONObject: manifest))
+    let sums = String(decoding: try Folder.contents(of: list), as: UTF8.self)
+    try Folder.write(bytes, to: path)
+    try Folder.write(Array(sums.replacing("\(SHA256Digest(of: original))", with: "\(SHA256Digest(of: bytes))").utf8), to: list)
+    let read = try place.verify(place.database, "all", "--read")
+    #expect(read.status == 3 && read.errors.contains("newer than this program") && !read.output.contains("DAMAGED"), "\(read)")
+    let listed = try place.firn("list")
+    #expect(listed.status == 3 && listed.output.contains(older) && !listed.output.contains("DAMAGED"), "\(listed)")
+    // Its bytes are checked all the same.
+    try Folder.write([1], to: place.store.appending(key.replacing("manifest.json", with: "recover.sh")))
+    #expect(try place.verify(place.database, id, "--read").status == 4)
+  }
 }

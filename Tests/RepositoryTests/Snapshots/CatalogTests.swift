@@ -7,6 +7,20 @@ import TestSupport
 import Testing
 
 @Suite struct `The catalog` {
+  @Test func `takes times as people say them`() throws {
+    func time(_ text: String) -> String? { SnapshotSelector.time(text, now: now).map(SnapshotID.stamp) }
+    let now = try #require(SnapshotSelector.time("2026-11-22T23:30"))
+    for (text, stamp) in [
+      ("2h", "20261122T213000Z"), ("45m", "20261122T224500Z"), ("3d", "20261119T233000Z"), ("1w", "20261115T233000Z"),
+      ("2h ago", "20261122T213000Z"), ("22:50", "20261122T225000Z"), ("23:45", "20261121T234500Z"), ("22:50:30", "20261122T225030Z"),
+      ("today", "20261122T000000Z"), ("yesterday", "20261121T000000Z"), ("now", "20261122T233000Z"), ("2026-11-20", "20261120T000000Z"),
+      ("2026-11-20T02:00:00Z", "20261120T020000Z"),
+    ] {
+      #expect(time(text) == stamp, "\(text)")
+    }
+    for text in ["", "2", "h", "25:00", "22:60", "tomorrow", "2y", "-2h", "2026-13-01"] { #expect(time(text) == nil, "\(text)") }
+  }
+
   private func snapshots() throws -> SyntheticSnapshots { try SyntheticSnapshots(in: MemoryStore()) }
 
   @Test func `lists only what was committed, and garbage collection removes the rest`() throws {
@@ -285,7 +299,7 @@ import Testing
     #expect(try catalog.snapshotsOfRestoresAlone(named: "app") == [restored.place])
   }
 
-  @Test(arguments: ["objects/", "/manifest.json", "/chunks.tsv.zst", "/globals.sql.zst"])
+  @Test(arguments: ["objects/", "/manifest.json", "/chunks.tsv.zst", "/globals.sql.zst", "/SHA256SUMS"])
   func `lists no snapshot of which a server confirmed a file and stored nothing`(_ part: String) throws {
     let store = MemoryStore(requestsAtOnce: 8)
     let snapshots = try SyntheticSnapshots(in: store)

@@ -1,4 +1,5 @@
 import FirnCore
+import Postgres
 import Testing
 
 @Suite struct `A table's name on the command line` {

@@ -109,7 +109,7 @@ struct ArchiveLoad {
 
   private func makeTool(as connection: Connection) throws -> RestoreTool {
     try Folder.make(folder)
-    try Folder.write(selection.contents, to: folder.appending("toc.dat"))
+    try Folder.write(selection.contents, to: folder.appending(ArchiveFile.contents))
     // As pg_restore itself does, values are compressed again; columns that say how are compressed so.
     let isSet = manifest.properties.settings.contains { $0.name == RestoreSettings.compression }
     var tool = RestoreTool(

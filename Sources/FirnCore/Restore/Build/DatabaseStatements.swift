@@ -42,7 +42,7 @@ struct DatabaseStatements {
     let database = Connection.identifier(name)
     return properties.settings.map { setting in
       let subject = setting.role.map { "ALTER ROLE \(Connection.identifier($0)) IN DATABASE \(database)" } ?? "ALTER DATABASE \(database)"
-      return "\(subject) SET \(Self.assignment(setting.name, setting.value))"
+      return "\(subject) SET \(Connection.assignment(setting.name, setting.value))"
     }
   }
 
@@ -67,48 +67,5 @@ struct DatabaseStatements {
   func earlyGrantStatements(name: String) -> [String] {
     guard let grants = properties.grants, !grants.contains(where: { $0.privilege == "CONNECT" && $0.grantee == nil }) else { return [] }
     return ["REVOKE CONNECT ON DATABASE \(Connection.identifier(name)) FROM PUBLIC"]
-  }
-
-  /// As after SQL's SET.
-  static func assignment(_ name: String, _ value: String) -> String { "\(settingName(name)) = \(settingValue(name, value))" }
-
-  private static func settingName(_ name: String) -> String {
-    name.unicodeScalars.split(separator: ".").map { Connection.identifier(String($0)) }.joined(separator: ".")
-  }
-
-  /// Lists are recorded as they are to be written; other values are one literal (dumputils.c, variable_is_guc_list_quote).
-  private static func settingValue(_ name: String, _ value: String) -> String {
-    let lists: Set = [
-      "local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries", "temp_tablespaces",
-      "unix_socket_directories",
-    ]
-    guard lists.contains(name.lowercased()) else { return Connection.literal(value) }
-    return splitList(value).map(Connection.literal).joined(separator: ", ")
-  }
-
-  /// Takes a list of identifiers apart; quotes within quotes are doubled.
-  static func splitList(_ text: String) -> [String] {
-    var items: [String] = []
-    var item = String.UnicodeScalarView()
-    var isQuoted = false
-    var rest = text[...].unicodeScalars
-    while let scalar = rest.popFirst() {
-      if scalar == "\"" {
-        if isQuoted && rest.first == "\"" {
-          item.append("\"")
-          rest.removeFirst()
-        } else {
-          isQuoted.toggle()
-        }
-      } else if isQuoted {
-        item.append(scalar)
-      } else if scalar == "," {
-        items.append(String(item))
-        item = .init()
-      } else if scalar != " " {
-        item.append(scalar)
-      }
-    }
-    return items + [String(item)]
   }
 }

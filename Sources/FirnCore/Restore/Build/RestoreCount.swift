@@ -67,7 +67,7 @@ struct RestoreCount: Sendable {
         do {
           let rows = try connection.rowCount(schema: table.schema, table: table.name, condition: conditions[table.qualifiedName] ?? "")
           counted.update { $0[table] = rows }
-        } catch PostgresError.statementFailed(_, state: "42501") {
+        } catch PostgresError.statementFailed(_, state: SQLState.insufficientPrivilege) {
           hidden.update { _ = $0.insert(table) }
           unanalysed.update { $0.append("the rows of \(table.displayName) were not counted: \(connection.user) may not read them all") }
         }

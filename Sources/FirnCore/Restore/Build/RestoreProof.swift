@@ -107,9 +107,11 @@ struct RestoreProof {
           found.differences.append("\(table.displayName): its bytes differ")
         }
       }
-    } catch PostgresError.rowsRefused(_, _, let details) where details.state == "42501" {
+    } catch PostgresError.rowsRefused(_, _, let details) where details.state == SQLState.insufficientPrivilege {
       found.update { $0.notCompared.append(table.displayName) }
-    } catch PostgresError.rowsRefused(_, let message, let details) where details.state == "42P01" || details.state == "42703" {
+    } catch PostgresError.rowsRefused(_, let message, let details)
+      where details.state == SQLState.undefinedTable || details.state == SQLState.undefinedColumn
+    {
       found.update { $0.differences.append("\(table.displayName): \(message)") }
     }
   }

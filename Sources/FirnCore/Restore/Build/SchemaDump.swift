@@ -1,3 +1,4 @@
+internal import Repository
 internal import Platform
 internal import Postgres
 internal import SystemPackage
@@ -36,7 +37,7 @@ extension ArchiveDirectory {
   /// Reads the table of contents of an archive in a folder.
   /// - Throws: `FirnError.unsoundArchive`.
   init(ofArchive folder: FilePath) throws {
-    do { self = try ArchiveDirectory(parsing: Folder.contents(of: folder.appending("toc.dat"))) } catch let error as Unreadable {
+    do { self = try ArchiveDirectory(parsing: Folder.contents(of: folder.appending(ArchiveFile.contents))) } catch let error as Unreadable {
       throw FirnError.unsoundArchive(reason: error.reason)
     }
   }

@@ -27,7 +27,7 @@ struct SchemaProof {
     if build.tools.major == selection.manifest.versions.serverMajor {
       let original = folder.path.appending("original")
       try Folder.make(original)
-      try Folder.write(selection.expectedContents, to: original.appending("toc.dat"))
+      try Folder.write(selection.expectedContents, to: original.appending(ArchiveFile.contents))
       let list = folder.path.appending("original.list")
       try Folder.write(entries.restoreList, to: list)
       if try sql(of: original, ["--use-list", list.string]) == sql(of: restored, []) { return [] }
@@ -68,7 +68,7 @@ struct SchemaProof {
     let connection = try Connection(settings.with(database: reference.name), applicationName: "firn-restore")
     let archive = folder.path.appending("archive")
     try Folder.make(archive)
-    try Folder.write(selection.contents, to: archive.appending("toc.dat"))
+    try Folder.write(selection.contents, to: archive.appending(ArchiveFile.contents))
     let list = folder.path.appending("reference.list")
     try Folder.write(entries.filter { !["SEQUENCE SET", "MATERIALIZED VIEW DATA"].contains($0.kind) }.restoreList, to: list)
     var tool = RestoreTool(

@@ -84,7 +84,7 @@ struct UnfinishedDatabase {
       try server.executeTogether([owner.commentStatement(for: name)] + builder.earlyGrantStatements(name: name))
     } catch PostgresError.statementFailed(let message, let state) where !state.hasPrefix("57") {
       // 42809, wrong_object_type, is what it says of a locale that it lacks.
-      let hint = state == "42809" ? ": this server has other locales than the original; name one of its own with --locale" : ""
+      let hint = state == SQLState.wrongObjectType ? ": this server has other locales than the original; name one of its own with --locale" : ""
       throw FirnError.refused(reasons: ["the server cannot create the database: \(message)\(hint)"])
     }
     try refuseRivals(server)
@@ -113,18 +113,18 @@ struct UnfinishedDatabase {
     guard isTemporary else { return try server.executeTogether(builder.settingStatements(name: name)) }
     let statements =
       builder.finishingStatements(name: name)
-      + ["ALTER DATABASE \(Connection.identifier(name)) RENAME TO \(Connection.identifier(finalName))"]
+      + [Connection.renameStatement(name, to: finalName)]
     // A rename that meets a session of ours which is just ending looks again only after 100 ms (procarray.c, CountOtherDBBackends).
     let deadline = ContinuousClock.now + .milliseconds(90)
     while ContinuousClock.now < deadline, try server.hasSessions(in: name) { Thread.sleep(forTimeInterval: 0.003) }
     for attempt in 1...20 {
       do {
         return try server.executeTogether(statements)
-      } catch PostgresError.statementFailed(_, "55006") where attempt < 20 {
+      } catch PostgresError.statementFailed(_, SQLState.objectInUse) where attempt < 20 {
         // Sessions in an unfinished database, such as those of a monitor, are ended.
         try server.endSessions(in: [name])
         Thread.sleep(forTimeInterval: 0.2)
-      } catch PostgresError.statementFailed(_, "42P04") {
+      } catch PostgresError.statementFailed(_, SQLState.duplicateDatabase) {
         throw FirnError.refused(reasons: ["database \(finalName) was made by someone else meanwhile"])
       }
     }

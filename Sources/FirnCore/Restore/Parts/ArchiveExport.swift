@@ -55,7 +55,7 @@ package struct ArchiveExport {
   private func write(_ selection: RestoreSelection, _ source: RestoreSource, to folder: FilePath, as final: FilePath) throws -> Outcome {
     progress.begin("writing the archive", expected: selection.manifest.bytes)
     var bytes: Int64 = 0
-    for file in selection.files.values.sorted(by: { $0.name < $1.name }) where file.name != "toc.dat" {
+    for file in selection.files.values.sorted(by: { $0.name < $1.name }) where file.name != ArchiveFile.contents {
       try Interruption.check()
       progress.show(item: file.name)
       let output = try File(folder.appending(file.name), .create)
@@ -66,7 +66,7 @@ package struct ArchiveExport {
       try output.synchronize()
       bytes += file.bytes
     }
-    let contents = try File(folder.appending("toc.dat"), .create)
+    let contents = try File(folder.appending(ArchiveFile.contents), .create)
     try contents.write(selection.contents.span)
     try contents.synchronize()
     var list: FilePath?

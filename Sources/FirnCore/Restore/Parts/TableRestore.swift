@@ -126,7 +126,7 @@ package struct TableRestore {
     let needed = ServerDisk.least(forDumped: tables.reduce(0) { $0 + $1.bytes })
     guard let disk = try ServerDisk(of: connection), disk.free < needed else { return }
     throw FirnError.refused(reasons: [
-      "the rows need about \(ServerDisk.megabytes(needed)) at least, and \(disk.folder) has \(ServerDisk.megabytes(disk.free)) free: make room"
+      "the rows need about \(megabytes(needed)) at least, and \(disk.folder) has \(megabytes(disk.free)) free: make room"
     ])
   }
 

@@ -127,7 +127,7 @@ struct RestorePreflight {
     guard let disk = try ServerDisk(of: server) else { return [] }
     if case .inPlace = request.target, disk.free < Self.leastForTrial {
       return [
-        "\(disk.folder) has \(ServerDisk.megabytes(disk.free)) free, and before anything is dropped \(ServerDisk.megabytes(Self.leastForTrial)) are written, for a trial and the log: a full disk would stop the whole server; make room first"
+        "\(disk.folder) has \(megabytes(disk.free)) free, and before anything is dropped \(megabytes(Self.leastForTrial)) are written, for a trial and the log: a full disk would stop the whole server; make room first"
       ]
     }
     guard properties.properties.tablespace == "pg_default" else { return [] }
@@ -141,7 +141,7 @@ struct RestorePreflight {
       if let size = try server.diskSize(of: name) { (least, most) = (min(size, bytes), max(size, bytes)) }
     case .inPlace(let name): free += try server.diskSize(of: name) ?? 0
     }
-    func text(_ bytes: Int64) -> String { ServerDisk.megabytes(bytes) }
+    func text(_ bytes: Int64) -> String { megabytes(bytes) }
     if free < least {
       return [
         "the new database needs about \(text(least)) at least, and \(disk.folder) has \(text(free)) free: make room\(request.target.isExisting ? ", or see --in-place" : "")"

@@ -66,39 +66,3 @@ package struct RestoreRequest: Sendable {
     self.target = target
   }
 }
-
-/// The plan of a restore, made before anything is changed.
-package struct RestorePlan: Sendable {
-  package let manifest: Manifest
-  package let target: RestoreRequest.Target
-  /// The consequences for the replaced database.
-  package let impact: ReplacementImpact?
-  /// Additional steps.
-  package let notes: [String]
-  package let warnings: [String]
-}
-
-package struct RestoreResult: Sendable {
-  package let manifest: Manifest
-  package let database: String
-  /// The name under which the replaced database is kept.
-  package var keptAs: String?
-  package var safetySnapshot: SnapshotID?
-  /// The parts missing in the safety snapshot.
-  package var leftOutOfSafety: [String] = []
-  /// The downtime of the swap.
-  package var downtime: Duration = .zero
-  package let tables: Int
-  package let rows: Int64
-  package var elapsed: Duration
-  /// Notes for the operator.
-  package var notes: [String]
-  /// Differences that are no failure.
-  package var warnings: [String]
-  /// Objects of the store that were read, and the number in the snapshot.
-  package var objectsRead = 0
-  package var objectsOfSnapshot = 0
-  package let proven: Bool
-  /// Whether the verification could compare the schemas.
-  package let schemaCompared: Bool
-}

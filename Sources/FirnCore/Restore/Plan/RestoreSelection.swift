@@ -63,7 +63,7 @@ struct RestoreSelection {
         wanted[table.file] = table
       }
     }
-    let lostLargeObjects = damaged.contains { $0.hasPrefix("blob") }
+    let lostLargeObjects = damaged.contains { ArchiveFile.concernsLargeObjects($0) }
     let data = directory.entries.filter { $0.kind == "TABLE DATA" }
     let loaded = Set(data.filter { wanted[$0.file] != nil }.flatMap(\.dependencies))
     let withRows = Set(data.filter { (wanted[$0.file]?.rows ?? 0) > 0 }.flatMap(\.dependencies))
@@ -93,8 +93,8 @@ struct RestoreSelection {
     }
     let hasLargeObjects = scope.content == .everything && scope.tables.isEmpty && !lostLargeObjects
     files = source.files.filter { name, _ in
-      name == "toc.dat" || wanted[name] != nil
-        || hasLargeObjects && (name.hasPrefix("blob_") || name.hasPrefix("blobs")) && !damaged.contains(name)
+      name == ArchiveFile.contents || wanted[name] != nil
+        || hasLargeObjects && ArchiveFile.concernsLargeObjects(name) && !damaged.contains(name)
     }
     largeObjects = files.values.filter(\.isLargeObject)
     var manifest = source.manifest
@@ -299,7 +299,7 @@ package func withoutColumnVersions(_ definition: String) -> String {
 
 extension SnapshotReader.FileEntry {
   /// Whether it holds a large object.
-  var isLargeObject: Bool { name.hasPrefix("blob_") }
+  var isLargeObject: Bool { ArchiveFile.isLargeObject(name) }
 
   /// The id of the large object that it holds.
   var largeObjectID: UInt32? { isLargeObject ? UInt32(name.dropFirst(5).dropLast(4)) : nil }

@@ -18,6 +18,4 @@ struct ServerDisk {
 
   /// No database is smaller than a quarter of its dump, however well its rows are compressed.
   static func least(forDumped bytes: Int64) -> Int64 { bytes / 4 }
-
-  static func megabytes(_ bytes: Int64) -> String { "\(bytes / 1_000_000) MB" }
 }

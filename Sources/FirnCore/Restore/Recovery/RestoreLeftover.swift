@@ -58,9 +58,9 @@ package struct RestoreLeftover: Sendable {
   private static func loss(_ name: String, _ owner: RestoreMarker, _ server: Connection) throws -> String? {
     guard owner.state == .whole else { return try owner.loss(on: server) }
     let target = owner.target ?? ""
-    let (new, old) = (Connection.identifier(name), Connection.identifier(target))
-    return "database \(name) is what snapshot \(owner.snapshot ?? "") holds of \(target), whole and counted, and lacks its name alone: once nothing "
-      + "otherwise has that, ALTER DATABASE \(new) RENAME TO \(old), and COMMENT ON DATABASE \(old) IS NULL; or drop it if it is not needed"
+    return
+      "database \(name) is snapshot \(owner.snapshot ?? "") of \(target), completely restored and counted, and only needs its name: once no other "
+      + "database has it, \(Connection.renameStatement(name, to: target)), and \(Connection.commentStatement(target, nil)); or drop it if it is not needed"
   }
 
   /// Replaces a database by an empty one with the same marker.

@@ -33,7 +33,9 @@ struct DatabaseSwap {
   private static let attempts = 6
   private static let boundedWait = "SET LOCAL lock_timeout = '5s'"
   /// lock_not_available, deadlock_detected, object_in_use, and internal_error, which a concurrently changed catalog row causes.
-  private static let passingStates: Set<String> = ["55P03", "40P01", "55006", "XX000"]
+  private static let passingStates: Set<String> = [
+    SQLState.lockNotAvailable, SQLState.deadlockDetected, SQLState.objectInUse, SQLState.internalError,
+  ]
 
   /// The state of the attempts.
   private struct Progress {
@@ -73,7 +75,7 @@ struct DatabaseSwap {
         Thread.sleep(forTimeInterval: 0.2 * Double(attempt))
       }
     }
-    if case .statementFailed(_, "55P03") = last {
+    if case .statementFailed(_, SQLState.lockNotAvailable) = last {
       let holders = progress.holders.isEmpty ? "another session" : progress.holders.joined(separator: ", ")
       throw FirnError.refused(reasons: ["\(live) could not be exchanged, and is as it was: it, or \(replacement.name), is locked by \(holders)"])
     }

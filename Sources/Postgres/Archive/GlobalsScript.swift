@@ -1,6 +1,4 @@
-internal import Compression
 internal import Foundation
-internal import Repository
 
 /// Finds in a globals file the statements that make given roles.
 package struct GlobalsScript: Sendable {
@@ -46,15 +44,8 @@ package struct GlobalsScript: Sendable {
     self.statements = statements.filter { !$0.isEmpty }
   }
 
-  /// The globals of a snapshot.
-  init(of manifest: Manifest, in repository: Repository) throws {
-    let key = repository.files(of: manifest.place).globals
-    guard let digest = try repository.catalog.checksums(of: manifest.place).files[key] else {
-      throw RepositoryError.malformed(key: key, reason: "the list of checksums doesn't name it")
-    }
-    let stored = try repository.contents.read(key, limit: 1 << 28, expecting: digest)
-    self.init(String(decoding: try ZstdDecompressor().decompressAll(stored, limit: 1 << 28), as: UTF8.self))
-  }
+  /// All roles that the file creates.
+  package var roleNames: Set<String> { Set(statements.map(Statement.init).compactMap { if case .create(let name) = $0 { name } else { nil } }) }
 
   /// The roles to make, with those they are members of, as far as the file has them. Roles that exist are changed in nothing:
   /// they become members of none.

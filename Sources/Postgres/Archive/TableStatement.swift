@@ -1,5 +1,3 @@
-internal import Postgres
-
 /// Takes the statements of an archive apart.
 package enum TableStatement {
   /// The columns of a `CREATE TABLE`, in their parentheses; nil for a table that has others besides.

@@ -1,14 +1,14 @@
 /// The words of a statement, quoted identifiers without their quotes.
-struct StatementWords {
+package struct StatementWords {
   private let statement: String
   private var rest: Substring.UnicodeScalarView
 
-  init(_ statement: String) {
+  package init(_ statement: String) {
     self.statement = statement
     rest = statement[...].unicodeScalars
   }
 
-  mutating func next() -> String? {
+  package mutating func next() -> String? {
     rest = rest.drop { $0.properties.isWhitespace }
     guard rest.first == "\"" else {
       let word = rest.prefix { !$0.properties.isWhitespace }
@@ -39,7 +39,7 @@ struct StatementWords {
   }
 
   /// The roles of a `CREATE POLICY name ON table … TO role, …`, `PUBLIC` and the like left out.
-  static func roles(ofPolicy definition: String) -> [String] {
+  package static func roles(ofPolicy definition: String) -> [String] {
     var words: [String] = []
     var word = String.UnicodeScalarView()
     var isQuoted = false

@@ -1,0 +1,21 @@
+/// The SQLSTATE codes that decide anything: https://www.postgresql.org/docs/current/errcodes-appendix.html
+package enum SQLState {
+  package static let dataCorrupted = "XX001"
+  package static let deadlockDetected = "40P01"
+  package static let diskFull = "53100"
+  package static let duplicateDatabase = "42P04"
+  package static let indexCorrupted = "XX002"
+  package static let insufficientPrivilege = "42501"
+  package static let internalError = "XX000"
+  package static let invalidParameterValue = "22023"
+  package static let invalidSchemaName = "3F000"
+  package static let lockNotAvailable = "55P03"
+  package static let objectInUse = "55006"
+  package static let serializationFailure = "40001"
+  package static let syntaxError = "42601"
+  package static let undefinedColumn = "42703"
+  package static let undefinedFunction = "42883"
+  package static let undefinedObject = "42704"
+  package static let undefinedTable = "42P01"
+  package static let wrongObjectType = "42809"
+}

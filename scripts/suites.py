@@ -1,0 +1,89 @@
+#!/usr/bin/python3
+"""Runs every test suite of a built test program in a process of its own, several side by side: `suites.py PROGRAM [PATTERN]`
+
+PATTERN is a regular expression for the names of suites. Prints the output of suites that failed, the twenty slowest tests, and a count.
+"""
+
+import concurrent.futures
+import os
+import re
+import subprocess
+import sys
+import time
+
+# Suites that take longest begin first, so that none of them is left alone at the end.
+LONGEST = ["made by others", "oddity", "Sixty nights", "simulated worlds", "is killed", "Firn installed", "exchange of databases", "swap of databases"]
+# Tests wait for servers, locks and clocks, so more run than there are processors.
+AT_ONCE = int(os.environ.get("FIRN_TEST_JOBS", 0)) or 2 + (os.cpu_count() or 2)
+# Seconds; none comes near it.
+LIMIT = 1500
+
+
+def suites(program):
+    listed = subprocess.run([program, "--testing-library", "swift-testing", "--list-tests"], check=True, capture_output=True, text=True)
+    counts = {}
+    for line in listed.stdout.splitlines():
+        if "/" in line:
+            name = line.split("/")[0]
+            counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def rank(name, counts):
+    places = [place for place, part in enumerate(LONGEST) if part in name]
+    return (places[0] if places else len(LONGEST), -counts[name])
+
+
+def run(program, name, shard=None):
+    pattern = "^" + re.escape(name).replace("\\`", "`").replace("\\ ", " ").replace("\\'", "'") + "/"
+    environment = dict(os.environ)
+    if shard:
+        environment["FIRN_TEST_SHARD"] = shard
+    began = time.monotonic()
+    command = [program, "--testing-library", "swift-testing", "--no-parallel", "--filter", pattern]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, timeout=LIMIT)
+        status, output = done.returncode, done.stdout
+    except subprocess.TimeoutExpired as late:
+        status, output = -1, (late.stdout or b"") + f"\nnot finished after {LIMIT} s\n".encode()
+    text = re.sub(r"\x1b\[[0-9;]*m", "", output.decode(errors="replace"))
+    title = name.split(".", 1)[1].strip("`") + (f" ({shard})" if shard else "")
+    # A suite whose tests were all filtered away would pass.
+    if status == 0 and not re.search(r"Test run with [1-9]\d* tests?", text):
+        status, text = -1, text + "\nno test ran\n"
+    return title, status, text, time.monotonic() - began
+
+
+def main():
+    program = sys.argv[1]
+    counts = suites(program)
+    names = sorted((name for name in counts if len(sys.argv) < 3 or re.search(sys.argv[2], name)), key=lambda name: rank(name, counts))
+    # The databases of others take as long as many suites together.
+    jobs = []
+    for name in names:
+        jobs += [(name, f"{part}/4") for part in range(4)] if "made by others" in name else [(name, None)]
+    began = time.monotonic()
+    failed, slowest, passed = [], [], 0
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        for done in concurrent.futures.as_completed([pool.submit(run, program, name, shard) for name, shard in jobs]):
+            title, status, text, seconds = done.result()
+            for test, took in re.findall(r'Test "?(.+?)"?(?:\(.*\))?(?: with \d+ test cases)? (?:passed|failed) after ([\d.]+) seconds', text):
+                slowest.append((float(took), f"{title}: {test}"))
+            passed += len(re.findall(r"^✔ Test ", text, re.MULTILINE)) - len(re.findall(r"^✔ Test run ", text, re.MULTILINE))
+            if status != 0:
+                failed.append(title)
+                print(f"--- {title}: exit code {status}\n{text}", flush=True)
+            else:
+                print(f"{seconds:7.1f} s  {title}", flush=True)
+    print("\nslowest tests:")
+    for took, test in sorted(slowest, reverse=True)[:20]:
+        print(f"{took:7.1f} s  {test}")
+    print(f"\n{passed} tests of {len(names)} suites passed, {len(failed)} suites failed, in {time.monotonic() - began:.0f} s")
+    for title in failed:
+        print(f"failed: {title}")
+    return 1 if failed or not names else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
