@@ -12,7 +12,7 @@ import sys
 import time
 
 # Suites that take longest begin first, so that none of them is left alone at the end.
-LONGEST = ["made by others", "oddity", "Sixty nights", "simulated worlds", "is killed", "Firn installed", "exchange of databases", "swap of databases"]
+LONGEST = ["swap of databases", "is killed", "Firn installed", "made by others", "oddity", "simulated worlds", "Sixty nights"]
 # Tests wait for servers, locks and clocks, so more run than there are processors.
 AT_ONCE = int(os.environ.get("FIRN_TEST_JOBS", 0)) or 2 + (os.cpu_count() or 2)
 # Seconds; none comes near it.
@@ -20,22 +20,23 @@ LIMIT = 1500
 
 
 def suites(program):
+    """The tests of each suite, as `CommandTests.`A drill`` and `creates roles()`."""
     listed = subprocess.run([program, "--testing-library", "swift-testing", "--list-tests"], check=True, capture_output=True, text=True)
-    counts = {}
+    tests = {}
     for line in listed.stdout.splitlines():
         if "/" in line:
-            name = line.split("/")[0]
-            counts[name] = counts.get(name, 0) + 1
-    return counts
+            suite, test = line.split("/", 1)
+            tests.setdefault(suite, []).append(test)
+    return tests
 
 
-def rank(name, counts):
+def rank(name, tests):
     places = [place for place, part in enumerate(LONGEST) if part in name]
-    return (places[0] if places else len(LONGEST), -counts[name])
+    return (places[0] if places else len(LONGEST), -len(tests[name]))
 
 
-def run(program, name, shard=None):
-    pattern = "^" + re.escape(name).replace("\\`", "`").replace("\\ ", " ").replace("\\'", "'") + "/"
+def run(program, name, test=None, shard=None):
+    pattern = "^" + "".join(f"[{letter}]" if letter in ".()[]{}*+?|$" else letter for letter in f"{name}/{test or ''}")
     environment = dict(os.environ)
     if shard:
         environment["FIRN_TEST_SHARD"] = shard
@@ -48,7 +49,7 @@ def run(program, name, shard=None):
     except subprocess.TimeoutExpired as late:
         status, output = -1, (late.stdout or b"") + f"\nnot finished after {LIMIT} s\n".encode()
     text = re.sub(r"\x1b\[[0-9;]*m", "", output.decode(errors="replace"))
-    title = name.split(".", 1)[1].strip("`") + (f" ({shard})" if shard else "")
+    title = name.split(".", 1)[1].strip("`") + (f" ({shard})" if shard else f": {test.strip('`()')}" if test else "")
     # A suite whose tests were all filtered away would pass.
     if status == 0 and not re.search(r"Test run with [1-9]\d* tests?", text):
         status, text = -1, text + "\nno test ran\n"
@@ -57,18 +58,23 @@ def run(program, name, shard=None):
 
 def main():
     program = sys.argv[1]
-    counts = suites(program)
-    names = sorted((name for name in counts if len(sys.argv) < 3 or re.search(sys.argv[2], name)), key=lambda name: rank(name, counts))
-    # The databases of others take as long as many suites together.
+    tests = suites(program)
+    names = sorted((name for name in tests if len(sys.argv) < 3 or re.search(sys.argv[2], name)), key=lambda name: rank(name, tests))
+    # A suite that takes as long as many others is spread over several processes.
     jobs = []
     for name in names:
-        jobs += [(name, f"{part}/4") for part in range(4)] if "made by others" in name else [(name, None)]
+        if "made by others" in name:
+            jobs += [(name, None, f"{part}/4") for part in range(4)]
+        elif any(part in name for part in LONGEST):
+            jobs += [(name, test, None) for test in tests[name]]
+        else:
+            jobs.append((name, None, None))
     began = time.monotonic()
     failed, slowest, passed = [], [], 0
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        for done in concurrent.futures.as_completed([pool.submit(run, program, name, shard) for name, shard in jobs]):
+        for done in concurrent.futures.as_completed([pool.submit(run, program, *job) for job in jobs]):
             title, status, text, seconds = done.result()
-            for test, took in re.findall(r'Test "?(.+?)"?(?:\(.*\))?(?: with \d+ test cases)? (?:passed|failed) after ([\d.]+) seconds', text):
+            for test, took in re.findall(r'Test "?([^"\n]+?)"?(?: with \d+ test cases)? (?:passed|failed) after ([\d.]+) seconds', text):
                 slowest.append((float(took), f"{title}: {test}"))
             passed += len(re.findall(r"^✔ Test ", text, re.MULTILINE)) - len(re.findall(r"^✔ Test run ", text, re.MULTILINE))
             if status != 0:

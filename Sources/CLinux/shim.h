@@ -80,7 +80,7 @@ static inline pid_t firn_fork(void) {
   return child;
 }
 
-// Starts a process that ends the group of `leader` when this process has ended without a word, as one does that is killed: what was
+// Starts a process that ends the group of `leader` if this process is killed: what was
 // stopped would stay so. A byte written to `*leash` lets it end. Returns its process id, or -errno.
 static inline pid_t firn_watch_over(pid_t leader, int *leash) {
   int ends[2];

@@ -75,8 +75,8 @@ package struct CutOff: Error {
 
 /// The first steps of every program.
 package enum Program {
-  /// Options that print something else than a help.
-  private static let helpless: Set = [
+  /// Options that print something other than a help text.
+  private static let optionsWithoutHelp: Set = [
     "--version", "--generate-completion-script", "--experimental-dump-help", "---completion",
   ]
 
@@ -85,12 +85,14 @@ package enum Program {
     Interruption.takeOver()
     Host.makeFilesPrivate()
     Host.keepFreedMemory()
-    // Locks depend on it: it shows which processes are alive.
+    // Locks need /proc to find out which processes are alive.
     guard Folder.exists("/proc/self/stat") else {
-      Terminal.writeError("firn: error: /proc is not mounted, and nothing is safe without it\nhint: mount -t proc proc /proc\n")
+      Terminal.writeError(
+        "firn: error: /proc is not mounted: locks need it to see which processes are alive; nothing was done\nhint: mount -t proc proc /proc\n")
       Foundation.exit(ExitStatus.failed.rawValue)
     }
-    // A variable of a script that is not set must not mean "the default". An empty confirmation is none.
+    // An empty argument usually comes from an unset shell variable, so it must not select the default. An empty
+    // --confirm counts as no confirmation.
     let arguments = CommandLine.arguments.prefix { $0 != "--" }
     if zip(arguments, arguments.dropFirst()).contains(where: { $1.isEmpty && $0 != "--confirm" || $1.hasPrefix("--") && $1.hasSuffix("=") }) {
       let error = UsageError("an argument is empty", hint: "if it comes from a variable, check that the variable is set")
@@ -108,7 +110,7 @@ package enum Program {
       let status = command.exitCode(for: error)
       let text = command.fullMessage(for: error)
       guard status == .validationFailure else {
-        guard status.isSuccess, !text.isEmpty, !CommandLine.arguments.contains(where: { helpless.contains($0) }) else {
+        guard status.isSuccess, !text.isEmpty, !CommandLine.arguments.contains(where: { optionsWithoutHelp.contains($0) }) else {
           command.exit(withError: error)
         }
         let name = HelpSections.name(of: command, CommandLine.arguments.dropFirst())
@@ -116,12 +118,12 @@ package enum Program {
           "\(Terminal.inLocale(text).trimmingCharacters(in: .newlines))\n\n\(HelpSections.text(for: name, columns: Terminal.outputColumns ?? 80))\n")
         Foundation.exit(ExitStatus.done.rawValue)
       }
-      // The first line names the error, the last the help.
+      // The message names the error; the line "Usage: …" shows the usage.
       let name = command.configuration.commandName ?? command._commandName
       let message = command.message(for: error)
       let lines = text.split(separator: "\n").map(String.init)
       let usage = lines.first { $0.hasPrefix("Usage: ") }.map { $0.dropFirst(7) } ?? "\(name) --help"
-      // The usage of the subcommand, if there is one.
+      // The command and, if there is one, its subcommand.
       let words = usage.split(separator: " ").prefix { $0.first?.isLetter ?? false && $0 != "--help" }
       let helper = words.isEmpty ? name : words.joined(separator: " ")
       let what = message.hasSuffix(".") ? message.dropLast() : message[...]

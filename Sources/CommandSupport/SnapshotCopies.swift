@@ -95,8 +95,8 @@ package struct SnapshotCopies {
 
   /// Copies committed snapshots.
   /// - Parameters:
-  /// - catchingUp: whether stores that get every snapshot also get the ones they missed since their newest.
-  /// - mayBeginAnew: whether a repository is created in a store that had one before and has none now.
+  ///   - catchingUp: whether stores that get every snapshot also get the ones they missed since their newest.
+  ///   - mayBeginAnew: whether a repository is created in a store that had one before and has none now.
   package func make(
     of places: [SnapshotPath], catchingUp: Bool = false, in repository: Repository, _ context: CommandContext, mayBeginAnew: Bool = false
   ) throws -> Made {

@@ -12,12 +12,12 @@ struct Copy: FirnCommand {
       Every byte is compared with its checksum on the way. An interrupted copy continues when it is repeated. A store without a \
       repository gets one.
       """)
-  @Argument(help: "An id, its beginning, latest, latest:verified, latest:KIND or before:TIME; of each database. Default: all.")
+  @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND or before:TIME, chosen for each database.")
   var snapshot = "all"
   @Option(help: ArgumentHelp("The store to copy from. Default: --store.", valueName: "location")) var from: String?
-  @Option(help: ArgumentHelp("The store to copy to; else those of the configuration. May be repeated.", valueName: "location")) var to: [String] = []
-  @Flag(name: .customLong("init"), help: "Create a repository even if this machine has seen one there before.") var beginsAnew = false
-  @Option(help: "One database, or SOURCE/DATABASE.") var database: String?
+  @Option(help: ArgumentHelp("The store to copy to. Default: the stores in firn.yaml. May be repeated.", valueName: "location")) var to: [String] = []
+  @Flag(name: .customLong("init"), help: "Create a new repository there, even if this machine has already seen one there.") var beginsAnew = false
+  @Option(help: "Copy only this database, or SOURCE/DATABASE.") var database: String?
   @OptionGroup var rate: RateOption
   @OptionGroup var common: CommonOptions
 
@@ -29,13 +29,14 @@ struct Copy: FirnCommand {
     context.record.use(store)
     let repository = try context.repositoryToFill(in: store)
     let locations = to.isEmpty ? context.configuration.copies : to
-    guard !locations.isEmpty else { throw UsageError("no store to copy to is named", hint: "name one with --to, or copies in firn.yaml") }
+    guard !locations.isEmpty else { throw UsageError("no store to copy to", hint: "give one with --to, or copies in firn.yaml") }
     let copies = try SnapshotCopies(others: locations, of: store, nil, context)
     let made = try copies.make(of: try chosen(in: repository.catalog, context), in: repository, context, mayBeginAnew: beginsAnew)
     try context.result(["copies": made.reports])
     made.tell(context)
-    if let interruption = made.interruption { throw CutOff(interruption: interruption, state: "what was copied whole by then is there") }
-    return made.status
+    let hasHidden = try context.warnOfHidden(repository.catalog)
+    if let interruption = made.interruption { throw CutOff(interruption: interruption, state: "completely copied snapshots stay there") }
+    return made.status == .done && hasHidden ? .doneWithWarnings : made.status
   }
 
   /// The snapshots that are meant, of each database.

@@ -10,8 +10,8 @@ struct Hold: FirnCommand {
   static let configuration = CommandSupport.configuration(
     "hold", abstract: "Protect a snapshot from pruning, until a day or for ever.",
     discussion: """
-      firn prune shows the reason. --release removes the hold, after the snapshot's id is typed as confirmation. Each store has its own \
-      holds: firn copy copies a hold with its snapshot, and the copy keeps it until it is released there.
+      firn prune shows the reason of a hold. --release removes the hold; type the snapshot's id to confirm. Each store has its own \
+      holds: firn copy copies the hold with the snapshot, and the copied hold must be released in that store.
       """)
   @Argument(help: "Database name, or SOURCE/DATABASE.", completion: Completions.databases) var database: String
   @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND or before:TIME.", completion: Completions.snapshots)
@@ -21,8 +21,8 @@ struct Hold: FirnCommand {
       "Last day of the hold, as 2027-01-31 (that day included in every time zone), or a time, as 2027-01-31T12:00 (UTC). Default: for ever.",
       valueName: "time"))
   var until: String?
-  @Option(help: ArgumentHelp("Why, for those who come after.", valueName: "text")) var why: String?
-  @Flag(help: "Take the hold away.") var release = false
+  @Option(help: ArgumentHelp("The reason, shown by firn prune. Required unless --release is given.", valueName: "text")) var why: String?
+  @Flag(help: "Remove the hold.") var release = false
   @OptionGroup var confirmation: ConfirmationOption
   @OptionGroup var common: CommonOptions
 
@@ -47,7 +47,7 @@ struct Hold: FirnCommand {
       context.explain("\(place.database) \(place.id) is on hold: \(hold.reason)")
       try Confirmation.require(place.id.description, given: confirmation.confirm)
       try repository.catalog.release(place)
-      context.tell("the hold is gone: what a policy says of \(place.id) holds again")
+      context.tell("the hold is removed: policies apply to \(place.id) again")
       return .done
     }
     var end: Date?
@@ -65,7 +65,7 @@ struct Hold: FirnCommand {
     }
     let hold = SnapshotHold(until: end, reason: why ?? "", placedAt: Date(), host: Host.name)
     try repository.catalog.place(hold, on: place)
-    // Should our lock have been taken for a dead one's, it may be gone.
+    // If another process considered our lock dead, the snapshot may be gone.
     guard try repository.store.size(of: place.checksums) != nil else {
       try? repository.catalog.release(place)
       throw RepositoryError.noSuchSnapshot(selector: place.id.description, database: place.database)

@@ -6,18 +6,19 @@ import Foundation
 import Platform
 import Repository
 
-/// Makes a repository.
+/// Creates a repository.
 struct Init: FirnCommand {
   static let configuration = CommandSupport.configuration("init", abstract: "Create a repository.")
   @Option(
     help: ArgumentHelp(
-      "Bytes in a chunk, on average: a power of two; half of it where rows are narrow. Smaller finds more repetition and costs more bookkeeping. Default: 4KiB.",
+      "Average size of a chunk in bytes, a power of two; half of it for tables with narrow rows. Smaller chunks find more repeated data but need more memory and index space. Default: 4KiB.",
       valueName: "size"))
   var chunkSize: String?
   @Option(
     name: .customLong("recipient"),
     help: ArgumentHelp(
-      "Encrypt to this age recipient: age1…, or a line ssh-ed25519 …. May be repeated: one to use, one in the safe.", valueName: "key"))
+      "Encrypt to this age recipient: age1…, or a line ssh-ed25519 …. May be repeated: give a second recipient whose identity is kept in a safe place.",
+      valueName: "key"))
   var recipients: [String] = []
   @OptionGroup var common: CommonOptions
 

@@ -19,7 +19,7 @@ struct KeyNew: FirnCommand {
   static var program: String { "firn key" }
   static let configuration = CommandSupport.configuration(
     "new", abstract: "Create an age identity in a new file, and print its recipient.",
-    discussion: "Create it on another machine than the one that is backed up, which needs only the recipient.")
+    discussion: "Create it on another machine. The machine that is backed up needs only the recipient.")
   @Argument(help: "A file that does not exist.") var file: String
   @Flag(help: "Protect the file by a passphrase, as age does.") var passphrase = false
   @OptionGroup var common: CommonOptions
@@ -47,7 +47,7 @@ struct KeyNew: FirnCommand {
       context.output(identity.recipient.description)
       context.tell(
         """
-        made an identity in \(file). Whoever has this file can read the backups; without it nobody can, the makers of Firn included:
+        made an identity in \(file). Anyone who has this file can read the backups; without it no one can, not even the makers of Firn:
           - keep it in two places that don't burn together: a password manager, and on paper in a safe
           - keep it off the machine that is backed up, which needs no more than the recipient above:
               firn init --recipient \(identity.recipient)

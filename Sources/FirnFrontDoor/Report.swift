@@ -11,7 +11,7 @@ struct Report: FirnCommand {
   static let configuration = CommandSupport.configuration(
     "report", abstract: "Write a page about a store: one HTML file that needs no network.",
     discussion: """
-      A calendar of snapshots with their verifications, sizes and rows over time, the effect of deduplication, copies, the duration of \
+      The page shows a calendar of snapshots with their verifications, sizes and rows over time, the effect of deduplication, copies, the duration of \
       restores, and warnings. It can be sent by mail, or published by a web server.
       """)
   @Argument(help: "Database, or SOURCE/DATABASE (default: all).", completion: Completions.databases) var database: String?

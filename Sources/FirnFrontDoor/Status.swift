@@ -5,14 +5,14 @@ import Foundation
 import Platform
 import Repository
 
-/// Tells whether every database has a snapshot and a proof that are young enough.
+/// Checks that every database has a snapshot and a verification that are recent enough.
 struct Status: FirnCommand {
   static let configuration = CommandSupport.configuration(
     "status", abstract: "Show how old the newest snapshot and its last verification are.",
     discussion:
       """
-      For monitoring: exit code 3 if one is older than max-age or max-proof-age in firn.yaml, incomplete, damaged, has lost many rows, or \
-      is missing in a store of copies in firn.yaml.
+      For monitoring. Exit code 3 if a database needs attention: its newest snapshot or verification is older than max-age or \
+      max-proof-age in firn.yaml, the snapshot is incomplete, damaged, has lost many rows, or is missing in a store of copies.
       """)
   @Argument(help: "Database, or SOURCE/DATABASE (default: all).", completion: Completions.databases) var database: String?
   @OptionGroup var common: CommonOptions

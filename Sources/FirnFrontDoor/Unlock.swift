@@ -1,6 +1,7 @@
 import ArgumentParser
 import CommandSupport
 import FirnCore
+import Platform
 import Foundation
 import Repository
 
@@ -9,9 +10,9 @@ struct Unlock: FirnCommand {
   static let configuration = CommandSupport.configuration(
     "unlock", abstract: "Show the locks of a store, and remove those of dead processes.",
     discussion: """
-      Every run removes locks of dead processes of this machine, and those of other machines after half an hour without a refresh. Use \
-      this for the others: a lock of a lost machine, or an unreadable one. Locks of living processes of this machine stay. The \
-      confirmation is the number of locks to remove, as: remove 1 lock.
+      Every run removes the locks of dead processes of this machine. It also removes locks of other machines that were not refreshed for \
+      half an hour. Use this command for other locks: of a lost machine, or unreadable ones. Locks of running processes of this machine \
+      are never removed. To confirm, type the number of locks to remove, such as: remove 1 lock.
       """)
   @OptionGroup var confirmation: ConfirmationOption
   @OptionGroup var common: CommonOptions
@@ -26,13 +27,13 @@ struct Unlock: FirnCommand {
       return .done
     }
     if !common.json { show(holders, context, now) }
-    let removable = holders.filter { $0.isAlive != true }
+    let removable = holders.filter { $0.liveness != .alive }
     guard !removable.isEmpty else {
       if common.json { try context.output(json: Report(holders, removed: 0)) }
       context.tell("all of them live: wait for their end")
       return .done
     }
-    if removable.contains(where: { $0.isAlive == nil }) {
+    if removable.contains(where: { $0.liveness == .unknown }) {
       context.explain("a run on another machine may be at work: look there first. If it is, what it makes will not be listed")
     }
     let locks = "\(removable.count) lock\(removable.count == 1 ? "" : "s")"
@@ -51,7 +52,7 @@ struct Unlock: FirnCommand {
     let rows = holders.map { holder in
       [
         Table.Cell(holder.mode?.rawValue ?? "?"), .init(Quantity.age(of: holder.createdAt, now: now)),
-        .init(Quantity.age(of: holder.refreshedAt, now: now)), .init(holder.isAlive.map { $0 ? "alive" : "dead" } ?? "unknown"),
+        .init(Quantity.age(of: holder.refreshedAt, now: now)), .init("\(holder.liveness)"),
         .init(holder.words),
       ]
     }
@@ -66,7 +67,8 @@ struct Unlock: FirnCommand {
     init(_ holders: [RepositoryLock.Holder], removed: Int) {
       locks = holders.map { holder in
         Lock(
-          mode: Nullable(holder.mode?.rawValue), createdAt: holder.createdAt, refreshedAt: holder.refreshedAt, alive: Nullable(holder.isAlive),
+          mode: Nullable(holder.mode?.rawValue), createdAt: holder.createdAt, refreshedAt: holder.refreshedAt,
+          alive: Nullable(holder.liveness == .unknown ? nil : holder.liveness == .alive),
           holder: holder.words)
       }
       self.removed = removed

@@ -10,19 +10,19 @@ struct BackfillCommand: MigrateCommand {
   static let configuration = CommandSupport.configuration(
     "backfill", abstract: "Change the rows of a large table in batches, without blocking other sessions.",
     discussion: """
-      Batches follow the primary key, each in a transaction of its own. Batches become smaller if they take long, and wait for replicas and \
-      for rows that other sessions have locked. The same command of the same user on the same machine continues an interrupted run; no row \
-      is changed twice. Exit code 3 if rows that meet --where were inserted in the meantime: run the same command again.
+      Each batch is a transaction, and batches follow the primary key. If a batch takes long, the next ones are smaller. The run waits for \
+      replicas and for rows that other sessions have locked. To continue an interrupted run, repeat the same command as the same user on \
+      the same machine; no row is changed twice. Exit code 3 if rows that meet --where were inserted in the meantime: run the same command again.
       """)
   @Option(help: ArgumentHelp("The table, as in SQL.", valueName: "name")) var table: String
   @Option(help: ArgumentHelp("Assignments, as after SQL's SET.", valueName: "assignments")) var set: String
   @Option(name: .customLong("where"), help: ArgumentHelp("Which rows, as after SQL's WHERE. Default: all.", valueName: "condition"))
   var condition: String?
-  @Option(help: ArgumentHelp("Rows a batch, at most.", valueName: "n")) var batch = 1000
-  @Option(help: ArgumentHelp("How long to rest between batches, at least.", valueName: "duration")) var pause = "10ms"
-  @Option(help: ArgumentHelp("Batches become smaller where the server works longer on one.", valueName: "duration")) var maxBatchTime = "3ms"
-  @Option(help: ArgumentHelp("Wait while a replica is further behind.", valueName: "duration")) var maxReplicaDelay = "5s"
-  @Flag(help: "Begin at the first row although a run was cut off.") var startOver = false
+  @Option(help: ArgumentHelp("Maximum number of rows in a batch.", valueName: "n")) var batch = 1000
+  @Option(help: ArgumentHelp("Minimum pause between batches.", valueName: "duration")) var pause = "10ms"
+  @Option(help: ArgumentHelp("Make batches smaller if the server needs longer than this for one.", valueName: "duration")) var maxBatchTime = "3ms"
+  @Option(help: ArgumentHelp("Pause while a replica is further behind than this.", valueName: "duration")) var maxReplicaDelay = "5s"
+  @Flag(help: "Start at the first row, even if an interrupted run could be continued.") var startOver = false
   @OptionGroup var server: ConnectionOptions
   @OptionGroup var common: CommonOptions
 

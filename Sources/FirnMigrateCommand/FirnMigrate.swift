@@ -31,13 +31,14 @@ extension MigrateCommand {
   static var program: String { "firn-migrate" }
 }
 
-/// Options of what looks at a database before a migration.
+/// Options of the checks before a migration.
 struct CheckOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Required value in ar_internal_metadata, such as production.", valueName: "word")) var expectEnvironment: String?
   @Option(help: ArgumentHelp("Folder of the application's migrations. Default: db/migrate, if it exists.", valueName: "folder"))
   var migrations: String?
   @Option(
-    help: ArgumentHelp("How long a transaction may be open without a warning; one of ten times that stops. Default: 30s.", valueName: "duration"))
+    help: ArgumentHelp(
+      "Warn about transactions that have been open longer than this; stop for ten times as long. Default: 30s.", valueName: "duration"))
   var maxTransaction: String?
 
   func request(_ context: CommandContext, _ settings: ConnectionSettings, _ tools: ToolOptions) throws -> MigrationCheck.Request {
@@ -122,7 +123,7 @@ struct Check: MigrateCommand {
 struct Recover: MigrateCommand {
   static let configuration = CommandSupport.configuration(
     "recover", abstract: "Start the application again after a migration that was killed, and report the state of the database.",
-    discussion: "The next run does this by itself. Good for ExecStopPost= of a unit that migrates.")
+    discussion: "The next run does this automatically. Use it in ExecStopPost= of a systemd unit that runs migrations.")
   @OptionGroup var server: ConnectionOptions
   @OptionGroup var common: CommonOptions
 
@@ -130,13 +131,13 @@ struct Recover: MigrateCommand {
     let found = try context.withProgress { progress in
       MigrationRun.recover(progress, words: { FailureReport($0).message }) { try context.connectionSettings(server) }
     }
-    if common.json { try context.output(json: ["found": found]) } else if found.isEmpty { context.tell("nothing is left of any migration") }
+    if common.json { try context.output(json: ["found": found]) } else if found.isEmpty { context.tell("no interrupted migration was found") }
     for line in found { context.warn(line) }
     return found.isEmpty ? .done : .doneWithWarnings
   }
 }
 
-/// Waits for the end of a run. Should that be killed, it does what is left to do.
+/// Waits for the end of a run. If the run is killed, this starts the application again.
 struct Guard: MigrateCommand {
   static let configuration = CommandConfiguration(commandName: "guard", abstract: "Waits beside a run.", shouldDisplay: false)
   @Argument var process: Int32

@@ -13,7 +13,7 @@ struct Rehearse: MigrateCommand {
     "rehearse", abstract: "Try a migration on a restored snapshot, and report what it would do to production.",
     discussion: """
       The snapshot is restored into a throw-away server, the command runs against it with DATABASE_URL, and everything it does to the tables \
-      is recorded. Times are those of a server without fsync and without other sessions.
+      is recorded. Times are measured on a server without fsync and without other sessions, so production may differ.
       """)
 
   @Option(help: ArgumentHelp("Database name, or SOURCE/DATABASE (default: from the URL).", valueName: "name")) var database: String?
@@ -23,13 +23,15 @@ struct Rehearse: MigrateCommand {
       "Exit with 6 if one of these is found: \(RehearsalReport.Finding.Kind.allCases.map(\.rawValue).joined(separator: ", ")), exclusive>DURATION.",
       valueName: "list"))
   var failOn: String?
-  @Option(help: ArgumentHelp("A column or table whose dropping or renaming is meant, as schema.table.column. May be repeated.", valueName: "name"))
+  @Option(
+    help: ArgumentHelp(
+      "A column or table that the migration drops or renames on purpose, as schema.table.column. May be repeated.", valueName: "name"))
   var expectDrop: [String] = []
-  @Option(help: ArgumentHelp("How long the command may take in all.", valueName: "duration")) var timeLimit: String?
+  @Option(help: ArgumentHelp("Time limit for the command.", valueName: "duration")) var timeLimit: String?
   @Option(name: .customLong("pg-bin"), help: ArgumentHelp("Look here for PostgreSQL's programs first. May be repeated.", valueName: "folder"))
   var toolFolders: [String] = []
   @Option(help: ArgumentHelp("Directory for temporary files and the server. Default: $TMPDIR or /var/tmp.", valueName: "folder")) var spool: String?
-  @Option(help: ArgumentHelp("Tables restored at once.", valueName: "n")) var jobs: Int?
+  @Option(help: ArgumentHelp("Number of tables restored at the same time.", valueName: "n")) var jobs: Int?
   @Flag(help: "Rehearse even if the kernel can't confine the server.") var unconfined = false
   @OptionGroup var common: CommonOptions
   @Argument(parsing: .postTerminator, help: "The command that migrates.") var command: [String] = []

@@ -13,21 +13,22 @@ struct Run: MigrateCommand {
     "run", abstract: "Run a migration with a snapshot before it and a way back.",
     discussion: """
       Checks the database, takes a snapshot of kind pre-migration, stops the application (maintenance: stop in firn.yaml), runs the command \
-      with DATABASE_URL and a lock_timeout, compares schema_migrations, starts the application and checks its health. Everything is logged; \
-      the filled-in checklist is beside the log.
+      with DATABASE_URL and a lock_timeout, compares schema_migrations, starts the application and checks its health. Everything is logged. \
+      The completed checklist is written next to the log.
       """)
 
   @OptionGroup var check: CheckOptions
   @Option(help: ArgumentHelp("Action after a failure: stop (show how to go back), rollback, restore. Default: stop.", valueName: "answer"))
   var onFailure: String?
-  @Option(help: ArgumentHelp("The command that rolls back STEP migrations, for /bin/sh.", valueName: "command")) var rollback: String?
-  @Option(help: ArgumentHelp("Restore the snapshot after a failure; name the database, in place of the confirmation.", valueName: "database"))
+  @Option(help: ArgumentHelp("Shell command that rolls back migrations. Their number is in the variable STEP.", valueName: "command")) var rollback:
+    String?
+  @Option(help: ArgumentHelp("Restore the snapshot after a failure. Give the database's name: it replaces the confirmation.", valueName: "database"))
   var restoreOnFailure: String?
   @Option(help: ArgumentHelp("How long the command's statements wait for a lock. Default: 10s.", valueName: "duration")) var lockTimeout: String?
-  @Option(help: ArgumentHelp("How long the command may take in all.", valueName: "duration")) var timeLimit: String?
+  @Option(help: ArgumentHelp("Time limit for the command.", valueName: "duration")) var timeLimit: String?
   @Option(help: ArgumentHelp("Keep logs and checklists here. Default: ~/.local/state/firn/migrations.", valueName: "folder")) var logFolder: String?
   @Option(help: ArgumentHelp("The application's revision, for the snapshot's tag. Default: git's HEAD here.", valueName: "id")) var revision: String?
-  @Flag(help: "Go on with a snapshot from which something was left out.") var allowIncomplete = false
+  @Flag(help: "Continue even if the snapshot is incomplete.") var allowIncomplete = false
   @OptionGroup var server: ServerOptions
   @OptionGroup var common: CommonOptions
   @Argument(parsing: .postTerminator, help: "The command that migrates.") var command: [String] = []

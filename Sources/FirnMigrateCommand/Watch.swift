@@ -10,9 +10,9 @@ import Repository
 struct Watch: MigrateCommand {
   static let configuration = CommandSupport.configuration(
     "watch", abstract: "Show running schema changes, blocked sessions, and the progress of long statements.",
-    discussion: "On a terminal it runs until Ctrl-C; otherwise it prints one moment. --end ends a session, after a confirmation.")
-  @Option(help: ArgumentHelp("Time between two looks.", valueName: "duration")) var every = "1s"
-  @Flag(help: "Show one moment.") var once = false
+    discussion: "On a terminal it refreshes until Ctrl-C. Otherwise it prints the current state once. --end ends a session, after a confirmation.")
+  @Option(help: ArgumentHelp("Time between two refreshes.", valueName: "duration")) var every = "1s"
+  @Flag(help: "Print the current state once, and stop.") var once = false
   @Option(help: ArgumentHelp("End the session of this server process.", valueName: "pid")) var end: Int32?
   @OptionGroup var confirmation: ConfirmationOption
   @OptionGroup var server: ConnectionOptions

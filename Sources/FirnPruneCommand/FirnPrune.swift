@@ -16,25 +16,25 @@ struct FirnPrune: FirnCommand {
   static let configuration = CommandSupport.configuration(
     "firn-prune", abstract: "Remove old snapshots, and the objects that only they needed.",
     discussion: """
-      Prints its plan. Only --apply removes anything, and a confirmation is required if more than half of a database's snapshots would \
-      be removed. These always stay, whatever the policy: the newest snapshot, the newest complete one, the newest verified one, and \
+      Prints a plan. Nothing is removed without --apply. A confirmation is required if more than half of a database's snapshots would be \
+      removed. Always kept, whatever the policy: the newest snapshot, the newest complete one, the newest verified one, and \
       those on hold (firn hold). Incomplete and damaged snapshots do not count for the rules.
       """)
 
   @Argument(help: "Database name, or SOURCE/DATABASE. Default: all databases of the store.", completion: Completions.databases) var database: String?
   @OptionGroup var options: PolicyOptions
-  @Flag(help: "Remove what the plan says.") var apply = false
+  @Flag(help: "Remove the snapshots that the plan lists as removed.") var apply = false
   @OptionGroup var confirmation: ConfirmationOption
   @Option(
     help: ArgumentHelp(
       "Remove only this snapshot of the database, whatever the policy's rules say; asks for a confirmation. May be repeated.",
       valueName: "id"))
   var remove: [String] = []
-  @Option(help: ArgumentHelp("Tell of one snapshot why it stays or goes.", valueName: "id")) var explain: String?
-  @Option(help: ArgumentHelp("Show what the policy will hold over so long a time, such as 400d.", valueName: "duration")) var simulate: String?
-  @Option(help: ArgumentHelp("How often a snapshot is made in that time.", valueName: "duration")) var every = "1d"
-  @Flag(help: "Remove no snapshot, only what no snapshot names.") var gcOnly = false
-  @Option(help: ArgumentHelp("Delete no more than so many objects a second.", valueName: "n")) var maxRate: Int?
+  @Option(help: ArgumentHelp("Show why this snapshot is kept or removed.", valueName: "id")) var explain: String?
+  @Option(help: ArgumentHelp("Show which snapshots the policy would keep over this time, such as 400d.", valueName: "duration")) var simulate: String?
+  @Option(help: ArgumentHelp("With --simulate: the time between two snapshots.", valueName: "duration")) var every = "1d"
+  @Flag(help: "Remove no snapshots, only objects that no snapshot needs and files of interrupted runs.") var gcOnly = false
+  @Option(help: ArgumentHelp("Limit the number of objects deleted per second.", valueName: "n")) var maxRate: Int?
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
@@ -233,7 +233,9 @@ private struct PruneReport: Encodable {
     keep =
       entries.filter(\.decision.isKept).map { Kept(id: $0.place.id.description, reasons: $0.decision.keepReasons) }
       + waiting.flatMap(\.entries).map {
-        Kept(id: $0.place.id.description, reasons: $0.decision.isKept ? $0.decision.keepReasons : ["waits for words: \($0.decision.removeReason)"])
+        Kept(
+          id: $0.place.id.description,
+          reasons: $0.decision.isKept ? $0.decision.keepReasons : ["waits for a confirmation: \($0.decision.removeReason)"])
       }
     remove = entries.filter { !$0.decision.isKept }.map { Removed(id: $0.place.id.description, reason: $0.decision.removeReason) }
     freedBytes = outcome.plan.freedBytes

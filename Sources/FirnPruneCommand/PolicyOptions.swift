@@ -10,15 +10,16 @@ struct PolicyOptions: ParsableArguments {
       "Retention policy: a file, or one of \(ShippedPolicy.allCases.map(\.rawValue).joined(separator: ", ")). Default: policy in firn.yaml.",
       valueName: "policy"))
   var policy: String?
-  @Option(help: ArgumentHelp("Keep the newest so many complete snapshots.", valueName: "n")) var keepLast: Int?
-  @Option(help: ArgumentHelp("Keep the newest of each of so many hours that have one.", valueName: "n")) var keepHourly: Int?
+  @Option(help: ArgumentHelp("Keep the newest N complete snapshots.", valueName: "n")) var keepLast: Int?
+  @Option(help: ArgumentHelp("Keep the newest snapshot of each hour, for the last N hours that have snapshots.", valueName: "n")) var keepHourly: Int?
   @Option(help: ArgumentHelp("The same for days.", valueName: "n")) var keepDaily: Int?
   @Option(help: ArgumentHelp("The same for weeks, from Monday on.", valueName: "n")) var keepWeekly: Int?
   @Option(help: ArgumentHelp("The same for months.", valueName: "n")) var keepMonthly: Int?
   @Option(help: ArgumentHelp("The same for quarters.", valueName: "n")) var keepQuarterly: Int?
   @Option(help: ArgumentHelp("The same for years.", valueName: "n")) var keepYearly: Int?
-  @Option(help: ArgumentHelp("Keep all that began so long before the newest, such as 36h.", valueName: "duration")) var keepWithin: String?
-  @Option(help: ArgumentHelp("Where days begin, such as Europe/Berlin. Default: UTC.", valueName: "zone")) var timeZone: String?
+  @Option(help: ArgumentHelp("Keep snapshots that began less than this time before the newest one, such as 36h.", valueName: "duration"))
+  var keepWithin: String?
+  @Option(help: ArgumentHelp("Time zone in which days begin, such as Europe/Berlin. Default: UTC.", valueName: "zone")) var timeZone: String?
 
   private var counts: [(name: String, count: Int?)] {
     [
@@ -57,7 +58,7 @@ struct PolicyOptions: ParsableArguments {
       return (policy, "keep \(words.joined(separator: ", "))", try RetentionCalendar(zone: zone ?? "UTC"))
     }
     guard let name = policy ?? context.configuration.policy else {
-      throw UsageError("it is not said what to keep", hint: "say --policy nightly, or --keep-last 7, or --keep-daily 7 --keep-weekly 4")
+      throw UsageError("no retention policy", hint: "give --policy nightly, or --keep-last 7, or --keep-daily 7 --keep-weekly 4")
     }
     let file = try PolicyFile(named: name)
     return (file.policy, "policy \(name)", try RetentionCalendar(zone: timeZone ?? file.timeZone ?? zone ?? "UTC"))

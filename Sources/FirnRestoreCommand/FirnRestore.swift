@@ -26,18 +26,18 @@ struct FirnRestore: FirnCommand {
   var snapshot: String?
   @Option(name: .customLong("as"), help: ArgumentHelp("Create a new database of this name instead of replacing one.", valueName: "name"))
   var newName: String?
-  @Option(help: ArgumentHelp("Restore into this existing, empty database: for roles that may not create one.", valueName: "name"))
+  @Option(help: ArgumentHelp("Restore into this existing, empty database, if your role may not create databases.", valueName: "name"))
   var into: String?
   @Flag(help: "Drop the database first and build the new one in its place, for a disk that can't hold both. No --undo.") var inPlace = false
   @Flag(help: "Bring back the database that was replaced last.") var undo = false
   @Option(help: ArgumentHelp("With --undo: the kept database to bring back.", valueName: "name")) var kept: String?
   @Flag(help: "Drop the kept databases, each after a confirmation.") var forgetOld = false
-  @Flag(help: "Only tidy up after a killed restore.") var recover = false
+  @Flag(help: "Only clean up after a killed restore.") var recover = false
   @Flag(help: "Dump the new database again and compare every table's bytes and the schema.") var prove = false
   @Flag(help: "Check all prerequisites, show what would be done, and stop.") var dryRun = false
   @OptionGroup var confirmation: ConfirmationOption
   @Flag(help: "Take no snapshot of the replaced database.") var noSafetySnapshot = false
-  @Flag(help: "Allow a replace by an incomplete snapshot.") var allowIncomplete = false
+  @Flag(help: "Replace the database even if the snapshot is incomplete.") var allowIncomplete = false
   @Flag(help: "With --in-place: allow a snapshot without a successful drill.") var untested = false
   @Flag(help: "Undo the swap if the health check fails.") var undoOnFailure = false
   @Option(name: .customLong("set"), help: ArgumentHelp("Server setting for the restoring sessions. May be repeated.", valueName: "name=value"))
@@ -185,7 +185,7 @@ struct FirnRestore: FirnCommand {
     if common.json { try context.output(json: ["found": found.map(\.text)]) }
     tell(of: found, context)
     if StoppedApplication.isAnyWaiting || found.contains(where: \.wantsAttention) { return .doneWithWarnings }
-    if found.isEmpty && !isDone { context.tell("nothing is left of any restore") }
+    if found.isEmpty && !isDone { context.tell("no leftover of a restore was found") }
     return .done
   }
 

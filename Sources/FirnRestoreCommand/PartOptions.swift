@@ -7,12 +7,13 @@ struct PartOptions: ParsableArguments {
   @Option(
     name: .customLong("table"),
     help: ArgumentHelp(
-      "Only the rows of this table, SCHEMA.TABLE with * and ?: into a new schema of the live database, or with --as into a new database. May be repeated.",
+      "Restore only the rows of this table: SCHEMA.TABLE, with * and ?. They go into a new schema of the live database, or with --as into a new database. May be repeated.",
       valueName: "name"))
   var tables: [String] = []
-  @Option(help: ArgumentHelp("Write an archive in pg_dump's directory format instead.", valueName: "folder")) var export: String?
-  @Flag(help: "The schema without rows.") var schemaOnly = false
-  @Flag(help: "Rows only, into existing, empty tables of the live database, or of the one named with --as.") var dataOnly = false
+  @Option(help: ArgumentHelp("Restore nothing; write an archive in pg_dump's directory format to this folder.", valueName: "folder")) var export:
+    String?
+  @Flag(help: "Restore the schema without rows.") var schemaOnly = false
+  @Flag(help: "Restore only rows, into existing, empty tables of the live database, or of the one named with --as.") var dataOnly = false
   @Flag(help: "Restore all tables except damaged ones.") var onlyIntact = false
   @Option(help: ArgumentHelp("Make this role the owner of everything.", valueName: "role")) var owner: String?
   @Flag(help: "Make the restoring role the owner of everything.") var noOwner = false

@@ -45,6 +45,7 @@ struct PartialRestores {
     var folder = FilePath(path)
     if folder.isRelative { folder = FilePath(FileManager.default.currentDirectoryPath).pushing(folder) }
     let target = folder.lexicallyNormalized()
+    try context.refuseInsideStore(target, option: "--export")
     let scope = try command.parts.scope()
     let outcome = try context.withProgress { progress in
       try ArchiveExport(repository: repository, place: place, scope: scope, progress: progress).run(to: target)

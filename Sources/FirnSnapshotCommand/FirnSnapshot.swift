@@ -18,13 +18,15 @@ struct FirnSnapshot: FirnCommand {
 
   @Argument(help: "Database name (default: from the URL).", completion: Completions.databases) var database: String?
   @Option(help: "Purpose: nightly, pre-migration, manual, or your own word.") var kind = "manual"
-  @Option(name: .customLong("tag"), help: ArgumentHelp("A note to find it by. May be repeated.", valueName: "key=value")) var tags: [String] = []
-  @Option(help: ArgumentHelp("Exclude the rows of these tables, as pg_dump does. May be repeated.", valueName: "pattern"))
+  @Option(name: .customLong("tag"), help: ArgumentHelp("A label to find the snapshot by. May be repeated.", valueName: "key=value")) var tags:
+    [String] = []
+  @Option(
+    help: ArgumentHelp("Exclude the rows of tables that match this pattern (pg_dump's --exclude-table-data). May be repeated.", valueName: "pattern"))
   var excludeTableData: [String] = []
   @Option(help: ArgumentHelp("How long to wait for another session's lock.", valueName: "duration")) var lockWait: String?
   @Option(help: ArgumentHelp("Name of the cluster. Default: its system identifier.", valueName: "name")) var source: String?
   @Option(help: ArgumentHelp("Disk space for pg_dump's temporary output. Default: 512MiB.", valueName: "size")) var spoolCap: String?
-  @Option(help: ArgumentHelp("Copy the snapshot to this store, besides those of the configuration. May be repeated.", valueName: "store"))
+  @Option(help: ArgumentHelp("Copy the snapshot to this store, in addition to the stores in firn.yaml. May be repeated.", valueName: "store"))
   var copyTo: [String] = []
   @OptionGroup var rate: RateOption
   @OptionGroup var server: ServerOptions

@@ -23,11 +23,11 @@ struct FirnVerify: FirnCommand {
   @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND, before:TIME, or all.", completion: Completions.snapshots)
   var snapshot: String?
   @Flag(help: "Check that every object exists with its size.") var quick = false
-  @Flag(help: "Hash every byte, decode every frame, compare every table (default).") var read = false
-  @Flag(help: "Restore, compare with the snapshot, and drop again.") var drill = false
+  @Flag(help: "Read and check every byte, and compare every table with the manifest (default).") var read = false
+  @Flag(help: "Restore each snapshot, compare the copy with the snapshot, and drop it.") var drill = false
   @Option(
     help: ArgumentHelp(
-      "Check that every object exists, and read this share of them, such as 5%: the next ones each time.", valueName: "share"))
+      "Check that every object exists, and read this share of them, such as 5%. Each run continues where the last one stopped.", valueName: "share"))
   var sample: String?
   @Flag(help: "Fetch damaged files from other stores, named with --from. Replaced files are kept.") var repair = false
   @Option(name: .customLong("from"), help: ArgumentHelp("A store to repair from. May be repeated.", valueName: "store")) var donors: [String] = []
@@ -37,7 +37,7 @@ struct FirnVerify: FirnCommand {
   @Option(name: .customLong("pg-bin"), help: ArgumentHelp("Look here for PostgreSQL's programs first. May be repeated.", valueName: "folder"))
   var toolFolders: [String] = []
   @Option(help: ArgumentHelp("Directory for drills (default: $TMPDIR or /var/tmp).", valueName: "folder")) var spool: String?
-  @Option(help: ArgumentHelp("Tables worked on at once in a drill.", valueName: "n")) var jobs: Int?
+  @Option(help: ArgumentHelp("Number of tables processed at the same time in a drill.", valueName: "n")) var jobs: Int?
   @Option(
     help: ArgumentHelp("The search_path for drills, as for firn-restore. Default: the snapshot's, or empty.", valueName: "list")) var searchPath:
     String?

@@ -4,8 +4,8 @@ package import SystemPackage
 internal import Synchronization
 internal import Glibc
 
-/// A program that was started, in a process group of its own. It gets SIGTERM should the thread that started it end,
-/// so the starter must wait for it; a kill of the whole of Firn therefore stops it too.
+/// A program in a process group of its own. The kernel sends it SIGTERM when the thread that started it ends, so
+/// that thread must wait for it. So the program also ends if Firn is killed.
 package final class ChildProcess: Sendable {
   package let id: Int32
   private let finished = Mutex<Int32?>(nil)
@@ -18,20 +18,21 @@ package final class ChildProcess: Sendable {
   /// The destination of a program's standard output.
   package enum StandardOutput: Sendable {
     case discarded
-    /// For `standardOutput`.
+    /// Kept in memory, for `standardOutput`.
     case kept
-    /// Goes where its standard error goes, in the order it was written.
+    /// Handled like standard error, in the order in which it was written.
     case withErrors
   }
 
   /// Starts `program`.
   /// - Parameters:
-  /// - environment: the whole environment of the child.
-  /// - input: the content of its standard input.
-  /// - makesPrivateFiles: whether its files are for this user alone; otherwise their modes follow the user's umask.
-  /// - isStopped: whether `stop()` will be called; the child is then also ended if this process is killed.
-  /// - confinement: limits what it can do.
-  /// - onErrorLine: called with each line of its standard error, on a thread of its own.
+  ///   - environment: the whole environment of the child.
+  ///   - input: the content of its standard input.
+  ///   - makesPrivateFiles: whether its files are for this user alone; otherwise their modes follow the user's umask.
+  ///   - isStopped: whether `stop()` may be called. A stopped child does not react to SIGTERM, so a watcher then ends
+  ///     it if this process is killed.
+  ///   - confinement: limits what it can do.
+  ///   - onErrorLine: called with each line of its standard error, on a thread of its own.
   package init(
     _ program: FilePath, arguments: [String], environment: [String: String], input: [UInt8] = [],
     output destination: StandardOutput = .discarded, makesPrivateFiles: Bool = true, isStopped: Bool = false, confinement: Confinement? = nil,
@@ -77,7 +78,7 @@ package final class ChildProcess: Sendable {
   package func stop() { signalGroup(SIGSTOP) }
   package func resume() { signalGroup(SIGCONT) }
 
-  /// Ends the program and all that it started: asked first, killed after `grace`.
+  /// Ends the program and all that it started: first with SIGTERM, then with SIGKILL after `grace`.
   package func terminate(grace: Duration = .seconds(5)) {
     signalGroup(SIGCONT)
     signalGroup(SIGTERM)
@@ -104,18 +105,19 @@ package final class ChildProcess: Sendable {
     }
   }
 
-  /// A process that ends a group should this one be killed.
+  /// A process that ends a process group if this process is killed.
   private final class Watcher: Sendable {
     private let state: Mutex<(id: Int32, leash: Int32)?>
 
-    /// Without one all goes on: it is for a case that hardly comes.
+    /// If the watcher can't be started, the program runs without one: it is needed only if Firn is killed while the
+    /// program is stopped.
     init(over leader: Int32) {
       var leash: Int32 = -1
       let id = unsafe firn_watch_over(leader, &leash)
       state = Mutex(id > 0 ? (id, leash) : nil)
     }
 
-    /// Lets it end, its group being gone.
+    /// Ends the watcher after the program has ended.
     func end() {
       guard
         let (id, leash) = state.withLock({ state in
@@ -133,15 +135,15 @@ package final class ChildProcess: Sendable {
     deinit { end() }
   }
 
-  /// Waits for the end of the program and of what it wrote. Programs that it left in sessions of their own are
-  /// listened to for 2 s more.
+  /// Waits until the program has ended and its output was read. If a process that it started in another session
+  /// keeps the output open, reading stops after 2 s.
   @discardableResult package func wait() -> Int32 {
     var pause = 0.001
     while true {
       if let code = exitCode() {
-        // Its own children, should it have died before them.
+        // Kill child processes that are still running.
         _ = kill(-id, SIGKILL)
-        // A process in a session of its own may hold the other end for ever.
+        // A process in another session may keep the pipe open for ever.
         let deadline = ContinuousClock.now + .seconds(2)
         for reader in readers { reader.stop(at: deadline) }
         errorReader.join()
@@ -215,7 +217,7 @@ package enum ShellCommand {
   }
 }
 
-/// A program that goes on when this process has ended, and writes to the same standard error.
+/// A program that keeps running after this process has ended, and writes to the same standard error.
 package enum BackgroundProgram {
   package static func start(_ program: FilePath, arguments: [String], environment: [String: String]) throws(SystemError) {
     let null = try File("/dev/null", .readWrite)
@@ -248,7 +250,7 @@ private struct Pipe {
     deinit { close() }
     var number: Int32 { state.withLock { $0 } }
 
-    /// Whoever reads here stops then, whatever else may come.
+    /// Makes the reader stop at this time, even if more output follows.
     func stop(at instant: ContinuousClock.Instant) { deadline.withLock { $0 = instant } }
 
     /// Waits until there is something to read, the end, or the deadline.
@@ -257,7 +259,7 @@ private struct Pipe {
       while true {
         if let last = deadline.withLock({ $0 }), ContinuousClock.now > last { return false }
         var wanted = pollfd(fd: number, events: Int16(POLLIN), revents: 0)
-        // Not for ever: the deadline may be set meanwhile.
+        // Poll for a short time only, because the deadline may be set in the meantime.
         if unsafe poll(&wanted, 1, 100) != 0 { return true }
       }
     }

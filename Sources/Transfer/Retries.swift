@@ -21,8 +21,8 @@ package struct Retries: Sendable {
   private static let passing: Set<Int> = [408, 425, 429, 500, 502, 503, 504]
 
   /// - Parameters:
-  /// - isPassing: whether an unusual answer may be temporary.
-  /// - body: sends the request; called again for each attempt, as signatures hold for minutes.
+  ///   - isPassing: whether an unusual answer may be temporary.
+  ///   - body: sends the request; called again for each attempt, as signatures hold for minutes.
   /// - Returns: the last answer, whatever its status.
   /// - Throws: the last error. After a signal, nothing is tried again.
   package func run(isPassing: (TransferResponse) -> Bool = { _ in false }, _ body: () throws -> TransferResponse) throws -> TransferResponse {

@@ -216,7 +216,8 @@ final class SimulatedProcess: @unchecked Sendable {
   /// As lock owner.
   var owner: LockOwner {
     LockOwner(
-      host: host, machine: host, boot: boot, space: "", process: id, processStart: UInt64(id), now: { self.now }, newName: { self.world.newName() },
+      process: .init(host: host, machine: host, boot: boot, space: "", process: id, start: UInt64(id)), now: { self.now },
+      newName: { self.world.newName() },
       startTime: { self.world.isAlive($0, on: self.host) ? UInt64($0) : nil },
       waits: { _ in
         try self.world.pass(self)

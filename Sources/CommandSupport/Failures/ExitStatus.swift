@@ -18,19 +18,19 @@ package enum ExitStatus: Int32, CaseIterable, Sendable {
   package var meaning: String {
     switch self {
     case .done: "done"
-    case .failed: "failed, unexpectedly"
+    case .failed: "unexpected failure"
     case .doneWithWarnings: "done, with warnings (an incomplete snapshot, a table that lost most of its rows, a copy that was not written)"
     case .verificationFailed: "verification failed: damage, or a restored copy that differs"
     case .notConfirmed: "not confirmed"
-    case .refused: "refused by a preflight check; nothing was touched"
+    case .refused: "refused by a preflight check; nothing was changed"
     case .locked: "another run holds the lock"
-    case .postgres: "PostgreSQL: cannot connect, or a tool of it failed"
+    case .postgres: "PostgreSQL: cannot connect, or a PostgreSQL program failed"
     case .store: "store or network failed"
     case .notFound: "no such snapshot, database or store"
     case .usage: "wrong usage"
     case .configuration: "wrong configuration"
-    case .interrupted: "interrupted by SIGINT (Ctrl-C); what was unfinished is gone, or goes with the next run"
-    case .terminated: "ended by SIGTERM, SIGHUP or SIGQUIT (shells show 143, 129 or 131); nothing unfinished is kept"
+    case .interrupted: "interrupted by SIGINT (Ctrl-C); unfinished data was removed, or the next run removes it"
+    case .terminated: "ended by SIGTERM, SIGHUP or SIGQUIT (shells show 143, 129 or 131); no unfinished data is kept"
     }
   }
 }

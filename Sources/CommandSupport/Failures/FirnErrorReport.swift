@@ -90,7 +90,8 @@ extension FirnError: ReportableError {
     case .backfillLost(let table, let key):
       FailureReport(
         .failed, "it is no longer known whether the last batch of the interrupted run was committed (\(table), after key \(key))",
-        hint: "check the rows after that key; then run it with --start-over and a --where that excludes the rows already done")
+        hint: "check the rows after that key; then run it with --start-over and a --where that excludes the rows already done, such as one on the key"
+      )
     case .backfillFailedOver(let table, let key, let lsn):
       FailureReport(
         .failed,

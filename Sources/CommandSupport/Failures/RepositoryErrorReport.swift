@@ -72,6 +72,9 @@ extension RepositoryError: ReportableError {
 extension StoreError: ReportableError {
   package var report: FailureReport {
     switch self {
+    case .missing(let key) where key.hasPrefix(RepositoryLock.root):
+      FailureReport(
+        .store, "the lock \(key) is gone, although it was just written", hint: "the store's locks must be a folder: move a file of that name away")
     case .missing(let key): FailureReport(.store, "\(key) is missing from the store", hint: "firn-verify --read shows what else is damaged")
     case .truncated(let key): FailureReport(.store, "\(key) is truncated", hint: "firn-verify --read shows what else is damaged")
     case .tooLarge(let key): FailureReport(.store, "\(key) is larger than it should be", hint: "it was changed by something else")

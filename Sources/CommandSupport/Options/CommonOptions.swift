@@ -91,6 +91,15 @@ package struct CommandContext: Sendable {
     }
   }
 
+  /// Foreign files among those of a store would stop every prune.
+  /// - Throws: `UsageError` if the path, whose parent must exist, is inside the store.
+  package func refuseInsideStore(_ path: FilePath, option: String) throws {
+    guard let store = try store() as? LocalStore else { return }
+    func real(_ path: FilePath) -> FilePath { FilePath(URL(fileURLWithPath: path.string).resolvingSymlinksInPath().path) }
+    guard real(path.removingLastComponent()).starts(with: real(store.root)) else { return }
+    throw UsageError("\(option) \(path) is inside the store", hint: "choose a folder outside \(store.location)")
+  }
+
   private var configurationName: String { configuration.file?.string ?? "firn.yaml" }
 
   private func open(_ location: String, _ asksWhatIsThere: Bool) throws -> any Store {

@@ -6,7 +6,9 @@ package struct ConnectionOptions: ParsableArguments {
     name: .long, help: ArgumentHelp("Server and database. Default: env DATABASE_URL, then libpq's PG* variables and service file.", valueName: "url"))
   package var databaseURL: String?
 
-  @Flag(name: .long, help: "The server's port differs from the one asked for because it is forwarded, not pooled.")
+  @Flag(
+    name: .long,
+    help: "Accept a server that reports another port than the given one, because the port is forwarded (Docker, ssh -L). Not for poolers.")
   package var throughForwardedPort = false
 
   package init() {}
@@ -34,7 +36,8 @@ package struct ServerOptions: ParsableArguments {
   @OptionGroup package var tools: ToolOptions
   @OptionGroup package var spool: SpoolOption
 
-  @Option(name: .long, help: ArgumentHelp("Tables worked on at once. Default: as many as there are processors, at most 8.", valueName: "n"))
+  @Option(
+    name: .long, help: ArgumentHelp("Number of tables processed at the same time. Default: the number of processors, at most 8.", valueName: "n"))
   package var jobs: Int?
 
   package init() {}

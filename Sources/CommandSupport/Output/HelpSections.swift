@@ -24,7 +24,7 @@ package enum HelpSections {
     ],
     "firn-snapshot": [
       Example("firn-snapshot shop", "Take a snapshot; the server comes from DATABASE_URL or libpq's variables."),
-      Example("firn-snapshot shop --kind pre-migration --tag release=4.2", "Mark it for its purpose."),
+      Example("firn-snapshot shop --kind pre-migration --tag release=4.2", "Record the purpose and the release."),
       Example("firn-snapshot shop --exclude-table-data 'public.events_2019_*'", "Leave out the rows of some tables."),
     ],
     "firn-verify": [
@@ -42,14 +42,16 @@ package enum HelpSections {
     ],
     "firn-prune": [
       Example("firn-prune", "Show what the policy in firn.yaml would remove."),
-      Example("firn-prune --policy nightly --apply", "Remove it."),
+      Example("firn-prune --policy nightly --apply", "Remove what the policy nightly does not keep."),
       Example("firn-prune shop --keep-last 7 --keep-weekly 4 --simulate 90d", "Show what rules would keep over 90 days."),
     ],
     "firn-migrate": [
       Example("firn-migrate check", "Check whether the database is ready."),
       Example("firn-migrate run -- bundle exec rails db:migrate", "Migrate, with a snapshot before and a way back."),
     ],
-    "firn-migrate check": [Example("firn-migrate check --table orders", "Check the database, and the table that will be changed.")],
+    "firn-migrate check": [
+      Example("firn-migrate check --expect-environment production", "Check the database, and that it is the production database.")
+    ],
     "firn-migrate run": [
       Example("firn-migrate run --expect-environment production -- bundle exec rails db:migrate", "Migrate production only."),
       Example("firn-migrate run --on-failure rollback -- bin/migrate", "Roll back if it fails."),

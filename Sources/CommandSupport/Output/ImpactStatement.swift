@@ -36,7 +36,7 @@ package struct ImpactStatement {
     } else if impact.changes.isEmpty {
       lines.append("  changes     every table has as many rows now as in the snapshot")
     } else {
-      lines.append("  changes     \(impact.isCounted ? "" : "(large tables by the server's estimate) ")rows now, and then:")
+      lines.append("  changes     \(impact.isCounted ? "" : "(large tables by the server's estimate) ")rows now → rows in the snapshot:")
       let width = impact.changes.prefix(Self.shownChanges).map(\.table.count).max() ?? 0
       for change in impact.changes.prefix(Self.shownChanges) {
         lines.append(
@@ -47,13 +47,13 @@ package struct ImpactStatement {
     lines.append(
       isInPlace
         ? "  kept        NOTHING: the current database is dropped before the new one is built, and there is no --undo"
-        : "  kept        the current database stays as \(impact.keptAs), whole; --undo brings it back")
+        : "  kept        the current database stays as \(impact.keptAs), unchanged; --undo brings it back")
     lines.append(
       "  before      "
         + (request.safetySnapshot == nil ? "no snapshot of it is taken (--no-safety-snapshot)" : "a snapshot of it is taken, of kind pre-restore"))
     if isInPlace {
       lines.append(
-        "  lost        what is written after that snapshot begins\(request.maintenance.stop.isEmpty ? ": stop the application first" : "")")
+        "  lost        rows written after that snapshot begins\(request.maintenance.stop.isEmpty ? ": stop the application first" : "")")
     }
     if !request.maintenance.stop.isEmpty { lines.append("  stopped     \(request.maintenance.stop.joined(separator: "; "))") }
     for note in plan.notes { lines.append("  note        \(note)") }
@@ -61,10 +61,10 @@ package struct ImpactStatement {
     lines += [
       "",
       isInPlace
-        ? "The application has no database until the new one is built. Nothing has been touched yet."
-        : "Its sessions are ended for the second in which the names change. Nothing has been touched yet.", "",
+        ? "The application has no database until the new one is built. Nothing has been changed yet."
+        : "Its sessions are ended for the second of the swap. Nothing has been changed yet.", "",
     ]
-    // Also where --quiet was said: who is asked must know for what.
+    // Also with --quiet: the operator must know what they confirm.
     context.explain(lines)
   }
 
@@ -74,7 +74,7 @@ package struct ImpactStatement {
     var parts = [impact.database]
     if let size = impact.size { parts.append(Quantity.size(size) + " on disk") }
     if let tables = impact.tablesNow { parts.append(Quantity.tables(tables)) }
-    if let rows = impact.rowsNow { parts.append("\(impact.isCounted ? "" : "about ")\(Quantity.count(rows)) rows") }
+    if let rows = impact.rowsNow { parts.append((impact.isCounted ? "" : "about ") + Quantity.rows(rows)) }
     return parts.joined(separator: ", ")
   }
 
@@ -86,7 +86,7 @@ package struct ImpactStatement {
   }
 
   private func proof(_ now: Date) -> String {
-    guard let last = lastCheck else { return "never verified; its rows are counted before the names change" }
+    guard let last = lastCheck else { return "never verified; its rows are counted before the swap" }
     let age = Quantity.age(of: last.checkedAt, now: now)
     if last.failedDrill != nil { return "COULD NOT BE RESTORED in a drill \(age)" }
     let drill = last.restoreSeconds.map { ", restored in \(Quantity.span($0))" } ?? ""

@@ -13,9 +13,9 @@ package struct ServerExamination: Sendable {
   private let backedUp: @Sendable (_ source: String) -> Set<String>
 
   /// - Parameters:
-  /// - anyDatabase: whether no database was named, so that another will do if there is none of the role's name.
-  /// - backedUp: the databases of a source that have snapshots, which are examined too.
-  /// - words: describes an error.
+  ///   - anyDatabase: whether no database was named, so that another will do if there is none of the role's name.
+  ///   - backedUp: the databases of a source that have snapshots, which are examined too.
+  ///   - words: describes an error.
   package init(
     settings: ConnectionSettings, anyDatabase: Bool, backedUp: @escaping @Sendable (_ source: String) -> Set<String>, toolFolders: [FilePath],
     now: @escaping @Sendable () -> Date = { Date() }, words: @escaping @Sendable (any Error) -> String

@@ -85,7 +85,7 @@ package struct StoreExamination {
   }
 
   private func holders(_ store: any Store) throws -> [Finding] {
-    let gone = try RepositoryLock.holders(in: store).filter { $0.isAlive == false }
+    let gone = try RepositoryLock.holders(in: store).filter { $0.liveness == .dead }
     guard let first = gone.first else { return [] }
     return [
       Finding(

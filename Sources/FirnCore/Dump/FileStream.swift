@@ -86,7 +86,6 @@ struct FileStream {
     defer { self.buffer = buffer }
     var held = 0
     segments.beginFile(name)
-    progress.show(item: name)
     // The sample doesn't depend on how the bytes come in, so that the next night cuts alike.
     while held < Cutter.sampleSize, case let got = try file.read(into: &buffer, at: held, count: Cutter.sampleSize - held), got > 0 {
       tally.add(buffer.span.extracting(held..<(held + got)))

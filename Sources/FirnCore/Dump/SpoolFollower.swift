@@ -3,13 +3,13 @@ internal import Foundation
 package import Platform
 package import SystemPackage
 
-/// The files pg_dump writes into the spool, as far as they are known: which wait to be read, which are written out, how many
-/// bytes lie unread.
+/// Tracks the files that pg_dump writes into the spool: which files wait to be read, which ones pg_dump has closed,
+/// and how many bytes are unread.
 package final class SpoolFollower: Sendable {
   private struct State: Sendable {
     var waiting: [String] = []
     var next = 0
-    /// Bytes read of files in work.
+    /// Bytes read so far, for files that are being read.
     var read: [String: Int64] = [:]
     /// Files that pg_dump has closed, with their sizes, until they are read.
     var written: [String: Int64] = [:]
@@ -33,7 +33,7 @@ package final class SpoolFollower: Sendable {
     let thread = WorkerThread(name: "spool") { [weak self] in
       failure.capture {
         while let self {
-          // Asked before looking: what pg_dump did is in the queue when it has ended.
+          // Read this flag before the events: once pg_dump has ended, all its events are in the queue.
           let isEnding = self.isEnding.current
           let events = try box.watch.next(timeout: .milliseconds(10))
           if events.isEmpty && isEnding { return }
@@ -53,7 +53,7 @@ package final class SpoolFollower: Sendable {
           state.open.insert(name)
           if !Self.staysOpen(name) { state.waiting.append(name) }
         case .written(let name):
-          // The reader of a file also closes it.
+          // Our reader closes the file as well, which causes a second event.
           guard state.open.remove(name) != nil else { continue }
           if Self.staysOpen(name) { state.waiting.append(name) }
           let size = (try? Folder.status(of: folder.appending(name)))?.size ?? 0
@@ -90,7 +90,7 @@ package final class SpoolFollower: Sendable {
     return nil
   }
 
-  /// Whether pg_dump has closed the file: what is in it then is all of it.
+  /// Whether pg_dump has closed the file, so that its contents are complete.
   func isWritten(_ name: String) -> Bool { monitor.current.written[name] != nil }
 
   func didRead(_ name: String, total: Int64) { monitor.update { $0.read[name] = total } }
@@ -114,11 +114,11 @@ package final class SpoolFollower: Sendable {
     return total
   }
 
-  /// Says that pg_dump has ended: no file will come that isn't there yet.
+  /// Call this when pg_dump has ended: no new files will appear.
   package func end() {
     isEnding.update { $0 = true }
     watcher.current?.join()
-    // Also where the watch has failed.
+    // Also if the watch has failed, so that readers stop waiting.
     monitor.update { $0.isEnded = true }
   }
 }

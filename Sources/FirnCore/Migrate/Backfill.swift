@@ -22,7 +22,7 @@ package struct Backfill {
     /// Batches become smaller if the server works longer on one: other sessions wait about that long for a core or for its rows.
     package var longestBatch: Duration = .milliseconds(3)
     package var replicaDelay: Duration = .seconds(5)
-    /// Starts again although an interrupted run could be continued.
+    /// Starts at the first row, even if an interrupted run could be continued.
     package var startsOver = false
 
     package init(settings: ConnectionSettings, table: String, assignments: String) {
@@ -36,7 +36,7 @@ package struct Backfill {
     package let table: String
     /// Rows changed in this run.
     package var rows: Int64 = 0
-    /// Rows inserted in the meantime, with keys that were passed, that meet the condition.
+    /// Rows that meet the condition, and were inserted in the meantime with keys that the run had already passed.
     package var late: Int64 = 0
     package var batches = 0
     /// Rows changed by interrupted runs before.
@@ -64,7 +64,7 @@ package struct Backfill {
     let assignments: String
     let condition: String?
     let startedAt: Date
-    /// The last key up to which everything is done.
+    /// All rows up to this key are done.
     var doneKey: [String]?
     var doneRows: Int64
     /// The batch that was about to be committed.
@@ -78,7 +78,7 @@ package struct Backfill {
     var lsn: String?
   }
 
-  /// Where an interrupted run is continued.
+  /// The point from which an interrupted run continues.
   package struct Resumption: Sendable {
     package let startedAt: Date
     package let rows: Int64
@@ -100,10 +100,10 @@ package struct Backfill {
   /// - Throws: `FirnError.refused`, `.migrationRuns`, `.backfillLost`, `.backfillFailedOver`. After an `Interruption` it can be continued.
   package func run(resumes: (Resumption) -> Void, each: (Step) -> Void) throws -> Outcome {
     let clock = ContinuousClock.now
-    progress.begin("looking at the table")
+    progress.begin("examining the table")
     let connection = try Connection(request.settings, applicationName: "firn-migrate backfill")
     try connection.refusePooler()
-    // Notes say that batches are done, so these must survive a crash.
+    // A note says that batches are committed, so these commits must survive a crash.
     try connection.makeCommitsDurable()
     let flusher = try Connection(request.settings, applicationName: "firn-migrate backfill log")
     guard let table = try connection.backfillTable(request.table) else {
@@ -113,7 +113,7 @@ package struct Backfill {
       throw FirnError.refused(reasons: ["\(table.name) has no primary key, which batches need"])
     }
     guard !table.hasHeirs else {
-      throw FirnError.refused(reasons: ["tables inherit from \(table.name): rows of theirs may have its keys; name each of them"])
+      throw FirnError.refused(reasons: ["tables inherit from \(table.name), and their rows may have the same keys: name each inheriting table"])
     }
     let path = try notePath(connection, table)
     let lockKey = Int64(bitPattern: UInt64(path.stem?.suffix(16) ?? "", radix: 16) ?? 0)
@@ -145,7 +145,7 @@ package struct Backfill {
       {
         outcome.lockWaits += 1
         pace.halve()
-        each(Step(rows: note.doneRows, total: total, batch: pace.size, heldUpBy: "rows that others hold"))
+        each(Step(rows: note.doneRows, total: total, batch: pace.size, heldUpBy: "rows that other sessions have locked"))
         try Interruption.sleep(until: ContinuousClock.now + .seconds(1))
         continue
       }
@@ -156,7 +156,7 @@ package struct Backfill {
       }
       guard !batch.movesKeys else {
         try connection.rollBackBatch()
-        throw FirnError.refused(reasons: ["\(request.assignments) changes the primary key of \(table.name): rows would be met twice"])
+        throw FirnError.refused(reasons: ["\(request.assignments) changes the primary key of \(table.name): some rows would be changed twice"])
       }
       (note.nextKey, note.nextRows, note.transaction) = (batch.lastKey, batch.rows, batch.transaction)
       note.stillMeets = note.stillMeets || batch.stillMeets
@@ -181,9 +181,9 @@ package struct Backfill {
       try Interruption.sleep(until: ContinuousClock.now + max(request.pause, took / 4))
       try waitForReplicas(connection, &outcome) { each(Step(rows: note.doneRows, total: total, batch: pace.size, heldUpBy: $0)) }
     }
-    // If changed rows no longer meet the condition, rows that do were inserted or moved in the meantime.
+    // Changed rows no longer meet the condition. So rows that meet it now were inserted or moved in the meantime.
     if request.condition != nil, note.doneKey != nil, !note.stillMeets {
-      progress.begin("looking for rows that came meanwhile")
+      progress.begin("counting rows that were added in the meantime")
       outcome.late = try connection.count(table, where: request.condition)
     }
     try? Folder.removeFile(path)
@@ -202,7 +202,7 @@ package struct Backfill {
   }
 
   private func remaining(_ connection: Connection, _ table: BackfillTable, _ note: Note) throws -> Int64 {
-    // The condition does not show whether a row is done.
+    // In a continued run the condition does not show which rows are done, so the number is estimated.
     guard note.doneKey == nil else { return max(0, table.estimatedRows - note.doneRows) }
     return try connection.count(table, where: request.condition)
   }
@@ -221,7 +221,8 @@ package struct Backfill {
       doneRows: 0, nextRows: 0)
   }
 
-  /// Another statement would start at the first row.
+  /// Refuses if a backfill of this table with other options was interrupted, because this one would start at the
+  /// first row.
   private func requireNoOther(than path: FilePath, _ connection: Connection, _ table: BackfillTable) throws {
     let cluster = try connection.clusterName()
     for (other, bytes) in StateFolder.files(namedWith: "backfill-") where other != path {
@@ -235,7 +236,7 @@ package struct Backfill {
       }
       let words = "SET \(note.assignments)" + (note.condition.map { " WHERE \($0)" } ?? "")
       throw FirnError.refused(reasons: [
-        "an interrupted backfill of \(table.name) had \(words): continue it with the same options, or give it up with --start-over"
+        "a backfill of \(table.name) with \(words) was interrupted: continue it with the same options, or discard it with --start-over"
       ])
     }
   }

@@ -41,8 +41,8 @@ package struct MigratingCommand: Sendable {
   /// Runs it to its end. If this process is interrupted, the command is asked to end, and killed after half a
   /// minute.
   /// - Parameters:
-  /// - begun: called with its process id.
-  /// - line: called with its output, on a thread of its own.
+  ///   - begun: called with its process id.
+  ///   - line: called with its output, on a thread of its own.
   package func run(begun: (Int32) -> Void = { _ in }, line: @escaping @Sendable (String) -> Void) throws -> Outcome {
     let start = ContinuousClock.now
     // The shell finds the program, or reports that it doesn't exist: 127.

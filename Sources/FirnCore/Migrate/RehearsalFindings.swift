@@ -41,7 +41,7 @@ struct RehearsalFindings {
           : "\(table.name) was rewritten, \(table.bytes / 1_000_000) MB of it" + held(table.name),
         advice: wasEmptied
           ? "make sure that this is meant"
-          : "add a new column without a default, backfill it in batches (firn-migrate backfill), then exchange the two", isExpected: false)
+          : "add a new column without a default, backfill it in batches (firn-migrate backfill), then swap the two columns", isExpected: false)
     }
   }
 

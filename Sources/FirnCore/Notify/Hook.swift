@@ -15,8 +15,8 @@ package struct Hook: Sendable {
   private let limit: Duration
 
   /// - Parameters:
-  /// - command: for `/bin/sh`.
-  /// - limit: its time limit. Programs it leaves running are ended with it.
+  ///   - command: for `/bin/sh`.
+  ///   - limit: its time limit. Programs it leaves running are ended with it.
   package init(_ command: String, limit: Duration) { self.init(words: ["/bin/sh", "-c", command], limit: limit) }
 
   /// - Parameter words: a program's path and its arguments.

@@ -121,9 +121,9 @@ package struct MetricsFile: Sendable {
 
   /// Replaces the samples that have the same labels, atomically for readers.
   /// - Parameters:
-  /// - states: the state of the store. Samples of other stores stay.
-  /// - isCertain: whether the store and the database are certainly not mistyped. Otherwise, for names that the file
-  ///   doesn't contain yet, only complete success is written, since nothing would ever remove the samples.
+  ///   - states: the state of the store. Samples of other stores stay.
+  ///   - isCertain: whether the store and the database are certainly not mistyped. Otherwise, for names that the file
+  ///     doesn't contain yet, only complete success is written, since nothing would ever remove the samples.
   /// - Throws: `SystemError`.
   package func update(_ samples: [Sample], of store: String, _ states: StoreStates, isCertain: Bool) throws {
     let folder = path.removingLastComponent()

@@ -15,8 +15,8 @@ package struct Notice: Sendable {
   private let attempts: Int
 
   /// - Parameters:
-  /// - url: an address with `http://` or `https://`.
-  /// - isHurried: whether an operator waits for the end of the run; then there is only one attempt.
+  ///   - url: an address with `http://` or `https://`.
+  ///   - isHurried: whether an operator waits for the end of the run; then there is only one attempt.
   package init(url: String, isHurried: Bool = false) {
     self.url = url
     attempts = isHurried ? 1 : 3

@@ -3,7 +3,7 @@ internal import Platform
 package import Repository
 package import Retention
 
-/// The plan of a pruning run for some databases.
+/// The plan of a pruning run for some databases. `RetentionPolicy` in the folder Retention decides which snapshots are kept.
 package struct PrunePlan: Sendable {
   package struct Entry: Sendable {
     package let place: SnapshotPath

@@ -61,9 +61,9 @@ package struct RestoreOperation {
   }
 
   /// - Parameters:
-  /// - told: called with notes about what will be done, once prerequisites were checked.
-  /// - saved: called with the snapshot of the replaced database, which stays even if the restore fails.
-  /// - found: called with leftovers of other restores, and what was done with them.
+  ///   - told: called with notes about what will be done, once prerequisites were checked.
+  ///   - saved: called with the snapshot of the replaced database, which stays even if the restore fails.
+  ///   - found: called with leftovers of other restores, and what was done with them.
   package func run(
     told: ([String]) -> Void = { _ in }, saved: (SnapshotID) -> Void = { _ in }, found: ([RestoreLeftover]) -> Void = { _ in }
   ) throws -> RestoreResult {
@@ -76,7 +76,8 @@ package struct RestoreOperation {
     let (server, source) = (prepared.server, prepared.source)
     try requireSameDatabase(on: server)
     told(prepared.findings.notes)
-    // The server's major version of pg_restore. The preflight checks that it is no older than the pg_dump.
+    // pg_restore of the server's major version. The preflight has checked that it is not older than the pg_dump
+    // that was used.
     let tools = try ServerTools.find("pg_restore", major: server.serverMajor, configured: request.toolFolders)
     let work = try WorkFolder.forRun(in: request.workRoot)
     defer { work.remove() }
@@ -97,7 +98,7 @@ package struct RestoreOperation {
       if isWhole {
         // The restore is complete, even if this fails.
         do { try RestoreLeftover.clear(for: request.target.name, restoredFrom: request.place.id, on: server) } catch {
-          result.notes.append("the database that recorded the loss could not be dropped: --recover lists it")
+          result.notes.append("the database with the marker of the loss could not be dropped; firn-restore --recover lists it")
         }
       }
       result.elapsed = ContinuousClock.now - clock
@@ -110,7 +111,8 @@ package struct RestoreOperation {
   /// Whether a whole snapshot is restored.
   private var isWhole: Bool { !request.scope.isPartial && !request.scope.onlyIntact }
 
-  /// Whether a marker is about the database that is restored now, from one of the snapshots in the marker.
+  /// Whether this restore makes a marker obsolete: it restores the lost database from a snapshot that the marker
+  /// names.
   private func isMended(_ rest: RestoreLeftover) -> Bool {
     guard let loss = rest.loss, loss.target.isSame(as: request.target.name) else { return false }
     return isWhole && loss.ways.contains(request.place.id.description)
@@ -138,7 +140,8 @@ package struct RestoreOperation {
       var warnings = prepared.findings.warnings
       try build.make(database)
       old = build.inPlace?.oid
-      // A server finishes a CREATE DATABASE whose restore was killed: the first look could not see that database.
+      // A server completes a CREATE DATABASE even if the restore that sent it was killed, so the first cleanup may
+      // have run before that database existed.
       _ = try? RestoreLeftover.clear(on: server)
       try beforeFilling(database.name)
       let filled = try build.fill(database)
@@ -172,7 +175,8 @@ package struct RestoreOperation {
       }
       return result
     } catch {
-      // After the drop, the partial database stays, because its marker tells the next run what was lost.
+      // Once the old database is dropped, the partial new one stays: the next run reads from its marker what was
+      // lost.
       if old.map(isThere) ?? true { try discard(database, source, madeRoles, after: error) }
       throw error
     }
@@ -185,11 +189,11 @@ package struct RestoreOperation {
     do { _ = try Connection(server.settings.with(database: database.name), applicationName: "firn-restore") } catch let error as PostgresError {
       let reason = "no session can begin with the settings of database \(database.finalName) on this server: \(error.briefly)"
       guard case .inPlace = request.target else { throw FirnError.refused(reasons: [reason]) }
-      result.warnings.append("\(reason); ALTER DATABASE … RESET the setting")
+      result.warnings.append("\(reason); remove the setting with ALTER DATABASE … RESET")
     }
   }
 
-  /// Whether the database that was to be dropped certainly exists.
+  /// Whether the old database certainly still exists.
   private func isThere(_ oid: UInt32) -> Bool {
     Interruption.putOff {
       let name = request.target.name
@@ -230,7 +234,8 @@ package struct RestoreOperation {
     }
   }
 
-  /// The confirmation was for one database: another one that has the name by now is not touched.
+  /// Checks that the name still belongs to the database that was confirmed. Another database of that name is not
+  /// changed.
   private func requireSameDatabase(on server: Connection) throws {
     guard let replaced, let confirmed = request.replacedOID else { return }
     guard try server.databaseEntries().contains(where: { $0.name.isSame(as: replaced) && $0.oid == confirmed }) else {
@@ -238,14 +243,14 @@ package struct RestoreOperation {
     }
   }
 
-  /// Reads everything that the old database is given up for, before it is dropped.
+  /// Reads the whole snapshot before the old database is dropped.
   private func requireIntact(_ source: RestoreSource) throws {
     guard !request.scope.onlyIntact else { return }
     let damaged = try source.damagedFiles(progress)
     guard damaged.isEmpty else {
       let tables = source.manifest.tables.filter { damaged.contains($0.file) }.map(\.displayName)
       throw SnapshotDamaged(
-        tables: tables, cause: RepositoryError.malformed(key: source.manifest.place.prefix, reason: "bytes of it differ from those that were dumped"))
+        tables: tables, cause: RepositoryError.malformed(key: source.manifest.place.prefix, reason: "its bytes differ from the dumped bytes"))
     }
   }
 
@@ -254,14 +259,16 @@ package struct RestoreOperation {
     guard let safety = try takeSafetySnapshot(manifest, server) else { return nil }
     if !safety.complete && !request.allowsIncomplete {
       throw FirnError.refused(
-        reasons: safety.incompleteReasons.map { "the snapshot of the database as it is, \(safety.id), is incomplete: \($0) (--allow-incomplete)" })
+        reasons: safety.incompleteReasons.map {
+          "the safety snapshot \(safety.id) of the current database is incomplete: \($0); add --allow-incomplete to accept it"
+        })
     }
     progress.begin("reading that snapshot back", expected: safety.bytes)
     let source = try RestoreSource(repository, safety.place)
     let damaged = try source.damagedFiles(progress)
     guard damaged.isEmpty else {
       throw FirnError.refused(reasons: [
-        "the snapshot of the database as it is, \(safety.id), shares damaged objects with earlier ones: firn-verify --read \(safety.database) all, then run this again"
+        "the safety snapshot \(safety.id) of the current database shares damaged objects with earlier snapshots: run firn-verify --read \(safety.database) all, then run this again"
       ])
     }
     return safety
@@ -278,7 +285,7 @@ package struct RestoreOperation {
 
   private func takeSafetySnapshot(_ manifest: Manifest, _ server: Connection) throws -> Manifest? {
     guard replaced != nil, var safety = request.safetySnapshot else { return nil }
-    progress.begin("taking a snapshot of the database as it is")
+    progress.begin("taking a snapshot of the current database")
     // A database of the same cluster is stored beside the restored snapshot. One of another cluster needs its own source.
     if safety.source == nil, let identifier = manifest.systemIdentifier, try server.systemIdentifier() == identifier {
       safety.source = manifest.source
@@ -294,7 +301,7 @@ package struct RestoreOperation {
   private func swap(_ database: UnfinishedDatabase, _ prepared: Preparation, _ result: inout RestoreResult) throws {
     let server = prepared.server
     let live = request.target.name
-    // Read again: grants and settings made in the meantime belong to the name as well.
+    // Read again: grants and settings that were changed during the restore must be kept too.
     let facts = try server.databaseFacts(of: live)
     let properties = try properties(result.manifest, prepared.role, server).properties
     let entries = try server.databaseEntries()
@@ -334,7 +341,7 @@ package struct RestoreOperation {
 
   /// - Throws: `LeftBehind`.
   private func discard(_ database: UnfinishedDatabase, _ source: RestoreSource, _ roles: [String], after cause: any Error) throws {
-    // The name belongs to it already, so it is no leftover.
+    // The database has its final name, or only needs to be renamed, so it is kept.
     if cause is any AfterSwap || cause is NotNamed { return }
     do { try takeAway(database, source, roles) } catch {
       throw LeftBehind(database: database.name, roles: roles, reason: error, cause: cause)

@@ -113,6 +113,17 @@ package final class ExportTransaction {
     throw Deadlock(holder: try connection.sessionsInTheWay().first ?? "a session")
   }
 
+  /// The tables that pg_dump is dumping at this moment, for the display.
+  package func tables(dumpedBy applicationName: String) throws -> [String] {
+    try connection.runningStatements(of: applicationName).compactMap { statement in
+      guard statement.hasPrefix("COPY ") else { return nil }
+      // As COPY public.orders (id, item) TO stdout;
+      let target = statement.dropFirst(5)
+      return target.firstRange(of: " (").map { String(target[..<$0.lowerBound]) }
+        ?? target.firstRange(of: " TO ").map { String(target[..<$0.lowerBound]) }
+    }
+  }
+
   /// The first relation rewritten while the dump ran; the dump counts only if this is nil.
   package func rewritten() throws -> String? { try connection.rewrittenRelations().first }
 

@@ -64,6 +64,7 @@ struct SnapshotRun {
       let name = dump.applicationName
       outcome = try engine.run(dump) {
         try transaction.check(dump: name)
+        progress.show(item: try transaction.tables(dumpedBy: name).joined(separator: ", "))
       } dumped: {
         rewritten = try transaction.rewritten()
         // Locks are released before the rest is stored.

@@ -69,9 +69,9 @@ package struct StoreReport: Sendable, Encodable {
   package let databases: [Database]
 
   /// - Parameters:
-  /// - status: the status of the same store.
-  /// - days: the number of days to look back.
-  /// - tableCount: the number of tables whose trend is included.
+  ///   - status: the status of the same store.
+  ///   - days: the number of days to look back.
+  ///   - tableCount: the number of tables whose trend is included.
   package init(of repository: Repository, status: StoreStatus, days: Int, tableCount: Int = 12, now: Date, progress: WorkProgress) throws {
     location = repository.store.location
     generatedAt = now

@@ -156,10 +156,16 @@ package struct StoreStatus: Sendable {
         // If there is a single check, the verdict says everything.
         let drill = keys.count > 1 || verdict == nil ? try catalog.lastDrill(of: keys) : verdict.flatMap { $0.level == .drill ? $0 : nil }
         guard let drill else { continue }
-        return drill.failedDrill.map { ["the last drill, of \(place.id), failed: \($0)"] } ?? drill.unmetAssertions ?? []
+        return drill.failedDrill.map { ["the last drill, of \(place.id), failed: \(StoreStatus.firstLine(of: $0))"] } ?? drill.unmetAssertions ?? []
       }
       return []
     }
+  }
+
+  /// The text comes from the database, and may be as long as its owner likes.
+  fileprivate static func firstLine(of text: String) -> String {
+    let line = text.prefix { !$0.isNewline }
+    return line.count > 200 ? line.prefix(200) + "…" : String(line)
   }
 
   private static func isOfOneSnapshot(_ error: any Error) -> Bool {

@@ -54,7 +54,8 @@ package struct DrillOutcome: Sendable {
   package var failure: String?
   /// The error that prevented the drill.
   package var obstacle: (any Error)?
-  /// Differences, or things that could not be compared, for a reason outside the snapshot. It keeps its full value.
+  /// Differences, or things that could not be compared, for a reason outside the snapshot. The snapshot itself is
+  /// not in doubt.
   package var reservations: [String] = []
   /// Materialized views that could not be filled: part of `reservations`.
   package var unfilledViews: [String] = []
@@ -92,7 +93,7 @@ package struct Drill {
     }
   }
 
-  /// A body that looks at the restored database before it is dropped.
+  /// Examines the restored database before it is dropped.
   typealias Inspection = (DatabaseBuild, UnfinishedDatabase, RestoreSelection, DatabaseProperties, inout DrillOutcome) throws -> Void
 
   /// Restores on a throw-away server.
@@ -104,7 +105,7 @@ package struct Drill {
     let tools = try ServerTools.find("initdb", major: source.manifest.versions.serverMajor, configured: request.toolFolders)
     guard Confinement.isSupported || request.allowsUnconfined else {
       throw FirnError.refused(reasons: [
-        "this kernel can't confine a server (Landlock, Linux 5.13 or later, is missing or off), and a restore runs code of the database as superuser: drill on another machine, or add --unconfined if you trust every role that can create objects in \(source.manifest.database)"
+        "this kernel can't confine a server: Landlock (Linux 5.13 or later) is missing or disabled. A restore runs code of the database as superuser: drill on another machine, or add --unconfined if you trust every role that can create objects in \(source.manifest.database)"
       ])
     }
     progress.begin("creating a server of version \(tools.major)")
@@ -164,7 +165,7 @@ package struct Drill {
     // Tablespaces that do not exist here are mapped to the default one.
     for name in [source.manifest.properties.tablespace] + source.manifest.tablespaces where try !server.tablespaceNames().contains(name) {
       scope.tablespaces[name] = "pg_default"
-      outcome.notes.append("tablespace \(name) is not here: its tables lay in pg_default")
+      outcome.notes.append("tablespace \(name) does not exist on this server: its tables were restored into pg_default")
     }
     let selection = try RestoreSelection(source, scope: scope, role: role)
     let restored = try RestoredProperties(of: source.manifest, replacing: nil, scope: scope, role: role, on: server)
@@ -258,7 +259,7 @@ package struct Drill {
       .sequenceDifferences()
     var found = DatabaseProperties(try build.server.databaseFacts(of: database.name))
     var wanted = properties
-    // These belong to the libraries of this machine.
+    // Collation versions depend on this machine's libraries, not on the snapshot.
     for keyPath in [\DatabaseProperties.collationVersion, \.actualCollationVersion] {
       (found[keyPath: keyPath], wanted[keyPath: keyPath]) = (nil, nil)
     }
@@ -302,7 +303,7 @@ package struct Drill {
     // Assertions use the search path of the application.
     try connection.execute("RESET search_path")
     for assertion in request.assertions {
-      progress.begin("asking: \(assertion.name)")
+      progress.begin("checking the assertion \(assertion.name)")
       do {
         let found = try connection.answer(to: assertion.sql) ?? "null"
         let truth = ["true": "t", "false": "f"][assertion.expected]

@@ -79,8 +79,8 @@ extension Connection {
 
   /// Changes the next rows by key, in a transaction that stays open.
   /// - Parameters:
-  /// - after: the key of the last row of the previous batch.
-  /// - lockTimeout: the longest wait for rows that other sessions have locked.
+  ///   - after: the key of the last row of the previous batch.
+  ///   - lockTimeout: the longest wait for rows that other sessions have locked.
   /// - Throws: `PostgresError.statementFailed` with the state `55P03` after that time; the transaction is over
   ///   then.
   package func beginBatch(

@@ -191,6 +191,13 @@ extension Connection {
       """, [applicationName]) == "t"
   }
 
+  /// The statements that sessions of an application are running, as far as `pg_stat_activity` shows them (1,024 bytes by default).
+  package func runningStatements(of applicationName: String) throws -> [String] {
+    try rows(
+      "SELECT query FROM pg_catalog.pg_stat_activity WHERE application_name = $1 AND state = 'active' ORDER BY backend_start, pid", [applicationName]
+    ).compactMap { $0[0] }
+  }
+
   package func leftOut() throws -> LeftOut {
     func names(_ sql: String) throws -> [String] { try rows(sql).compactMap { $0[0] } }
     var left = LeftOut()

@@ -84,6 +84,29 @@ extension Connection {
     do { return try value(question.sql, [question.argument]) != nil } catch PostgresError.statementFailed { return false }
   }
 
+  /// Whether this role may grant privileges on the object of an entry: it must belong to its owner. Other kinds count as allowed.
+  package func mayGrant(_ entry: ArchiveDirectory.Entry) throws -> Bool {
+    guard let blank = entry.tag.firstIndex(of: " ") else { return true }
+    let (kind, name) = (entry.tag[..<blank], String(entry.tag[entry.tag.index(after: blank)...]))
+    let place = "\(Self.identifier(entry.schema)).\(Self.identifier(name))"
+    let question: (sql: String, argument: String)? =
+      switch kind {
+      case "SCHEMA": ("SELECT pg_catalog.pg_has_role(nspowner, 'USAGE') FROM pg_catalog.pg_namespace WHERE nspname = $1", name)
+      case "TABLE", "SEQUENCE":
+        ("SELECT pg_catalog.pg_has_role(relowner, 'USAGE') FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass($1)", place)
+      case "TYPE", "DOMAIN":
+        ("SELECT pg_catalog.pg_has_role(typowner, 'USAGE') FROM pg_catalog.pg_type WHERE oid = pg_catalog.to_regtype($1)", place)
+      case "FUNCTION", "PROCEDURE", "AGGREGATE":
+        (
+          "SELECT bool_and(pg_catalog.pg_has_role(p.proowner, 'USAGE')) FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = \(Self.literal(entry.schema)) AND pg_catalog.quote_ident(p.proname) = $1",
+          Self.name(ofSignature: name)
+        )
+      default: nil
+      }
+    guard let question else { return true }
+    do { return try value(question.sql, [question.argument]) != "f" } catch PostgresError.statementFailed { return true }
+  }
+
   /// The name in a function's signature, with its quotes.
   private static func name(ofSignature text: String) -> String {
     var isQuoted = false

@@ -28,7 +28,7 @@ package struct DatabaseEntry: Sendable {
   package let isUsable: Bool
 }
 
-/// About exchanging one database for another. All but `liveRows` are asked in another database than these.
+/// Swapping one database with another. Except for `liveRows`, the session is in a third database.
 extension Connection {
   package func obstacles(toSwapping name: String) throws -> SwapObstacles {
     func names(_ sql: String) throws -> [String] { try rows(sql, [name]).compactMap { $0[0] } }

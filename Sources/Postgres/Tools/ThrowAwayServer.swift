@@ -40,12 +40,12 @@ package final class ThrowAwayServer {
   private static let superuser = "postgres"
 
   /// - Parameters:
-  /// - tools: the tools of the wanted version; their folder also holds `initdb` and `postgres`.
-  /// - folder: a private folder that the account can enter.
-  /// - sockets: a folder with a short name: a socket's path has at most 107 bytes.
-  /// - locks: `max_locks_per_transaction`.
-  /// - isConfined: false only if the operator asked for it.
-  /// - connected: called with the application name of each session, in the order in which they begin.
+  ///   - tools: the tools of the wanted version; their folder also holds `initdb` and `postgres`.
+  ///   - folder: a private folder that the account can enter.
+  ///   - sockets: a folder with a short name: a socket's path has at most 107 bytes.
+  ///   - locks: `max_locks_per_transaction`.
+  ///   - isConfined: false only if the operator asked for it.
+  ///   - connected: called with the application name of each session, in the order in which they begin.
   /// - Throws: `PostgresError.toolFailed`, `.cannotConnect`.
   package init(
     tools: ServerTools, folder: FilePath, sockets: FilePath, account: Account?, locks: Int, isConfined: Bool = true,

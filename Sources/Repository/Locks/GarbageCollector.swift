@@ -13,7 +13,7 @@ package struct GarbageCollector: Sendable {
     package var young = 0
     /// Files that the store refused to delete because of an object lock.
     package var locked = 0
-    /// Whether there are objects and no snapshot, though the store has had some: they may be out of sight, so nothing is garbage for certain.
+    /// Whether snapshots may be hidden. Then it is not certain that any object is garbage, and nothing is deleted.
     package var isInDoubt = false
   }
 
@@ -25,7 +25,8 @@ package struct GarbageCollector: Sendable {
   private let asks: @Sendable (_ isUnanswered: Bool) -> Void
   private let locked = Monitor<Set<StoreKey>>([])
 
-  /// Seconds. Objects older than this, if no snapshot is listed, are not what a failed first one left: the snapshots are out of sight.
+  /// Seconds. If no snapshot is listed, objects older than this cannot come from an interrupted first snapshot: the
+  /// snapshots that need them must be hidden.
   static let longestRun: TimeInterval = 2 * 86400
 
   /// - Parameters:
@@ -144,7 +145,8 @@ package struct GarbageCollector: Sendable {
     // A process whose lock was broken may still write a manifest or a mark before it notices.
     let mayComeBack = try RepositoryLock.wereBroken(in: store)
     try stillAlone()
-    // After a power cut deleted files may be back, also those of an earlier collection. So the manifest is deleted in any case.
+    // After a power cut, deleted files may exist again, even those of an earlier collection. So the manifest is
+    // always deleted.
     let kept = try keepingLocked { try delete(leftovers.files + leftovers.manifests.subtracting(leftovers.files).sorted()) }
     let keepers = Set(kept.compactMap { SnapshotPath(key: $0) })
     try store.flush()
@@ -191,7 +193,7 @@ package struct GarbageCollector: Sendable {
       throw entry.isFile ? RepositoryError.hiddenSnapshot(key: entry.key) : StoreError.notAFile(entry.key)
     }
     if let lost { throw RepositoryError.listLost(folder: lost.prefix) }
-    // With no folder at all, `isInDoubt` decides.
+    // If there is no folder at all, `isInDoubt` decides.
     guard !seen.isEmpty, let gone = try catalog.lostDatabase(seen: seen) else { return }
     throw RepositoryError.databaseLost(folder: gone.folder, mark: gone.mark)
   }
@@ -204,8 +206,9 @@ package struct GarbageCollector: Sendable {
     return Outcome(objects: garbage.objects.count, bytes: garbage.bytes, young: garbage.young)
   }
 
-  /// Whether snapshots that need the objects may be out of sight: none is listed, and the store has had some, or can't say; or none was
-  /// when the oldest that are listed were taken.
+  /// Whether snapshots that need the objects may be hidden. This is so if a commit found all earlier snapshots
+  /// missing. It is also so if objects exist but no snapshot is listed, and the store had some earlier or does not
+  /// record it.
   private func isInDoubt(_ survey: Survey, _ garbage: Garbage) throws -> Bool {
     if try catalog.lacksSnapshots() { return true }
     guard survey.committed.isEmpty, !garbage.objects.isEmpty || garbage.young > 0 else { return false }

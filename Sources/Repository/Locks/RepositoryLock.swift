@@ -1,5 +1,5 @@
 package import Foundation
-internal import Platform
+package import Platform
 internal import Synchronization
 
 /// A lock on a repository. Snapshots and verifications share it; a process that deletes holds it exclusively.
@@ -26,16 +26,18 @@ package final class RepositoryLock: Sendable {
     var refreshedAt: Date
   }
 
-  private static let root = "locks/"
+  package static let root = "locks/"
   /// Locks that others broke.
   private static let broken = "locks/broken/"
-  /// Marks of exclusive locks that wait: new shared ones hold back, so that a prune gets its turn beside frequent snapshots.
+  /// Marks of processes that wait for the exclusive lock. New shared locks wait a short time, so that a prune gets
+  /// its turn between frequent snapshots.
   private static let waiting = "locks/waiting/"
-  /// How long a new shared lock holds back, and one that only reads. Then it goes ahead: no backup fails because a prune waits.
+  /// The time that a new shared lock waits because of such a mark; shorter if it only reads. Then it is taken
+  /// anyway, so that no backup fails because a prune waits.
   private static let courtesy: (writer: Duration, reader: Duration) = (.seconds(30), .seconds(5))
   /// Seconds after which a waiting mark no longer counts: it is longer than any exclusive lock waits.
   private static let waitingExpiry: TimeInterval = 120
-  /// Seconds after which no process still looks for its broken lock.
+  /// Seconds after which the mark of a broken lock is deleted: no process is expected to look for it any more.
   private static let longestAbsence: TimeInterval = 30 * 86400
   /// Reserved space for a lock on a full disk: without a lock nothing could be removed.
   static let reserve: StoreKey = "reserve"
@@ -73,8 +75,8 @@ package final class RepositoryLock: Sendable {
     key = "\(Self.root)\(mode.rawValue)-\(owner.newName()).json"
     let now = owner.now()
     record = Record(
-      mode: mode, host: owner.host, machine: owner.machine, boot: owner.boot, space: owner.space, process: owner.process,
-      processStart: owner.processStart, purpose: purpose, createdAt: now, refreshedAt: now)
+      mode: mode, host: owner.process.host, machine: owner.process.machine, boot: owner.process.boot, space: owner.process.space,
+      process: owner.process.process, processStart: owner.process.start, purpose: purpose, createdAt: now, refreshedAt: now)
     // If this removes a file that another machine is writing, that machine writes it again.
     store.clearDeadWrites(under: Self.root)
     let deadline = ContinuousClock.now + patience
@@ -101,7 +103,7 @@ package final class RepositoryLock: Sendable {
       do { try store.delete([key]) } catch StoreError.readOnly {} catch StoreError.locked {}
       switch conflict {
       case .waiting:
-        // Without a lock file of our own, which would block the waiting process.
+        // Wait without a lock file, which would block the waiting process.
         repeat { holdsBack = try owner.waits(courtesyEnd) } while try holdsBack && Self.isAwaited(in: store, owner)
       case .holder(let words):
         if mode == .exclusive, patience > .zero, !isMarked {
@@ -133,7 +135,7 @@ package final class RepositoryLock: Sendable {
   /// - Returns: why it could not be written. A reader continues without a lock file, and notices if files disappear.
   private static func write(_ bytes: [UInt8], to key: StoreKey, in store: any Store, _ mode: Mode) throws -> StoreError? {
     do {
-      // The holder of an exclusive lock removes unfinished writes, this one too: then it is written again.
+      // The holder of an exclusive lock removes unfinished writes, including this one. Then it is written again.
       for _ in 0..<5 {
         do { try store.write(bytes, to: key, durability: .immediate) } catch StoreError.missing { continue }
         return nil
@@ -230,12 +232,12 @@ package final class RepositoryLock: Sendable {
     try store.list(waiting).contains { isAwaited($0, in: store, owner, now: owner.now().timeIntervalSince1970) }
   }
 
-  /// An unreadable mark counts for none: it only asks for courtesy.
+  /// An unreadable mark is ignored: a mark is only a request to wait.
   private static func isAwaited(_ entry: StoreEntry, in store: any Store, _ owner: LockOwner, now: TimeInterval) -> Bool {
     guard abs(now - entry.modified) < waitingExpiry,
       let record = try? JSON.decoder.decode(Record.self, from: Data(store.read(entry.key, limit: 1 << 16)))
     else { return false }
-    return isAlive(record, owner) ?? true
+    return liveness(of: record, owner) != .dead
   }
 
   /// Finds a lock that conflicts with `mode`. Locks of dead processes are removed.
@@ -246,7 +248,8 @@ package final class RepositoryLock: Sendable {
     let entries = try store.list(root)
     // Our file was just written, so its time is the store's current time.
     let now = entries.first { $0.key == own }?.modified ?? owner.now().timeIntervalSince1970
-    // If nothing can be written, no process deletes. If nothing can be deleted, dead locks stay, and block no process.
+    // On a read-only store no process can delete, so failures are ignored. If only deleting is refused, dead locks
+    // stay and block no process.
     /// - Returns: whether it was done.
     func clear(_ body: () throws -> Void) throws -> Bool {
       do {
@@ -297,19 +300,19 @@ package final class RepositoryLock: Sendable {
         if now - entry.modified > expiry, try breakLock(entry.key) { continue }
         return .holder("an unreadable lock, \(entry.key)")
       }
-      switch isAlive(record, owner) {
-      case true?: break
-      case false?:
+      switch liveness(of: record, owner) {
+      case .alive: break
+      case .dead:
         if record.mode == .exclusive, mayAnswerLate(store), abs(now - entry.modified) < settling {
           // Pending deletions concern files that no snapshot names.
           if onlyReads { continue }
           return .holder(
-            "\(record.purpose), process \(record.process) on \(record.host), which ended in the middle of deleting: "
+            "\(record.purpose), process \(record.process) on \(record.host), which ended while deleting files: "
               + "what it asked the store for may be under way for \(Int(entry.modified + settling - now)) s")
         }
         if try clear({ try store.delete([entry.key]) }) { dead += 1 }
         continue
-      case nil:
+      case .unknown:
         // A process that cannot learn that its lock is broken may wake up and continue.
         guard now - entry.modified > expiry, try breakLock(entry.key) else { break }
         if isWritten { dead += 1 }
@@ -330,8 +333,8 @@ package final class RepositoryLock: Sendable {
     package let words: String
     package let createdAt: Date
     package let refreshedAt: Date
-    /// Whether its process is alive, or on another machine may be alive; nil if unknown.
-    package let isAlive: Bool?
+    /// Whether its process is alive. One on another machine that is not refreshed any more counts as dead.
+    package let liveness: Liveness
   }
 
   /// All locks of a store, including dead ones.
@@ -340,18 +343,19 @@ package final class RepositoryLock: Sendable {
     return try store.list(root).filter { !$0.key.hasPrefix(broken) && !$0.key.hasPrefix(waiting) }.map { entry in
       let modified = Date(timeIntervalSince1970: entry.modified)
       guard let bytes = try? store.read(entry.key, limit: 1 << 16), let record = try? JSON.decoder.decode(Record.self, from: Data(bytes)) else {
-        return Holder(key: entry.key, mode: nil, words: "one that can't be read", createdAt: modified, refreshedAt: modified, isAlive: nil)
+        return Holder(key: entry.key, mode: nil, words: "one that can't be read", createdAt: modified, refreshedAt: modified, liveness: .unknown)
       }
-      let isAlive = Self.isAlive(record, owner) ?? (now.timeIntervalSince(modified) > expiry ? false : nil)
+      var liveness = Self.liveness(of: record, owner)
+      if liveness == .unknown, now.timeIntervalSince(modified) > expiry { liveness = .dead }
       return Holder(
         key: entry.key, mode: record.mode, words: "\(record.purpose), process \(record.process) on \(record.host)", createdAt: record.createdAt,
-        refreshedAt: modified, isAlive: isAlive)
+        refreshedAt: modified, liveness: liveness)
     }
   }
 
-  /// Whether the process of a lock is alive; nil for a process of another machine or container.
-  private static func isAlive(_ record: Record, _ owner: LockOwner) -> Bool? {
-    owner.tellsAlive(
-      host: record.host, machine: record.machine, boot: record.boot, space: record.space, process: record.process, start: record.processStart)
+  private static func liveness(of record: Record, _ owner: LockOwner) -> Liveness {
+    ProcessIdentity(
+      host: record.host, machine: record.machine, boot: record.boot, space: record.space, process: record.process, start: record.processStart
+    ).liveness(seenBy: owner.process, startTime: owner.startTime)
   }
 }

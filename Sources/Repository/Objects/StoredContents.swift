@@ -79,8 +79,8 @@ package final class KeyRing: Sendable {
   private static let mostFiles = 20_000
 
   /// - Parameters:
-  /// - recipients: named in the error if no identity opens a file.
-  /// - load: returns the identities; nil if there are none.
+  ///   - recipients: named in the error if no identity opens a file.
+  ///   - load: returns the identities; nil if there are none.
   package init(recipients: [String], load: (@Sendable () throws -> [AgeIdentity])?) {
     self.recipients = recipients
     self.load = load

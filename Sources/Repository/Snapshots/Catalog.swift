@@ -66,7 +66,7 @@ package struct Catalog: Sendable {
       seen.insert(folder.place)
       if Self.isUnlisted(folder, at: now) { found.append((folder.place.prefix, "has lost its SHA256SUMS")) }
     } strange: { entry in
-      found.append((entry.key, entry.isFile ? "is in no place of a snapshot, and may belong to one" : "is no folder"))
+      found.append((entry.key, entry.isFile ? "is in an unexpected place, and may belong to a snapshot" : "is no folder"))
     }
     if wholeStore, let gone = try lostDatabase(seen: seen) { found.append((gone.folder, "has had snapshots, and has none now")) }
     return found
@@ -103,8 +103,8 @@ package struct Catalog: Sendable {
     return !isDamaged
   }
 
-  /// The snapshots that still exist once the lock is held: a prune may have come first.
-  /// - Throws: `RepositoryError.noSuchSnapshot` if none of them is.
+  /// The snapshots that still exist once the lock is held: a prune may have removed some before.
+  /// - Throws: `RepositoryError.noSuchSnapshot` if none of them still exists.
   package func stillThere(_ places: [SnapshotPath]) throws -> [SnapshotPath] {
     let left = try places.filter { try !wasRemoved($0) }
     if let first = places.first, left.isEmpty { throw RepositoryError.noSuchSnapshot(selector: first.id.description, database: first.database) }
@@ -112,7 +112,7 @@ package struct Catalog: Sendable {
   }
 
   /// The manifest as it was committed. The bytes that are decoded are the ones that are checked.
-  /// - Throws: `RepositoryError.malformed` if they are not what its checksum says.
+  /// - Throws: `RepositoryError.malformed` if they do not match the checksum.
   package func intactManifest(of place: SnapshotPath) throws -> Manifest {
     let key = contents.files(of: place).manifest
     guard let digest = try checksums(of: place).files[key] else {
@@ -195,7 +195,7 @@ package struct Catalog: Sendable {
   package func summary(of place: SnapshotPath) throws -> Manifest.Summary {
     guard contents.areEncrypted else { return Manifest.Summary(of: try manifest(of: place)) }
     guard let summary = try checksums(of: place).summary else {
-      throw RepositoryError.malformed(key: place.checksums, reason: "it does not say what kind of snapshot it is of")
+      throw RepositoryError.malformed(key: place.checksums, reason: "it does not contain the snapshot's kind")
     }
     return summary
   }
@@ -223,7 +223,8 @@ package struct Catalog: Sendable {
   /// Whether a restore took it of the database that it replaced. An unreadable snapshot counts as none.
   package func isSafetySnapshot(_ place: SnapshotPath) -> Bool { (try? summary(of: place).kind) == Manifest.safetyKind }
 
-  /// Safety snapshots of databases that are not backed up otherwise: they are only kept until they are pruned.
+  /// Safety snapshots of sources in which this database has no other snapshots. A prune of the database includes
+  /// them.
   package func snapshotsOfRestoresAlone(named database: String) throws -> [SnapshotPath] {
     let all = try snapshots().filter { $0.database.isSame(as: database) }
     return Dictionary(grouping: all, by: \.source.keyComponent).values.filter { $0.allSatisfy(isSafetySnapshot) }.flatMap(\.self)

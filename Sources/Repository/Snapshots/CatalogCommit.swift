@@ -9,8 +9,9 @@ extension Catalog {
     try store.write(checksums?.bytes ?? [], to: place.unfinished(lock.name), durability: .immediate)
   }
 
-  /// For each database a mark that it has had a snapshot, `had-snapshots/SOURCE/DATABASE`. It is written once the first one is listed, and
-  /// deleted only before the last one is removed: a database with a mark and without a snapshot has lost them, and objects are not garbage.
+  /// A mark for each database that has had a snapshot: `had-snapshots/SOURCE/DATABASE`. It is written once the
+  /// first snapshot is listed, and deleted only before the last one is removed. If a database has a mark but no
+  /// snapshot, its snapshots are lost, and no object counts as garbage.
   package static let firstSnapshotMarks: StoreKey = "had-snapshots/"
   private static let firstSnapshotText = "This database has had snapshots. While none of them is there, firn deletes no objects in this store.\n"
 
@@ -28,7 +29,8 @@ extension Catalog {
     }
   }
 
-  /// Before snapshots are removed: databases of which none is left have lost nothing.
+  /// Deletes the marks of databases whose last snapshots are about to be removed, so that they do not count as
+  /// lost.
   func forgetDatabases(without places: [SnapshotPath]) throws {
     for (mark, places) in Dictionary(grouping: places, by: Self.mark) {
       guard let first = places.first, try Set(snapshots(source: first.source, database: first.database)).isSubset(of: places) else { continue }
@@ -45,7 +47,8 @@ extension Catalog {
   /// Whether commits found all earlier snapshots gone.
   package func lacksSnapshots() throws -> Bool { try store.size(of: Self.missingSnapshotsMark) != nil }
 
-  /// Before a snapshot is listed that may be the only one: if there were others, their objects must not be taken for garbage after that.
+  /// Called before a snapshot is listed that may be the only one. If earlier snapshots are missing, this writes the
+  /// file that stops garbage collection, because their objects would look like garbage.
   /// - Parameter mark: a file of this run, which shows the store's time.
   private func noteMissingSnapshots(beside place: SnapshotPath, _ mark: StoreKey) throws {
     let lost = try store.size(of: Self.mark(of: place)) != nil && snapshots(source: place.source, database: place.database).isEmpty
@@ -63,7 +66,8 @@ extension Catalog {
     return false
   }
 
-  /// Whether a store says itself that no snapshot was ever listed in it. Stores of older programs don't.
+  /// Whether the store records that it never had a snapshot. Stores created by older versions of Firn do not record
+  /// this.
   func neverHadSnapshots() throws -> Bool {
     let format: RepositoryFormat
     do { format = try RepositoryFormat(parsing: try store.read(RepositoryFormat.key, limit: 1 << 20), location: store.location) } catch {
@@ -114,7 +118,7 @@ extension Catalog {
       guard let size = try store.size(of: place.checksums) else { throw StoreError.missing(place.checksums) }
       guard size == checksums.bytes.count else { throw StoreError.truncated(place.checksums) }
     }
-    // It is listed, whatever comes of this.
+    // The snapshot is listed now, even if this mark can't be written.
     if mayBeFirst { _ = try? store.create(Array(Self.firstSnapshotText.utf8), at: Self.mark(of: place)) }
   }
 }

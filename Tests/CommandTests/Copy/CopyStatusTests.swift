@@ -38,6 +38,6 @@ import Testing
 
     // It is not mounted.
     try Folder.rename(copy, to: aside)
-    #expect(try status().contains("\(copy) holds no repository any more"))
+    #expect(try status().contains("\(copy) no longer holds a repository"))
   }
 }

@@ -77,7 +77,7 @@ import Testing
     #expect(try place.verify(name, "all", "--read").status == 0)
     // The policy's minimum age applies; its rules do not.
     let young = try place.prune(name, "--remove", ids[1], "--policy", "nightly")
-    #expect(young.status == 6 && young.errors.contains("--policy takes a file that has less"), "\(young)")
+    #expect(young.status == 6 && young.errors.contains("--policy takes a file with lower ones"), "\(young)")
   }
 }
 

@@ -244,7 +244,7 @@ import Testing
     #expect(try place.listedSnapshots().contains(intact))
   }
 
-  @Test func `names the source of what waits for words, and lists it as kept`() throws {
+  @Test func `names the source of what waits for a confirmation, and lists it as kept`() throws {
     let place = try Workplace.after(nights: 3)
     for number in 0..<2 {
       if number > 0 { Thread.sleep(forTimeInterval: 1.01) }
@@ -266,7 +266,7 @@ import Testing
     #expect(steps.last?["snapshots"] as? Int ?? 0 > 25 && steps.last?["snapshots"] as? Int ?? 99 < 40, "\(steps)")
     let oldest = (forecast["agesAtEnd"] as? [Int])?.last ?? 0
     #expect(oldest > 300 * 86400 && oldest < 370 * 86400)
-    #expect(try place.prune("--policy", "nightly", "--simulate", "400d").output.contains("then it goes back to"))
+    #expect(try place.prune("--policy", "nightly", "--simulate", "400d").output.contains("ages of the snapshots at the end"))
     for absurd in ["200000000000d", "100000000000d", "0d", "-1d"] {
       #expect(try place.prune("--policy", "nightly", "--simulate=\(absurd)", "--every", "60s").status == 64)
     }

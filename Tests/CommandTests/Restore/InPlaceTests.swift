@@ -74,7 +74,7 @@ import Testing
     let older = try place.restore(name)
     #expect(older.status == 0 && older.errors.contains("a newer snapshot, \(safety), is of the database as it was before a restore"), "\(older)")
     #expect(!older.errors.contains("IS GONE") && !older.errors.contains("WAS"), "\(older)")
-    #expect(try place.restore(name, "--recover").errors.contains("nothing is left of any restore"))
+    #expect(try place.restore(name, "--recover").errors.contains("no leftover of a restore"))
     _ = try place.takeSnapshot()
     _ = try place.takeSnapshot()
     let plan = try place.prune(name, "--keep-last", "1", "--json").json()
@@ -99,7 +99,7 @@ import Testing
     let whole = try #require(place.server.databaseNames().first { $0.hasPrefix("firn_unfinished_") })
     #expect(try place.noteCount(in: whole) == "5000")
     #expect(try place.restore(name, id, "--confirm", name).status == 0)
-    #expect(try place.noteCount() == "5000" && place.restore(name, "--recover").errors.contains("nothing is left"))
+    #expect(try place.noteCount() == "5000" && place.restore(name, "--recover").errors.contains("no leftover"))
   }
 
   @Test func `drops nothing for a snapshot that this server can't make, and stops no application for it`() throws {

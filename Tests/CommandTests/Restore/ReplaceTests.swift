@@ -107,7 +107,7 @@ import Testing
     try place.sql("BEGIN; INSERT INTO notes (body) VALUES ('prepared'); PREPARE TRANSACTION 'left over'")
     let refused = try place.restore(place.database, "--confirm", place.database)
     #expect(refused.status == 6, "\(refused)")
-    for word in ["left over", "a_slot", "2 things"] { #expect(refused.errors.contains(word), "\(refused)") }
+    for word in ["left over", "a_slot", "2 obstacles"] { #expect(refused.errors.contains(word), "\(refused)") }
     try place.sql("ROLLBACK PREPARED 'left over'")
     try place.sql("SELECT pg_drop_replication_slot('a_slot')")
 
@@ -135,15 +135,15 @@ import Testing
     }
   }
 
-  @Test func `is stopped by a byte that was changed before the exchange`() throws {
+  @Test func `is stopped by a byte that was changed before the swap`() throws {
     // On a busy day the vandal may come too late: then it tries again, elsewhere.
     var wasChanged = false
-    for _ in 0..<5 where !wasChanged { wasChanged = try changeBeforeExchange() }
+    for _ in 0..<5 where !wasChanged { wasChanged = try changeBeforeSwap() }
     #expect(wasChanged)
   }
 
   /// - Returns: whether the vandal came in time.
-  private func changeBeforeExchange() throws -> Bool {
+  private func changeBeforeSwap() throws -> Bool {
     let place = try Workplace.withNotes()
     let id = try place.takeSnapshot()
     let isDone = Monitor(false)
@@ -167,7 +167,7 @@ import Testing
     let result = try place.restore(place.database, id, "--prove", "--confirm", place.database, "--no-safety-snapshot")
     isDone.update { $0 = true }
     vandal.join()
-    // On a fast day the vandal comes too late for the proof's own snapshot, but not for the exchange to take place wrongly.
+    // On a fast day the vandal comes too late for the proof's own snapshot, but not for a wrong swap.
     if changed.current {
       #expect(result.status == 4, "\(result)")
       #expect(result.errors.contains("public.notes"), "\(result)")
@@ -177,7 +177,7 @@ import Testing
     return changed.current
   }
 
-  @Test func `stops and starts the application around the exchange, whatever becomes of it`() throws {
+  @Test func `stops and starts the application around the swap, whatever its outcome`() throws {
     var place = try Workplace.withNotes()
     _ = try place.takeSnapshot()
     let log = place.folder.path("log").string
@@ -196,7 +196,7 @@ import Testing
     #expect(warned.errors.contains("false failed with exit code 1"))
     #expect(try logged() == "stop\nstart\nstarted\n")
 
-    // An application that doesn't come back: the exchange stays, or is taken back.
+    // An application that doesn't come back: the swap stays, or is undone.
     try configure("  health: 'exit 1'\n  health-retries: 1\n  health-pause: 10ms\n")
     try place.sql("TRUNCATE notes")
     let unwell = try place.restore(place.database, "latest:manual", "--confirm", place.database)
@@ -209,7 +209,7 @@ import Testing
     #expect(try place.noteCount() == "0")
     #expect(try logged().hasSuffix("stop\nstart\nstarted\nstop\nstart\nstarted\n"))
 
-    // A stop that fails: nothing is exchanged, and the application is started again.
+    // A stop that fails: nothing is swapped, and the application is started again.
     try configure("")
     try Folder.write(
       Array("maintenance:\n  stop: ['echo stop >> \(log)', 'echo no way >&2; exit 3']\n  start: ['echo start >> \(log)']\n".utf8),
@@ -287,7 +287,7 @@ import Testing
     let unfinished = "SELECT count(*) FROM pg_database WHERE shobj_description(oid, 'pg_database') ~ 'restore of \(id)'"
     #expect(try place.server.sql(unfinished) == "0")
     #expect(String(decoding: try Folder.contents(of: FilePath(log)), as: UTF8.self) == "stop\nstart\n")
-    #expect(try place.restore(place.database, "--recover").errors.contains("nothing is left"))
+    #expect(try place.restore(place.database, "--recover").errors.contains("no leftover"))
     #expect(try place.noteCount() == "5000")
     #expect(try place.keptDatabases().isEmpty)
   }

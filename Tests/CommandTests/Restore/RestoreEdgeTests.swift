@@ -367,6 +367,6 @@ import Testing
       ], environment: place.environment)
     #expect(result.status == 0, "\(result)")
     #expect(result.output.split(separator: "\n") == ["restore: 8", "\(place.database)", "postgres", "rows: 1", "room: given back"], "\(result)")
-    #expect(result.errors.contains("hint: a disk is full"), "\(result)")
+    #expect(result.errors.contains("hint: the server's disk is full"), "\(result)")
   }
 }

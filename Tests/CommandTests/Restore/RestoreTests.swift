@@ -52,7 +52,7 @@ import Testing
     for name in [taken, place.database, "postgres", "template1", "template0"] {
       let result = try place.restore(place.database, "latest", "--as", name)
       #expect(result.status == 6, "\(name): \(result)")
-      #expect(result.errors.contains("hint: nothing was touched"))
+      #expect(result.errors.contains("hint: nothing was changed"))
     }
     #expect(try place.server.sql("SELECT id FROM mine", in: taken) == "42")
     #expect(try place.sql("SELECT count(*) FROM posts") == "20000")

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Swaps beside other sessions, and swaps that are killed.
-@Suite(.serialized) struct `An exchange of databases` {
+@Suite(.serialized) struct `A swap of databases` {
   private func workplace(_ server: TestServer, database: String? = nil) throws -> Workplace {
     let place = try Workplace(on: server, database: database)
     try place.sql(
@@ -140,8 +140,8 @@ import Testing
     #expect(command.wait() == 0, "\(lines.current)")
     let known = [
       "checking prerequisites", "trying the schema", "preparing", "creating the schema", "restoring rows", "building indexes and constraints",
-      "gathering statistics and counting rows", "comparing rows", "comparing the schema", "exchanging the databases",
-      "taking a snapshot of the database as it is", "reading the snapshot", "reading that snapshot back", "dropping app", "echo stopped",
+      "gathering statistics and counting rows", "comparing rows", "comparing the schema", "swapping the databases",
+      "taking a snapshot of the current database", "reading the snapshot", "reading that snapshot back", "dropping app", "echo stopped",
       "echo started",
     ]
     return known.filter { step in lines.current.contains { $0.contains(step) } }

@@ -153,7 +153,7 @@ import Testing
     #expect(try other.snapshot().status == 0)
     let ambiguous = try here.firn("show", here.database)
     #expect(ambiguous.status == 10)
-    #expect(ambiguous.errors.contains("hint: say which: "))
+    #expect(ambiguous.errors.contains("hint: name one: "))
     let sources = Set((try here.firn("list", "--json").json()["snapshots"] as? [[String: Any]] ?? []).compactMap { $0["source"] as? String })
     #expect(sources.count == 2)
     for source in sources {

@@ -86,7 +86,7 @@ import Testing
     #expect(try place.verify(place.database, "all", "--read").status == 0)
   }
 
-  @Test func `finds a missing object, and tables whose bytes were exchanged`() throws {
+  @Test func `finds a missing object, and tables whose bytes were swapped`() throws {
     let place = try workplace()
     let objects = try files(place) { $0.hasPrefix("objects/") }
     for object in objects {

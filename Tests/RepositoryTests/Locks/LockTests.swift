@@ -52,7 +52,7 @@ import Testing
     try record(store, process: 4_000_000)
     for mode in [RepositoryLock.Mode.shared, .exclusive] {
       do { _ = try RepositoryLock(mode, on: store, purpose: "mine") } catch RepositoryError.locked(let holder) {
-        #expect(holder.contains("ended in the middle of deleting"))
+        #expect(holder.contains("ended while deleting files"))
         continue
       }
       Issue.record("\(mode) was let in")
@@ -110,9 +110,9 @@ import Testing
   private func stranger(clockOff seconds: Double = 0, refresh: Monitor<(@Sendable () -> Void)?> = Monitor(nil)) -> LockOwner {
     let here = LockOwner.current
     return LockOwner(
-      host: "elsewhere", machine: "elsewhere", boot: "other", space: here.space, process: here.process, processStart: here.processStart,
-      now: { Date(timeIntervalSinceNow: seconds) },
-      newName: here.newName, startTime: here.startTime, waits: here.waits,
+      process: .init(
+        host: "elsewhere", machine: "elsewhere", boot: "other", space: here.process.space, process: here.process.process, start: here.process.start),
+      now: { Date(timeIntervalSinceNow: seconds) }, newName: here.newName, startTime: here.startTime, waits: here.waits,
       repeats: { body in
         refresh.update { $0 = body }
         return {}
@@ -244,8 +244,7 @@ import Testing
   private func owner(_ waits: @escaping @Sendable (ContinuousClock.Instant) throws -> Bool) -> LockOwner {
     let here = LockOwner.current
     return LockOwner(
-      host: here.host, machine: here.machine, boot: here.boot, space: here.space, process: here.process, processStart: here.processStart,
-      now: here.now, newName: here.newName, startTime: here.startTime, waits: waits, repeats: here.repeats)
+      process: here.process, now: here.now, newName: here.newName, startTime: here.startTime, waits: waits, repeats: here.repeats)
   }
 
   @Test func `that wait for their turn alone get it before shared ones that come later`() throws {

@@ -8,10 +8,10 @@ internal import SystemPackage
 /// has no rows; sessions of Firn load the rows.
 struct ArchiveLoad {
   struct Outcome {
-    /// Without what could not be restored into this database.
+    /// The selection, without objects that could not be restored into this database.
     var selection: RestoreSelection
     var warnings: [String] = []
-    /// Differences for a reason outside the snapshot: part of `warnings`.
+    /// Differences whose cause is outside the snapshot. They are in `warnings` as well.
     var reservations: [String] = []
     /// Materialized views that could not be filled.
     var unfilledViews: [String] = []
@@ -29,7 +29,7 @@ struct ArchiveLoad {
   /// Whether rows may be left out because an extension created no table for them.
   let allowsMissing: Bool
   let progress: WorkProgress
-  /// Gives the database the settings it is to have.
+  /// Applies the database's own settings.
   let applySettings: () throws -> Void
 
   private var manifest: Manifest { selection.manifest }
@@ -66,20 +66,20 @@ struct ArchiveLoad {
       try applySettings()
       let failures = try refresh(phases.views)
       outcome.unfilledViews = failures.map(\.view)
-      outcome.reservations += failures.map { "left empty, REFRESH it when the cause is fixed: materialized view \($0.view): \($0.message)" }
+      outcome.reservations += failures.map { "materialized view \($0.view) was left empty: \($0.message); fix the cause, then REFRESH it" }
     }
     outcome.warnings += try count.analyzeDerivedRelations()
     try run(tool, phases.eventTriggers, failure, messages)
     outcome.warnings += messages.warnings.map { "pg_restore warns: \($0)" }
     outcome.warnings += archive.entries.filter { $0.kind == "SUBSCRIPTION" }.map {
-      "not restored, as its slot belongs to the live database: subscription \($0.tag)"
+      "subscription \($0.tag) was not restored, because its slot belongs to the live database"
     }
     outcome.warnings += outcome.reservations
     return outcome
   }
 
-  /// Tries whether this server can hold the schema and a sample of each table's rows, with their indexes: functions in columns, checks and
-  /// indexes run only for rows.
+  /// Tests whether the schema, a sample of each table's rows, and their indexes can be created on this server:
+  /// functions in columns, checks and indexes run only if there are rows.
   /// - Throws: `PostgresError.toolFailed`, `.rowsRefused`.
   func trySchema() throws {
     let connection = try Connection(settings, applicationName: "firn-restore")
@@ -95,7 +95,7 @@ struct ArchiveLoad {
       try Interruption.check()
       do { try load.sendSample(over: session, from: reader) } catch let error as PostgresError where error.mayDependOnOrder && !error.isOfMissingName
       {
-        // A sample's rows may lack others that they need.
+        // The rows of a sample may refer to rows that are in no sample.
         try session.rollback()
       }
     }
@@ -110,7 +110,8 @@ struct ArchiveLoad {
   private func makeTool(as connection: Connection) throws -> RestoreTool {
     try Folder.make(folder)
     try Folder.write(selection.contents, to: folder.appending(ArchiveFile.contents))
-    // As pg_restore itself does, values are compressed again; columns that say how are compressed so.
+    // The server compresses values again, as with pg_restore. Columns with a compression method of their own keep
+    // it.
     let isSet = manifest.properties.settings.contains { $0.name == RestoreSettings.compression }
     var tool = RestoreTool(
       tools: tools, access: try ToolAccess(as: connection, folder: work.path), database: settings.database ?? "", jobs: jobs,
@@ -124,7 +125,8 @@ struct ArchiveLoad {
     LoadingSession(settings: settings, archive: archive, searchPath: selection.searchPath, serverSettings: tool.settings)
   }
 
-  /// Extensions may have created other tables than in the database that was dumped, or were left out.
+  /// Excludes rows, sequence values and privileges of objects that do not exist here, because an extension created
+  /// other objects or was left out.
   /// - Returns: warnings.
   private func leaveOutMissing(_ selection: inout RestoreSelection, _ connection: Connection) throws -> [String] {
     let members = selection.membersOfExtensions(in: archive)
@@ -133,6 +135,11 @@ struct ArchiveLoad {
     let entries =
       try relations.filter { missing.contains($0.qualifiedName) }
       + members.filter { try $0.kind == "ACL" && !connection.hasObject(ofPrivileges: $0) }
+    // This role may not grant privileges on objects of an extension that another role owns. pg_restore would not
+    // restore them either.
+    let foreign = try members.filter { try $0.kind == "ACL" && connection.hasObject(ofPrivileges: $0) && !connection.mayGrant($0) }
+    selection.exclude(foreign, sequences: [])
+    let ungranted = foreign.map { "left out: privileges on \($0.name), because another role owns it" }
     let undumped = sequencesToSet(selection)
     let missingSequences = try connection.missingRelations(among: Array(undumped.keys))
     selection.exclude(entries, sequences: missingSequences)
@@ -143,12 +150,13 @@ struct ArchiveLoad {
         return "left out: \(what) \(entry.name): \(reason)"
       } + missingSequences.map { "left out: the value of \($0.schema).\($0.name): \(reason)" }.sorted()
     guard leftOut.isEmpty || allowsMissing else {
-      throw FirnError.refused(reasons: leftOut.map { "\($0); a database is replaced without it only with --allow-incomplete" })
+      throw FirnError.refused(reasons: leftOut.map { "\($0); add --allow-incomplete to replace the database without it" })
     }
-    return leftOut
+    return leftOut + ungranted
   }
 
-  /// Extensions that this server created in another version than the database had: it installs its own default.
+  /// Extensions that have another version here than in the original database: the server installs its default
+  /// version.
   private func differentExtensions(_ connection: Connection) throws -> [String] {
     let versions = Dictionary(try connection.extensions().map { ($0.name, $0.version) }, uniquingKeysWith: { first, _ in first })
     return manifest.extensions.compactMap { wanted in
@@ -157,7 +165,7 @@ struct ArchiveLoad {
     }.sorted()
   }
 
-  /// - Returns: the entries that pg_restore has restored meanwhile.
+  /// - Returns: the indexes that pg_restore built while rows were loaded.
   private func loadRows(
     _ selection: RestoreSelection, _ phases: ArchivePhases, _ tool: RestoreTool, _ failure: FirstFailure, _ messages: ToolMessages,
     isSuperuser: Bool
@@ -170,7 +178,7 @@ struct ArchiveLoad {
     let tables = ArchiveTables(archive)
     var built: Set<Int> = []
     try loader.run { idle, unfinished in
-      // A short rest is not worth a start of pg_restore.
+      // If few rows are left, starting pg_restore early does not pay.
       let state = progress.current
       guard (state.expected ?? 0) - state.done > Self.restWorthIndexing else { return }
       let indexes = phases.indexes(tables, unfinished: unfinished).filter { !built.contains($0.dumpID) }
@@ -183,7 +191,7 @@ struct ArchiveLoad {
     return built
   }
 
-  /// Bytes of rows.
+  /// Bytes of rows that must still be left to start building indexes.
   private static let restWorthIndexing: Int64 = 32 << 20
 
   /// Values of extensions' sequences, which no archive has.
@@ -196,9 +204,10 @@ struct ArchiveLoad {
       }, uniquingKeysWith: { first, _ in first })
   }
 
-  /// Fills materialized views, with the settings that the database has: functions in them may find names by its `search_path`. Views that
-  /// need no other are filled at once. All rows are there by then: nothing is thrown away for what can be filled from them later.
-  /// - Returns: views that could not be filled, and why.
+  /// Refreshes materialized views with the database's own settings, because their functions may depend on its
+  /// `search_path`. Views that depend on no other unrefreshed view are refreshed in parallel. A view that fails
+  /// does not fail the restore: all rows are loaded, so it can be refreshed later.
+  /// - Returns: views that could not be filled, with the reason.
   private func refresh(_ views: [ArchiveDirectory.Entry]) throws -> [(view: String, message: String)] {
     let failed = Monitor<[(view: String, message: String)]>([])
     var waiting = views

@@ -3,10 +3,12 @@ internal import Platform
 internal import Postgres
 internal import Repository
 
-/// Loads the rows of tables, and large objects, into a new database, over several sessions at once: the largest table first.
+/// Loads the rows of tables, and large objects, into a new database, over several sessions at once: the largest
+/// table first.
 ///
-/// Each table has a transaction of its own. One that the server refuses is tried again when all others are there, in the order of the
-/// archive: a check of its rows may look at another table (pg_restore has no such second try).
+/// Each table has its own transaction. If the server refuses a table's rows, the table is loaded again after all
+/// others, in the order of the archive, because a check on its rows may read another table. pg_restore has no such
+/// second attempt.
 final class RowLoader: Sendable {
   private enum Item: Sendable {
     case table(TableLoad)
@@ -21,9 +23,9 @@ final class RowLoader: Sendable {
   }
 
   private struct State: Sendable {
-    /// The next one is the last.
+    /// Items to load; the next one is taken from the end.
     var waiting: [Item]
-    /// Tables, by their dump ids, whose rows are not all there.
+    /// Dump ids of tables that are not completely loaded.
     var unfinished: Set<Int>
     var refused: [(load: TableLoad, error: any Error)] = []
     var differences: [String] = []
@@ -42,7 +44,7 @@ final class RowLoader: Sendable {
   private let loads: [TableLoad]
   private let state: Monitor<State>
 
-  /// The cost of a large object beside its contents, in bytes.
+  /// The cost of a large object in addition to its contents, in bytes.
   private static let costOfLargeObject: Int64 = 200
   /// Large objects that one session takes at once: bytes in all, with their cost.
   private static let batchOfLargeObjects: Int64 = 4 << 20
@@ -69,7 +71,7 @@ final class RowLoader: Sendable {
   private static func batches(of files: [SnapshotReader.FileEntry]) -> [[SnapshotReader.FileEntry]] {
     var batches: [[SnapshotReader.FileEntry]] = []
     var bytes = batchOfLargeObjects
-    // Neighbours lie beside each other in the store.
+    // Large objects with neighbouring ids are stored next to each other.
     for file in files.sorted(by: { ($0.largeObjectID ?? 0) < ($1.largeObjectID ?? 0) }) {
       if bytes >= batchOfLargeObjects {
         batches.append([])
@@ -82,10 +84,10 @@ final class RowLoader: Sendable {
   }
 
   /// Loads everything.
-  /// - Parameter whileWaiting: called by this thread while sessions are idle and others still load: how many are idle, and the tables that
-  ///   are not finished.
-  /// - Throws: what the server, the store or `whileWaiting` throws; `FirnError.restoredCopyDiffers` where the server stored another number
-  ///   of rows than the snapshot has.
+  /// - Parameter whileWaiting: called on this thread while some sessions are idle and others still load, with the
+  ///   number of idle sessions and the unfinished tables.
+  /// - Throws: errors of the server, the store or `whileWaiting`; `FirnError.restoredCopyDiffers` if the server
+  ///   stored another number of rows than the snapshot has.
   func run(whileWaiting: (Int, Set<Int>) throws -> Void) throws {
     let threads = (0..<sessions).map { _ in
       WorkerThread(name: "load") { [self] in
@@ -96,7 +98,7 @@ final class RowLoader: Sendable {
     while true {
       let idle = state.current.idle
       if idle == threads.count { break }
-      // A function in an index may look at a table that waits to be loaded again.
+      // A function in an index may read a table that must be loaded again, so no index is built then.
       if idle > 0, failure.error == nil, state.current.refused.isEmpty { failure.capture { try whileWaiting(idle, state.current.unfinished) } }
       _ = state.wait(atMost: .milliseconds(200)) { $0.idle != idle }
     }
@@ -127,7 +129,7 @@ final class RowLoader: Sendable {
 
   private func load(_ load: TableLoad, over session: Connection) throws {
     var before = Array("BEGIN; ".utf8)
-    // Triggers of an extension's table would change rows that are as they are to be.
+    // Tables that an extension created have triggers already, which would change the dumped rows.
     if load.tableID.map({ !created.contains($0) }) ?? true, isSuperuser { before += Array("SET LOCAL session_replication_role = replica; ".utf8) }
     if load.isNew { before += load.statement.truncation + Array("; ".utf8) }
     let rows = try load.send(
@@ -163,14 +165,15 @@ final class RowLoader: Sendable {
   /// Bytes that one statement writes at most.
   private static let pieceOfLargeObject = 1 << 20
 
-  /// Tries refused tables again over one session, in the order of the archive, as long as that brings any further.
+  /// Loads refused tables again over one session, in the order of the archive. It repeats this while each pass
+  /// loads at least one more table.
   private func retryRefused() throws {
     var refused = state.update { state in
       defer { state.refused = [] }
       return state.refused
     }
     guard let first = refused.first else { return }
-    // A table that was alone has met no other that was missing.
+    // If there is only one table, no other table's rows were missing, so a second attempt would not help.
     guard loads.count > 1 else { throw first.error }
     progress.note("the server refused rows of \(refused.map(\.load.table.displayName).joined(separator: ", ")): loading them again, in order")
     let session = try opening.open()
@@ -192,15 +195,15 @@ final class RowLoader: Sendable {
 }
 
 extension PostgresError {
-  /// Whether rows were refused for a reason that other tables' rows may take away: a constraint or a function looked at them (classes 23
-  /// and P0), or two sessions waited for each other (40).
+  /// Whether it may help to load other tables first: a constraint or function refused the rows (classes 23 and P0),
+  /// or two sessions waited for each other (40).
   var mayDependOnOrder: Bool {
     guard case .rowsRefused(_, _, let details) = self else { return false }
     return ["23", "40", "P0"].contains(details.state.prefix(2))
   }
 
-  /// Whether rows were refused for what they are, and not because the server lacked something or ended the session (classes 53, 54, 57,
-  /// 58, XX).
+  /// Whether the server refused the rows because of their contents, and not because a resource was missing or the
+  /// session ended (classes 53, 54, 57, 58, XX).
   var isOfRows: Bool {
     guard case .rowsRefused(_, _, let details) = self else { return false }
     return !["53", "54", "57", "58", "XX"].contains(details.state.prefix(2))

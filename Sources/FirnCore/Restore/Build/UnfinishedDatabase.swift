@@ -70,8 +70,8 @@ struct UnfinishedDatabase {
 
   /// Creates the database.
   /// - Parameters:
-  /// - snapshot: the snapshot it is filled from.
-  /// - inPlace: the facts about the dropped database if it is dropped before this one is filled.
+  ///   - snapshot: the snapshot it is filled from.
+  ///   - inPlace: the facts about the dropped database if it is dropped before this one is filled.
   /// - Throws: `FirnError.refused` if the server can't create one with these properties, `.beingRestored` if another
   ///   restore is building one for the same name.
   func make(on server: Connection, snapshot: SnapshotID, inPlace: InPlace? = nil) throws {
@@ -153,8 +153,8 @@ struct UnfinishedDatabase {
   /// Two that build for the same name see each other, however they come: each has made its own before it looks.
   private func refuseRivals(_ server: Connection) throws {
     for (other, owner) in try Self.all(on: server) where other != name {
-      guard let owner, owner.target == finalName, owner.isAlive != false, owner.state != .mark, !owner.isOwn else { continue }
-      throw FirnError.beingRestored(database: finalName, process: owner.process, place: owner.place, rest: owner.isAlive == nil ? other : nil)
+      guard let owner, owner.target == finalName, owner.liveness != .dead, owner.state != .mark, !owner.isOwn else { continue }
+      throw FirnError.beingRestored(database: finalName, process: owner.process, place: owner.place, rest: owner.liveness == .unknown ? other : nil)
     }
   }
 

@@ -16,31 +16,34 @@ package struct RestoreLeftover: Sendable {
     self.loss = loss
   }
 
-  /// Drops databases that dead runs of this machine left on a server. A marker of a lost database stays until that is restored; it is
-  /// emptied, because the disk may have no room for it beside the next restore. A complete database that only lacks its name stays.
+  /// Drops databases that dead runs of this machine left on a server. The marker of a lost database stays until
+  /// that database is restored. Its partial data is dropped, because the disk may not have room for it and the next
+  /// restore. A complete database that only needs to be renamed stays.
   static func clear(on server: Connection) throws -> [RestoreLeftover] {
     let all = try UnfinishedDatabase.all(on: server)
     return try all.compactMap { name, owner in
       guard let owner else {
         guard UnfinishedDatabase.isOfDeadRun(name) else {
-          return RestoreLeftover("database \(name) looks like the rest of a restore, and doesn't tell whose: drop it if no restore is running")
+          return RestoreLeftover(
+            "database \(name) looks like a leftover of a restore, but does not say of which one: drop it if no restore is running")
         }
         return try dropped(name, server)
       }
-      let isAlive = owner.isAlive
-      if isAlive == true { return nil }
+      let liveness = owner.liveness
+      if liveness == .alive { return nil }
       guard let loss = try loss(name, owner, server) else {
-        return isAlive == nil
-          ? RestoreLeftover("database \(name) is of a restore on \(owner.place): drop it if none is running there") : try dropped(name, server)
+        return liveness == .unknown
+          ? RestoreLeftover("database \(name) belongs to a restore on \(owner.place): drop it if no restore is running there")
+          : try dropped(name, server)
       }
       let ways = (target: owner.target ?? "", ways: [owner.snapshot, owner.inPlace?.safetySnapshot].compactMap(\.self))
-      if isAlive == nil && owner.state != .mark {
+      if liveness == .unknown && owner.state != .mark {
         return RestoreLeftover("unless a restore is running on \(owner.place): \(loss)", wantsAttention: true, loss: ways)
       }
       if owner.state == .whole { return RestoreLeftover(loss, wantsAttention: true, loss: ways) }
       let mark = try owner.state == .mark ? name : emptied(name, owner, all, server)
       return RestoreLeftover(
-        "\(loss). This is shown until one of them is restored, or until DROP DATABASE \(Connection.identifier(mark))",
+        "\(loss). This is shown until one of these snapshots is restored, or until you run DROP DATABASE \(Connection.identifier(mark))",
         wantsAttention: true, loss: ways)
     }
   }
@@ -49,9 +52,9 @@ package struct RestoreLeftover: Sendable {
 
   private static func dropped(_ name: String, _ server: Connection) throws -> RestoreLeftover {
     do { try server.dropDatabase(name, within: limit) } catch PostgresError.statementFailed(let message, _) {
-      return RestoreLeftover("database \(name) was left by a restore that was killed, and can't be dropped: \(message)", wantsAttention: true)
+      return RestoreLeftover("database \(name), a leftover of a killed restore, can't be dropped: \(message)", wantsAttention: true)
     }
-    return RestoreLeftover("dropped \(name), which a restore that was killed had left")
+    return RestoreLeftover("dropped \(name), a leftover of a killed restore")
   }
 
   /// Describes a lost database, and the ways to restore it.
@@ -68,7 +71,7 @@ package struct RestoreLeftover: Sendable {
   private static func emptied(
     _ name: String, _ owner: RestoreMarker, _ all: [(name: String, owner: RestoreMarker?)], _ server: Connection
   ) throws -> String {
-    // An empty one of an earlier attempt.
+    // An empty database with the same marker, from an earlier attempt.
     let former = all.first { $0.owner?.state == .mark && $0.owner?.target == owner.target && $0.owner?.snapshot == owner.snapshot }?.name
     let mark = former ?? UnfinishedDatabase.passingName()
     do {
@@ -89,17 +92,18 @@ package struct RestoreLeftover: Sendable {
   /// Describes lost databases without changing anything, and whether that is certain: a restore on another machine may be running.
   static func losses(on server: Connection) throws -> [(text: String, isCertain: Bool)] {
     try UnfinishedDatabase.all(on: server).compactMap { name, owner in
-      guard let owner, owner.isAlive != true, let loss = try loss(name, owner, server) else { return nil }
-      let isCertain = owner.isAlive == false || owner.state == .mark
+      guard let owner, owner.liveness != .alive, let loss = try loss(name, owner, server) else { return nil }
+      let isCertain = owner.liveness == .dead || owner.state == .mark
       return (isCertain ? loss : "unless a restore is running on \(owner.place): \(loss)", isCertain)
     }
   }
 
-  /// Drops markers of a database that exists again, and complete databases of the same snapshot that only lack their name.
+  /// Drops markers of a database that exists again, and complete databases of the same snapshot that only need to
+  /// be renamed.
   /// - Parameter snapshot: the restored snapshot. It clears a marker only if the marker names it.
   static func clear(for target: String, restoredFrom snapshot: SnapshotID, on server: Connection) throws {
     for (name, owner) in try UnfinishedDatabase.all(on: server) {
-      guard let owner, owner.target.map({ $0.isSame(as: target) }) ?? false, owner.isAlive == false || owner.state == .mark else { continue }
+      guard let owner, owner.target.map({ $0.isSame(as: target) }) ?? false, owner.liveness == .dead || owner.state == .mark else { continue }
       let isWayBack = owner.snapshot == snapshot.description || owner.state != .whole && owner.inPlace?.safetySnapshot == snapshot.description
       if isWayBack { try server.dropDatabase(name, within: limit) }
     }

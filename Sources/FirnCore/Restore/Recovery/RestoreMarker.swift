@@ -27,12 +27,13 @@ struct RestoreMarker: Codable {
 
   /// This process.
   init(target: String, snapshot: SnapshotID, inPlace: UnfinishedDatabase.InPlace?) {
-    host = Host.name
-    machine = Host.machineID
-    space = Host.processSpace
-    process = Host.processID
-    start = Host.startTime(of: process) ?? 0
-    boot = Host.bootID
+    let own = ProcessIdentity.current
+    host = own.host
+    machine = own.machine
+    space = own.space
+    process = own.process
+    start = own.start
+    boot = own.boot
     self.target = target
     self.snapshot = snapshot.description
     self.inPlace = inPlace
@@ -59,16 +60,15 @@ struct RestoreMarker: Codable {
   }
 
   /// Whether this process wrote it.
-  var isOwn: Bool { isAlive == true && process == Host.processID }
+  var isOwn: Bool { liveness == .alive && process == Host.processID }
 
-  /// Whether its process is alive; nil for a process of another machine or container.
-  var isAlive: Bool? {
-    LockOwner.current.tellsAlive(host: host, machine: machine, boot: boot, space: space, process: process, start: start)
+  var liveness: Liveness {
+    ProcessIdentity(host: host, machine: machine, boot: boot, space: space, process: process, start: start).liveness()
   }
 
   /// A description of where the process runs.
   var place: String {
-    isAlive != nil ? "this machine" : host == Host.name ? "another machine or container called \(host)" : host
+    liveness != .unknown ? "this machine" : host == Host.name ? "another machine or container called \(host)" : host
   }
 
   /// Describes the lost database and the ways to restore it; nil if none was dropped.

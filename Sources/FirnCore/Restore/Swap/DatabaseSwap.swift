@@ -2,12 +2,13 @@ internal import Foundation
 internal import Platform
 internal import Postgres
 
-/// Swaps a database with another in one transaction. If this process or the server stops at any moment, the name belongs to one of the two
-/// complete databases.
+/// Swaps a database with another in one transaction. If this process or the server stops at any moment, the name
+/// belongs to one of the two complete databases.
 ///
-/// The first rename takes the lock that new sessions of the database need. Then it waits for existing sessions, five seconds at most
-/// (dbcommands.c, RenameDatabase; procarray.c, CountOtherDBBackends). Only while it waits, another connection ends these sessions. So no
-/// setting keeps sessions out that a crash could leave behind: new sessions wait for the transaction.
+/// The first rename takes the lock that new sessions of the database need. PostgreSQL then waits up to five seconds
+/// for existing sessions (dbcommands.c, RenameDatabase; procarray.c, CountOtherDBBackends). Another connection ends
+/// these sessions, but only during this wait. New sessions wait for the transaction. So no database setting has to
+/// keep them out, and a crash can leave none behind.
 struct DatabaseSwap {
   /// A database as it was when the swap was planned.
   struct Side {
@@ -17,7 +18,7 @@ struct DatabaseSwap {
 
   /// A connection to a third database of the server.
   let settings: ConnectionSettings
-  /// The name that will belong to another database.
+  /// The name that the replacement gets.
   let live: String
   /// The database that has the name now; nil if there is none.
   let replaced: Side?
@@ -41,7 +42,7 @@ struct DatabaseSwap {
   private struct Progress {
     /// When new sessions began to wait.
     var closedSince: ContinuousClock.Instant?
-    /// The session that holds a lock on one of the databases.
+    /// The sessions that hold a lock on one of the databases.
     var holders: [String] = []
   }
 
@@ -64,7 +65,7 @@ struct DatabaseSwap {
     let statements = try statements()
     let ender = try Connection(settings, applicationName: "firn-restore")
     var progress = Progress()
-    var last: PostgresError = .connectionLost(reason: "the exchange was not answered")
+    var last: PostgresError = .connectionLost(reason: "the swap was not answered")
     for attempt in 1...Self.attempts {
       do {
         let begun = ContinuousClock.now
@@ -77,7 +78,7 @@ struct DatabaseSwap {
     }
     if case .statementFailed(_, SQLState.lockNotAvailable) = last {
       let holders = progress.holders.isEmpty ? "another session" : progress.holders.joined(separator: ", ")
-      throw FirnError.refused(reasons: ["\(live) could not be exchanged, and is as it was: it, or \(replacement.name), is locked by \(holders)"])
+      throw FirnError.refused(reasons: ["\(live) could not be swapped and is unchanged: it or \(replacement.name) is locked by \(holders)"])
     }
     throw last
   }
@@ -89,7 +90,8 @@ struct DatabaseSwap {
     let thread = WorkerThread(name: "swap") { [settings, live] in
       let result = Result {
         let connection = try Connection(settings, applicationName: "firn-restore")
-        // A rename waits for sessions first, and then for other changes of the database. This statement reverses the order.
+        // A rename waits first for sessions, and then for other changes of the database. With this statement the
+        // transaction waits for other changes first.
         let claims = try sides.map { try connection.claimStatement($0.name, oid: $0.oid) }
         guard !claims.contains(nil) else {
           throw FirnError.replacedMeanwhile(live)

@@ -38,11 +38,11 @@ struct DestructiveRestore {
   let progress: WorkProgress
 
   /// - Parameters:
-  /// - requireSameDatabase: throws if the name leads to another database than was confirmed.
-  /// - takeSafetySnapshot: takes a snapshot of the current database and reads it back; nil if the operator refused
-  ///   one.
-  /// - build: prepares everything, calls its parameter with the temporary name of the new database, which drops the
-  ///   old one, and continues.
+  ///   - requireSameDatabase: throws if the name leads to another database than was confirmed.
+  ///   - takeSafetySnapshot: takes a snapshot of the current database and reads it back; nil if the operator refused
+  ///     one.
+  ///   - build: prepares everything, calls its parameter with the temporary name of the new database, which drops the
+  ///     old one, and continues.
   /// - Throws: `DatabaseDestroyed` for every failure after the old database was dropped.
   func run(
     requireSameDatabase: @escaping () throws -> Void, takeSafetySnapshot: () throws -> Manifest?,

@@ -52,15 +52,15 @@ struct SwapWithApplicationStopped {
 
   /// - Throws: errors of stopping or swapping if nothing was swapped; otherwise an `AfterSwap`.
   func run(now: () -> Date) throws -> Outcome {
-    let exchanged = try whileStopped(swap)
+    let swapped = try whileStopped(swap)
     guard let check = maintenance.healthCheck, !maintenance.isHealthy(progress) else {
-      return Outcome(downtime: exchanged.downtime, warnings: exchanged.startFailures)
+      return Outcome(downtime: swapped.downtime, warnings: swapped.startFailures)
     }
     guard undoesOnFailure else {
       throw ApplicationUnwell(
-        database: swap.live, keptAs: swap.replaced.map { _ in swap.keptName }, healthCheck: check, startFailures: exchanged.startFailures)
+        database: swap.live, keptAs: swap.replaced.map { _ in swap.keptName }, healthCheck: check, startFailures: swapped.startFailures)
     }
-    progress.begin("taking the exchange back")
+    progress.begin("undoing the swap")
     // After an interruption of the health check the undo is still completed.
     Interruption.clear()
     do {
@@ -84,7 +84,7 @@ struct SwapWithApplicationStopped {
     let downtime: Duration
     do {
       try maintenance.stopAll(progress)
-      progress.begin("exchanging the databases")
+      progress.begin("swapping the databases")
       downtime = try swap.run()
     } catch {
       let failures = maintenance.startAll(progress)

@@ -205,7 +205,15 @@ package final class LocalStore: Store {
   package func list(_ prefix: String, _ body: (StoreEntry) throws -> Void) throws {
     for (name, status) in try translated(prefix, { try contents(of: prefix) }) {
       if status.kind == .folder {
-        try list(prefix + name, body)
+        var isEmpty = true
+        try list(prefix + name) { entry in
+          isEmpty = false
+          try body(entry)
+        }
+        // A folder in the place of a hold still shows that the snapshot was meant to be kept.
+        if isEmpty, name == SnapshotPath.holdName + "/" {
+          try body(StoreEntry(key: prefix + name, size: 0, modified: status.modified, isFile: false))
+        }
       } else {
         try body(StoreEntry(key: prefix + name, size: status.size, modified: status.modified, isFile: status.kind == .file))
       }

@@ -9,11 +9,12 @@ package final class S3Store: Store {
   private let client: S3Client
   private let prefix: String
   private let storageClass: String?
-  /// Whether the server checks what it is sent by the older digest alone.
+  /// Whether the server confirms uploads only by MD5, and not by SHA-256.
   private let knowsMD5Alone = Monitor(false)
 
   /// - Parameters:
-  ///   - credentialsCommand: prints a key, instead of those that environment, profile or machine have.
+  ///   - credentialsCommand: a command that prints credentials; used instead of those of the environment, profile or
+  ///     machine.
   ///   - environment: AWS's variables.
   package init(
     _ location: S3Location, credentialsCommand: String? = nil, environment: [String: String], retries: Retries = Retries()
@@ -27,7 +28,7 @@ package final class S3Store: Store {
   package var requestsAtOnce: Int { 8 }
   package var isDurableWhenVisible: Bool { true }
 
-  /// An answer that is a success, or one of the statuses a caller knows what to do with.
+  /// Sends a request. Returns the answer if it is a success or has one of these statuses.
   private func answer(to request: S3Client.Request, allowing statuses: Set<Int> = []) throws -> TransferResponse {
     let response = try client.answer(to: request)
     guard (200..<300).contains(response.status) || statuses.contains(response.status) else { throw client.failure(response, request) }
@@ -53,12 +54,12 @@ package final class S3Store: Store {
     var request = S3Client.Request("GET", key)
     request.headers = [("Range", "bytes=\(offset)-\(offset + Int64(count) - 1)")]
     request.limit = count
-    // Damage and answers that are merely not understood are kept apart: no one should repair a sound store.
-    let notThePart = StoreError.unreachable(location: location, reason: "\(location) answers with another part of \(key) than it is asked for")
+    // An unexpected answer is not reported as damage, so that no operator repairs a sound store.
+    let notThePart = StoreError.unreachable(location: location, reason: "\(location) sent another part of \(key) than was requested")
     let response: TransferResponse
     do { response = try answer(to: request) } catch StoreError.tooLarge { throw notThePart }
     if let first = response.headers["content-range"].flatMap(Self.firstByte(ofRange:)) {
-      // Some give it as a success like any other.
+      // Some servers answer with this header and status 200 instead of 206.
       guard first == offset else { throw notThePart }
     } else if response.status != 206 {
       guard offset == 0, response.body.count <= count else { throw notThePart }
@@ -87,17 +88,17 @@ package final class S3Store: Store {
     repeat {
       var request = S3Client.Request("GET", nil)
       request.limit = 64 << 20
-      // In the order of names, as signatures want it.
+      // Sorted by name, as the signature requires.
       if let continuation { request.query.append(("continuation-token", continuation)) }
       request.query += [("encoding-type", "url"), ("list-type", "2"), ("max-keys", "1000"), ("prefix", self.prefix + prefix)]
       let response = try answer(to: request)
       guard let document = S3Document(response.body), document.name == "ListBucketResult" else {
-        throw StoreError.unreachable(location: location, reason: "\(location) answered with no listing")
+        throw StoreError.unreachable(location: location, reason: "\(location) did not answer with a listing")
       }
       let isEncoded = document.first("EncodingType") == "url"
       for contents in document.all("Contents") {
         guard let entry = S3Entry(contents, isEncoded: isEncoded), entry.key.hasPrefix(self.prefix + prefix) else {
-          throw StoreError.unreachable(location: location, reason: "\(location) listed what can't be understood")
+          throw StoreError.unreachable(location: location, reason: "\(location) listed an entry that can't be understood")
         }
         // Markers that other programs create for folders.
         if entry.key.hasSuffix("/") { continue }
@@ -107,9 +108,9 @@ package final class S3Store: Store {
       switch document.first("IsTruncated") {
       case "false": continuation = nil
       case "true" where next != nil && next != "" && next != continuation: continuation = next
-      // One that is cut short would hide snapshots from a collection.
+      // A truncated listing would hide snapshots from garbage collection.
       default:
-        throw StoreError.unreachable(location: location, reason: "\(location) answered with a part of a listing, and does not say how it goes on")
+        throw StoreError.unreachable(location: location, reason: "\(location) answered with a part of a listing, without a token for the next part")
       }
     } while continuation != nil
   }
@@ -123,7 +124,7 @@ package final class S3Store: Store {
 
   package func write(contentsOf path: FilePath, to key: StoreKey) throws { try send(Upload(path), to: key) }
 
-  /// Bytes to store, and the digest that proves their arrival.
+  /// Bytes to upload, and the digests that the server checks.
   private struct Upload {
     let body: TransferRequest.Body
     let digest: SHA256Digest
@@ -157,7 +158,7 @@ package final class S3Store: Store {
     }
   }
 
-  /// Has something stored, and makes sure that what the server has is what was sent.
+  /// Uploads a file, and makes sure that the server stored the bytes that were sent.
   /// - Returns: the answer: a success, or one of `statuses`.
   @discardableResult private func send(
     _ upload: Upload, to key: StoreKey, headers: [(name: String, value: String)] = [], allowing statuses: Set<Int> = []
@@ -171,13 +172,13 @@ package final class S3Store: Store {
       var checked = request
       checked.headers.append((Self.checksumHeader, upload.digest.base64))
       let response = try client.answer(to: checked)
-      // Servers that do not know it pass over it, or refuse it.
+      // Servers that do not know this header ignore it, or refuse the request.
       let isRefused = response.status == 501 || response.status == 400 && !S3Client.isPassing(response)
       if !isRefused, let accepted = try accepted(response, upload, checked, key, allowing: statuses) { return accepted }
     }
     request.headers.append(("Content-MD5", Data(try upload.md5()).base64EncodedString()))
     let response = try client.answer(to: request)
-    // Without a checksum in the answer, the server has not checked it.
+    // A success without a checksum in the answer: the server has compared the digest in the request itself.
     return try accepted(response, upload, request, key, allowing: statuses) ?? response
   }
 
@@ -200,7 +201,7 @@ package final class S3Store: Store {
       return response
     }
     knowsMD5Alone.update { $0 = true }
-    // Where the server encrypts, its tag is of something else.
+    // If the server encrypts with another method than AES256, its ETag is not the MD5 of the bytes.
     guard let tag = response.headers["etag"]?.trimmingCharacters(in: ["\""]), tag.count == 32, !tag.contains("-"),
       response.headers["x-amz-server-side-encryption"] == nil || response.headers["x-amz-server-side-encryption"] == "AES256"
     else { return nil }
@@ -208,19 +209,21 @@ package final class S3Store: Store {
     return response
   }
 
-  /// Servers that know it store only what has that digest, and say so; AWS wants this or MD5 where a bucket locks what comes.
+  /// Servers that support this header store only bytes with that digest, and confirm it in the answer. AWS requires
+  /// it or Content-MD5 for buckets with object lock.
   private static let checksumHeader = "x-amz-checksum-sha256"
 
   package func create(_ bytes: [UInt8], at key: StoreKey) throws -> Bool {
-    // Not every server knows the condition.
+    // Not every server supports If-None-Match.
     if try size(of: key) != nil { return false }
     let upload = Upload(bytes)
     var condition = [(name: "If-None-Match", value: "*")]
-    // 409: another is writing it.
+    // 409: another request is writing this key.
     for _ in 0..<20 {
       let response = try send(upload, to: key, headers: condition, allowing: [409, 412, 501])
       switch response.status {
-      // The file may be our own, whose answer was lost: no other process writes the same bytes.
+      // An earlier attempt of ours may have created the file, and its answer was lost. No other process writes the
+      // same bytes.
       case 412: return try response.attempts > 1 && read(key, limit: bytes.count + 1) == bytes
       case 501: condition = []
       case 409: try Interruption.sleep(until: .now + .milliseconds(200))
@@ -252,7 +255,7 @@ package final class S3Store: Store {
     }
   }
 
-  /// - Parameter patience: how often it is asked again for what the server was too busy to delete.
+  /// - Parameter patience: how often to repeat the request for files that the server was too busy to delete.
   private func deleteTogether(_ keys: [StoreKey], _ mayGoOn: @escaping @Sendable () throws -> Void, patience: Int = 5) throws {
     let objects = keys.map { "<Object><Key>\(URLText.escaped(prefix + $0))</Key></Object>" }.joined()
     let body = Array("<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\(objects)<Quiet>true</Quiet></Delete>".utf8)
@@ -264,7 +267,7 @@ package final class S3Store: Store {
     request.mayBeSent = mayGoOn
     let response = try answer(to: request, allowing: [405, 501])
     guard response.status < 300 else {
-      // A server without batches.
+      // This server cannot delete several files in one request.
       for key in keys {
         try Interruption.check()
         var single = S3Client.Request("DELETE", key)

@@ -23,9 +23,9 @@ final class SFTPClient: Sendable {
   }
 
   /// - Parameters:
-  /// - prepare: completes the request.
-  /// - mayBeSent: throws if the request may not be sent any more. Called before each attempt, which then has to be
-  ///   made soon.
+  ///   - prepare: completes the request.
+  ///   - mayBeSent: throws if the request may not be sent any more. Called before each attempt, which then has to be
+  ///     made soon.
   /// - Throws: `StoreError`; `SFTPRefusal` if the server refused.
   @discardableResult func answer(
     _ method: String, _ key: StoreKey, _ prepare: (inout TransferRequest) -> Void = { _ in }, mayBeSent: (@Sendable () throws -> Void)? = nil
