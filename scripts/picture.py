@@ -39,7 +39,7 @@ def run(command, answers):
             break
         shown += part.decode(errors="replace")
     os.waitpid(process, 0)
-    return [screen_line(line) for line in shown.replace("\r\n", "\n").split("\n")]
+    return [row for line in shown.replace("\r\n", "\n").split("\n") for row in wrapped(screen_line(line))]
 
 
 def screen_line(line):
@@ -53,6 +53,20 @@ def screen_line(line):
         elif piece:
             parts.append((piece, color))
     return parts
+
+
+def wrapped(parts):
+    """The rows of the screen that a line takes."""
+    rows, room = [[]], COLUMNS
+    for text, color in parts:
+        while len(text) > room:
+            rows[-1].append((text[:room], color))
+            rows.append([])
+            text, room = text[room:], COLUMNS
+        if text:
+            rows[-1].append((text, color))
+            room -= len(text)
+    return rows
 
 
 def draw(lines):

@@ -74,7 +74,7 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         for done in concurrent.futures.as_completed([pool.submit(run, program, *job) for job in jobs]):
             title, status, text, seconds = done.result()
-            for test, took in re.findall(r'Test "?([^"\n]+?)"?(?: with \d+ test cases)? (?:passed|failed) after ([\d.]+) seconds', text):
+            for test, took in re.findall(r'Test (?!run with)"?([^"\n]+?)"?(?: with \d+ test cases)? (?:passed|failed) after ([\d.]+) seconds', text):
                 slowest.append((float(took), f"{title}: {test}"))
             passed += len(re.findall(r"^✔ Test ", text, re.MULTILINE)) - len(re.findall(r"^✔ Test run ", text, re.MULTILINE))
             if status != 0:

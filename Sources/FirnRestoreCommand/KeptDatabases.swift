@@ -44,7 +44,7 @@ struct KeptDatabases {
       )
       guard let keptAs = outcome.keptAs else { return outcome.warnings.isEmpty ? .done : .doneWithWarnings }
       context.tell(
-        "the other is kept as \(keptAs): what was written since \(Quantity.time(plan.kept.record.keptAt)) is there and nowhere else")
+        "the other is kept as \(keptAs): rows written since \(Quantity.time(plan.kept.record.keptAt)) exist only there")
     }
     return outcome.warnings.isEmpty ? .done : .doneWithWarnings
   }
@@ -54,7 +54,7 @@ struct KeptDatabases {
     let sessions = ImpactStatement.list(plan.applications)
     let aside =
       plan.presentBecomes.map {
-        "the current \(plan.database)\(plan.presentSize.map { ", \(Quantity.size($0))" } ?? "") becomes \($0): rows written since the restore stay in it, and are missing in the one that comes back"
+        "the current \(plan.database)\(plan.presentSize.map { ", \(Quantity.size($0))" } ?? "") becomes \($0), with all rows written since the restore"
       } ?? "nothing: the server has no database \(plan.database) now"
     let others = plan.others.map { "  also kept   \($0.name), \(Quantity.size($0.size)): --kept \($0.name) brings that one back" }
     context.explain(
@@ -62,10 +62,10 @@ struct KeptDatabases {
         "",
         "This brings back the database that was \(plan.database) until \(since), \(Quantity.age(of: plan.kept.record.keptAt, now: Date())).", "",
         "  server      \(plan.server)",
-        "  comes back  \(plan.kept.name) of \(plan.kept.owner), \(Quantity.size(plan.kept.size)): with all that was written to it before",
-        "  goes aside  \(aside)", "  connected   \(sessions)",
+        "  comes back  \(plan.kept.name) of \(plan.kept.owner), \(Quantity.size(plan.kept.size)), with all rows written before the restore",
+        "  is kept     \(aside)", "  connected   \(sessions)",
       ] + others + [
-        "", "\(plan.presentBecomes == nil ? "It is kept whole." : "Both are kept whole.") Nothing has been touched yet.", "",
+        "", "\(plan.presentBecomes == nil ? "It is kept unchanged." : "Both are kept unchanged.") Nothing has been changed yet.", "",
       ])
   }
 

@@ -17,6 +17,11 @@ struct FirnSnapshot: FirnCommand {
     discussion: "Prints the snapshot's id. A snapshot is listed only once its last byte is durable.")
 
   @Argument(help: "Database name (default: from the URL).", completion: Completions.databases) var database: String?
+  @Flag(help: "Take a snapshot of every database of the server.") var all = false
+  @Option(
+    name: .customLong("exclude-database"),
+    help: ArgumentHelp("With --all: leave out databases with this name, with * and ?. May be repeated.", valueName: "pattern"))
+  var excludedDatabases: [String] = []
   @Option(help: "Purpose: nightly, pre-migration, manual, or your own word.") var kind = "manual"
   @Option(name: .customLong("tag"), help: ArgumentHelp("A label to find the snapshot by. May be repeated.", valueName: "key=value")) var tags:
     [String] = []
@@ -33,20 +38,39 @@ struct FirnSnapshot: FirnCommand {
   @OptionGroup var common: CommonOptions
 
   var job: RunReport.Job? { .snapshot }
-  var stateAfterInterruption: String? { "no snapshot was made" }
-  func subject(_ context: CommandContext) -> String? { database ?? context.databaseOfURL(server.connection) }
+  var stateAfterInterruption: String? { all ? "snapshots that are listed above are complete" : "no snapshot was made" }
+  func subject(_ context: CommandContext) -> String? { all ? nil : database ?? context.databaseOfURL(server.connection) }
+
+  func validate() throws {
+    if all && database != nil { throw ValidationError("--all takes no database: leave some out with --exclude-database") }
+    if !excludedDatabases.isEmpty && !all { throw ValidationError("--exclude-database belongs to --all") }
+  }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
-    let request = try request(context)
+    if all { return try ServerSnapshots(command: self, context: context).run() }
+    if database == nil, try context.meansMaintenanceDatabase(server.connection) {
+      throw UsageError("no database given", hint: "name one: firn-snapshot DATABASE; or take all of the server: firn-snapshot --all")
+    }
     let repository = try context.repositoryToFill(in: rate.limited(context.store()))
     let copies = try SnapshotCopies(standing: context.configuration.copies, others: copyTo, of: repository.store, rate, context)
+    let taken = try take(of: database, in: repository, copies, context)
+    try context.result(taken.report)
+    return taken.isSound ? .done : .doneWithWarnings
+  }
+
+  /// Takes a snapshot of one database, copies it, and prints it.
+  /// - Parameter database: nil for the database of the URL.
+  /// - Returns: whether it is complete, without warnings, and copied.
+  func take(of database: String?, in repository: Repository, _ copies: SnapshotCopies, _ context: CommandContext) throws -> (
+    report: SnapshotReport, isSound: Bool
+  ) {
+    let request = try request(database, context)
     let result = try context.withProgress { progress in
       try SnapshotOperation(repository: repository, request: request, progress: progress).run()
     }
     let manifest = result.manifest
     let copied = try copies.make(of: [manifest.place], catchingUp: true, in: repository, context)
     note(result, context)
-    try context.result(SnapshotReport(result, copied))
     if !common.json {
       context.output(manifest.id.description)
       for warning in manifest.warnings + result.warnings + result.notes { context.warn(warning) }
@@ -58,7 +82,8 @@ struct FirnSnapshot: FirnCommand {
           + "\(Quantity.size(manifest.storedBytes)) stored" + (manifest.complete ? "" : ", INCOMPLETE"))
     }
     copied.tell(context)
-    return manifest.complete && manifest.anomalies == nil && result.warnings.isEmpty && copied.areAllMade ? .done : .doneWithWarnings
+    let isSound = manifest.complete && manifest.anomalies == nil && result.warnings.isEmpty && copied.areAllMade
+    return (SnapshotReport(result, copied), isSound)
   }
 
   private func note(_ result: SnapshotResult, _ context: CommandContext) {
@@ -70,12 +95,8 @@ struct FirnSnapshot: FirnCommand {
     context.record.add(MetricsFile.samples(of: manifest, in: context.shownStore))
   }
 
-  private func request(_ context: CommandContext) throws -> SnapshotRequest {
+  private func request(_ database: String?, _ context: CommandContext) throws -> SnapshotRequest {
     let file = context.configuration
-    if database == nil, try context.meansMaintenanceDatabase(server.connection) {
-      throw UsageError(
-        "no database is named: postgres holds nothing of yours, as a rule", hint: "name one: firn-snapshot DATABASE; or set DATABASE_URL")
-    }
     var request = context.snapshotRequest(try context.connectionSettings(server.connection, database: database), server)
     if let source { request.source = source }
     guard !kind.isEmpty, kind.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else { throw UsageError("--kind takes one word") }
@@ -85,8 +106,8 @@ struct FirnSnapshot: FirnCommand {
       guard parts.count == 2, !parts[0].isEmpty else { throw UsageError("--tag takes KEY=VALUE, not \(tag)") }
       request.tags[String(parts[0])] = String(parts[1])
     }
-    // A table that a migration dropped must not cost a night.
-    request.requiresMatches = !excludeTableData.isEmpty
+    // A table that a migration dropped must not cost a night, nor one that another database of the server has.
+    request.requiresMatches = !excludeTableData.isEmpty && !all
     request.excludedTableData = excludeTableData.isEmpty ? file.excludedTableData : excludeTableData
     if let lockWait {
       guard let duration = Quantity.duration(lockWait) else { throw UsageError("--lock-wait takes a duration such as 30s, not \(lockWait)") }
@@ -102,7 +123,7 @@ struct FirnSnapshot: FirnCommand {
 }
 
 /// The JSON of a snapshot. Its keys are fixed.
-private struct SnapshotReport: Encodable {
+struct SnapshotReport: Encodable {
   struct Table: Encodable {
     let name: String
     let rows: Int64

@@ -15,6 +15,9 @@ extension String {
     return isPlain && !isEmpty && !hasPrefix("-") ? self : "'\(replacingASCII("'", with: "'\\''"))'"
   }
 
+  /// Whether the whole text matches a pattern of fnmatch(3), with `*`, `?` and `[…]`.
+  package func matches(glob pattern: String) -> Bool { unsafe fnmatch(pattern, self, 0) == 0 }
+
   /// The text with every occurrence of an ASCII character replaced, byte by byte. Code that quotes must not compare
   /// `Character`s: a quote after U+0600 or before an accent is part of another character and would stay unquoted.
   package func replacingASCII(_ character: Unicode.Scalar, with replacement: String) -> String {

@@ -1,77 +1,12 @@
 internal import Foundation
 internal import Synchronization
 
-/// A thread with a name. Blocking work runs on one of these, never on the cooperative pool.
-package final class WorkerThread: Sendable {
-  private let done = Gate()
-
-  package init(name: String, _ body: @escaping @Sendable () -> Void) {
-    let thread = Thread { [done] in
-      body()
-      done.open()
-    }
-    thread.name = name
-    thread.stackSize = 1 << 20
-    thread.start()
-  }
-
-  /// Waits until the thread's work has ended.
-  package func join() { done.wait() }
-}
-
 /// Closed until it is opened, once.
 package final class Gate: Sendable {
   private let monitor = Monitor(false)
   package init() {}
   package func open() { monitor.update { $0 = true } }
   package func wait() { monitor.wait(until: { $0 }) { _ in } }
-}
-
-/// A value that threads share, and can wait on for a change.
-package final class Monitor<Value: Sendable>: @unchecked Sendable {
-  // Sound: `value` is touched only while `condition` is held.
-  private let condition = NSCondition()
-  private var value: Value
-
-  package init(_ value: Value) { self.value = value }
-
-  /// Changes the value and wakes all who wait.
-  package func update<Result>(_ body: (inout Value) throws -> Result) rethrows -> Result {
-    condition.lock()
-    defer {
-      condition.broadcast()
-      condition.unlock()
-    }
-    return try body(&value)
-  }
-
-  package var current: Value {
-    condition.lock()
-    defer { condition.unlock() }
-    return value
-  }
-
-  /// Waits until `isReady`, then runs `body` on the value.
-  package func wait<Result>(until isReady: (Value) -> Bool, _ body: (inout Value) throws -> Result) rethrows -> Result {
-    condition.lock()
-    defer {
-      condition.broadcast()
-      condition.unlock()
-    }
-    while !isReady(value) { condition.wait() }
-    return try body(&value)
-  }
-
-  /// Waits until `isReady` or the timeout; returns whether it is ready.
-  package func wait(atMost timeout: Duration, until isReady: (Value) -> Bool) -> Bool {
-    let deadline = Date(timeIntervalSinceNow: timeout.inSeconds)
-    condition.lock()
-    defer { condition.unlock() }
-    while !isReady(value) {
-      if !condition.wait(until: deadline) { return isReady(value) }
-    }
-    return true
-  }
 }
 
 /// A queue of bounded length between threads.

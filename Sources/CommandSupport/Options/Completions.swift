@@ -19,7 +19,7 @@ package enum Completions {
   /// Nothing is printed whatever fails: a completion must not write over the line that is being typed. Stores on servers are not asked,
   /// because that could take long.
   private static func places(_ words: [String]) -> [SnapshotPath] {
-    var common = CommonOptions()
+    guard var common = try? CommonOptions.parse([]) else { return [] }
     for (option, value) in zip(words, words.dropFirst()) {
       if option == "--store" { common.store = value }
       if option == "--config" { common.config = value }

@@ -23,7 +23,7 @@ package enum Confirmation {
       return
     }
     guard canAsk else { throw FirnError.notConfirmed(phrase: phrase, given: nil) }
-    let typed = try Terminal.ask("Type \(phrase) to go on: ") { () throws(Interruption) in try Terminal.readLine() }
+    let typed = try Terminal.ask("Type \(phrase) to continue: ") { () throws(Interruption) in try Terminal.readLine() }
     guard typed == phrase else { throw FirnError.notConfirmed(phrase: phrase, given: typed ?? "") }
   }
 }

@@ -24,6 +24,7 @@ package enum HelpSections {
     ],
     "firn-snapshot": [
       Example("firn-snapshot shop", "Take a snapshot; the server comes from DATABASE_URL or libpq's variables."),
+      Example("firn-snapshot --all --exclude-database 'scratch_*'", "Take a snapshot of every database of the server, except some."),
       Example("firn-snapshot shop --kind pre-migration --tag release=4.2", "Record the purpose and the release."),
       Example("firn-snapshot shop --exclude-table-data 'public.events_2019_*'", "Leave out the rows of some tables."),
     ],

@@ -53,7 +53,7 @@ package struct Table {
     var widths = (0..<count).map { column in all.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0 }
     guard let columns else { return (widths, 2) }
     let least = (0..<count).map { column in
-      all.map { row in column < row.count ? row[column].split(separator: " ").map(\.count).max() ?? 0 : 0 }.max() ?? 0
+      all.map { row in column < row.count ? Self.tokens(row[column]).map(\.text.count).max() ?? 0 : 0 }.max() ?? 0
     }
     let longText = 12
     let natural = widths
@@ -83,21 +83,28 @@ package struct Table {
     }
   }
 
-  /// The text in lines of at most this width, broken between words. A longer word has a line of its own.
+  /// The text in lines of at most this width, broken between words, or within words such as `pre-migration`. A longer word has a line of its
+  /// own. Spaces within a line stay as they are.
   static func wrapped(_ text: String, to width: Int) -> [String] {
     guard text.count > width else { return [text] }
-    var lines = [""]
-    // Spaces within a line stay as they are.
-    for word in text.split(separator: " ", omittingEmptySubsequences: false) {
-      let last = lines[lines.count - 1]
-      if last.isEmpty && lines.count == 1 {
-        lines[0] = String(word)
-      } else if last.count + 1 + word.count <= width {
-        lines[lines.count - 1] += " \(word)"
+    var lines: [String] = []
+    for token in tokens(text) {
+      let joint = token.followsSpace ? " " : ""
+      if let last = lines.last, last.count + joint.count + token.text.count <= width {
+        lines[lines.count - 1] = last + joint + token.text
       } else {
-        lines.append(String(word))
+        lines.append(token.text)
       }
     }
     return lines
+  }
+
+  /// The parts of a text between which a line may end. Identifiers with digits are never broken.
+  private static func tokens(_ text: String) -> [(text: String, followsSpace: Bool)] {
+    text.split(separator: " ", omittingEmptySubsequences: false).flatMap { word -> [(text: String, followsSpace: Bool)] in
+      guard word.wholeMatch(of: /[a-z]{2,}(-[a-z]{2,})+/) != nil else { return [(String(word), true)] }
+      let pieces = word.split(separator: "-").map(String.init)
+      return pieces.enumerated().map { (text: $1 + ($0 < pieces.count - 1 ? "-" : ""), followsSpace: $0 == 0) }
+    }
   }
 }

@@ -27,7 +27,7 @@ package struct GarbageCollector: Sendable {
 
   /// Seconds. If no snapshot is listed, objects older than this cannot come from an interrupted first snapshot: the
   /// snapshots that need them must be hidden.
-  static let longestRun: TimeInterval = 2 * 86400
+  private static let longestRun: TimeInterval = 2 * 86400
 
   /// - Parameters:
   ///   - stillAlone: throws if the exclusive lock is lost.
@@ -134,7 +134,7 @@ package struct GarbageCollector: Sendable {
           marks.append(file.key)
           manifests.formUnion(folder.place.possibleFiles.map(\.manifest))
         case (false, true): break
-        case (false, false): files.append(file.key)
+        case (false, false): if file.isFile { files.append(file.key) }
         }
       }
     }
@@ -168,7 +168,8 @@ package struct GarbageCollector: Sendable {
   private func survey() throws -> Survey {
     var survey = Survey()
     try forEachFolder { folder in
-      if let strange = folder.files.first(where: { !$0.entry.isFile }) { throw StoreError.notAFile(strange.entry.key) }
+      // A hold counts whatever it is.
+      if let strange = folder.files.first(where: { !$0.entry.isFile && $0.part != .hold }) { throw StoreError.notAFile(strange.entry.key) }
       if folder.checksums != nil { survey.committed.append(folder.place) }
       survey.leftovers.add(folder)
     }

@@ -13,7 +13,9 @@ extension Catalog {
   /// first snapshot is listed, and deleted only before the last one is removed. If a database has a mark but no
   /// snapshot, its snapshots are lost, and no object counts as garbage.
   package static let firstSnapshotMarks: StoreKey = "had-snapshots/"
-  private static let firstSnapshotText = "This database has had snapshots. While none of them is there, firn deletes no objects in this store.\n"
+  /// A mark that the store has had a snapshot, beside the folder of the others, which may be lost together with `snapshots/`.
+  package static let anySnapshotMark: StoreKey = "had-a-snapshot"
+  private static let firstSnapshotText = "There were snapshots here. While none of them is there, firn deletes no objects in this store.\n"
 
   private static func mark(of place: SnapshotPath) -> StoreKey {
     firstSnapshotMarks + SnapshotPath.root(source: place.source, database: place.database).dropFirst(SnapshotPath.root.count).dropLast()
@@ -36,6 +38,7 @@ extension Catalog {
       guard let first = places.first, try Set(snapshots(source: first.source, database: first.database)).isSubset(of: places) else { continue }
       try store.delete([mark])
     }
+    if try !places.isEmpty && Set(snapshots()).isSubset(of: places) { try store.delete([Self.anySnapshotMark]) }
   }
 
   /// Shows that a commit found all earlier snapshots gone. While it is there nothing is collected; only an operator deletes it.
@@ -49,21 +52,10 @@ extension Catalog {
 
   /// Called before a snapshot is listed that may be the only one. If earlier snapshots are missing, this writes the
   /// file that stops garbage collection, because their objects would look like garbage.
-  /// - Parameter mark: a file of this run, which shows the store's time.
-  private func noteMissingSnapshots(beside place: SnapshotPath, _ mark: StoreKey) throws {
-    let lost = try store.size(of: Self.mark(of: place)) != nil && snapshots(source: place.source, database: place.database).isEmpty
-    guard try lost || snapshots().isEmpty && hasObjects(olderThan: mark) else { return }
+  private func noteMissingSnapshots(beside place: SnapshotPath) throws {
+    let isDatabaseLost = try store.size(of: Self.mark(of: place)) != nil && snapshots(source: place.source, database: place.database).isEmpty
+    guard try isDatabaseLost || store.size(of: Self.anySnapshotMark) != nil && snapshots().isEmpty else { return }
     _ = try store.create(Array(Self.missingSnapshotsText.utf8), at: Self.missingSnapshotsMark)
-  }
-
-  /// Whether objects are older than the longest run, counted from a file that was just written.
-  private func hasObjects(olderThan mark: StoreKey) throws -> Bool {
-    struct Found: Error {}
-    guard let now = try store.list(mark).first?.modified else { return false }
-    do {
-      try store.list(ObjectName.root) { entry in if now - entry.modified > GarbageCollector.longestRun { throw Found() } }
-    } catch is Found { return true }
-    return false
   }
 
   /// Whether the store records that it never had a snapshot. Stores created by older versions of Firn do not record
@@ -74,7 +66,7 @@ extension Catalog {
       if let error = error as? StoreError, !error.isOfOneFile { throw error }
       return false
     }
-    return try format.marksFirstSnapshot == true && store.list(Self.firstSnapshotMarks).isEmpty
+    return try format.marksFirstSnapshot == true && store.list(Self.firstSnapshotMarks).isEmpty && store.size(of: Self.anySnapshotMark) == nil
   }
 
   /// Commits a snapshot. All of its files are written by now.
@@ -101,7 +93,7 @@ extension Catalog {
     let needed = store.requestsAtOnce > 1 ? reused.merging(written) { $1 } : reused
     try forEachInParallel([nil] + needed.sorted { $0.key < $1.key }, thread: "look", threads: store.requestsAtOnce) { [self] file in
       guard let (key, bytes) = file else {
-        if mayBeFirst { try noteMissingSnapshots(beside: place, unfinished) }
+        if mayBeFirst { try noteMissingSnapshots(beside: place) }
         return
       }
       guard let size = try store.size(of: key) else { throw StoreError.missing(key) }
@@ -119,6 +111,7 @@ extension Catalog {
       guard size == checksums.bytes.count else { throw StoreError.truncated(place.checksums) }
     }
     // The snapshot is listed now, even if this mark can't be written.
-    if mayBeFirst { _ = try? store.create(Array(Self.firstSnapshotText.utf8), at: Self.mark(of: place)) }
+    guard mayBeFirst else { return }
+    for mark in [Self.mark(of: place), Self.anySnapshotMark] { _ = try? store.create(Array(Self.firstSnapshotText.utf8), at: mark) }
   }
 }

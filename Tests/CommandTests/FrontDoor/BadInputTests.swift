@@ -191,7 +191,7 @@ import Testing
     place.environment.merge([
       "PGHOST": "127.0.0.1", "PGPORT": "\(place.server.port)", "PGUSER": "postgres", "PGPASSWORD": TestServer.password,
     ]) { $1 }
-    try expectFailure(place, 64, "no database is named") { try $0.snapshot() }
+    try expectFailure(place, 64, "no database given") { try $0.snapshot() }
     #expect(try place.listedSnapshots().isEmpty)
     #expect(try place.snapshot("postgres").status == 0)
     place.environment["PGDATABASE"] = place.database

@@ -150,7 +150,7 @@ import Testing
     #expect(try Visit(place).verdicts["copy-1"] == "pass")
     try Folder.rename(copy, to: place.folder.path("away"))
     let gone = try Visit(place)
-    #expect(gone.verdicts["copy-1"] == "stop" && gone.details["copy-1"]?.contains("no repository any more") == true, "\(gone)")
+    #expect(gone.verdicts["copy-1"] == "stop" && gone.details["copy-1"]?.contains("no longer holds a repository") == true, "\(gone)")
     _ = try Workplace.run("/bin/cp", ["-a", place.store.string, copy.string], environment: [:])
     #expect(try Visit(place).verdicts["copy-1"] == "stop")
     try Folder.removeTree(copy)

@@ -147,19 +147,20 @@ import Testing
     #expect(try place.firn("hold", place.database, ids[0], "--until", "2098-01-31", "--why", "oops").status == 5)
     #expect(try place.prune("--keep-last", "1").output.contains("on hold: case 7"))
     let why = try place.prune("--keep-last", "1", "--explain", ids[0])
-    #expect(why.status == 0 && why.output.contains("stays by keep last 1:\n  - on hold: case 7"), "\(why)")
+    #expect(why.status == 0 && why.output.contains("kept by keep last 1:\n  - on hold: case 7"), "\(why)")
     #expect(try place.prune("--keep-last", "1", "--explain", ids[1]).output.contains("no rule keeps it"))
     #expect(try place.prune("--keep-last", "1", "--apply").status == 0)
     #expect(try place.listedSnapshots() == [ids[0], ids[2]])
     // A hold that can't be read holds.
     try Folder.write([1, 2, 3], to: place.store.appending("snapshots/\(source(place))/\(place.database)/\(ids[0])/hold.json"))
     #expect(try place.prune("--keep-last", "1").output.contains("an order that can't be read"))
-    // Nor does it have to be a file, or to be seen in a listing.
+    // Nor does it have to be a file.
     let order = try place.store.appending("snapshots/\(source(place))/\(place.database)/\(ids[2])/hold.json")
     try Folder.make(order)
     _ = try place.takeSnapshot()
     let held = try place.prune("--keep-last", "1", "--apply")
-    #expect(held.status == 6 && held.errors.contains("\(ids[2]) is on hold (an order that can't be read): nothing was removed"), "\(held)")
+    #expect(held.status == 0 && held.output.contains("an order that can't be read"), "\(held)")
+    #expect(try place.listedSnapshots().contains(ids[2]))
     try Folder.removeTree(order)
     #expect(try place.prune("--keep-last", "1", "--apply").status == 0)
     #expect(try place.firn("hold", place.database, ids[0], "--release").status == 5)
@@ -175,7 +176,7 @@ import Testing
     // Longer than the progress is still.
     let result = try Workplace.run(
       "/bin/sh", ["-c", "{ sleep 1.5; echo sure; sleep 0.5; } | script -qec \"$1\" /dev/null", "sh", command], environment: place.environment)
-    let question = "Type remove 2 snapshots of \(place.database) to go on: "
+    let question = "Type remove 2 snapshots of \(place.database) to continue: "
     let asked = try #require(result.output.utf8.firstRange(of: question.utf8), "\(result)")
     let after = String(result.output[asked.upperBound...])
     #expect(after.hasPrefix("sure\r\n") && after.contains("\"sure\" is not \"remove 2 snapshots of \(place.database)\""), "\(result)")
@@ -196,7 +197,7 @@ import Testing
     }
     let before = try place.listedSnapshots()
     let result = try place.prune("--keep-last", "3", "--apply")
-    #expect(result.status == 5 && result.errors.contains("nothing of \(name) was removed"), "\(result)")
+    #expect(result.status == 5 && result.errors.contains("no snapshot of \(name) was removed"), "\(result)")
     #expect(result.errors.contains("removed 2 snapshots,") && result.errors.contains("--confirm 'the clock is right'"), "\(result)")
     let left = try #require(place.firn("list", "--json").json()["snapshots"] as? [[String: Any]])
     #expect(left.count { $0["database"] as? String == name } == 5)
@@ -252,7 +253,7 @@ import Testing
     }
     let result = try place.prune("--keep-last", "1", "--apply", "--json")
     #expect(result.status == 5 && result.errors.contains("/\(place.database) was removed"), "\(result)")
-    #expect(!result.errors.contains("nothing of \(place.database) "), "\(result)")
+    #expect(!result.errors.contains("no snapshot of \(place.database) "), "\(result)")
     let report = try result.json()
     #expect((report["keep"] as? [[String: Any]])?.count == 4 && (report["remove"] as? [[String: Any]])?.count == 1, "\(result)")
     #expect(try place.listedSnapshots().count == 4)

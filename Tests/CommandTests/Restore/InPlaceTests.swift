@@ -90,7 +90,7 @@ import Testing
     let id = try place.takeSnapshot()
     try place.beforeRestoring(run: "\(place.psqlCommand()) 'CREATE DATABASE \"\(name)\"' >&2")
     let result = try place.restore(name, id, "--in-place", "--untested", "--confirm", "destroy \(name)")
-    #expect(result.status == 6 && result.errors.contains("it is whole, under the name firn_unfinished_"), "\(result)")
+    #expect(result.status == 6 && result.errors.contains("it is complete, under the name firn_unfinished_"), "\(result)")
     place.environment["FIRN_PG_BIN"] = place.server.binaries.string
     for _ in 0..<2 {
       let recovered = try place.restore(name, "--recover")
@@ -117,7 +117,7 @@ import Testing
     try place.configure(maintenance: "  stop: ['echo stop >> \(log)']\n  start: ['echo start >> \(log)']\n")
     let refused = try place.restore(place.database, id, "--in-place", "--untested", "--confirm", "destroy \(place.database)")
     #expect(refused.status == 8 && refused.errors.contains("gone.so"), "\(refused)")
-    #expect(refused.errors.contains("\(place.database) is as it was"), "\(refused)")
+    #expect(refused.errors.contains("\(place.database) is unchanged"), "\(refused)")
     #expect(try place.noteCount() == "5000")
     #expect(!Folder.exists(FilePath(log)))
     #expect(try place.listedSnapshots().count == 1)

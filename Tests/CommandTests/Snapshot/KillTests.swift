@@ -72,14 +72,14 @@ import Testing
     }
   }
 
-  @Test func `by kill -9 of the command leaves nothing half-done, at 20 random moments`() throws {
+  @Test func `by kill -9 of the command leaves nothing half-done, at 12 random moments`() throws {
     let place = try workplace(on: TestServer.system.get())
-    try repeatedly(20, place) { ProcessTable.send(SIGKILL, to: $0.id) }
+    try repeatedly(12, place) { ProcessTable.send(SIGKILL, to: $0.id) }
   }
 
-  @Test func `by kill -9 of its pg_dump fails, at 20 random moments`() throws {
+  @Test func `by kill -9 of its pg_dump fails, at 12 random moments`() throws {
     let place = try workplace(on: TestServer.system.get())
-    try repeatedly(20, place) { command in
+    try repeatedly(12, place) { command in
       for child in ProcessTable.children(of: command.id) where child.name.hasPrefix("pg_dump") {
         // One of its workers in every other case, when there are some.
         let worker = ProcessTable.children(of: child.id).randomElement()
@@ -88,11 +88,11 @@ import Testing
     }
   }
 
-  @Test func `by kill -9 of the server fails, at 20 random moments`() throws {
+  @Test func `by kill -9 of the server fails, at 12 random moments`() throws {
     let server = try TestServer(binaries: try TestServer.binaries(at: 0))
     try server.sql("CREATE DATABASE app")
     let place = try workplace(on: server, database: "app")
-    try repeatedly(20, place) { command in
+    try repeatedly(12, place) { command in
       server.crash()
       // The command's work ends before the server is back.
       _ = command.wait()

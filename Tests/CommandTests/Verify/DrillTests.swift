@@ -108,10 +108,17 @@ import Testing
     ]
     for (sql, words) in changes {
       let script = try place.folder.write(sql, to: "change.sql")
-      // After each part that pg_restore restores; statements that come too early fail.
+      // After each part that pg_restore restores into the first database; statements that come too early fail. The second database is the one
+      // that stock pg_restore creates for the comparison. Settings are restored last, so these are changed when the schema is compared.
       let tools = try place.tools(
-        with: "\"$real\" \"$@\"; status=$?; '\(place.server.binaries)/psql' -Xqf '\(script)' \"$2\" >/dev/null 2>&1; exit $status",
-        inPlaceOf: "pg_restore")
+        with: """
+          "$real" "$@"; status=$?
+          name=$(printf %s "$2" | sed "s/.*dbname='\\([^']*\\)'.*/\\1/"); first=$(dirname "$0")/first
+          [ -e "$first" ] || printf %s "$name" >"$first"
+          [ "$name" != "$(cat "$first")" ] || '\(place.server.binaries)/psql' -Xqf '\(script)' "$2" >/dev/null 2>&1
+          exit $status
+          """, inPlaceOf: sql.contains("ALTER DATABASE") ? "pg_dump" : "pg_restore")
+      try Folder.permitPassing(through: tools)
       let result = try place.verify(place.database, "latest", "--drill", "--json", "--pg-bin", tools.string)
       #expect(result.status == 4, "\(sql)\n\(result)")
       let snapshots = try #require(result.json()["snapshots"] as? [[String: Any]])

@@ -114,21 +114,22 @@ import Testing
     #expect(try objects() == whole)
   }
 
-  @Test func `collects nothing after a snapshot that found neither earlier snapshots nor their marks beside old objects`() throws {
+  @Test func `collects nothing after a snapshot that found neither earlier snapshots nor their folder of marks`() throws {
     let folder = try TemporaryFolder()
     let store = LocalStore(root: folder.path("store"))
     let snapshots = try SyntheticSnapshots(in: store)
     _ = try snapshots.take(["a.dat": Array("some rows".utf8)], night: 1)
     let whole = try store.list(ObjectName.root).map(\.key)
-    for key in whole {
-      try FileManager.default.setAttributes(
-        [.modificationDate: Date(timeIntervalSinceNow: -10 * 86400)], ofItemAtPath: folder.path("store").appending(key).string)
-    }
     for name in ["snapshots", "had-snapshots"] { try Folder.rename(folder.path("store").appending(name), to: folder.path(name)) }
     _ = try snapshots.take(["a.dat": Array("new rows".utf8)], night: 2)
     #expect(try store.size(of: Catalog.missingSnapshotsMark) != nil)
     #expect(try GarbageCollector(store: store).collect().isInDoubt)
     #expect(try Set(store.list(ObjectName.root).map(\.key)).isSuperset(of: whole))
+    // A store whose last snapshot was removed has lost nothing.
+    try store.delete([Catalog.missingSnapshotsMark])
+    let last = try #require(snapshots.repository.catalog.snapshots().first)
+    try GarbageCollector(store: store).remove([last])
+    #expect(try store.size(of: Catalog.anySnapshotMark) == nil)
   }
 
   @Test func `collects nothing while the folder of a database is gone of which others are there`() throws {

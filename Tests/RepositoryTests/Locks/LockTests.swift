@@ -9,12 +9,12 @@ import Testing
     let store = MemoryStore()
     let first = try RepositoryLock(.shared, on: store, purpose: "one")
     let second = try RepositoryLock(.shared, on: store, purpose: "two")
-    #expect(throws: RepositoryError.self) { try RepositoryLock(.exclusive, on: store, purpose: "prune") }
+    #expect { try RepositoryLock(.exclusive, on: store, purpose: "prune") } throws: { RepositoryError.isLocked($0) }
     first.release()
     second.release()
     let alone = try RepositoryLock(.exclusive, on: store, purpose: "prune")
-    #expect(throws: RepositoryError.self) { try RepositoryLock(.shared, on: store, purpose: "one") }
-    #expect(throws: RepositoryError.self) { try RepositoryLock(.exclusive, on: store, purpose: "prune") }
+    #expect { try RepositoryLock(.shared, on: store, purpose: "one") } throws: { RepositoryError.isLocked($0) }
+    #expect { try RepositoryLock(.exclusive, on: store, purpose: "prune") } throws: { RepositoryError.isLocked($0) }
     alone.release()
     #expect(try store.list("locks/").isEmpty)
   }
@@ -44,7 +44,7 @@ import Testing
     try record(store, start: 1)
     try RepositoryLock(.exclusive, on: store, purpose: "mine").release()
     try record(store)
-    #expect(throws: RepositoryError.self) { try RepositoryLock(.exclusive, on: store, purpose: "mine") }
+    #expect { try RepositoryLock(.exclusive, on: store, purpose: "mine") } throws: { RepositoryError.isLocked($0) }
   }
 
   @Test func `of dead processes that may have asked a server to delete hold until that is settled`() throws {
@@ -87,11 +87,11 @@ import Testing
     let store = MemoryStore()
     try record(store, machine: "elsewhere")
     store.wait(600)
-    #expect(throws: RepositoryError.self) { try RepositoryLock(.shared, on: store, purpose: "mine") }
+    #expect { try RepositoryLock(.shared, on: store, purpose: "mine") } throws: { RepositoryError.isLocked($0) }
     // A clone of this machine, which has another name.
     let cloned = MemoryStore()
     try record(cloned, host: "clone", boot: "another boot")
-    #expect(throws: RepositoryError.self) { try RepositoryLock(.shared, on: cloned, purpose: "mine") }
+    #expect { try RepositoryLock(.shared, on: cloned, purpose: "mine") } throws: { RepositoryError.isLocked($0) }
     store.wait(3000)
     let lock = try RepositoryLock(.shared, on: store, purpose: "mine")
     #expect(lock.foundDeadHolders)
@@ -101,7 +101,7 @@ import Testing
   @Test func `of other containers of this machine hold, though no process of theirs can be seen`() throws {
     let store = MemoryStore()
     try record(store, space: "pid:[1]", process: 4_000_000)
-    #expect(throws: RepositoryError.self) { try RepositoryLock(.shared, on: store, purpose: "mine") }
+    #expect { try RepositoryLock(.shared, on: store, purpose: "mine") } throws: { RepositoryError.isLocked($0) }
     store.wait(3600)
     try RepositoryLock(.shared, on: store, purpose: "mine").release()
   }
@@ -123,7 +123,9 @@ import Testing
     let store = MemoryStore()
     let mine = try RepositoryLock(.shared, on: store, purpose: "mine")
     for seconds in [-1e6, 1e6] {
-      #expect(throws: RepositoryError.self) { try RepositoryLock(.exclusive, on: store, purpose: "prune", owner: stranger(clockOff: seconds)) }
+      #expect { try RepositoryLock(.exclusive, on: store, purpose: "prune", owner: stranger(clockOff: seconds)) } throws: {
+        RepositoryError.isLocked($0)
+      }
     }
     try mine.check()
     mine.release()
@@ -138,7 +140,7 @@ import Testing
     store.wait(1000)
     refresh.current?()
     store.wait(1000)
-    #expect(throws: RepositoryError.self) { try RepositoryLock(.exclusive, on: store, purpose: "prune") }
+    #expect { try RepositoryLock(.exclusive, on: store, purpose: "prune") } throws: { RepositoryError.isLocked($0) }
     store.wait(3600)
     try RepositoryLock(.exclusive, on: store, purpose: "prune").release()
     #expect(throws: RepositoryError.lockLost) { try asleep.check() }
@@ -174,7 +176,7 @@ import Testing
     try record(pruned, machine: "elsewhere")
     pruned.refuseDeletions(with: .readOnly(location: "memory", reason: "may not delete"))
     pruned.wait(3600)
-    #expect(throws: RepositoryError.self) { try RepositoryLock(.shared, on: pruned, purpose: "mine") }
+    #expect { try RepositoryLock(.shared, on: pruned, purpose: "mine") } throws: { RepositoryError.isLocked($0) }
     // As after a copy whose original could not be deleted.
     try pruned.write([1], to: "locks/broken/exclusive-x.json", durability: .immediate)
     try RepositoryLock(.shared, on: pruned, purpose: "mine").release()
@@ -183,7 +185,7 @@ import Testing
   @Test func `that can't be read count until they are old`() throws {
     let store = MemoryStore()
     try store.write(Array("{\"mode\": \"excl".utf8), to: "locks/x.json", durability: .immediate)
-    #expect(throws: RepositoryError.self) { try RepositoryLock(.shared, on: store, purpose: "mine") }
+    #expect { try RepositoryLock(.shared, on: store, purpose: "mine") } throws: { RepositoryError.isLocked($0) }
     store.wait(3600)
     try RepositoryLock(.shared, on: store, purpose: "mine").release()
   }

@@ -218,12 +218,12 @@ import Testing
     #expect(try chosen(manifests[1].id.description) == manifests[1].id)
     #expect(try chosen(String(manifests[2].id.description.prefix(8))) == manifests[2].id)
     #expect(throws: RepositoryError.self) { try chosen("2023") }
-    #expect(throws: RepositoryError.self) { try chosen("") }
-    #expect(throws: RepositoryError.self) { try chosen("latest:verified") }
+    #expect(throws: RepositoryError.noSuchSnapshot(selector: "", database: "app")) { try chosen("") }
+    #expect(throws: RepositoryError.noSuchSnapshot(selector: "latest:verified", database: "app")) { try chosen("latest:verified") }
     #expect(throws: RepositoryError.invalidSelector("before:2023-02-30")) { try chosen("before:2023-02-30") }
     try catalog.record(
       CheckRecord(level: .quick, ok: true, damagedObjects: nil, checkedAt: Date(), seconds: 1, host: "h", firn: "t"), of: manifests[3].place)
-    #expect(throws: RepositoryError.self) { try chosen("latest:verified") }
+    #expect(throws: RepositoryError.noSuchSnapshot(selector: "latest:verified", database: "app")) { try chosen("latest:verified") }
     try catalog.record(
       CheckRecord(
         level: .read, ok: true, damagedObjects: nil, checkedAt: Date(timeIntervalSince1970: 1_750_000_000), seconds: 1, host: "h", firn: "t"),
@@ -242,7 +242,7 @@ import Testing
       "x" + good, line, line + line + "# 2 checksums\n", line + "# 2 checksums\n", "# 0 checksums\n" + good, good.uppercased(),
       good.replacing("objects/", with: "objects/00/"), good.replacing(".zst", with: ".zsT"),
     ] {
-      #expect(throws: RepositoryError.self, "\(bad)") { try ChecksumFile(parsing: Array(bad.utf8), key: "k") }
+      #expect("\(bad)") { try ChecksumFile(parsing: Array(bad.utf8), key: "k") } throws: { RepositoryError.isMalformed($0) }
     }
   }
 
@@ -275,9 +275,9 @@ import Testing
       ("fastcdc-nc2", "other"), ("\"frameBytes\" : 1048576", "\"frameBytes\" : 1"),
     ] {
       #expect(whole.contains(from), "\(from) in \(whole)")
-      #expect(throws: RepositoryError.self) { try reopened(whole.replacing(from, with: to)) }
+      #expect { try reopened(whole.replacing(from, with: to)) } throws: { RepositoryError.isMalformed($0) }
     }
-    for length in 0..<(whole.utf8.count - 2) { #expect(throws: RepositoryError.self) { try reopened(String(whole.prefix(length))) } }
+    for length in 0..<(whole.utf8.count - 2) { #expect { try reopened(String(whole.prefix(length))) } throws: { RepositoryError.isMalformed($0) } }
     #expect(try reopened(whole).format == snapshots.repository.format)
   }
 

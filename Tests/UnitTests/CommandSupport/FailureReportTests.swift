@@ -83,7 +83,7 @@ import Testing
 
   /// Errors that are caught before they reach a user, by file and name.
   private let internalErrors: Set = [
-    "DestructiveRestore NotNamed", "Drill Failure", "SFTPListing Malformed", "SFTPClient SFTPRefusal", "TransferRequest TransferError",
+    "DestructiveRestore NotNamed", "Drill Failure", "URLText Malformed", "SFTPClient SFTPRefusal", "TransferError TransferError",
   ]
 
   @Test func `exists for every type of error in the sources`() throws {

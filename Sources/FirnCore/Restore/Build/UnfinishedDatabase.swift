@@ -45,6 +45,9 @@ struct UnfinishedDatabase {
     return objects.allSatisfy { $0.kind == "extension" } ? objects : nil
   }
 
+  /// Whether a name is one that Firn gives to unfinished databases.
+  static func isTemporary(_ name: String) -> Bool { name.hasPrefix(prefix) }
+
   /// The name identifies the process until the comment is set.
   static func passingName() -> String {
     let run = "\(place)_\(tag(Host.bootID))_\(Host.processID)_\(Host.startTime(of: Host.processID) ?? 0)"

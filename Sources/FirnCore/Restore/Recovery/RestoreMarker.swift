@@ -80,6 +80,6 @@ struct RestoreMarker: Codable {
     let what = there == nil ? "IS GONE: it" : "IS NOT WHAT IT WAS, WHICH IS GONE: that"
     let before = inPlace.safetySnapshot.map { "; the database as it was: firn-restore \(target.shellWord) \($0)" } ?? ""
     let store = inPlace.store.map { " (these are in \($0))" } ?? ""
-    return "\(target) \(what) was dropped to be replaced in place. To go on: firn-restore \(target.shellWord) \(snapshot)\(before)\(store)"
+    return "\(target) \(what) was dropped to be replaced in place. To continue: firn-restore \(target.shellWord) \(snapshot)\(before)\(store)"
   }
 }

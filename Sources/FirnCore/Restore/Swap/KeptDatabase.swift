@@ -49,6 +49,12 @@ package struct KeptDatabase: Sendable {
   /// by hand.
   static func original(_ comment: String?) -> String? { comment.flatMap(record(in:)).map(\.comment) ?? comment }
 
+  /// Whether a database is kept: a copy of one has its comment, too, but another name.
+  static func isKept(_ entry: DatabaseEntry) -> Bool {
+    guard let record = entry.comment.flatMap(record(in:)) else { return false }
+    return record.name.map { $0.isSame(as: entry.name) } ?? true
+  }
+
   private static func record(in comment: String) -> Record? {
     guard comment.hasPrefix(mark) else { return nil }
     let decoder = JSONDecoder()

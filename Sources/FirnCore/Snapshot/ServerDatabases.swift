@@ -1,0 +1,40 @@
+internal import Platform
+package import Postgres
+
+/// The databases of a server that are backed up together: all that accept connections, except templates and databases that Firn keeps or
+/// builds itself.
+package struct ServerDatabases: Sendable {
+  /// The largest first.
+  package let names: [String]
+  /// Databases that are left out without having been excluded, with the reason.
+  package let leftOut: [(name: String, reason: String)]
+
+  /// - Parameter patterns: names to exclude, with `*` and `?` as in a shell.
+  /// - Throws: `FirnError.refused` if a pattern matches no database, or if none is left.
+  package init(on server: Connection, excluding patterns: [String]) throws {
+    let entries = try server.databaseEntries()
+    var leftOut: [(name: String, reason: String)] = []
+    var unused = Set(patterns)
+    var chosen: [DatabaseEntry] = []
+    for entry in entries {
+      let matching = patterns.filter { entry.name.matches(glob: $0) }
+      unused.subtract(matching)
+      if !matching.isEmpty { continue }
+      if !entry.isUsable {
+        leftOut.append((entry.name, "it accepts no connections"))
+      } else if UnfinishedDatabase.isTemporary(entry.name) {
+        leftOut.append((entry.name, "it is being restored"))
+      } else if KeptDatabase.isKept(entry) {
+        leftOut.append((entry.name, "it is the previous state of a restored database"))
+      } else {
+        chosen.append(entry)
+      }
+    }
+    guard unused.isEmpty else {
+      throw FirnError.refused(reasons: unused.sorted().map { "no database of \(server.target) matches \($0)" })
+    }
+    guard !chosen.isEmpty else { throw FirnError.refused(reasons: ["every database of \(server.target) is excluded"]) }
+    names = chosen.sorted { ($0.size, $1.name) > ($1.size, $0.name) }.map(\.name)
+    self.leftOut = leftOut
+  }
+}

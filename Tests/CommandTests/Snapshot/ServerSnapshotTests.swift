@@ -1,0 +1,62 @@
+import Foundation
+import Platform
+import Postgres
+import TestSupport
+import Testing
+
+@Suite struct `Snapshots of a whole server` {
+  /// A server of its own, with three databases besides `postgres`.
+  private func workplace() throws -> Workplace {
+    let server = try TestServer(binaries: TestServer.binaries(at: 0))
+    let place = try Workplace(on: server, database: "postgres")
+    for name in ["shop", "crm", "scratch_1"] {
+      try server.sql("CREATE DATABASE \(name)")
+      try server.sql("CREATE TABLE t AS SELECT generate_series(1, 10) id", in: name)
+    }
+    return place
+  }
+
+  private func databases(_ result: CommandResult, _ key: String) throws -> Set<String> {
+    Set((try result.json()[key] as? [[String: Any]] ?? []).compactMap { $0["database"] as? String })
+  }
+
+  @Test func `take each database, also one that is new, and leave out what was excluded or is no use`() throws {
+    let place = try workplace()
+    try place.server.sql("CREATE DATABASE closed ALLOW_CONNECTIONS false")
+    try place.server.sql("CREATE DATABASE pattern IS_TEMPLATE true")
+    let first = try place.snapshot("--all", "--exclude-database", "scratch_*", "--json")
+    #expect(first.status == 0, "\(first)")
+    #expect(try databases(first, "snapshots") == ["postgres", "shop", "crm"] && databases(first, "failures").isEmpty, "\(first)")
+    #expect(try databases(first, "leftOut") == ["closed"], "\(first)")
+    // What a restore keeps is no database of the server's owner.
+    #expect(try place.restore("shop", "--confirm", "shop").status == 0)
+    try place.server.sql("CREATE DATABASE \"new 'one'\"")
+    let second = try place.snapshot("--all")
+    #expect(second.status == 0 && second.errors.contains("5 snapshots of 5 databases"), "\(second)")
+    #expect(second.errors.contains("it is the previous state of a restored database"), "\(second)")
+    #expect(try place.firn("list", "new 'one'").output.contains("complete"))
+  }
+
+  @Test func `go on when one database fails, and say which`() throws {
+    let place = try workplace()
+    let holder = try Connection(ConnectionSettings(place.server.url("crm")), applicationName: "holder")
+    try holder.execute("BEGIN; LOCK TABLE public.t IN ACCESS EXCLUSIVE MODE")
+    let result = try place.snapshot("--all", "--lock-wait", "1s", "--json")
+    #expect(result.status == 3 && result.errors.contains("no new snapshot of crm"), "\(result)")
+    #expect(try databases(result, "failures") == ["crm"] && databases(result, "snapshots") == ["postgres", "shop", "scratch_1"], "\(result)")
+    let all = try place.snapshot(
+      "--all", "--lock-wait", "1s", "--exclude-database", "shop", "--exclude-database", "scratch_1", "--exclude-database", "postgres")
+    #expect(all.status == 8, "\(all)")
+  }
+
+  @Test func `refuse a pattern that matches nothing or everything, and a database beside it`() throws {
+    let place = try workplace()
+    let none = try place.snapshot("--all", "--exclude-database", "shopp")
+    #expect(none.status == 6 && none.errors.contains("matches shopp"), "\(none)")
+    let every = try place.snapshot("--all", "--exclude-database", "*")
+    #expect(every.status == 6 && every.errors.contains("every database"), "\(every)")
+    #expect(try place.snapshot("shop", "--all").status == 64)
+    #expect(try place.snapshot("shop", "--exclude-database", "x").status == 64)
+    #expect(try place.listedSnapshots().isEmpty)
+  }
+}
