@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Runs commands on a terminal of 100 columns, and draws what it showed: `picture.py FILE.svg`"""
+"""Runs commands on a terminal of 112 columns, and draws what it showed: `picture.py FILE.svg`"""
 
 import html
 import os
@@ -9,7 +9,7 @@ import select
 import sys
 import time
 
-COLUMNS = 100
+COLUMNS = 112
 COMMANDS = [
     ("firn restore shop", [("type shop", "shop\n")]),
     ("firn restore shop --undo", [("type shop", "shop\n")]),
@@ -39,6 +39,8 @@ def run(command, answers):
             break
         shown += part.decode(errors="replace")
     os.waitpid(process, 0)
+    # The folder of this run's server is of no interest to a reader.
+    shown = re.sub(r"/var/tmp/firn-picture-\w+/server", "/run/postgresql", shown)
     return [row for line in shown.replace("\r\n", "\n").split("\n") for row in wrapped(screen_line(line))]
 
 
@@ -92,8 +94,7 @@ def main():
         shown = run(command, answers)
         while shown and not shown[-1]:
             shown.pop()
-        # The folder of this run's server is of no interest to a reader.
-        lines += [[(re.sub(r"/var/tmp/firn-picture-\w+/server", "/run/postgresql", text), color) for text, color in parts] for parts in shown] + [[]]
+        lines += shown + [[]]
     with open(sys.argv[1], "w", encoding="utf-8") as file:
         file.write(draw(lines[:-1]))
 

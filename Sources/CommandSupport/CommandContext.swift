@@ -182,7 +182,7 @@ package struct CommandContext: Sendable {
     guard let url = configuration.databaseURL, !url.isEmpty else { return ConnectionSettings() }
     if let name = serverVariable {
       let words = "\(name) in the environment comes before database-url in \(configurationName), which is not looked at"
-      if isNew(words) { tell(words) }
+      if common.verbose && isNew(words) { tell(words) }
       return ConnectionSettings()
     }
     do { return try ConnectionSettings(url).overlaid(by: environment) } catch let error as PostgresError {
@@ -237,6 +237,9 @@ package struct CommandContext: Sendable {
     let isNamed = serverVariable != nil || [environment["DATABASE_URL"], configuration.databaseURL].contains { !($0 ?? "").isEmpty }
     return isNamed ? try givenSettings(nil) : nil
   }
+
+  /// The database in the environment or the file; nil if there is none.
+  package func namedDatabase() throws -> String? { try namedServer()?.database ?? environment["PGDATABASE"].flatMap { $0.isEmpty ? nil : $0 } }
 
   package func toolFolders(_ options: ToolOptions) -> [FilePath] { toolFolders(options.folders) }
 

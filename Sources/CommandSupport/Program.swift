@@ -57,7 +57,7 @@ package enum Program {
       // The command and, if there is one, its subcommand.
       let words = usage.split(separator: " ").prefix { $0.first?.isLetter ?? false && $0 != "--help" }
       let helper = words.isEmpty ? name : words.joined(separator: " ")
-      let what = message.hasSuffix(".") ? message.dropLast() : message[...]
+      let what = withoutFarSuggestion(message.hasSuffix(".") ? message.dropLast() : message[...])
       Terminal.writeError(
         Terminal.printable("\(name): error: \(String(what).lowercasedFirst)\nhint: usage: \(usage); \(helper) --help explains more\n"))
       if CommandLine.arguments.contains("--json") {
@@ -65,5 +65,12 @@ package enum Program {
       }
       Foundation.exit(ExitStatus.usage.rawValue)
     }
+  }
+
+  /// ArgumentParser proposes `--store` for `--force`.
+  private static func withoutFarSuggestion(_ message: Substring) -> Substring {
+    let form = /(Unknown option '-*(.+)')\. Did you mean '-*(.+)'\?/
+    guard let match = message.wholeMatch(of: form), !Spelling.isNear(String(match.3), String(match.2)) else { return message }
+    return match.1
   }
 }

@@ -125,10 +125,10 @@ struct Doctor: FirnCommand {
       : Finding("told", .pass, "runs are reported by \(ways.joined(separator: ", "))")
   }
 
-  private func retention(_ name: String) -> Finding {
+  private func retention(_ policy: ConfiguredPolicy) -> Finding {
     do {
-      _ = try PolicyFile(named: name)
-      return Finding("policy", .pass, "old snapshots go by \(name)")
+      _ = try policy.file()
+      return Finding("policy", .pass, "old snapshots go by the policy \(policy.name)")
     } catch {
       let report = FailureReport(error)
       return Finding("policy", .warn, "nothing old will be removed: \(report.message)", hint: report.hint)

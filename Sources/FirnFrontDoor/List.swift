@@ -11,10 +11,17 @@ struct List: FirnCommand {
   static let configuration = CommandSupport.configuration("list", abstract: "List the snapshots of a store.")
   @Argument(help: "Database, or SOURCE/DATABASE (default: all).", completion: Completions.databases) var database: String?
   @Option(help: ArgumentHelp("List only snapshots of this kind.", valueName: "kind")) var kind: String?
+  @Option(name: .customLong("tag"), help: ArgumentHelp("List only snapshots with this label. May be repeated.", valueName: "key[=value]"))
+  var tags: [String] = []
+  @Option(help: ArgumentHelp("List only snapshots that began at this time or later: 2h, yesterday, 2026-11-28, 22:50.", valueName: "time"))
+  var since: String?
   @Option(help: ArgumentHelp("List only the newest N of each database.", valueName: "n")) var last: Int?
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
+    if let since, SnapshotSelector.time(since) == nil {
+      throw ValidationError("--since takes a time in UTC such as 2h, yesterday, 22:50 or 2026-11-28, not \(since)")
+    }
     if let last, last < 1 { throw ValidationError("--last takes a number from 1 on") }
   }
 
@@ -26,12 +33,16 @@ struct List: FirnCommand {
     var unreadable: [SnapshotPath] = []
     let verdicts = try places.reduce(into: [:]) { $0[$1] = try catalog.verdict(of: $1) }
     let findings = DamageFindings(verdicts)
+    let folders = Dictionary(places.map { ($0.folder, $0) }) { first, _ in first }.values
+    let listing = try database == nil ? catalog.listing() : folders.flatMap { try catalog.listing(source: $0.source, database: $0.database) }
+    let held = Set(listing.filter(\.isOnHold).map(\.place))
     for place in places {
       do {
         let check = verdicts[place]
         let manifest = try repository.readableManifest(of: place)
         var entry = try manifest.map { Entry($0, check: check) } ?? Entry(place, catalog.summary(of: place), check: check)
         if try catalog.shares(findings, place) { entry.sharesDamage() }
+        entry.onHold = held.contains(place)
         entries.append(entry)
       } catch let error as RepositoryError where error.isOfOneSnapshot {
         unreadable.append(place)
@@ -66,12 +77,16 @@ struct List: FirnCommand {
     }
   }
 
-  /// The entries of `--kind`, of these the last of each database.
+  /// The entries of `--kind`, `--tag` and `--since`, of these the last of each database.
   private func filtered(_ entries: [Entry]) -> [Entry] {
-    let ofKind = entries.filter { kind == nil || $0.kind == kind }
-    guard let last else { return ofKind }
+    let start = since.flatMap { SnapshotSelector.time($0) } ?? .distantPast
+    let wanted = entries.filter { entry in
+      (kind == nil || entry.kind == kind) && entry.startedAt >= start
+        && tags.allSatisfy { tag in entry.tags.contains { tag == $0.key || tag == "\($0.key)=\($0.value)" } }
+    }
+    guard let last else { return wanted }
     var counts: [[String]: Int] = [:]
-    return ofKind.reversed().filter { entry in
+    return wanted.reversed().filter { entry in
       counts[[entry.source, entry.database], default: 0] += 1
       return counts[[entry.source, entry.database]] ?? 0 <= last
     }.reversed()
@@ -79,7 +94,8 @@ struct List: FirnCommand {
 
   private func show(_ entries: [Entry], hasUnreadable: Bool, _ context: CommandContext) {
     guard !entries.isEmpty else {
-      if !hasUnreadable { context.tell("no snapshots: take one with firn-snapshot") }
+      let isFiltered = kind != nil || since != nil || !tags.isEmpty
+      if !hasUnreadable { context.tell(isFiltered ? "no such snapshots" : "no snapshots: take one with firn-snapshot") }
       return
     }
     let now = Date()
@@ -88,7 +104,8 @@ struct List: FirnCommand {
       [
         Table.Cell(names.name(source: entry.source, database: entry.database)), .init(entry.id), .init(entry.kind),
         .init(Quantity.age(of: entry.startedAt, now: now).replacing(" ago", with: "")), .init(entry.bytes.value.map(Quantity.size) ?? "encrypted"),
-        .init(Quantity.size(entry.storedBytes)), entry.complete ? "complete" : .init("INCOMPLETE", .warning),
+        .init(Quantity.size(entry.storedBytes)),
+        .init((entry.complete ? "complete" : "INCOMPLETE") + (entry.onHold ? ", held" : ""), entry.complete ? nil : .warning),
         entry.damaged
           ? .init("FOUND DAMAGED", .bad)
           : entry.verifiedAt.value.map { .init("verified \(Quantity.age(of: $0, now: now))", .good) } ?? "not verified",
@@ -104,11 +121,14 @@ struct List: FirnCommand {
     let source: String
     let database: String
     let kind: String
+    let tags: [String: String]
     let startedAt: Date
     /// Null if it is encrypted and no identity is available.
     let bytes: Nullable<Int64>
     let storedBytes: Int64
     let complete: Bool
+    /// Whether a hold keeps it from being removed.
+    var onHold = false
     private(set) var verifiedAt: Nullable<Date>
     /// Whether the last verification that read it found it damaged, or one with which it shares what is damaged.
     private(set) var damaged: Bool
@@ -122,6 +142,7 @@ struct List: FirnCommand {
       source = place.source
       database = place.database
       kind = summary.kind
+      tags = summary.tags
       self.startedAt = startedAt ?? place.id.startDate
       self.bytes = Nullable(bytes)
       storedBytes = summary.storedBytes ?? 0

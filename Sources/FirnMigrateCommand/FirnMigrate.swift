@@ -81,13 +81,14 @@ struct Check: MigrateCommand {
   static let configuration = CommandSupport.configuration(
     "check", abstract: "Check whether a database is ready to be migrated. Changes nothing.",
     discussion: "Exit code 6 if a finding says stop, 3 if one is a warning.")
+  @Argument(help: "Database name (default: from the URL).", completion: Completions.databases) var database: String?
   @OptionGroup var check: CheckOptions
   @OptionGroup var server: ConnectionOptions
   @OptionGroup var tools: ToolOptions
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
-    let settings = try context.connectionSettings(server)
+    let settings = try context.connectionSettings(server, database: database)
     let request = try check.request(context, settings, tools)
     let survey = try context.withProgress { progress in
       progress.begin("looking at the database")

@@ -16,7 +16,8 @@ struct Rehearse: MigrateCommand {
       is recorded. Times are measured on a server without fsync and without other sessions, so production may differ.
       """)
 
-  @Option(help: ArgumentHelp("Database name, or SOURCE/DATABASE (default: from the URL).", valueName: "name")) var database: String?
+  @Argument(help: "Database name, or SOURCE/DATABASE (default: from the URL).", completion: Completions.databases) var database: String?
+  @Option(name: .customLong("database"), help: .hidden) var databaseOption: String?
   @Option(help: "An id, the beginning of one, latest, latest:verified, latest:KIND, or before:TIME.") var snapshot = "latest"
   @Option(
     help: ArgumentHelp(
@@ -37,13 +38,14 @@ struct Rehearse: MigrateCommand {
   @Argument(parsing: .postTerminator, help: "The command that migrates.") var command: [String] = []
 
   func validate() throws {
+    if database != nil && databaseOption != nil { throw ValidationError("the database is named twice") }
     if command.isEmpty { throw ValidationError("rehearse takes a command after --, such as: firn-migrate rehearse -- bundle exec rails db:migrate") }
   }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let criteria = try criteria()
     let repository = try context.repository()
-    guard let name = try database ?? context.namedServer()?.database else { throw FirnError.noDatabaseNamed }
+    guard let name = try database ?? databaseOption ?? context.namedDatabase() else { throw FirnError.noDatabaseNamed }
     let place = try SnapshotSelector(snapshot).choose(from: context.places(of: name, in: repository.catalog), in: repository.catalog)
     var request = Rehearsal.Request(command: command)
     request.timeLimit = try timeLimit.map { try duration($0, "--time-limit") }

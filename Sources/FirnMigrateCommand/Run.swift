@@ -17,6 +17,7 @@ struct Run: MigrateCommand {
       The completed checklist is written next to the log.
       """)
 
+  @Argument(help: "Database name (default: from the URL).", completion: Completions.databases) var database: String?
   @OptionGroup var check: CheckOptions
   @Option(help: ArgumentHelp("Action after a failure: stop (show how to go back), rollback, restore. Default: stop.", valueName: "answer"))
   var onFailure: String?
@@ -40,10 +41,10 @@ struct Run: MigrateCommand {
   }
 
   var job: RunReport.Job? { .migrate }
-  func subject(_ context: CommandContext) -> String? { context.databaseOfURL(server.connection) }
+  func subject(_ context: CommandContext) -> String? { database ?? context.databaseOfURL(server.connection) }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
-    let settings = try context.connectionSettings(server.connection)
+    let settings = try context.connectionSettings(server.connection, database: database)
     // First of all: an application may be waiting for it.
     let found = try context.withProgress { progress in MigrationRun.recover(progress, words: { FailureReport($0).message }) { settings } }
     for line in found { context.warn(line) }
@@ -53,7 +54,7 @@ struct Run: MigrateCommand {
       throw UsageError("no command rolls back", hint: "name one with --rollback, or migrate: rollback in firn.yaml")
     }
     let logFolder = Host.path(self.logFolder ?? context.configuration.migration.logFolder ?? MigrationLog.usualFolder.string)
-    let database = try database(settings)
+    let database = try Connection(settings, applicationName: "firn-migrate").database
     if let named = restoreOnFailure, named != database {
       throw UsageError("--restore-on-failure names \(named), and the database is \(database)")
     }
@@ -78,13 +79,11 @@ struct Run: MigrateCommand {
 
   private static func clock() -> String { Date().formatted(.iso8601.time(includingFractionalSeconds: false)) + "Z" }
 
-  private func database(_ settings: ConnectionSettings) throws -> String { try Connection(settings, applicationName: "firn-migrate").database }
-
   private func request(_ context: CommandContext, _ settings: ConnectionSettings) throws -> MigrationRun.Request {
     let file = context.configuration
     var request = MigrationRun.Request(command: command, settings: settings)
     // The one that is checked and snapshotted, or none: another would be migrated without a snapshot.
-    request.databaseURL = context.givenURL(server.connection).flatMap { $0.contains("://") ? $0 : nil }
+    if database == nil { request.databaseURL = context.givenURL(server.connection).flatMap { $0.contains("://") ? $0 : nil } }
     request.check = try check.request(context, settings, server.tools)
     request.check.takesSnapshot = true
     request.maintenance = file.maintenance

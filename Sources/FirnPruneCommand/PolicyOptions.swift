@@ -36,18 +36,20 @@ struct PolicyOptions: ParsableArguments {
     if policy != nil && isGiven { throw ValidationError("--policy and --keep-… exclude each other") }
   }
 
+  private func chosen(_ context: CommandContext) -> ConfiguredPolicy? { policy.map(ConfiguredPolicy.named) ?? context.configuration.policy }
+
   /// The policy, its name, and its calendar.
   /// - Parameter isRuling: whether rules decide what is removed. If not, no rules are needed.
   /// - Throws: `UsageError` if there is no policy, `ConfigurationError`.
   func resolve(_ context: CommandContext, isRuling: Bool = true) throws -> (policy: RetentionPolicy, name: String, calendar: RetentionCalendar) {
     let zone = timeZone ?? context.configuration.timeZone
     if !isRuling {
-      let held = try (policy ?? context.configuration.policy).map { try PolicyFile(named: $0).policy }
+      let held = try chosen(context)?.file().policy
       return (held ?? RetentionPolicy(), "what is named goes", try RetentionCalendar(zone: zone ?? "UTC"))
     }
     if isGiven {
       // The least that the configured policy keeps is not for a flag to undo.
-      let configured = try context.configuration.policy.map { try PolicyFile(named: $0).policy }
+      let configured = try context.configuration.policy?.file().policy
       let policy = RetentionPolicy(
         RetentionRules(
           last: keepLast ?? 0, hourly: keepHourly ?? 0, daily: keepDaily ?? 0, weekly: keepWeekly ?? 0, monthly: keepMonthly ?? 0,
@@ -57,10 +59,10 @@ struct PolicyOptions: ParsableArguments {
       let words = counts.compactMap { rule in rule.count.map { "\(rule.name) \($0)" } } + [keepWithin.map { "within \($0)" }].compactMap(\.self)
       return (policy, "keep \(words.joined(separator: ", "))", try RetentionCalendar(zone: zone ?? "UTC"))
     }
-    guard let name = policy ?? context.configuration.policy else {
+    guard let chosen = chosen(context) else {
       throw UsageError("no retention policy", hint: "give --policy nightly, or --keep-last 7, or --keep-daily 7 --keep-weekly 4")
     }
-    let file = try PolicyFile(named: name)
-    return (file.policy, "policy \(name)", try RetentionCalendar(zone: timeZone ?? file.timeZone ?? zone ?? "UTC"))
+    let file = try chosen.file()
+    return (file.policy, "policy \(chosen.name)", try RetentionCalendar(zone: timeZone ?? file.timeZone ?? zone ?? "UTC"))
   }
 }

@@ -37,8 +37,7 @@ package struct Configuration: Sendable, Equatable {
   package var limits = StoreStatus.Limits()
   /// The share of its rows that a table may lose from one snapshot to the next without a warning.
   package var anomaly: Double?
-  /// A retention policy's name or file.
-  package var policy: String?
+  package var policy: ConfiguredPolicy?
   /// Where a policy's days begin, such as `Europe/Berlin`.
   package var timeZone: String?
   /// Prints a key for stores in buckets, as AWS's `credential_process` does.
@@ -140,7 +139,7 @@ package struct Configuration: Sendable, Equatable {
       case "max-age": limits.snapshotAge = try reader.duration()
       case "max-proof-age": limits.proofAge = try reader.duration()
       case "anomaly": anomaly = try reader.share()
-      case "policy": policy = try reader.text()
+      case "policy": policy = try ConfiguredPolicy(reader)
       case "time-zone": timeZone = try reader.timeZone()
       case "copies": copies = try reader.items().map { try $0.location() }
       case "identity": identity = try reader.text()

@@ -3,8 +3,33 @@ internal import Platform
 package import Retention
 internal import SystemPackage
 
+/// The key `policy` of `firn.yaml`.
+package enum ConfiguredPolicy: Sendable, Equatable {
+  /// One that comes with Firn, or a file.
+  case named(String)
+  /// Written in `firn.yaml` itself.
+  case inline(PolicyFile)
+
+  init(_ value: YAMLValue) throws { self = value.isMapping ? .inline(try PolicyFile(value)) : .named(try value.text()) }
+
+  package var name: String {
+    switch self {
+    case .named(let name): name
+    case .inline: "of firn.yaml"
+    }
+  }
+
+  /// - Throws: `ConfigurationError`.
+  package func file() throws -> PolicyFile {
+    switch self {
+    case .named(let name): try PolicyFile(named: name)
+    case .inline(let policy): policy
+    }
+  }
+}
+
 /// A retention policy as users write it: the name of one that comes with Firn, or a YAML file.
-package struct PolicyFile: Sendable {
+package struct PolicyFile: Sendable, Equatable {
   package let policy: RetentionPolicy
   /// The time zone in which its days begin; nil if the file does not say.
   package let timeZone: String?
@@ -27,10 +52,16 @@ package struct PolicyFile: Sendable {
   }
 
   package init(parsing text: String, name: String) throws {
+    try self.init((YAMLValue.root(of: text, name: name) ?? []).map { try YAMLValue.entry($0.key, $0.value, name, Self.keys) })
+  }
+
+  /// A policy that stands in `firn.yaml` itself.
+  init(_ value: YAMLValue) throws { try self.init(value.entries(Self.keys)) }
+
+  private init(_ entries: [YAMLValue]) throws {
     var policy = RetentionPolicy()
     var timeZone: String?
-    for (key, value) in try YAMLValue.root(of: text, name: name) ?? [] {
-      let reader = try YAMLValue.entry(key, value, name, Self.keys)
+    for reader in entries {
       switch reader.key {
       case "keep": policy.rules = try Self.rules(reader)
       case "kinds": policy.kinds = try Self.named(reader)

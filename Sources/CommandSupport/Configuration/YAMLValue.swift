@@ -141,6 +141,9 @@ struct YAMLValue {
     return number / 100
   }
 
+  /// Whether it has keys and values.
+  var isMapping: Bool { node.mapping != nil }
+
   func list() throws -> [String] { try items().map { try $0.text() } }
 
   /// Those of a list, or the only one.
@@ -166,28 +169,12 @@ struct YAMLValue {
     let text = key.string ?? ""
     if let keys, !keys.contains(text) {
       throw ConfigurationError(
-        message: "\(name)\(key.mark.map { " line \($0.line)" } ?? ""): there is no key \(text)", hint: "did you mean \(nearest(to: text, in: keys))?")
+        message: "\(name)\(key.mark.map { " line \($0.line)" } ?? ""): there is no key \(text)", hint: hint(for: text, in: keys))
     }
     return YAMLValue(key: text, node: value, name: name)
   }
 
-  private static func nearest(to word: String, in keys: [String]) -> String {
-    keys.min { distance($0, word) < distance($1, word) } ?? ""
-  }
-
-  /// Edits that make one word of the other (Levenshtein).
-  private static func distance(_ left: String, _ right: String) -> Int {
-    let right = Array(right)
-    var row = Array(0...right.count)
-    for (line, character) in left.enumerated() {
-      var diagonal = row[0]
-      row[0] = line + 1
-      for column in right.indices {
-        let cost = min(row[column + 1] + 1, row[column] + 1, diagonal + (character == right[column] ? 0 : 1))
-        diagonal = row[column + 1]
-        row[column + 1] = cost
-      }
-    }
-    return row[right.count]
+  private static func hint(for word: String, in keys: [String]) -> String {
+    Spelling.nearest(to: word, in: keys).map { "did you mean \($0)?" } ?? "its keys are \(keys.joined(separator: ", "))"
   }
 }

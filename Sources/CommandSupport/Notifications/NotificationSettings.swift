@@ -119,10 +119,18 @@ package struct NotificationSettings: Sendable, Equatable {
     var address: Address?
     var choice = Choice.failure
     var template: NoticeTemplate?
-    for reader in try value.entries(["url", "on", "template"]) {
+    var service: NoticeService?
+    var channel: String?
+    for reader in try value.entries(["url", "on", "template", "service", "channel"]) {
       switch reader.key {
       case "url": address = try Self.address(reader)
       case "on": choice = try Self.choice(reader)
+      case "service":
+        guard let known = NoticeService(rawValue: try reader.text()) else {
+          throw reader.wrong("one of \(NoticeService.allCases.map(\.rawValue).joined(separator: ", "))")
+        }
+        service = known
+      case "channel": channel = try reader.text()
       case "template":
         guard let read = NoticeTemplate(try reader.text()) else {
           throw reader.wrong("JSON with words such as {{summary}}, {{job}}, {{event}}, {{database}}, {{error}}")
@@ -130,6 +138,17 @@ package struct NotificationSettings: Sendable, Equatable {
         template = read
       default: break
       }
+    }
+    if let service {
+      guard template == nil else { throw ConfigurationError(message: "\(value.name): webhook has a service and a template", hint: "leave out one") }
+      guard service.needsChannel == (channel != nil) else {
+        throw ConfigurationError(
+          message: "\(value.name): webhook: \(service.rawValue) \(service.needsChannel ? "needs a channel" : "takes no channel")",
+          hint: service.needsChannel ? "write Telegram's chat id or ntfy's topic as channel: \"…\"" : "its address says where messages go")
+      }
+      template = service.template(channel: channel ?? "")
+    } else if channel != nil {
+      throw ConfigurationError(message: "\(value.name): webhook has a channel and no service", hint: "write service: telegram or ntfy")
     }
     guard let address else { throw ConfigurationError(message: "\(value.name): webhook has no url", hint: nil) }
     webhook = Webhook(address: address, choice: choice, template: template)

@@ -43,12 +43,18 @@ package struct Mail: Sendable, Equatable {
     if let hint = report.hint { lines += ["Next step: \(hint)", ""] }
     lines += ["began: \(report.startedAt.formatted(.iso8601))", "took: \(Int(report.elapsed.inSeconds.rounded())) s"]
     if let snapshot = report.snapshot { lines.append("snapshot: \(snapshot)") }
-    for state in report.states ?? [] {
+    for state in report.states ?? [] where isSubject(state, report) {
       let newest = state.newestAt.map { "newest snapshot \($0.formatted(.iso8601))" } ?? "no snapshot"
       let proof = state.provenAt.map { "newest proof \($0.formatted(.iso8601))" } ?? "never verified"
       lines += ["", Terminal.oneLine("\(state.source)/\(state.database): \(newest), \(proof)")] + state.problems.map { "  \(Terminal.oneLine($0))" }
     }
     return lines.joined(separator: "\n") + "\n"
+  }
+
+  /// Whether a letter on the run shows this database: the run's own, or of many those with problems.
+  private func isSubject(_ state: RunReport.DatabaseState, _ report: RunReport) -> Bool {
+    guard let database = report.database else { return report.event == .success || !state.problems.isEmpty }
+    return state.database == database && state.source == report.source ?? state.source
   }
 
   /// One line, whatever the text has.

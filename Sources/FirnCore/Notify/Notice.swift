@@ -101,6 +101,8 @@ package struct NoticeTemplate: Sendable, Equatable {
     else { return nil }
   }
 
+  init(trusted text: String) { self.text = text }
+
   /// JSON: what a word holds can't end the text it stands in.
   package func filled(_ report: RunReport) -> [UInt8] {
     var result = ""
@@ -114,7 +116,7 @@ package struct NoticeTemplate: Sendable, Equatable {
     return Array((result + rest).utf8)
   }
 
-  private static func escaped(_ text: String) -> String {
+  static func escaped(_ text: String) -> String {
     let quoted = (try? JSONEncoder().encode(text)).map { String(decoding: $0, as: UTF8.self) } ?? "\"\""
     return String(quoted.dropFirst().dropLast())
   }

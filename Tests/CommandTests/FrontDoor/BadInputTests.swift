@@ -300,6 +300,9 @@ import Testing
     try expectFailure(place, 64, "--lock-wait") { try $0.snapshot("--lock-wait", "soon") }
     try expectFailure(place, 64, "--tag") { try $0.snapshot("--tag", "x") }
     try expectFailure(place, 64, "unknown option") { try $0.snapshot("--fast") }
+    try expectFailure(place, 64, "unknown option '--storr'", "Did you mean '--store'?") { try $0.snapshot("--storr", "x") }
+    let far = try place.snapshot("--force")
+    #expect(far.status == 64 && far.errors.contains("unknown option '--force'") && !far.errors.contains("Did you mean"), "\(far)")
     try expectFailure(place, 64, "exclude each other") { try $0.restore($0.database, "--undo", "--as", "x") }
     try expectFailure(place, 64, "take no snapshot") { try $0.restore($0.database, "latest", "--forget-old") }
     try expectFailure(place, 64, "--keep-last") { try $0.prune($0.database) }

@@ -204,6 +204,26 @@ import Testing
     #expect(((object["blocks"] as? [[String: String]])?.first?["error"])?.contains("no snapshot") == true)
   }
 
+  @Test(arguments: [
+    ("slack", "", ["text"]), ("discord", "", ["content"]), ("teams", "", ["attachments", "content", "body", "text"]),
+    ("telegram", "-100\"7", ["text"]), ("ntfy", "nights", ["message"]),
+  ]) func `messengers in the form that each of them takes`(_ service: String, _ channel: String, _ path: [String]) throws {
+    let listener = try NoticeListener()
+    let place = try place(
+      "webhook: {url: 'http://127.0.0.1:\(listener.port)/hook', service: \(service)\(channel.isEmpty ? "" : ", channel: '\(channel)'")}")
+    #expect(try place.restore("odd \"name\"", "latest").status == 10)
+    let heard = try listener.heard()
+    #expect(heard.count == 1 && heard[0].type == "application/json")
+    var value: Any = try JSONSerialization.jsonObject(with: Data(heard[0].body.utf8))
+    let object = value as? [String: Any] ?? [:]
+    if !channel.isEmpty { #expect((object["chat_id"] ?? object["topic"]) as? String == channel, "\(object)") }
+    for key in path {
+      if let list = value as? [Any], let first = list.first { value = first }
+      value = (value as? [String: Any])?[key] ?? ""
+    }
+    #expect((value as? String)?.contains("no snapshot of odd \"name\"") == true, "\(object)")
+  }
+
   @Test func `people by mail, in one letter each`() throws {
     let place = try place("mail: {to: [ops@example.org, night@example.org], from: firn@example.org, program: $PLACE}")
     let mailer = try place.folder.write(
@@ -211,6 +231,7 @@ import Testing
     _ = try Workplace.run("/bin/chmod", ["700", mailer.string], environment: [:])
     _ = try place.folder.write(
       "mail: {to: [ops@example.org, night@example.org], from: firn@example.org, program: \(mailer)}", to: ".config/firn/firn.yaml")
+    _ = try place.takeSnapshot()
     #expect(try place.restore("größe\nBcc: all@example.org", "latest").status == 10)
     #expect(try text(place, "arguments").split(separator: "\n") == ["-i", "-f", "firn@example.org", "--", "ops@example.org", "night@example.org"])
     let letter = try text(place, "letter")
@@ -219,6 +240,7 @@ import Testing
     let coded = letter.components(separatedBy: "\n\n").dropFirst().joined()
     let body = String(decoding: Data(base64Encoded: coded, options: .ignoreUnknownCharacters) ?? Data(), as: UTF8.self)
     #expect(body.contains("no snapshot of größe") && body.contains("Next step"), "\(body)")
+    #expect(!body.contains("/\(place.database): "), "another database is named: \(body)")
   }
 
   @Test func `Prometheus, in a file that is never half-written`() throws {
@@ -313,6 +335,10 @@ import Testing
   @Test(arguments: [
     ("ping: ftp://x", "ping"), ("ping: {snapshots: 'http://x'}", "did you mean snapshot?"), ("ping: {warnings: maybe}", "success or failure"),
     ("webhook: {on: always}", "webhook has no url"), ("webhook: {url: 'http://x', template: '{\"a\": {{nothing}}}'}", "JSON with words"),
+    ("webhook: {url: 'http://x', service: pager}", "slack, discord"), ("webhook: {url: 'http://x', service: ntfy}", "ntfy needs a channel"),
+    ("webhook: {url: 'http://x', service: slack, channel: ops}", "slack takes no channel"),
+    ("webhook: {url: 'http://x', channel: ops}", "no service"),
+    ("webhook: {url: 'http://x', service: slack, template: '{}'}", "a service and a template"),
     ("mail: {from: a@b}", "mail has no to"), ("mail: {to: a@b, program: sendmail}", "path"), ("metrics: firn.txt", ".prom"),
     ("hooks: {befor: x}", "did you mean before?"), ("hooks: {time-limit: soon}", "duration"), ("log-format: xml", "json"),
     ("ping: /nonexistent/address", ""),

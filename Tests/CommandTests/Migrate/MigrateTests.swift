@@ -101,6 +101,27 @@ private let goodBack = "ALTER TABLE documents DROP COLUMN status"
     #expect(try Folder.names(in: work.spool).isEmpty)
   }
 
+  @Test func `takes the database as an argument, as check and rehearse do`() throws {
+    var place = try MigrationPlace(on: TestServer.system.get())
+    let name = place.work.database
+    _ = try place.work.takeSnapshot()
+    // The server alone, by way of another database.
+    place.work.environment["DATABASE_URL"] = place.work.server.url("postgres")
+    let change = ["--", "/bin/sh", "-c", "\"$PSQL\" \"$DATABASE_URL\" -Xqc 'ALTER TABLE documents ADD COLUMN here int'"]
+    #expect(try place.work.run("firn-migrate", place.arguments(["check", name])).output.hasPrefix("\(name) on "))
+    let rehearsed = try place.work.run("firn-migrate", ["rehearse", name] + change)
+    #expect(rehearsed.status == 0 && rehearsed.output.contains("of \(name)"), "\(rehearsed)")
+    let run = try place.work.run("firn-migrate", place.arguments(["run", name]) + change)
+    #expect(run.status == 0, "\(run)")
+    #expect(try place.work.sql("SELECT count(*) FROM pg_attribute WHERE attname = 'here'") == "1")
+    #expect(try place.work.run("firn-migrate", ["rehearse", name, "--database", name] + change).status == 64)
+    // Or named as libpq's programs know it.
+    place.work.environment["DATABASE_URL"] = nil
+    place.work.environment["PGDATABASE"] = name
+    let byVariable = try place.work.run("firn-migrate", ["rehearse"] + change)
+    #expect(byVariable.status == 0 && byVariable.output.contains("of \(name)"), "\(byVariable)")
+  }
+
   @Test func `by that script goes by what the configuration says to do on a failure`() throws {
     let folder = try TemporaryFolder()
     let stub = try folder.write("#!/bin/sh\nprintf '%s\\n' \"$@\"\n", to: "stub")

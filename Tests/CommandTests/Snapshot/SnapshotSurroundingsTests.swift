@@ -248,6 +248,6 @@ import Testing
     try Folder.make(young)
     _ = try place.takeSnapshot()
     #expect(Folder.exists(young))
-    #expect(throws: SystemError.self) { try Folder.makeNew(young) }
+    #expect { try Folder.makeNew(young) } throws: { ($0 as? SystemError)?.number == .fileExists }
   }
 }

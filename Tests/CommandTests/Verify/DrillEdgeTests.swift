@@ -77,7 +77,7 @@ import Testing
     #expect(outcome["ok"] as? Bool == true && outcome["verdict"] as? String == "incomparable", "\(outcome)")
     let reservations = try #require(outcome["reservations"] as? [String])
     #expect(reservations.contains { $0.hasPrefix("extension hstore has version ") && $0.hasSuffix(", it had 1.4") }, "\(reservations)")
-    #expect(reservations.contains { $0.contains("materialized view public.v: not here") }, "\(reservations)")
+    #expect(reservations.contains { $0.contains("materialized view public.v was left empty: not here") }, "\(reservations)")
     #expect(reservations.count == 2, "\(reservations)")
     let listed = try #require((place.firn("list", "--json").json()["snapshots"] as? [[String: Any]])?.first)
     #expect(listed["damaged"] as? Bool == false && listed["verifiedAt"] is String, "\(listed)")

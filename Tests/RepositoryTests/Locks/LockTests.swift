@@ -158,7 +158,7 @@ import Testing
     try record(store, process: 4_000_000)
     store.refuseWrites(with: .readOnly(location: "memory", reason: "read-only"))
     try RepositoryLock(.shared, on: store, purpose: "restore").release()
-    #expect(throws: StoreError.self) { try RepositoryLock(.exclusive, on: store, purpose: "prune") }
+    #expect(throws: StoreError.readOnly(location: "memory", reason: "read-only")) { try RepositoryLock(.exclusive, on: store, purpose: "prune") }
   }
 
   @Test func `of dead processes block no user of a store without deletions, and are reported`() throws {
@@ -170,7 +170,7 @@ import Testing
       #expect(!lock.foundDeadHolders)
       #expect(lock.release() is StoreError)
     }
-    #expect(throws: StoreError.self) { try RepositoryLock(.exclusive, on: store, purpose: "prune") }
+    #expect(throws: StoreError.readOnly(location: "memory", reason: "may not delete")) { try RepositoryLock(.exclusive, on: store, purpose: "prune") }
     // A stopped process that prunes elsewhere can't learn that its lock was broken, so the lock counts.
     let pruned = MemoryStore()
     try record(pruned, machine: "elsewhere")
@@ -226,7 +226,7 @@ import Testing
     let lock = try RepositoryLock(.shared, on: store, purpose: "verify")
     #expect(throws: RepositoryError.lockLost) { try lock.check() }
     lock.release()
-    #expect(throws: StoreError.self) { try RepositoryLock(.exclusive, on: store, purpose: "prune") }
+    #expect(throws: StoreError.readOnly(location: "memory", reason: "read-only")) { try RepositoryLock(.exclusive, on: store, purpose: "prune") }
   }
 
   @Test func `find room on a full disk, so that something can be removed from it`() throws {

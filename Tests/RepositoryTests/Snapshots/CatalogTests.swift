@@ -60,7 +60,7 @@ import Testing
     } asks: { isUnanswered in
       asked.update { $0.append(isUnanswered) }
     }
-    #expect(throws: RepositoryError.self) { try collector.collect() }
+    #expect(throws: RepositoryError.lockLost) { try collector.collect() }
     let left = try store.list("objects/").count
     #expect(left > 40 && left < 300, "\(left)")
     #expect(asked.current.first == true && asked.current.contains(false) && asked.current.last == true)
@@ -184,7 +184,7 @@ import Testing
     #expect(try catalog.database(named: "a/pp").count == 1)
     #expect(try catalog.database(named: "other/app").count == 1)
     #expect(throws: RepositoryError.ambiguousDatabase(name: "app", sources: ["other", "s"])) { try catalog.database(named: "app") }
-    #expect(throws: RepositoryError.self) { try catalog.database(named: "pp") }
+    #expect { try catalog.database(named: "pp") } throws: { if case RepositoryError.noSuchDatabase("pp", _) = $0 { true } else { false } }
   }
 
   @Test func `names any text as one component of a key, and finds it again`() {
@@ -217,7 +217,8 @@ import Testing
     #expect(try chosen("before:20231117T230000Z") == manifests[2].id)
     #expect(try chosen(manifests[1].id.description) == manifests[1].id)
     #expect(try chosen(String(manifests[2].id.description.prefix(8))) == manifests[2].id)
-    #expect(throws: RepositoryError.self) { try chosen("2023") }
+    let ids = manifests.map(\.id.description)
+    #expect(throws: RepositoryError.ambiguousSnapshot(selector: "2023", candidates: ids)) { try chosen("2023") }
     #expect(throws: RepositoryError.noSuchSnapshot(selector: "", database: "app")) { try chosen("") }
     #expect(throws: RepositoryError.noSuchSnapshot(selector: "latest:verified", database: "app")) { try chosen("latest:verified") }
     #expect(throws: RepositoryError.invalidSelector("before:2023-02-30")) { try chosen("before:2023-02-30") }
@@ -260,7 +261,7 @@ import Testing
   @Test func `refuses a format that is newer, half written or senseless`() throws {
     let store = MemoryStore()
     let snapshots = try SyntheticSnapshots(in: store)
-    #expect(throws: RepositoryError.self) { try Repository(creatingIn: store, format: snapshots.repository.format) }
+    #expect(throws: RepositoryError.alreadyExists(location: "memory")) { try Repository(creatingIn: store, format: snapshots.repository.format) }
     let whole = String(decoding: try store.read(RepositoryFormat.key, limit: 1 << 20), as: UTF8.self)
     func reopened(_ text: String) throws -> Repository {
       store.damage(RepositoryFormat.key) { $0 = Array(text.utf8) }

@@ -159,7 +159,7 @@ import Testing
           bytes = whole
           bytes[Int.random(in: 0..<bytes.count, using: &random)] ^= 0x20
         }
-        #expect(throws: RepositoryError.self) { try snapshots.files(of: manifest) }
+        #expect { try snapshots.files(of: manifest) } throws: { ($0 as? RepositoryError)?.isDamage == true }
       }
       store.damage(entry.key) { $0 = whole }
     }

@@ -129,7 +129,7 @@ import Transfer
   @Test func `is not asked to delete once more by who may not, nor after its time`() throws {
     let asked = Monitor(0)
     let store = try store("reluctant")
-    #expect(throws: RepositoryError.self) {
+    #expect(throws: RepositoryError.lockLost) {
       try store.delete(["a", "b"]) {
         if asked.update({
           $0 += 1; return $0

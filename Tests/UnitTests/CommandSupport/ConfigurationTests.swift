@@ -19,6 +19,14 @@ import Testing
     #expect(try Configuration(parsing: "", name: "firn.yaml") == Configuration())
   }
 
+  @Test func `can hold a policy of its own`() throws {
+    let named = try Configuration(parsing: "policy: nightly\n", name: "firn.yaml")
+    #expect(try named.policy?.file() == PolicyFile(named: "nightly"))
+    let written = try Configuration(parsing: "policy: {keep: {daily: 7, within: 2d}, minimum-count: 3}\n", name: "firn.yaml")
+    #expect(try written.policy?.file() == PolicyFile(parsing: "keep: {daily: 7, within: 2d}\nminimum-count: 3\n", name: "policy"))
+    #expect(written.policy?.name == "of firn.yaml")
+  }
+
   @Test func `can't ask for more than a machine has`() {
     let levels = (1..<12).map { "b\($0): &b\($0) [\(Array(repeating: "*b\($0 - 1)", count: 10).joined(separator: ","))]\n" }.joined()
     let deep = "store: " + String(repeating: "[", count: 100_000)
@@ -29,6 +37,8 @@ import Testing
 
   @Test(arguments: [
     ("store: x\nstor: y\n", "firn.yaml line 2: there is no key stor", "did you mean store?"),
+    ("policy: {keep: {dayly: 7}}\n", "firn.yaml line 1: there is no key dayly", "did you mean daily?"),
+    ("restore: {frobnicate: x}\n", "firn.yaml line 1: there is no key frobnicate", "its keys are search-path"),
     ("jobs: many\n", "firn.yaml line 1: jobs is not a number from 1 to 64", nil),
     ("jobs: 0\n", "firn.yaml line 1: jobs is not a number from 1 to 64", nil),
     ("\nlock-wait: soon\n", "firn.yaml line 2: lock-wait is not a duration such as 30s", nil),

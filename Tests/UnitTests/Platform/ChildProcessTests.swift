@@ -40,7 +40,7 @@ import Testing
   }
 
   @Test func `that can't be started is an error with its name`() {
-    #expect(throws: SystemError.self) { try ProgramResult.run("/nowhere/program", [], environment: [:]) }
+    #expect { try ProgramResult.run("/nowhere/program", [], environment: [:]) } throws: { ($0 as? SystemError)?.number == .noSuchFileOrDirectory }
     do {
       _ = try ProgramResult.run("/nowhere/program", [], environment: [:])
     } catch {

@@ -10,8 +10,8 @@ import Testing
     #expect(try Folder.status(of: folder.path("a"))?.mode == 0o700)
     _ = try File(folder.path("a/b/c"), .create)
     #expect(try Folder.status(of: folder.path("a/b/c"))?.mode == 0o600)
-    #expect(throws: SystemError.self) { _ = try File(folder.path("a/b/c"), .create) }
-    #expect(throws: SystemError.self) { try Folder.make(folder.path("a/b/c/d")) }
+    #expect { _ = try File(folder.path("a/b/c"), .create) } throws: { ($0 as? SystemError)?.number == .fileExists }
+    #expect { try Folder.make(folder.path("a/b/c/d")) } throws: { ($0 as? SystemError)?.number == .notDirectory }
   }
 
   @Test func `in a user's home are written as in a shell`() throws {

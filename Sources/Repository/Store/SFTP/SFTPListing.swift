@@ -14,14 +14,19 @@ struct SFTPListing {
     let hasTime: Bool
   }
 
+  struct UnknownLine: Error {
+    let text: String
+  }
+
   let entries: [Entry]
 
   /// - Parameter now: to tell the year of young files.
-  /// - Returns: nil where a line can't be understood: what it hides might be needed.
-  init?(_ bytes: [UInt8], now: Date) {
+  /// - Throws: `UnknownLine` for a line that can't be understood: what it hides might be needed.
+  init(_ bytes: [UInt8], now: Date) throws(UnknownLine) {
     var entries: [Entry] = []
     for line in bytes.split(separator: 0x0A) {
-      guard let entry = Entry(String(decoding: line, as: UTF8.self), now: now) else { return nil }
+      let line = String(decoding: line, as: UTF8.self)
+      guard let entry = Entry(line, now: now) else { throw UnknownLine(text: line) }
       if entry.name != "." && entry.name != ".." { entries.append(entry) }
     }
     self.entries = entries.sorted { $0.name < $1.name }

@@ -51,10 +51,9 @@ extension SFTPStore {
   func entries(of folder: String) throws -> [SFTPListing.Entry] {
     let response: TransferResponse
     do { response = try client.answer("GET", folder) { $0.limit = 1 << 30 } } catch StoreError.missing { return [] }
-    guard let listing = SFTPListing(response.body, now: Date()) else {
-      throw StoreError.unreachable(location: location, reason: "\(location) listed what can't be understood")
+    do { return try SFTPListing(response.body, now: Date()).entries } catch {
+      throw StoreError.unreachable(location: location, reason: "\(location) listed what can't be understood: \(Terminal.oneLine(error.text))")
     }
-    return listing.entries
   }
 
   /// The listed form of an entry; nil for a file that is being written.
