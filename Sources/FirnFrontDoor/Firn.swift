@@ -30,7 +30,7 @@ package enum FrontDoor {
     if programs.contains(name) { become(name, others + ["--help"]) }
     if ownCommands.contains(name) || name.hasPrefix("-") { return }
     let guides = Guide.all(programs: programFolder)
-    guard let guide = guides.first(where: { $0.topic == name.lowercased() }) else {
+    guard let guide = guides.first(where: { [name.lowercased(), Guide.topic(of: name)].contains($0.topic) }) else {
       let topics = guides.isEmpty ? "guides are not installed here" : "guides are \(guides.map(\.topic).joined(separator: ", "))"
       fail("there is no help on \(name)", hint: "commands are \((programs + ownCommands).joined(separator: ", ")); \(topics)", .usage)
     }

@@ -40,6 +40,11 @@ struct Init: FirnCommand {
     guard configured.isEmpty || Set(configured) == Set(format.recipients) else {
       throw UsageError("the configuration names other recipients", hint: "change recipients in firn.yaml, or leave --recipient out")
     }
+    if let barred = context.configuration.passedOver.first, common.store == nil, (context.environment["FIRN_STORE"] ?? "").isEmpty {
+      throw UsageError(
+        "\(barred) can't be read by this user, and may say where the repository belongs",
+        hint: "run this as the user of the backups: sudo -u firn firn init; or name a place with --store")
+    }
     let store = try context.store()
     do {
       if try Repository(creatingIn: store, format: format).isAmongFiles { context.warnOfFiles(in: store.location) }

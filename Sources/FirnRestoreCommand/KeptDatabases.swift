@@ -54,7 +54,7 @@ struct KeptDatabases {
     let sessions = ImpactStatement.list(plan.applications)
     let aside =
       plan.presentBecomes.map {
-        "the current \(plan.database)\(plan.presentSize.map { ", \(Quantity.size($0))" } ?? "") becomes \($0), with all rows written since the restore"
+        "the current \(plan.database)\(plan.presentSize.map { ", \(Quantity.size($0))" } ?? "") becomes \($0), with all rows written since then"
       } ?? "nothing: the server has no database \(plan.database) now"
     let others = plan.others.map { "  also kept   \($0.name), \(Quantity.size($0.size)): --kept \($0.name) brings that one back" }
     context.explain(
@@ -62,7 +62,7 @@ struct KeptDatabases {
         "",
         "This brings back the database that was \(plan.database) until \(since), \(Quantity.age(of: plan.kept.record.keptAt, now: Date())).", "",
         "  server      \(plan.server)",
-        "  comes back  \(plan.kept.name) of \(plan.kept.owner), \(Quantity.size(plan.kept.size)), with all rows written before the restore",
+        "  comes back  \(plan.kept.name) of \(plan.kept.owner), \(Quantity.size(plan.kept.size)), with all rows written until then",
         "  is kept     \(aside)", "  connected   \(sessions)",
       ] + others + [
         "", "\(plan.presentBecomes == nil ? "It is kept unchanged." : "Both are kept unchanged.") Nothing has been changed yet.", "",

@@ -51,6 +51,9 @@ struct FirnSnapshot: FirnCommand {
     if database == nil, try context.meansMaintenanceDatabase(server.connection) {
       throw UsageError("no database given", hint: "name one: firn-snapshot DATABASE; or take all of the server: firn-snapshot --all")
     }
+    if database == nil, context.databaseOfURL(server.connection) == "postgres" {
+      context.tell("no database was named, so this takes postgres; firn-snapshot --all takes every database of the server")
+    }
     let repository = try context.repositoryToFill(in: rate.limited(context.store()))
     let copies = try SnapshotCopies(standing: context.configuration.copies, others: copyTo, of: repository.store, rate, context)
     let taken = try take(of: database, in: repository, copies, context)

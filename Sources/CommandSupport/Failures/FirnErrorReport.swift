@@ -49,7 +49,7 @@ extension FirnError: ReportableError {
     case .noKeptDatabase(let name):
       FailureReport(
         .notFound, "no database is kept for \(name) on this server",
-        hint: "firn list shows kept databases of the server in DATABASE_URL or firn.yaml; so do the comments of databases: psql -l+")
+        hint: "firn list shows kept databases of the server in DATABASE_URL or firn.yaml; so do the comments of databases: psql -c '\\l+'")
     case .notConfirmed(let phrase, let given):
       FailureReport(
         .notConfirmed, given.map { "\"\($0)\" is not \"\(phrase)\": nothing was changed" } ?? "confirmation required; nothing was changed",

@@ -53,7 +53,10 @@ extension RepositoryError: ReportableError {
         .notFound, "several sources have a database \(name)",
         hint: "name one: \(sources.map { "\($0)/\(name)" }.joined(separator: ", "))")
     case .noSuchSnapshot(let selector, let database):
-      FailureReport(.notFound, "\(database) has no snapshot \(selector)", hint: "firn list shows its snapshots")
+      FailureReport(
+        .notFound, "\(database) has no snapshot \(selector)",
+        hint: SnapshotSelector.time(selector) == nil
+          ? "firn list shows its snapshots" : "the newest before that time is before:\(selector); firn list shows all of them")
     case .ambiguousSnapshot(let selector, let candidates):
       FailureReport(.notFound, "several ids begin with \(selector): \(FailureReport.some(candidates))", hint: "give more of the id")
     case .invalidSelector(let text):

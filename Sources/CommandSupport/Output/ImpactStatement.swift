@@ -34,9 +34,10 @@ package struct ImpactStatement {
     if let unreadable = impact.unreadable {
       lines.append("  changes     unknown: \(FailureReport(unreadable).message)")
     } else if impact.changes.isEmpty {
-      lines.append("  changes     every table has as many rows now as in the snapshot")
+      lines.append("  changes     every table has as many rows now as in the snapshot; values are not compared")
     } else {
-      lines.append("  changes     \(impact.isCounted ? "" : "(large tables by the server's estimate) ")rows now → rows in the snapshot:")
+      let how = impact.isCounted ? "values are not compared" : "large tables by the server's estimate, values are not compared"
+      lines.append("  changes     rows now → rows in the snapshot (\(how)):")
       let width = impact.changes.prefix(Self.shownChanges).map(\.table.count).max() ?? 0
       for change in impact.changes.prefix(Self.shownChanges) {
         lines.append(

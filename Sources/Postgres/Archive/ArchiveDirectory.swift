@@ -35,8 +35,10 @@ package struct ArchiveDirectory: Sendable {
 
   package let entries: [Entry]
   private let bytes: [UInt8]
-  private let integerSize: Int
   private let encoding: ArchiveEncoding
+
+  /// Bytes.
+  private static let integerSize = 4
 
   /// Why a table of contents can't be read.
   package struct Unreadable: Error {
@@ -58,9 +60,8 @@ package struct ArchiveDirectory: Sendable {
     let version = (try reader.byte(), try reader.byte())
     _ = try reader.byte()
     guard version.0 == 1, (14...16).contains(version.1) else { throw Unreadable(reason: "its format is \(version.0).\(version.1)") }
-    reader.integerSize = Int(try reader.byte())
-    guard (1...8).contains(reader.integerSize) else { throw Unreadable(reason: "its integers make no sense") }
-    integerSize = reader.integerSize
+    // An `int` of C, which has four bytes on every machine that PostgreSQL runs on.
+    guard try reader.byte() == Self.integerSize else { throw Unreadable(reason: "its integers have another size") }
     _ = try reader.byte()
     _ = try reader.byte()
     if version.1 >= 15 { _ = try reader.byte() } else { _ = try reader.integer() }
@@ -137,7 +138,7 @@ package struct ArchiveDirectory: Sendable {
         result += bytes[done..<range.lowerBound]
         let text = encoding.bytes(after)
         result.append(0)
-        for place in 0..<integerSize { result.append(UInt8(truncatingIfNeeded: text.count >> (8 * place))) }
+        for place in 0..<Self.integerSize { result.append(UInt8(truncatingIfNeeded: text.count >> (8 * place))) }
         result += text
         done = range.upperBound
       }
@@ -148,7 +149,6 @@ package struct ArchiveDirectory: Sendable {
   private struct Reader {
     let bytes: [UInt8]
     var place = 0
-    var integerSize = 4
     private let encoding: ArchiveEncoding
 
     init(bytes: [UInt8], encoding: ArchiveEncoding) {
@@ -168,7 +168,7 @@ package struct ArchiveDirectory: Sendable {
     mutating func integer() throws -> Int {
       let isNegative = try byte() != 0
       var value = 0
-      for (place, byte) in try take(integerSize).enumerated() where place < 4 { value |= Int(byte) << (8 * place) }
+      for (place, byte) in try take(integerSize).enumerated() { value |= Int(byte) << (8 * place) }
       return isNegative ? -value : value
     }
 

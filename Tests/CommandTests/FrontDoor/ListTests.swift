@@ -26,6 +26,8 @@ import Testing
     #expect(try place.firn("list", "--since", "2099-01-01").errors.contains("no such snapshots"))
     let wrong = try place.firn("list", "--since", "tomorrow")
     #expect(wrong.status == 64 && wrong.errors.contains("--since takes a time"), "\(wrong)")
+    let vague = try place.restore(place.database, "yesterday")
+    #expect(vague.status == 10 && vague.errors.contains("before:yesterday"), "\(vague)")
 
     #expect(try place.firn("hold", place.database, labelled, "--why", "case 7", "--until", "2099-01-31").status == 0)
     for arguments in [["list"], ["list", place.database]] {

@@ -16,7 +16,7 @@ import Testing
       programs.map { "manual and completion: \($0)" } + ["snapshot", "verify", "prune"].map { "confined: \($0)" }
       + [
         "firn snapshot is firn-snapshot", "guides", "manual: firn.yaml", "units are sound", "a store is made", "others can't read it",
-        "user nobody is refused",
+        "user nobody is refused", "a stranger makes no store", "a store that root makes is firn's",
         "configuration kept", "removed", "purged, snapshots kept",
       ]
     for line in wanted { #expect(lines.contains(line), "\(line): \(result)") }

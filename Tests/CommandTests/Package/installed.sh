@@ -26,7 +26,9 @@ for program in firn firn-snapshot firn-verify firn-restore firn-prune firn-migra
   inside man -w "$program" >/dev/null && inside bash -n "/usr/share/bash-completion/completions/$program" && echo "manual and completion: $program"
 done
 [ "$(inside firn snapshot --help | head -n 1)" = "$(inside firn-snapshot --help | head -n 1)" ] && echo 'firn snapshot is firn-snapshot'
-[ "$(inside firn help restoring | head -n 1)" = '# Restoring' ] && [ -e "$root/usr/share/doc/firn/policies/nightly.yaml" ] && echo 'guides'
+[ "$(inside firn help restoring | head -n 1)" = '# Restoring' ] && [ -e "$root/usr/share/doc/firn/policies/nightly.yaml" ] &&
+  [ "$(inside firn help DisasterRecovery | head -n 1)" = '# Disaster recovery' ] &&
+  ! grep -rq -e '<doc:' -e '](Sources/' "$root/usr/share/doc/firn" && echo 'guides'
 [ "$(inside man --warnings firn.yaml 2>&1 >/dev/null)" = '' ] && inside man firn.yaml | grep -q log-format && echo 'manual: firn.yaml'
 inside systemd-analyze verify firn-snapshot@app.service firn-snapshot@app.timer firn-verify@app.service firn-verify@app.timer \
   firn-prune@app.service firn-prune@app.timer && echo 'units are sound'
@@ -36,6 +38,10 @@ done
 inside setpriv --reuid=firn --regid=firn --clear-groups env HOME=/var/lib/firn firn init 2>/dev/null && [ -e "$root/var/lib/firn/store/firn.json" ] && echo 'a store is made'
 [ "$(inside stat -c '%U:%G %a' /etc/firn/firn.yaml /var/lib/firn | tr '\n' ' ')" = 'root:firn 640 firn:firn 700 ' ] && echo "others can't read it"
 inside runuser -u nobody -- firn list 2>/dev/null || echo 'user nobody is refused'
+inside runuser -u nobody -- env HOME=/tmp firn init 2>/dev/null || echo 'a stranger makes no store'
+# As root would by mistake: the timers run as firn.
+inside env HOME=/root firn init --store /var/lib/firn/by/root 2>/dev/null
+[ "$(inside find /var/lib/firn/by -printf '%u:%g\n' | sort -u)" = 'firn:firn' ] && echo "a store that root makes is firn's"
 
 # What was changed by hand stays, over a new version and until it is purged.
 echo 'max-age: 30h' >>"$root/etc/firn/firn.yaml"

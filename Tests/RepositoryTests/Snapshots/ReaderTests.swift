@@ -19,6 +19,19 @@ import Testing
     // Any text is a script of statements, of which most mean nothing.
     #expect(refused > 0 || reader == .globals)
   }
+
+  @Test func `refuse an archive whose integers are too small for the text that a restore writes into it`() {
+    func text(_ bytes: [UInt8] = []) -> [UInt8] { [0, UInt8(bytes.count)] + bytes }
+    let none: [UInt8] = [1, 1]
+    // Integers of one byte, and one entry with the longest definition that they can count.
+    var archive = Array("PGDMP".utf8) + [1, 14, 0, 1, 8, 5]
+    for _ in 0..<11 { archive += text() }
+    archive += [0, 1]
+    archive += [0, 1, 0, 0] + text() + text(Array("0".utf8)) + text() + text() + [0, 1] + text([UInt8](repeating: 0x78, count: 255))
+    for _ in 0..<7 { archive += text() }
+    archive += none + text()
+    #expect(!FuzzedReader.archive.read(archive))
+  }
 }
 
 /// Changes of bytes such as disks, editors and attackers make.

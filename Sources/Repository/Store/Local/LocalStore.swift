@@ -19,8 +19,17 @@ package final class LocalStore: Store {
 
   package init(root: FilePath) {
     self.root = root
-    let status = Host.isRoot ? try? Folder.status(of: root, followingLinks: true) : nil
+    // The store that root makes in another user's folder is that user's.
+    let folder = Host.isRoot ? Self.existing(root) : nil
+    let status = folder.flatMap { try? Folder.status(of: $0, followingLinks: true) }
     owner = status.flatMap { $0.owner == 0 ? nil : ($0.owner, $0.group) }
+  }
+
+  /// The folder itself, or the nearest above it that exists.
+  private static func existing(_ folder: FilePath) -> FilePath {
+    var folder = folder
+    while !Folder.exists(folder), !folder.components.isEmpty { folder.removeLastComponent() }
+    return folder
   }
 
   package var location: String { root.string }
@@ -147,10 +156,10 @@ package final class LocalStore: Store {
     if durability == .immediate { try file.synchronize() } else { file.startWriteback() }
   }
 
-  private func makeFolder(_ folder: FilePath) throws {
+  private func makeFolder(_ folder: FilePath) throws(SystemError) {
     var missing: [FilePath] = []
     var parent = folder
-    while owner != nil, parent.components.count > root.components.count, !Folder.exists(parent) {
+    while owner != nil, !parent.components.isEmpty, !Folder.exists(parent) {
       missing.append(parent)
       parent.removeLastComponent()
     }
@@ -174,7 +183,7 @@ package final class LocalStore: Store {
   }
 
   package func create(_ bytes: [UInt8], at key: StoreKey) throws -> Bool {
-    do { try Folder.make(root) } catch { throw StoreError.unreachable(location: location, reason: error.description) }
+    do { try makeFolder(root) } catch { throw StoreError.unreachable(location: location, reason: error.description) }
     return try translated(key) {
       let target = try path(key)
       let folder = target.removingLastComponent()
