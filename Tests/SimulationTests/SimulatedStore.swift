@@ -83,11 +83,15 @@ struct SimulatedStore: Store {
   private var world: SimulatedWorld { process.world }
 
   private func perform<Result>(_ name: String, _ key: StoreKey, canStandStill: Bool = true, _ body: () throws -> Result) throws -> Result {
+    // Also for the refresh of its lock, which may come in the middle.
+    let couldStandStill = process.canStandStill
+    process.canStandStill = couldStandStill && canStandStill
+    defer { process.canStandStill = couldStandStill }
     try world.pass(process)
     world.note("\(process.id) \(name) \(key)")
     if world.isQuiet { return try body() }
     let faults = world.faults
-    if canStandStill, world.chance(faults.standstills) { try world.standStill(process) }
+    if process.canStandStill, world.chance(faults.standstills) { try world.standStill(process) }
     if world.chance(faults.clockJumps) { process.clockOffset = Double(world.pick(below: 4 * 86400) - 2 * 86400) }
     if world.chance(faults.powerCuts) {
       world.cutPower()

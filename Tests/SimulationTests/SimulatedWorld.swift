@@ -187,6 +187,8 @@ final class SimulatedProcess: @unchecked Sendable {
   let id: Int32
   private let boot: String
   var isAlive = true
+  /// Whether the operation at work may stand still for an hour.
+  var canStandStill = true
   /// Seconds by which its clock is ahead.
   var clockOffset = 0.0
   fileprivate var turn: (any AnyObject & Sendable)?
