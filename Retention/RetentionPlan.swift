@@ -159,7 +159,7 @@ extension RetentionPolicy {
     for snapshot in sorted {
       if let hold = snapshot.hold, hold.until.map({ now < $0 }) ?? true { add(snapshot.id, .hold, "on hold: \(hold.reason)") }
       if ageless.contains(snapshot.id) { continue }
-      let ofTags = tags.filter { snapshot.carries($0.key) }.map(\.value.minimumAge).max() ?? 0
+      let ofTags = tags.filter { snapshot.tags.carry($0.key) }.map(\.value.minimumAge).max() ?? 0
       let least = max(minimumAge, rules(for: snapshot).minimumAge, ofTags)
       if least > 0, now - snapshot.startedAt < least { add(snapshot.id, .policy, "younger than \(Self.words(least))") }
       // It may be all there is of a database that was dropped.
@@ -197,7 +197,7 @@ extension RetentionPolicy {
       var found: [String] = []
       if counts(snapshot) {
         found += ofAll.reasons(snapshot.kind, snapshot.startedAt, calendar)
-        for index in byTag.indices where snapshot.carries(byTag[index].tag) {
+        for index in byTag.indices where snapshot.tags.carry(byTag[index].tag) {
           found += byTag[index].counter.reasons(snapshot.startedAt, calendar)
         }
       } else if snapshot.standing == .incomplete, complete == 0, rules(for: snapshot).keepsAnything {
@@ -235,7 +235,7 @@ extension RetentionPolicy {
   }
 }
 
-extension RetainedSnapshot {
-  /// `tag` is `KEY`, for any value, or `KEY=VALUE`.
-  fileprivate func carries(_ tag: String) -> Bool { tags[tag] != nil || tags.contains { "\($0.key)=\($0.value)" == tag } }
+extension [String: String] {
+  /// Whether a snapshot with these tags carries `tag`: `KEY`, for any value, or `KEY=VALUE`.
+  package func carry(_ tag: String) -> Bool { self[tag] != nil || contains { "\($0.key)=\($0.value)" == tag } }
 }

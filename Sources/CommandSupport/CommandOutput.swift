@@ -3,7 +3,7 @@ internal import Foundation
 internal import Platform
 package import Repository
 
-/// What a command prints.
+/// The output of a command.
 extension CommandContext {
   /// Prints a message for people on standard error.
   package func tell(_ text: String) {
@@ -11,6 +11,9 @@ extension CommandContext {
   }
 
   /// Prints what a confirmation is about, at a terminal also with `--quiet`: the operator must know what they confirm.
+  package func explain(_ line: String) { explain([line]) }
+
+  /// The same of several lines.
   package func explain(_ lines: [String]) {
     let isSilent = common.json || common.quiet
     guard !isSilent || Terminal.inputIsTerminal && Terminal.errorIsTerminal else { return }
@@ -46,11 +49,8 @@ extension CommandContext {
   package func result(_ value: some Encodable) throws {
     let json = try Self.encoded(value)
     record.note { $0.result = json }
-    if common.json { Terminal.writeOutput(String(decoding: json, as: UTF8.self) + "\n") }
+    if common.json { write(json) }
   }
-
-  /// Prints a result on standard output.
-  package func explain(_ line: String) { explain([line]) }
 
   /// Prints one line on standard output.
   package func output(_ line: String) { Terminal.writeOutput(Terminal.oneLine(line) + "\n") }
@@ -60,9 +60,9 @@ extension CommandContext {
     for line in table.lines(columns: Terminal.outputColumns) { Terminal.writeOutput(line + "\n") }
   }
 
-  package func output(json value: some Encodable) throws {
-    Terminal.writeOutput(String(decoding: try Self.encoded(value), as: UTF8.self) + "\n")
-  }
+  package func output(json value: some Encodable) throws { write(try Self.encoded(value)) }
+
+  private func write(_ json: [UInt8]) { Terminal.writeOutput(String(decoding: json, as: UTF8.self) + "\n") }
 
   private static func encoded(_ value: some Encodable) throws -> [UInt8] {
     let encoder = JSON.encoder

@@ -1,4 +1,4 @@
-/// What someone may have meant who mistyped a word.
+/// Corrections of mistyped words.
 enum Spelling {
   /// - Returns: nil if no word is near: one of which most letters differ is no slip of the fingers.
   static func nearest(to word: String, in words: [String]) -> String? {

@@ -5,6 +5,7 @@ import Foundation
 import Platform
 import Postgres
 import Repository
+import Retention
 
 /// Lists snapshots.
 struct List: FirnCommand {
@@ -28,13 +29,13 @@ struct List: FirnCommand {
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let repository = try context.repository()
     let catalog = repository.catalog
-    let places = try database.map { try context.places(of: $0, in: catalog) } ?? catalog.snapshots()
+    let named = try database.map { try context.places(of: $0, in: catalog) }
+    let listing = try named.map { try folders(of: $0, catalog) } ?? catalog.listing()
+    let places = named ?? listing.map(\.place)
     var entries: [Entry] = []
     var unreadable: [SnapshotPath] = []
     let verdicts = try places.reduce(into: [:]) { $0[$1] = try catalog.verdict(of: $1) }
     let findings = DamageFindings(verdicts)
-    let folders = Dictionary(places.map { ($0.folder, $0) }) { first, _ in first }.values
-    let listing = try database == nil ? catalog.listing() : folders.flatMap { try catalog.listing(source: $0.source, database: $0.database) }
     let held = Set(listing.filter(\.isOnHold).map(\.place))
     for place in places {
       do {
@@ -57,7 +58,7 @@ struct List: FirnCommand {
       show(entries, hasUnreadable: !unreadable.isEmpty, context)
     }
     if !common.json { showKept(context) }
-    let hasHidden = try context.warnOfHidden(catalog, beside: database == nil ? nil : places)
+    let hasHidden = try context.warnOfHidden(catalog, beside: named)
     for place in unreadable { context.warn("\(place.database) \(place.id) cannot be read: see firn-verify") }
     return unreadable.isEmpty && !hasHidden ? .done : .doneWithWarnings
   }
@@ -77,12 +78,18 @@ struct List: FirnCommand {
     }
   }
 
+  /// The listings of the databases of snapshots.
+  private func folders(of places: [SnapshotPath], _ catalog: Catalog) throws -> [ListedSnapshot] {
+    try Dictionary(places.map { ($0.folder, $0) }) { first, _ in first }.values.flatMap {
+      try catalog.listing(source: $0.source, database: $0.database)
+    }
+  }
+
   /// The entries of `--kind`, `--tag` and `--since`, of these the last of each database.
   private func filtered(_ entries: [Entry]) -> [Entry] {
     let start = since.flatMap { SnapshotSelector.time($0) } ?? .distantPast
     let wanted = entries.filter { entry in
-      (kind == nil || entry.kind == kind) && entry.startedAt >= start
-        && tags.allSatisfy { tag in entry.tags.contains { tag == $0.key || tag == "\($0.key)=\($0.value)" } }
+      (kind == nil || entry.kind == kind) && entry.startedAt >= start && tags.allSatisfy(entry.tags.carry)
     }
     guard let last else { return wanted }
     var counts: [[String]: Int] = [:]

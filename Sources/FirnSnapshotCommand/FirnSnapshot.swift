@@ -47,15 +47,15 @@ struct FirnSnapshot: FirnCommand {
   }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
-    if all { return try ServerSnapshots(command: self, context: context).run() }
-    if database == nil, try context.meansMaintenanceDatabase(server.connection) {
+    if database == nil, !all, try context.meansMaintenanceDatabase(server.connection) {
       throw UsageError("no database given", hint: "name one: firn-snapshot DATABASE; or take all of the server: firn-snapshot --all")
     }
-    if database == nil, context.databaseOfURL(server.connection) == "postgres" {
-      context.tell("no database was named, so this takes postgres; firn-snapshot --all takes every database of the server")
+    if database == nil, !all, context.databaseOfURL(server.connection) == "postgres" {
+      context.tell("this takes postgres, the database of the connection; firn-snapshot --all takes every database of the server")
     }
     let repository = try context.repositoryToFill(in: rate.limited(context.store()))
     let copies = try SnapshotCopies(standing: context.configuration.copies, others: copyTo, of: repository.store, rate, context)
+    if all { return try ServerSnapshots(command: self, context: context, repository: repository, copies: copies).run() }
     let taken = try take(of: database, in: repository, copies, context)
     try context.result(taken.report)
     return taken.isSound ? .done : .doneWithWarnings

@@ -8,6 +8,8 @@ import Repository
 struct ServerSnapshots {
   let command: FirnSnapshot
   let context: CommandContext
+  let repository: Repository
+  let copies: SnapshotCopies
 
   private struct Failed: Encodable {
     let database: String
@@ -29,9 +31,6 @@ struct ServerSnapshots {
 
   func run() throws -> ExitStatus {
     let start = ContinuousClock.now
-    let repository = try context.repositoryToFill(in: command.rate.limited(context.store()))
-    let copies = try SnapshotCopies(
-      standing: context.configuration.copies, others: command.copyTo, of: repository.store, command.rate, context)
     let connection = command.server.connection
     // The list of databases is the same in each of them.
     let settings = try context.connectionSettings(connection, database: context.namesNoDatabase(connection) ? "postgres" : nil)
