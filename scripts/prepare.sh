@@ -16,11 +16,23 @@ as_root() {
   fi
 }
 
-# Installs those of the named Debian packages that are not there.
+# The lists of packages may be missing, or old.
+update_package_lists() { as_root apt-get update -qq >&2 || say "the lists of packages could not be updated: newer releases may exist"; }
+
+# The version that the package sources serve.
+candidate() { apt-cache policy "$1" | sed -n 's/^ *Candidate: //p'; }
+
+# Whether the installed version of a Debian package is the one that the package sources serve.
+is_newest() {
+  newest=$(candidate "$1")
+  [ -z "$newest" ] || [ "$newest" = "$(dpkg-query -W -f '${Version}' "$1")" ]
+}
+
+# Installs those of the named Debian packages that are not there: NAME or NAME/RELEASE.
 need_packages() {
   packages=
   for package in "$@"; do
-    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || packages="$packages $package"
+    dpkg-query -W -f '${Status}' "${package%/*}" 2>/dev/null | grep -q 'ok installed' || packages="$packages $package"
   done
   [ -n "$packages" ] || return 0
   command -v apt-get >/dev/null || fail "these packages are missing:$packages" "this script installs on Debian only; elsewhere install their like by hand"
@@ -74,15 +86,12 @@ system_server() {
   printf '%s\n' "$newest"
 }
 
-# The newest minor release of the system's server that the package sources serve: prints the folder of its programs. Where another is
+# The newest minor release of the system's server in the package lists: prints the folder of its programs. Where another is
 # installed, it is unpacked beside it, with the extensions that are installed.
 newest_server() {
   installed=$(system_server)
   major=$(basename "$(dirname "$installed")")
-  # The lists of packages may be missing, or old.
-  as_root apt-get update -qq >&2 || say "the lists of packages could not be updated: the newest minor release may be another"
-  newest=$(apt-cache policy "postgresql-$major" | sed -n 's/^ *Candidate: //p')
-  if [ -z "$newest" ] || [ "$newest" = "$(dpkg-query -W -f '${Version}' "postgresql-$major")" ]; then printf '%s\n' "$installed"; return; fi
+  if is_newest "postgresql-$major"; then printf '%s\n' "$installed"; return; fi
   place=$(server_cache)/postgresql-$newest
   if [ ! -x "$place/usr/lib/postgresql/$major/bin/postgres" ]; then
     mkdir -p "$(server_cache)"

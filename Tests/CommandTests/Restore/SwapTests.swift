@@ -195,6 +195,25 @@ import Testing
     }
   }
 
+  @Test(arguments: [["--confirm", "app"], ["--in-place", "--untested", "--confirm", "destroy app"]])
+  func `whose application does not start again is started by the next run`(_ options: [String]) throws {
+    let server = try TestServer(binaries: try TestServer.binaries(at: 0))
+    try server.sql("CREATE DATABASE app")
+    var place = try workplace(server, database: "app")
+    let log = try addApplication(to: &place)
+    let mayStart = place.folder.path("may-start")
+    try Folder.write(
+      Array("maintenance:\n  stop: ['echo stopped >> \(log)']\n  start: ['test -e \(mayStart)', 'echo started >> \(log)']\n".utf8),
+      to: place.folder.path(".config/firn/firn.yaml"))
+    let restored = try place.run("firn-restore", ["app", "latest:manual"] + options)
+    #expect(restored.status == 3 && restored.errors.components(separatedBy: "failed with exit code 1").count == 2, "\(restored)")
+    #expect(try place.restore("app", "--recover").status == 3, "it still does not start")
+    try Folder.write([], to: mayStart)
+    let recovered = try place.restore("app", "--recover")
+    #expect(recovered.status == 0 && recovered.errors.contains("started again"), "\(recovered)")
+    #expect(try !place.restore("app", "--recover").errors.contains("started again"))
+  }
+
   @Test func `in place never leaves the application started without a database, nor stopped with one`() throws {
     let server = try TestServer(binaries: try TestServer.binaries(at: 0))
     try server.sql("CREATE DATABASE app")

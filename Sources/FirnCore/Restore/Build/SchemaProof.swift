@@ -71,9 +71,10 @@ struct SchemaProof {
     try Folder.write(selection.contents, to: archive.appending(ArchiveFile.contents))
     let list = folder.path.appending("reference.list")
     try Folder.write(entries.filter { !["SEQUENCE SET", "MATERIALIZED VIEW DATA"].contains($0.kind) }.restoreList, to: list)
+    // Several sessions of pg_restore may lock each other out. There are no rows, so one is fast enough.
     var tool = RestoreTool(
-      tools: build.tools, access: try ToolAccess(as: connection, folder: folder.path), database: reference.name, jobs: build.jobs,
-      settings: RestoreSettings.usual(jobs: max(2, build.jobs), sharedBuffers: 0, serverMajor: connection.serverMajor))
+      tools: build.tools, access: try ToolAccess(as: connection, folder: folder.path), database: reference.name, jobs: 1,
+      settings: RestoreSettings.usual(jobs: 1, sharedBuffers: 0, serverMajor: connection.serverMajor))
     tool.flags = selection.flags
     let messages = ToolMessages(tool: "pg_restore")
     let child = try tool.start(of: archive, list: list, messages: messages)

@@ -42,6 +42,25 @@ package struct StoppedApplication: Sendable {
 
   func remove() { try? Folder.removeFile(path) }
 
+  /// Starts the application. The note stays for the next run if a part of it does not start.
+  /// - Parameter note: nil if nothing was stopped.
+  /// - Returns: what did not start, in words.
+  static func start(_ application: ApplicationControl, noted note: StoppedApplication?, _ progress: WorkProgress) -> [String] {
+    let failures = application.startAll(progress)
+    if failures.isEmpty { note?.remove() }
+    if let note { removeNotes(of: note.record.database, besides: note.path) }
+    return failures
+  }
+
+  /// Removes earlier notes of a database's application: it was just started, or a newer note says that it was not.
+  private static func removeNotes(of database: String, besides newest: FilePath) {
+    for (path, bytes) in StateFolder.files(namedWith: prefix) where path != newest {
+      guard let record = try? JSONDecoder().decode(Record.self, from: Data(bytes)) else { continue }
+      let isEnded = record.process == Host.processID || record.isOfDeadProcess
+      if record.host == Host.name && record.database.isSame(as: database) && isEnded { try? Folder.removeFile(path) }
+    }
+  }
+
   /// Says that the application has nothing to start with while its database is none of these.
   func awaitDatabase(_ oids: [UInt32]) {
     var waiting = record
@@ -69,7 +88,8 @@ package struct StoppedApplication: Sendable {
       }
       guard record.host == Host.name else { continue }
       let isBack = database.map { $0.isSame(as: record.database) } ?? false
-      guard isBack || record.isOfDeadProcess else { continue }
+      // This process has just tried what it noted itself.
+      guard isBack && record.process != Host.processID || record.isOfDeadProcess else { continue }
       if let awaited = record.awaited, !isBack,
         (try? ServerConnection.open(server(), except: record.database).hasUsableDatabase(record.database, among: awaited)) != true
       {
@@ -82,7 +102,11 @@ package struct StoppedApplication: Sendable {
         "\(record.occasion ?? "a restore") of \(record.database) ended while the application was stopped: it was \(failures.isEmpty ? "" : "not ")started again"
       )
       told += failures
-      if failures.isEmpty { try? Folder.removeFile(path) }
+      if failures.isEmpty {
+        try? Folder.removeFile(path)
+      } else {
+        told.append("it is tried again by the next run, until it starts or \(path) is removed")
+      }
     }
     return told
   }

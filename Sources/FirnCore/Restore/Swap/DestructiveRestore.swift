@@ -80,8 +80,7 @@ struct DestructiveRestore {
       }
     } catch {
       guard isGone else {
-        let failures = maintenance.startAll(progress)
-        mark?.remove()
+        let failures = StoppedApplication.start(maintenance, noted: mark, progress)
         throw failures.isEmpty ? error : ApplicationNotStarted(cause: error, startFailures: failures)
       }
       // Started now, it would find nothing, or make a database of its own: the note stays.
@@ -91,8 +90,7 @@ struct DestructiveRestore {
         applicationIsStopped: !maintenance.stop.isEmpty)
     }
     result.downtime = ContinuousClock.now - start
-    result.warnings += maintenance.startAll(progress)
-    mark?.remove()
+    result.warnings += StoppedApplication.start(maintenance, noted: mark, progress)
     if let check = maintenance.healthCheck, !maintenance.isHealthy(progress) {
       result.warnings.append("the application is not well: \(check) keeps failing")
     }

@@ -76,21 +76,20 @@ struct SwapWithApplicationStopped {
   }
 
   /// Swaps while the application is stopped. It is started again in any case: by this process, or by the next run if this one is
-  /// killed.
+  /// killed or a part does not start.
   private func whileStopped(_ swap: DatabaseSwap) throws -> (downtime: Duration, startFailures: [String]) {
     try Interruption.check()
     let mark = try maintenance.stop.isEmpty ? nil : StoppedApplication(database: swap.live, start: maintenance.start)
-    defer { mark?.remove() }
     let downtime: Duration
     do {
       try maintenance.stopAll(progress)
       progress.begin("swapping the databases")
       downtime = try swap.run()
     } catch {
-      let failures = maintenance.startAll(progress)
+      let failures = StoppedApplication.start(maintenance, noted: mark, progress)
       throw failures.isEmpty ? error : ApplicationNotStarted(cause: error, startFailures: failures)
     }
-    return (downtime, maintenance.startAll(progress))
+    return (downtime, StoppedApplication.start(maintenance, noted: mark, progress))
   }
 
   private func undo(_ time: Date) throws -> DatabaseSwap {
