@@ -28,7 +28,7 @@ is_newest() {
   [ -z "$newest" ] || [ "$newest" = "$(dpkg-query -W -f '${Version}' "$1")" ]
 }
 
-# Installs those of the named Debian packages that are not there: NAME or NAME/RELEASE.
+# Installs those of the named Debian packages that are not there: NAME or NAME/RELEASE. Packages in `kept`, as NAME=VERSION, stay as they are.
 need_packages() {
   packages=
   for package in "$@"; do
@@ -50,7 +50,7 @@ need_packages() {
   esac
   log=$(mktemp)
   # shellcheck disable=SC2086
-  if ! { as_root apt-get update && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages; } >"$log" 2>&1; then
+  if ! { as_root apt-get update && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages ${kept:-}; } >"$log" 2>&1; then
     tail -n 20 "$log" >&2
     rm -f "$log"
     [ -z "$clusters" ] || as_root rm -f "$clusters"

@@ -14,12 +14,25 @@ package struct CommandContext: Sendable {
   package let configuration: Configuration
   package let environment: [String: String]
   /// The record of this run, for notifications.
-  package let record = RunRecord()
+  package let record: RunRecord
   /// Warnings that were printed already.
-  let warned = Monitor<Set<String>>([])
+  let warned: Monitor<Set<String>>
 
   /// Whether the configuration could be read. If not, only its notification settings are used.
   package let isWhole: Bool
+
+  /// Whether --server names a source, and no server of the configuration.
+  private let ignoresServerNames: Bool
+
+  /// Whether sessions take the role that the configuration has for restores.
+  private var restores = false
+
+  /// A context for restores.
+  package var restoring: CommandContext {
+    var context = self
+    context.restores = true
+    return context
+  }
 
   /// The notification settings of an unusable configuration.
   package init(unconfigured command: String, common: CommonOptions) {
@@ -31,6 +44,8 @@ package struct CommandContext: Sendable {
     self.common = common
     self.configuration = configuration
     self.isWhole = isWhole
+    ignoresServerNames = false
+    (record, warned) = (RunRecord(), Monitor([]))
     environment = ProcessInfo.processInfo.environment
   }
 
@@ -39,6 +54,51 @@ package struct CommandContext: Sendable {
     if let format = configuration.logFormat { MessageLog.use(format) }
     for file in configuration.passedOver { warn("\(file) can't be read by this user, and is passed over") }
   }
+
+  /// A context for one of the configured servers alone.
+  package func choosing(_ server: ServerConfiguration) -> CommandContext {
+    CommandContext(choosing: server, self)
+  }
+
+  private init(choosing server: ServerConfiguration?, _ other: CommandContext) {
+    (command, common, environment, isWhole) = (other.command, other.common, other.environment, other.isWhole)
+    (record, warned) = (other.record, other.warned)
+    configuration = server.map(other.configuration.choosing) ?? other.configuration
+    ignoresServerNames = server == nil
+    restores = other.restores
+  }
+
+  /// The context for the server that options name; this one if they name none.
+  package func choosing(_ options: ConnectionOptions) throws -> CommandContext {
+    guard options.servers.count <= 1 else { throw UsageError("--server is given twice", hint: "name one server") }
+    return try options.servers.isEmpty ? self : choosing(servers(options.servers)[0])
+  }
+
+  /// The context for the server of a snapshot, if the configuration has several servers and nothing names another one.
+  package func choosing(serverOf place: SnapshotPath, in catalog: Catalog, _ options: ConnectionOptions) throws -> CommandContext {
+    guard !configuration.isOfNamedServer, configuration.databaseURL == nil, !givesServer(options), !configuration.servers.isEmpty else { return self }
+    let name = try catalog.sourceRecord(of: place.source)?.name ?? place.source
+    return configuration.servers.first { $0.name.isSame(as: name) || $0.name.isSame(as: place.source) }.map(choosing) ?? self
+  }
+
+  /// A context that does not look up --server in the configuration: the name is that of a source alone.
+  package var withoutServerNames: CommandContext { CommandContext(choosing: nil, self) }
+
+  /// Servers of the configuration by their names; all of them if none is named.
+  /// - Throws: `UsageError`.
+  package func servers(_ names: [String]) throws -> [ServerConfiguration] {
+    guard !names.isEmpty else { return configuration.servers }
+    return try names.map { name in
+      if let server = configuration.servers.first(where: { $0.name == name }) { return server }
+      let known = configuration.servers.map(\.name)
+      throw UsageError(
+        "there is no server \(name) in \(configurationName)",
+        hint: known.isEmpty ? "it names none: see servers in firn.yaml(5)" : "it names \(known.joined(separator: ", "))")
+    }
+  }
+
+  /// Whether options or the environment name a server.
+  package func givesServer(_ options: ConnectionOptions) -> Bool { urlBeforeFile(options.databaseURL) != nil || serverVariable != nil }
 
   package var storeLocation: String {
     if common.store?.isEmpty == true { return "" }
@@ -169,6 +229,10 @@ package struct CommandContext: Sendable {
   }
 
   package func connectionSettings(_ options: ConnectionOptions, database: String? = nil) throws -> ConnectionSettings {
+    if let name = options.servers.first, !configuration.isOfNamedServer, !ignoresServerNames {
+      guard options.servers.count == 1 else { throw UsageError("--server is given twice", hint: "name one server") }
+      return try choosing(servers([name])[0]).connectionSettings(options, database: database)
+    }
     var settings = try givenSettings(options.databaseURL)
     settings.allowsForwardedPort = options.throughForwardedPort
     if let database { settings = settings.with(database: try Self.name(database)) }
@@ -178,6 +242,7 @@ package struct CommandContext: Sendable {
 
   /// Options override the environment, including libpq's variables, which overrides the file.
   private func givenSettings(_ option: String?) throws -> ConnectionSettings {
+    if configuration.isOfNamedServer { return try settingsOfFile(configuration.databaseURL ?? "", overlaid: false) }
     if let url = urlBeforeFile(option) { return try ConnectionSettings(url) }
     guard let url = configuration.databaseURL, !url.isEmpty else { return ConnectionSettings() }
     if let name = serverVariable {
@@ -185,10 +250,26 @@ package struct CommandContext: Sendable {
       if common.verbose && isNew(words) { tell(words) }
       return ConnectionSettings()
     }
-    do { return try ConnectionSettings(url).overlaid(by: environment) } catch let error as PostgresError {
+    return try settingsOfFile(url, overlaid: true)
+  }
+
+  private func settingsOfFile(_ url: String, overlaid: Bool) throws -> ConnectionSettings {
+    do {
+      var settings = try ConnectionSettings(url)
+      if restores, let role = configuration.restoreRole {
+        settings = settings.with(
+          "options", [settings.parameters["options"], "-c role=\(ConnectionSettings.optionWord(role))"].compactMap(\.self).joined(separator: " "))
+      }
+      return overlaid ? settings.overlaid(by: environment) : settings
+    } catch let error as PostgresError {
       let report = FailureReport(error)
       throw ConfigurationError(message: "\(configurationName): database-url: \(report.message)", hint: report.hint)
     }
+  }
+
+  /// The server of the configuration or the environment, connected to as the user who runs this, whatever role they name.
+  package func serverAsWhoRuns() throws -> ConnectionSettings {
+    try givenSettings(nil).withoutUser
   }
 
   /// The URL of the server, if a URL alone names it.
@@ -252,10 +333,33 @@ package struct CommandContext: Sendable {
   package func jobs(_ options: ServerOptions) -> Int { jobs(options.jobs) }
   package func jobs(_ named: Int?) -> Int { named ?? configuration.jobs ?? min(8, processorCount) }
 
-  /// The snapshots of a database. If several sources have one of that name, those of the configured source.
+  /// The snapshots of a database. If several sources have one of that name, those of the configured source, or of the connected server.
+  /// - Parameter server: nil for the one in the environment or the file.
   /// - Throws: `RepositoryError.noSuchDatabase`, `.ambiguousDatabase`.
-  package func places(of database: String, in catalog: Catalog) throws -> [SnapshotPath] {
-    try catalog.database(named: Self.name(database), preferring: configuration.source)
+  package func places(of database: String, in catalog: Catalog, on server: ConnectionOptions? = nil) throws -> [SnapshotPath] {
+    let name = try Self.name(database)
+    do { return try catalog.database(named: name, preferring: configuration.source) } catch let error as RepositoryError {
+      guard case .ambiguousDatabase = error, let settings = try server.map({ try connectionSettings($0) }) ?? namedServer(),
+        let connection = try? ServerConnection.open(settings.with("connect_timeout", "5")),
+        let source = try? ServerSource.find(connection, in: catalog)
+      else { throw error }
+      return try catalog.database(named: name, preferring: source)
+    }
+  }
+
+  /// The snapshots of a database, or of all, as far as they belong to a source.
+  /// - Parameters:
+  ///   - database: nil for all.
+  ///   - source: nil for every source.
+  /// - Returns: nil for all snapshots of the store.
+  /// - Throws: `RepositoryError.noSuchDatabase`, `.ambiguousDatabase`, `.noSuchSource`.
+  package func places(of database: String?, from source: String?, in catalog: Catalog) throws -> [SnapshotPath]? {
+    guard let source else { return try database.map { try places(of: $0, in: catalog) } }
+    let all = try catalog.snapshots()
+    guard let folder = try catalog.source(named: source) else {
+      throw RepositoryError.noSuchSource(name: source, known: try catalog.sources(of: all).map { $0.record?.name ?? $0.source })
+    }
+    return try database.map { try catalog.database(named: "\(folder)/\($0)") } ?? all.filter { $0.source.isSame(as: folder) }
   }
 
   /// A snapshot request from the configuration. The caller sets its purpose.

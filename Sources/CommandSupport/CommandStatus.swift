@@ -1,6 +1,7 @@
 package import FirnCore
 package import Foundation
 internal import Platform
+internal import Postgres
 package import Repository
 
 extension CommandContext {
@@ -9,13 +10,43 @@ extension CommandContext {
 
   /// The data of `firn status`.
   /// - Parameter places: the snapshots to look at; nil for all.
-  package func status(of places: [SnapshotPath]? = nil, in repository: Repository? = nil, now: Date = Date()) throws -> StoreStatus {
+  package func status(of chosen: [SnapshotPath]? = nil, in repository: Repository? = nil, now: Date = Date()) throws -> StoreStatus {
     let repository = try repository ?? self.repository()
-    let places = try places ?? repository.catalog.snapshots()
+    let places = try chosen ?? repository.catalog.snapshots()
+    let isOfAll = chosen == nil
+    let servers = isOfAll ? askServers() : { [] }
     let copies = lookIntoCopies(beside: places)
     return try StoreStatus(
-      of: places, in: repository, copies: copies(), limits: configuration.limits, now: now,
+      of: places, in: repository, copies: copies(), runs: RunHistories(store: repository.store, location: repository.store.location),
+      servers: servers(), limits: configuration.limits, now: now,
       age: { Quantity.age(of: $0, now: now) }, words: { FailureReport($0).message })
+  }
+
+  /// Begins to ask the configured servers for their databases, all at once.
+  /// - Returns: what waits for their answers.
+  private func askServers() -> () throws -> [ServerState] {
+    let answers = configuration.servers.map { server in
+      let answer = Monitor<ServerState?>(nil)
+      _ = WorkerThread(name: "status") {
+        let context = choosing(server)
+        let connection = Result {
+          let settings = try context.connectionSettings(ConnectionOptions())
+          let named = settings.database == nil ? settings.with(database: "postgres") : settings
+          return try ServerConnection.open(named.with("connect_timeout", "5"))
+        }
+        let state = ServerState(name: server.name, matching: server.databases, excluding: server.exclude, on: connection)
+        answer.update { $0 = state }
+      }
+      return (server.name, answer)
+    }
+    return {
+      let end = ContinuousClock.now + Self.patience
+      return try answers.map { name, answer in
+        while !answer.wait(atMost: .milliseconds(100), until: { $0 != nil }), .now < end { try Interruption.check() }
+        let silence = PostgresError.cannotConnect(target: name, reason: "no answer for \(Quantity.span(Self.patience.inSeconds))")
+        return answer.current ?? ServerState(name: name, failure: silence)
+      }
+    }
   }
 
   /// The answer of one copy so far.

@@ -18,6 +18,7 @@ struct Copy: FirnCommand {
   @Option(help: ArgumentHelp("The store to copy to. Default: the stores in firn.yaml. May be repeated.", valueName: "location")) var to: [String] = []
   @Flag(name: .customLong("init"), help: "Create a new repository there, even if this machine has already seen one there.") var beginsAnew = false
   @Option(help: "Copy only this database, or SOURCE/DATABASE.") var database: String?
+  @OptionGroup var source: SourceOption
   @OptionGroup var rate: RateOption
   @OptionGroup var common: CommonOptions
 
@@ -41,22 +42,14 @@ struct Copy: FirnCommand {
 
   /// The snapshots that are meant, of each database.
   private func chosen(in catalog: Catalog, _ context: CommandContext) throws -> [SnapshotPath] {
-    let all = try database.map { try context.places(of: $0, in: catalog) } ?? catalog.snapshots()
+    let all = try context.places(of: database, from: source.name, in: catalog) ?? catalog.snapshots()
     if all.isEmpty { throw RepositoryError.noSuchDatabase(name: "any database", known: []) }
     guard snapshot != "all" else { return all }
     let selector = try SnapshotSelector(snapshot)
-    let groups = Dictionary(grouping: all) { "\($0.source.keyComponent)/\($0.database.keyComponent)" }
-    var found: [SnapshotPath] = []
-    var missing: (any Error)?
-    for (_, places) in groups.sorted(by: { $0.key < $1.key }) {
-      do { found.append(try selector.choose(from: places, in: catalog)) } catch let error as RepositoryError {
-        if case .noSuchSnapshot = error { missing = error } else { throw error }
-      }
-    }
-    if found.isEmpty, database == nil, all.contains(where: { $0.database.isSame(as: snapshot) }) {
+    do { return try selector.chooseForEach(of: all, in: catalog) } catch RepositoryError.noSuchSnapshot
+      where database == nil && all.contains(where: { $0.database.isSame(as: snapshot) })
+    {
       throw UsageError("\(snapshot) is a database, and no snapshot", hint: "firn copy --database \(snapshot) copies all of it")
     }
-    if found.isEmpty { throw missing ?? RepositoryError.noSuchDatabase(name: "any database", known: []) }
-    return found
   }
 }

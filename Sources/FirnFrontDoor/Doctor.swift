@@ -3,6 +3,7 @@ import CommandSupport
 import FirnCore
 import Foundation
 import Platform
+import Postgres
 import Repository
 import SystemPackage
 
@@ -34,13 +35,15 @@ struct Doctor: FirnCommand {
   }
 
   private func examine(_ context: CommandContext, _ progress: WorkProgress) throws -> [Finding] {
+    let context = try context.choosing(server)
     let file = context.configuration
     var findings = [configurationFile(context)]
     progress.begin("looking at the server")
     do {
       let settings = try context.connectionSettings(server)
       findings += try ServerExamination(
-        settings: settings, anyDatabase: context.namesNoDatabase(server), backedUp: { databases(of: $0, context) },
+        settings: settings, restoreSettings: context.restoring.connectionSettings(server), anyDatabase: context.namesNoDatabase(server),
+        backedUp: { databases(of: $0, context) },
         toolFolders: context.toolFolders(tools)
       ) { FailureReport($0).message }.run()
     } catch {
@@ -95,9 +98,11 @@ struct Doctor: FirnCommand {
     return Finding("configuration", .pass, text)
   }
 
-  private func databases(of source: String, _ context: CommandContext) -> Set<String> {
-    guard let catalog = try? context.repository().catalog, let places = try? catalog.snapshots() else { return [] }
-    let own = Dictionary(grouping: places.filter { $0.source == context.configuration.source ?? source }, by: \.database)
+  private func databases(of server: Connection, _ context: CommandContext) -> Set<String> {
+    guard let catalog = try? context.repository().catalog, let places = try? catalog.snapshots(),
+      let source = try? ServerSource(of: server, named: context.configuration.source, in: catalog).folder
+    else { return [] }
+    let own = Dictionary(grouping: places.filter { $0.source == source }, by: \.database)
     // Usually the newest snapshot decides.
     return Set(own.filter { _, places in places.reversed().contains { !catalog.isSafetySnapshot($0) } }.keys)
   }
@@ -142,13 +147,14 @@ struct Doctor: FirnCommand {
       return [Finding("snapshots", .warn, "unknown: \(FailureReport(error).message)", hint: FailureReport(error).hint)]
     }
     if status.databases.isEmpty { return [Finding("snapshots", .warn, "there is none yet", hint: "make one: firn snapshot")] }
-    return status.databases.map { database in
-      let name = "\(database.database)"
-      let newest = database.newest.map { "newest snapshot \(Quantity.age(of: $0.startedAt, now: Date()))" } ?? "no snapshot"
-      let proof = database.proof.map { ", newest proof \(Quantity.age(of: $0.checkedAt, now: Date()))" } ?? ""
-      return database.problems.isEmpty
-        ? Finding("snapshots", .pass, "\(name): \(newest)\(proof)")
-        : Finding("snapshots", .warn, "\(name): \(database.problems.joined(separator: "; "))", hint: "firn status")
-    }
+    return status.problems.map { Finding("snapshots", .warn, $0, hint: "firn status") }
+      + status.databases.map { database in
+        let name = "\(database.database)"
+        let newest = database.newest.map { "newest snapshot \(Quantity.age(of: $0.startedAt, now: Date()))" } ?? "no snapshot"
+        let proof = database.proof.map { ", newest proof \(Quantity.age(of: $0.checkedAt, now: Date()))" } ?? ""
+        return database.problems.isEmpty
+          ? Finding("snapshots", .pass, "\(name): \(newest)\(proof)")
+          : Finding("snapshots", .warn, "\(name): \(database.problems.joined(separator: "; "))", hint: "firn status")
+      }
   }
 }

@@ -65,8 +65,9 @@ struct Firn: ParsableCommand {
       """,
     version: FirnVersion.text,
     subcommands: [
-      Init.self, SnapshotEntry.self, VerifyEntry.self, RestoreEntry.self, PruneEntry.self, MigrateEntry.self, List.self, Show.self, Status.self,
-      Doctor.self, Report.self, Copy.self, Key.self, Hold.self, Unlock.self,
+      Init.self, Setup.self, SnapshotEntry.self, VerifyEntry.self, RestoreEntry.self, PruneEntry.self, MigrateEntry.self, List.self, Show.self,
+      Status.self,
+      Log.self, Doctor.self, Report.self, Copy.self, Key.self, Source.self, Hold.self, Unlock.self,
     ])
 }
 

@@ -52,7 +52,7 @@ struct Hold: FirnCommand {
     }
     var end: Date?
     if let until {
-      guard let date = SnapshotSelector.time(until) else { throw RepositoryError.invalidSelector(until) }
+      guard let date = SnapshotSelector.time(until, zone: .gmt) else { throw RepositoryError.invalidSelector(until) }
       guard date > Date() else { throw UsageError("\(until) is past", hint: "name a time to come, or leave --until out") }
       // A day ends last twelve hours after it does by UTC.
       end = until.contains { ":T".contains($0) } ? date : date.addingTimeInterval(36 * 3600)

@@ -17,11 +17,12 @@ struct List: FirnCommand {
   @Option(help: ArgumentHelp("List only snapshots that began at this time or later: 2h, yesterday, 2026-11-28, 22:50.", valueName: "time"))
   var since: String?
   @Option(help: ArgumentHelp("List only the newest N of each database.", valueName: "n")) var last: Int?
+  @OptionGroup var source: SourceOption
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
     if let since, SnapshotSelector.time(since) == nil {
-      throw ValidationError("--since takes a time in UTC such as 2h, yesterday, 22:50 or 2026-11-28, not \(since)")
+      throw ValidationError("--since takes a time such as 2h, yesterday, 22:50 or 2026-11-28, not \(since)")
     }
     if let last, last < 1 { throw ValidationError("--last takes a number from 1 on") }
   }
@@ -29,7 +30,7 @@ struct List: FirnCommand {
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let repository = try context.repository()
     let catalog = repository.catalog
-    let named = try database.map { try context.places(of: $0, in: catalog) }
+    let named = try context.places(of: database, from: source.name, in: catalog)
     let listing = try named.map { try folders(of: $0, catalog) } ?? catalog.listing()
     let places = named ?? listing.map(\.place)
     var entries: [Entry] = []
@@ -52,6 +53,8 @@ struct List: FirnCommand {
       }
     }
     entries = filtered(entries)
+    let sourceNames = try Set(entries.map(\.source)).reduce(into: [:]) { $0[$1] = try catalog.sourceRecord(of: $1)?.name }
+    for index in entries.indices { entries[index].sourceName = sourceNames[entries[index].source] ?? entries[index].source }
     if common.json {
       try context.output(json: ["snapshots": entries])
     } else {
@@ -106,10 +109,10 @@ struct List: FirnCommand {
       return
     }
     let now = Date()
-    let names = DatabaseNames(entries.map { ($0.source, $0.database) })
+    let names = DatabaseNames(entries.map { ($0.sourceName, $0.database) })
     let rows = entries.map { entry in
       [
-        Table.Cell(names.name(source: entry.source, database: entry.database)), .init(entry.id), .init(entry.kind),
+        Table.Cell(names.name(source: entry.sourceName, database: entry.database)), .init(entry.id), .init(entry.kind),
         .init(Quantity.age(of: entry.startedAt, now: now).replacing(" ago", with: "")), .init(entry.bytes.value.map(Quantity.size) ?? "encrypted"),
         .init(Quantity.size(entry.storedBytes)),
         .init((entry.complete ? "complete" : "INCOMPLETE") + (entry.onHold ? ", held" : ""), entry.complete ? nil : .warning),
@@ -126,6 +129,8 @@ struct List: FirnCommand {
   private struct Entry: Encodable {
     let id: String
     let source: String
+    /// The name of the source, where it has one besides its folder's.
+    fileprivate(set) var sourceName = ""
     let database: String
     let kind: String
     let tags: [String: String]

@@ -17,6 +17,7 @@ struct Report: FirnCommand {
   @Argument(help: "Database, or SOURCE/DATABASE (default: all).", completion: Completions.databases) var database: String?
   @Option(help: ArgumentHelp("Write it to this file. Default: standard output.", valueName: "file")) var output: String?
   @Option(help: ArgumentHelp("Days to look back, from 1 to 3660.", valueName: "n")) var days = 366
+  @OptionGroup var source: SourceOption
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
@@ -28,7 +29,7 @@ struct Report: FirnCommand {
     let repository = try context.repository()
     let now = Date()
     let report = try context.withProgress { progress in
-      let places = try database.map { try context.places(of: $0, in: repository.catalog) }
+      let places = try context.places(of: database, from: source.name, in: repository.catalog)
       let status = try context.status(of: places, in: repository, now: now)
       return try StoreReport(of: repository, status: status, days: days, now: now, progress: progress)
     }

@@ -7,11 +7,24 @@ struct ReportPage {
   private let report: StoreReport
   private var now: Date { report.generatedAt }
 
-  init(_ report: StoreReport) { self.report = report }
+  init(_ report: StoreReport) {
+    self.report = report
+    // What needs attention comes first.
+    databases = report.databases.filter { !$0.problems.isEmpty } + report.databases.filter(\.problems.isEmpty)
+  }
+
+  private let databases: [StoreReport.Database]
+  /// From this many databases on, charts have no points to look at, to keep the page small.
+  private static let manyDatabases = 40
 
   var html: String {
     let bad = report.databases.count { !$0.problems.isEmpty }
-    let state = bad == 0 ? "Everything is in order." : "\(bad) of \(report.databases.count) databases need attention."
+    let isGood = bad == 0 && report.problems.isEmpty
+    let state =
+      isGood
+      ? "Everything is in order."
+      : bad == 0
+        ? "The store needs attention." : "\(bad) of \(Quantity.count(report.databases.count, "database")) need\(bad == 1 ? "s" : "") attention."
     return """
       <!DOCTYPE html>
       <html lang="en">
@@ -26,12 +39,15 @@ struct ReportPage {
       </style>
       </head>
       <body>
+      \(NightStrip.definitions)
       <header>
       <h1>Backups</h1>
-      <p class="lead \(bad == 0 ? "good" : "bad")">\(bad == 0 ? "✓" : "!") \(state)</p>
-      <p class="quiet">\(report.location.html) · as of \(Quantity.time(now).html) · since \(Self.day(report.since))</p>
+      <p class="lead \(isGood ? "good" : "bad")">\(isGood ? "✓" : "!") \(state)</p>
+      <p class="quiet">\(report.location.html) · seen from \(report.host.html) · as of \(Quantity.time(now).html) · since \(Self.day(report.since))</p>
       </header>
-      \(report.databases.map(section).joined(separator: "\n"))
+      \(overview)
+      \(failedRuns)
+      \(databases.enumerated().map { section($0, $1) }.joined(separator: "\n"))
       <footer class="quiet">Written by Firn \(FirnVersion.text.html).</footer>
       </body>
       </html>
@@ -39,13 +55,66 @@ struct ReportPage {
       """
   }
 
-  private func section(_ database: StoreReport.Database) -> String {
-    let sameName = report.databases.count { $0.database == database.database } > 1
-    var parts = ["<h2>\((sameName ? "\(database.source)/\(database.database)" : database.database).html)</h2>"]
+  private func name(_ database: StoreReport.Database) -> String {
+    sameNames.contains(database.database) ? "\(database.sourceName)/\(database.database)" : database.database
+  }
+
+  /// Names that several sources have.
+  private var sameNames: Set<String> { Set(Dictionary(grouping: report.databases, by: \.database).filter { $0.value.count > 1 }.keys) }
+
+  /// A row for each database, and the figures of the store.
+  private var overview: String {
+    var figures = [("Databases", "\(report.databases.count)"), ("Snapshots", "\(report.databases.reduce(0) { $0 + $1.snapshots.count })")]
+    if let bytes = report.storedBytes { figures.append(("Stored", Quantity.size(bytes))) }
+    if let bytes = report.freeBytes { figures.append(("Free beside it", Quantity.size(bytes))) }
+    let names = sameNames
+    let rows = databases.enumerated().map { number, database -> String in
+      let name = names.contains(database.database) ? "\(database.sourceName)/\(database.database)" : database.database
+      let state =
+        !database.problems.isEmpty ? "<td class=\"bad\">! attention" : database.isGone ? "<td class=\"quiet\">gone" : "<td class=\"good\">✓ ok"
+      let size = database.snapshots.last { $0.bytes != nil }?.bytes.map(Quantity.size) ?? ""
+      let stored = database.snapshots.compactMap(\.storedBytes).reduce(0, +)
+      return """
+        <tr><th scope="row"><a href="#d\(number)">\(name.html)</a></th>\(state)</td>\
+        <td>\(database.newestAt.map { Quantity.age(of: $0, now: now) } ?? "none")</td><td>\(database.provenAt.map { Quantity.age(of: $0, now: now) } ?? "never")</td>\
+        <td class="number">\(size)</td><td class="number">\(Quantity.size(stored))</td><td>\(NightStrip(database.snapshots, until: now).svg)</td></tr>
+        """
+    }
+    let problems = report.problems.isEmpty ? "" : "<ul class=\"problems\">\(report.problems.map { "<li>\($0.html)</li>" }.joined())</ul>"
+    return """
+      <section>
+      \(problems)
+      <dl class="figures">\(figures.map { "<div><dt>\($0.0)</dt><dd>\($0.1.html)</dd></div>" }.joined())</dl>
+      <div class="wide overview"><table><thead><tr><th scope="col">Database</th><th scope="col">State</th><th scope="col">Newest</th><th scope="col">Verified</th>\
+      <th scope="col" class="number">Size</th><th scope="col" class="number">Stored</th><th scope="col">Last 30 days</th></tr></thead><tbody>
+      \(rows.joined(separator: "\n"))
+      </tbody></table></div>
+      \(NightStrip.legend)
+      </section>
+      """
+  }
+
+  private var failedRuns: String {
+    guard !report.failedRuns.isEmpty else { return "" }
+    let rows = report.failedRuns.map { run in
+      let error = run.wasKilled ? "killed" : String((run.error ?? "failed").prefix(300))
+      return
+        "<tr><th scope=\"row\">\(Self.minute(run.at))</th><td>\(run.job.html)</td><td>\((run.database ?? "").html)</td><td>\(run.host.html)</td><td class=\"text\">\(error.html)</td></tr>"
+    }
+    return """
+      <section><h2>Failed runs of the last 30 days</h2><div class="wide"><table><thead><tr><th scope="col">Time</th><th scope="col">Job</th>\
+      <th scope="col">Of</th><th scope="col">On</th><th scope="col">Error</th></tr></thead><tbody>
+      \(rows.joined(separator: "\n"))
+      </tbody></table></div></section>
+      """
+  }
+
+  private func section(_ number: Int, _ database: StoreReport.Database) -> String {
+    var parts = ["<h2 id=\"d\(number)\">\(name(database).html)</h2>"]
     if !database.problems.isEmpty {
       parts.append("<ul class=\"problems\">\(database.problems.map { "<li>\($0.html)</li>" }.joined())</ul>")
     }
-    parts += [figures(database), "<h3>Snapshots by day</h3>", SnapshotCalendar(database.snapshots, until: now).html]
+    parts += [figures(database), "<h3>Snapshots by day</h3>", SnapshotCalendar(database.snapshots, until: now, names: hasPoints).html]
     if let trend = sizes(database) { parts += ["<h3>Size</h3>", trend] }
     if !database.drills.isEmpty { parts += ["<h3>How long a restore takes</h3>", restores(database)] }
     if !database.tables.isEmpty { parts += ["<h3>Tables</h3>", tables(database)] }
@@ -70,6 +139,8 @@ struct ReportPage {
     return "<dl class=\"figures\">\(figures.map { "<div><dt>\($0.0)</dt><dd>\($0.1.html)</dd></div>" }.joined())</dl>"
   }
 
+  private var hasPoints: Bool { report.databases.count < Self.manyDatabases }
+
   private func sizes(_ database: StoreReport.Database) -> String? {
     let points = database.snapshots.compactMap { snapshot in
       snapshot.bytes.map {
@@ -84,7 +155,7 @@ struct ReportPage {
     guard points.count > 1 || added.count > 1 else { return nil }
     func figure(_ title: String, _ points: [LineChart.Point]) -> String {
       points.count > 1
-        ? "<figure><figcaption>\(title)</figcaption>\(LineChart(points) { Quantity.size(Int64($0)) }.svg)</figure>" : ""
+        ? "<figure><figcaption>\(title)</figcaption>\(LineChart(points, hasPoints: hasPoints) { Quantity.size(Int64($0)) }.svg)</figure>" : ""
     }
     return "<div class=\"pair\">\(figure("The database", points))\(figure("What each snapshot added to the store, but for the first", added))</div>"
   }
@@ -94,7 +165,8 @@ struct ReportPage {
     guard points.count > 1 else {
       return "<p>\(Quantity.span(database.drills[0].seconds).html), in the only drill, \(Self.minute(database.drills[0].at)).</p>"
     }
-    return "<div class=\"pair\"><figure><figcaption>Each drill</figcaption>\(LineChart(points) { Quantity.span($0) }.svg)</figure></div>"
+    return
+      "<div class=\"pair\"><figure><figcaption>Each drill</figcaption>\(LineChart(points, hasPoints: hasPoints) { Quantity.span($0) }.svg)</figure></div>"
   }
 
   private func tables(_ database: StoreReport.Database) -> String {
@@ -159,6 +231,8 @@ struct ReportPage {
     .wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .9rem; }
     th, td { text-align: left; padding: .35rem .7rem .35rem 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
     thead th { color: var(--quiet); font-weight: 500; font-size: .82rem; } tbody th { font-weight: 500; }
+    .overview td, .overview th { padding-top: .25rem; padding-bottom: .25rem; } td.text { white-space: normal; overflow-wrap: anywhere; }
+    a { color: inherit; }
     .number { text-align: right; font-variant-numeric: tabular-nums; } .line { min-width: 8rem; }
     footer { margin-top: 1.5rem; }
     """

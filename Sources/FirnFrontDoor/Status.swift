@@ -15,32 +15,43 @@ struct Status: FirnCommand {
       max-proof-age in firn.yaml, the snapshot is incomplete, damaged, has lost many rows, or is missing in a store of copies.
       """)
   @Argument(help: "Database, or SOURCE/DATABASE (default: all).", completion: Completions.databases) var database: String?
+  @OptionGroup var source: SourceOption
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let repository = try context.repository()
     let now = Date()
-    let places = try database.map { try context.places(of: $0, in: repository.catalog) }
+    let places = try context.places(of: database, from: source.name, in: repository.catalog)
     let status = try context.status(of: places, in: repository, now: now)
     let hasHidden = try context.warnOfHidden(repository.catalog, beside: places)
-    if common.json { try context.output(json: ["databases": status.databases.map(Entry.init)]) } else { show(status, context, now) }
+    if common.json {
+      try context.output(json: Report(databases: status.databases.map(Entry.init), problems: status.problems))
+    } else {
+      show(status, repository.catalog, context, now)
+    }
+    for problem in status.problems { context.warn(problem) }
     if status.databases.isEmpty { throw RepositoryError.noSuchDatabase(name: "any database", known: []) }
     return status.isSound && !hasHidden ? .done : .doneWithWarnings
   }
 
-  private func show(_ status: StoreStatus, _ context: CommandContext, _ now: Date) {
-    let names = DatabaseNames(status.databases.map { ($0.source, $0.database) })
+  private func show(_ status: StoreStatus, _ catalog: Catalog, _ context: CommandContext, _ now: Date) {
+    let names = DatabaseNames(status.databases.map { ($0.source, $0.database) }, in: catalog)
     let rows = status.databases.map { database in
       [
         Table.Cell(names.name(source: database.source, database: database.database)),
         .init(database.newest.map { Quantity.age(of: $0.startedAt, now: now) } ?? "none"),
         .init(database.proof.map { "\(Quantity.age(of: $0.checkedAt, now: now)) (\($0.level.rawValue))" } ?? "never"),
         .init(database.restoreSeconds.map(Quantity.span) ?? "not measured"),
-        database.problems.isEmpty ? .init("ok", .good) : .init("WARN", .warning),
+        database.problems.isEmpty ? .init(database.isGone ? "gone from its server" : "ok", database.isGone ? nil : .good) : .init("WARN", .warning),
       ]
     }
     context.output(
       Table(header: ["DATABASE", "SNAPSHOT", "PROOF", "RESTORES IN", "STATE"], rows: rows, details: status.databases.map(\.problems)))
+  }
+
+  private struct Report: Encodable {
+    let databases: [Entry]
+    let problems: [String]
   }
 
   /// The JSON of a database's status.
@@ -53,6 +64,8 @@ struct Status: FirnCommand {
     let provenAt: Date?
     let provenBy: String?
     let restoreSeconds: Double?
+    /// Whether its server no longer has it.
+    let gone: Bool
     let copies: [Copy]
     let ok: Bool
     let problems: [String]
@@ -72,6 +85,7 @@ struct Status: FirnCommand {
       provenAt = database.proof?.checkedAt
       provenBy = database.proof?.level.rawValue
       restoreSeconds = database.restoreSeconds
+      gone = database.isGone
       copies = database.copies.map { Copy(store: $0.location, newest: $0.newest?.description, behind: $0.behind) }
       ok = database.problems.isEmpty
       problems = database.problems

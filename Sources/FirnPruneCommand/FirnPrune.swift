@@ -22,6 +22,7 @@ struct FirnPrune: FirnCommand {
       """)
 
   @Argument(help: "Database name, or SOURCE/DATABASE. Default: all databases of the store.", completion: Completions.databases) var database: String?
+  @OptionGroup var source: SourceOption
   @OptionGroup var options: PolicyOptions
   @Flag(help: "Remove the snapshots that the plan lists as removed.") var apply = false
   @OptionGroup var confirmation: ConfirmationOption
@@ -47,7 +48,7 @@ struct FirnPrune: FirnCommand {
       if explain != nil || simulate != nil || gcOnly { throw ValidationError("--remove goes with none of --explain, --simulate and --gc-only") }
     }
     if explain != nil && simulate != nil { throw ValidationError("--explain and --simulate exclude each other") }
-    if gcOnly && (database != nil || options.isGiven || options.policy != nil) {
+    if gcOnly && (database != nil || source.name != nil || options.isGiven || options.policy != nil) {
       throw ValidationError("--gc-only removes no snapshot: it goes with no database and no policy")
     }
     for text in [simulate, every].compactMap(\.self) {
@@ -67,7 +68,7 @@ struct FirnPrune: FirnCommand {
     let repository = try context.repository()
     if gcOnly { return try collect(repository, context) }
     let (policy, name, calendar) = try options.resolve(context, isRuling: remove.isEmpty)
-    let places = try database.map { try self.places(of: $0, in: repository.catalog, context) }
+    let places = try self.places(in: repository.catalog, context)
     let named = try remove.isEmpty ? nil : Set(remove.map { try SnapshotSelector.prefix($0).choose(from: places ?? [], in: repository.catalog).id })
     var planned: [SnapshotPath] = []
     var left: Waiting?
@@ -108,10 +109,11 @@ struct FirnPrune: FirnCommand {
         + "If they are gone for good, delete the file \(Catalog.missingSnapshotsMark) from the store once it has a new snapshot")
   }
 
-  /// The snapshots of a database, and the safety snapshots of that name without regular snapshots.
-  private func places(of name: String, in catalog: Catalog, _ context: CommandContext) throws -> [SnapshotPath] {
-    let own = try context.places(of: name, in: catalog)
-    return try own + catalog.snapshotsOfRestoresAlone(named: name).filter { !own.contains($0) }
+  /// The snapshots of a database, and the safety snapshots of that name without regular snapshots; or those of a source. Nil for all.
+  private func places(in catalog: Catalog, _ context: CommandContext) throws -> [SnapshotPath]? {
+    guard let own = try context.places(of: database, from: source.name, in: catalog) else { return nil }
+    guard let database, source.name == nil else { return own }
+    return try own + catalog.snapshotsOfRestoresAlone(named: database).filter { !own.contains($0) }
   }
 
   private func state(afterRemoving planned: [SnapshotPath], from catalog: Catalog) -> String? {

@@ -20,10 +20,11 @@ struct FirnRestore: FirnCommand {
       and --undo brings it back. With --as, nothing existing is changed. If anything fails, the new database is dropped again.
       """)
 
-  @Argument(help: "Database name, or SOURCE/DATABASE.", completion: Completions.databases) var database: String
+  @Argument(help: ArgumentHelp("Database name, or SOURCE/DATABASE.", valueName: "database"), completion: Completions.databases) var given: String?
   @Argument(
     help: "An id, the beginning of one, latest, latest:verified, latest:KIND, or before:TIME. Default: latest.", completion: Completions.snapshots)
   var snapshot: String?
+  @Flag(help: "Restore every database of a source that is missing on the server. Databases that exist are listed and left alone.") var all = false
   @Option(name: .customLong("as"), help: ArgumentHelp("Create a new database of this name instead of replacing one.", valueName: "name"))
   var newName: String?
   @Option(help: ArgumentHelp("Restore into this existing, empty database, if your role may not create databases.", valueName: "name"))
@@ -42,12 +43,31 @@ struct FirnRestore: FirnCommand {
   @Flag(help: "Undo the swap if the health check fails.") var undoOnFailure = false
   @Option(name: .customLong("set"), help: ArgumentHelp("Server setting for the restoring sessions. May be repeated.", valueName: "name=value"))
   var settings: [String] = []
+  @Option(
+    name: .customLong("run"),
+    help: ArgumentHelp("Run this file with psql in the new database before it gets its name, as for masking. May be repeated.", valueName: "file"))
+  var scripts: [String] = []
   @OptionGroup var rate: RateOption
   @OptionGroup var parts: PartOptions
   @OptionGroup var server: ServerOptions
   @OptionGroup var common: CommonOptions
 
+  /// The database that is named; empty with --all.
+  var database: String { all ? "" : given ?? "" }
+  /// The snapshot that is named.
+  var selector: String? { all ? given : snapshot }
+
   func validate() throws {
+    if given == nil && !all { throw ValidationError("no database given: name one, or restore all of a server with --all") }
+    if all {
+      if snapshot != nil { throw ValidationError("--all takes no database: it restores those that are missing") }
+      let others = [
+        ("--as", newName != nil), ("--into", into != nil), ("--in-place", inPlace), ("--undo", undo), ("--forget-old", forgetOld),
+        ("--recover", recover),
+        ("--export", parts.export != nil), ("--table", !parts.tables.isEmpty), ("--data-only", parts.dataOnly), ("--schema-only", parts.schemaOnly),
+      ].filter(\.1).map(\.0)
+      if let first = others.first { throw ValidationError("\(first) is for one database, and not for --all") }
+    }
     let modes = [newName != nil, into != nil, inPlace, parts.export != nil, undo, forgetOld, recover].count { $0 }
     if modes > 1 { throw ValidationError("--as, --into, --in-place, --export, --undo, --forget-old and --recover exclude each other") }
     if dryRun && (undo || forgetOld || recover || parts.export != nil || restoresIntoLive) {
@@ -66,6 +86,10 @@ struct FirnRestore: FirnCommand {
       ].filter(\.1).map(\.0)
       if let first = chosen.first { throw ValidationError("\(first) means nothing where rows go into a database that exists") }
     }
+    if !scripts.isEmpty && newName == nil { throw ValidationError("--run belongs to --as: the new database gets its name when the script has run") }
+    if !(parts.excludedTables + parts.excludedTableData).isEmpty, newName == nil && into == nil {
+      throw ValidationError("--exclude-table and --exclude-table-data make less than the snapshot: name a new database with --as or --into")
+    }
     if schemaOnlyReplaces { throw ValidationError("--schema-only replaces no database: name a new one with --as") }
   }
 
@@ -80,9 +104,16 @@ struct FirnRestore: FirnCommand {
     if forgetOld { return "what is not named above is kept" }
     return "no database that existed was touched; a snapshot that was made before the restore stays, in firn list"
   }
-  func subject(_ context: CommandContext) -> String? { database }
+  func subject(_ context: CommandContext) -> String? { all ? nil : database }
 
-  func execute(_ context: CommandContext) throws -> ExitStatus {
+  func execute(_ given: CommandContext) throws -> ExitStatus {
+    let context = given.restoring
+    if all { return try ServerRestore(command: self, context: context, repository: context.repository(in: rate.limited(context.store()))).run() }
+    return try executeForOne(context.choosing(server.connection))
+  }
+
+  private func executeForOne(_ context: CommandContext) throws -> ExitStatus {
+    var context = context
     // First of all: an application may be waiting for it.
     let started = try context.withProgress { StoppedApplication.startAgain($0) { try context.connectionSettings(server.connection) } }
     for line in started { context.warn(line) }
@@ -90,8 +121,10 @@ struct FirnRestore: FirnCommand {
     if undo { return try KeptDatabases(command: self, context: context).undo() }
     if forgetOld { return try KeptDatabases(command: self, context: context).forget() }
     let repository = try context.repository(in: rate.limited(context.store()))
-    let places = try context.places(of: database, in: repository.catalog)
+    let places = try context.places(of: database, in: repository.catalog, on: server.connection)
     let place = try SnapshotSelector(snapshot ?? "latest").choose(from: places, in: repository.catalog)
+    context = try context.choosing(serverOf: place, in: repository.catalog, server.connection)
+    tellOfTime(place, context)
     _ = try context.warnOfHidden(repository.catalog, beside: places)
     warnOfClocks(place, among: places, context)
     if let export = parts.export { return try PartialRestores(command: self, context: context).export(place, in: repository, to: export) }
@@ -146,6 +179,12 @@ struct FirnRestore: FirnCommand {
     return result.warnings.isEmpty ? .done : .doneWithWarnings
   }
 
+  /// What `before:TIME` was understood as.
+  private func tellOfTime(_ place: SnapshotPath, _ context: CommandContext) {
+    guard let selector, selector.hasPrefix("before:"), let time = SnapshotSelector.time(String(selector.dropFirst(7))) else { return }
+    context.tell("the newest snapshot before \(Quantity.time(time)) is \(place.id)")
+  }
+
   private func lastCheck(of place: SnapshotPath, _ repository: Repository) throws -> CheckRecord? {
     let verdict = try repository.catalog.verdict(of: place)
     return verdict?.ok == false ? verdict : try repository.catalog.lastCheck(of: place)
@@ -189,7 +228,7 @@ struct FirnRestore: FirnCommand {
     return .done
   }
 
-  private func request(_ context: CommandContext, _ place: SnapshotPath) throws -> RestoreRequest {
+  func request(_ context: CommandContext, _ place: SnapshotPath) throws -> RestoreRequest {
     let settings = try context.connectionSettings(server.connection)
     var request = RestoreRequest(settings: settings, place: place, target: try target(settings, place))
     request.scope = try parts.scope()
@@ -206,6 +245,10 @@ struct FirnRestore: FirnCommand {
         throw UsageError("--set does not change the search_path of a restore", hint: "use --search-path '\(parts[1])'")
       }
       return (String(parts[0]), String(parts[1]))
+    }
+    request.scripts = try scripts.map { script in
+      guard Folder.exists(Host.path(script)) else { throw UsageError("there is no file \(script)", hint: "check --run") }
+      return Host.path(script)
     }
     request.toolFolders = context.toolFolders(server.tools)
     request.workRoot = context.spoolRoot(server.spool)

@@ -10,6 +10,14 @@ struct PartOptions: ParsableArguments {
       "Restore only the rows of this table: SCHEMA.TABLE, with * and ?. They go into a new schema of the live database, or with --as into a new database. May be repeated.",
       valueName: "name"))
   var tables: [String] = []
+  @Option(
+    name: .customLong("exclude-table"),
+    help: ArgumentHelp("Leave out this table, and what needs it: SCHEMA.TABLE, with * and ?. May be repeated.", valueName: "name"))
+  var excludedTables: [String] = []
+  @Option(
+    name: .customLong("exclude-table-data"),
+    help: ArgumentHelp("Leave out the rows of this table. May be repeated.", valueName: "name"))
+  var excludedTableData: [String] = []
   @Option(help: ArgumentHelp("Restore nothing; write an archive in pg_dump's directory format to this folder.", valueName: "folder")) var export:
     String?
   @Flag(help: "Restore the schema without rows.") var schemaOnly = false
@@ -31,6 +39,9 @@ struct PartOptions: ParsableArguments {
   func validate() throws {
     if owner != nil && noOwner { throw ValidationError("--owner and --no-owner exclude each other") }
     if dataOnly && (schemaOnly || export != nil) { throw ValidationError("--data-only, --schema-only and --export exclude each other") }
+    if !(excludedTables + excludedTableData).isEmpty && !(tables.isEmpty && !dataOnly) {
+      throw ValidationError("--exclude-table and --exclude-table-data go with neither --table nor --data-only")
+    }
     if schemaOnly && !tables.isEmpty { throw ValidationError("--schema-only and --table exclude each other") }
   }
 
@@ -44,6 +55,8 @@ struct PartOptions: ParsableArguments {
     scope.searchPath = searchPath
     scope.locale = locale
     scope.tables = try tables.map { try TablePattern($0) }
+    scope.excludedTables = try excludedTables.map { try TablePattern($0) }
+    scope.excludedTableData = try excludedTableData.map { try TablePattern($0) }
     for mapping in tablespaces {
       let parts = mapping.split(separator: "=", maxSplits: 1).map(String.init)
       guard parts.count == 2 else { throw UsageError("--tablespace takes OLD=NEW, not \(mapping)") }

@@ -17,7 +17,7 @@ struct FirnSnapshot: FirnCommand {
     discussion: "Prints the snapshot's id. A snapshot is listed only once its last byte is durable.")
 
   @Argument(help: "Database name (default: from the URL).", completion: Completions.databases) var database: String?
-  @Flag(help: "Take a snapshot of every database of the server.") var all = false
+  @Flag(help: "Take a snapshot of every database of the server, or of the servers in firn.yaml.") var all = false
   @Option(
     name: .customLong("exclude-database"),
     help: ArgumentHelp("With --all: leave out databases with this name, with * and ?. May be repeated.", valueName: "pattern"))
@@ -29,7 +29,8 @@ struct FirnSnapshot: FirnCommand {
     help: ArgumentHelp("Exclude the rows of tables that match this pattern (pg_dump's --exclude-table-data). May be repeated.", valueName: "pattern"))
   var excludeTableData: [String] = []
   @Option(help: ArgumentHelp("How long to wait for another session's lock.", valueName: "duration")) var lockWait: String?
-  @Option(help: ArgumentHelp("Name of the cluster. Default: its system identifier.", valueName: "name")) var source: String?
+  @Option(help: ArgumentHelp("Name of the server in the store. Default: its system identifier.", valueName: "name")) var source: String?
+  @Flag(help: "Continue a source whose name another server has used since.") var takeSourceBack = false
   @Option(help: ArgumentHelp("Disk space for pg_dump's temporary output. Default: 512MiB.", valueName: "size")) var spoolCap: String?
   @Option(help: ArgumentHelp("Copy the snapshot to this store, in addition to the stores in firn.yaml. May be repeated.", valueName: "store"))
   var copyTo: [String] = []
@@ -47,6 +48,7 @@ struct FirnSnapshot: FirnCommand {
   }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
+    let context = all ? context : try context.choosing(server.connection)
     if database == nil, !all, try context.meansMaintenanceDatabase(server.connection) {
       throw UsageError("no database given", hint: "name one: firn-snapshot DATABASE; or take all of the server: firn-snapshot --all")
     }
@@ -62,15 +64,32 @@ struct FirnSnapshot: FirnCommand {
   }
 
   /// Takes a snapshot of one database, copies it, and prints it.
-  /// - Parameter database: nil for the database of the URL.
+  /// - Parameters:
+  ///   - database: nil for the database of the URL.
+  ///   - isBesideOthers: whether snapshots of other databases are taken at the same time: then no progress is shown.
+  ///   - adjust: changes the request.
   /// - Returns: whether it is complete, without warnings, and copied.
-  func take(of database: String?, in repository: Repository, _ copies: SnapshotCopies, _ context: CommandContext) throws -> (
+  func take(
+    of database: String?, in repository: Repository, _ copies: SnapshotCopies, _ context: CommandContext, isBesideOthers: Bool = false,
+    _ adjust: (inout SnapshotRequest) -> Void = { _ in }
+  ) throws -> (report: SnapshotReport, isSound: Bool) {
+    var request = try request(database, context)
+    adjust(&request)
+    let decided = request
+    func run(_ progress: WorkProgress) throws -> SnapshotResult {
+      try SnapshotOperation(repository: repository, request: decided, progress: progress).run()
+    }
+    guard isBesideOthers else { return try finish(context.withProgress(run), in: repository, copies, context) }
+    let result = try run(WorkProgress())
+    return try Self.turn.update { _ in try finish(result, in: repository, copies, context) }
+  }
+
+  /// Snapshots that are taken side by side are copied and printed one after another.
+  private static let turn = Monitor(())
+
+  private func finish(_ result: SnapshotResult, in repository: Repository, _ copies: SnapshotCopies, _ context: CommandContext) throws -> (
     report: SnapshotReport, isSound: Bool
   ) {
-    let request = try request(database, context)
-    let result = try context.withProgress { progress in
-      try SnapshotOperation(repository: repository, request: request, progress: progress).run()
-    }
     let manifest = result.manifest
     let copied = try copies.make(of: [manifest.place], catchingUp: true, in: repository, context)
     note(result, context)
@@ -102,6 +121,7 @@ struct FirnSnapshot: FirnCommand {
     let file = context.configuration
     var request = context.snapshotRequest(try context.connectionSettings(server.connection, database: database), server)
     if let source { request.source = source }
+    request.takesSourceBack = takeSourceBack
     guard !kind.isEmpty, kind.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else { throw UsageError("--kind takes one word") }
     request.kind = kind
     for tag in tags {

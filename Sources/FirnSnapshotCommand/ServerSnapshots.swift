@@ -2,9 +2,10 @@ import CommandSupport
 import FirnCore
 import Foundation
 import Platform
+import Postgres
 import Repository
 
-/// `--all`: a snapshot of every database of a server. Each commits by itself, and a failure of one does not stop the others.
+/// `--all`: a snapshot of every database of one or several servers. Each commits by itself, and a failure of one does not stop the others.
 struct ServerSnapshots {
   let command: FirnSnapshot
   let context: CommandContext
@@ -12,55 +13,130 @@ struct ServerSnapshots {
   let copies: SnapshotCopies
 
   private struct Failed: Encodable {
+    /// Nil for the server that is connected to.
+    let server: String?
+    /// `*` for all of the server's.
     let database: String
     let error: String
     let hint: String?
     let exitCode: Int32
   }
 
+  private struct LeftOut: Encodable {
+    let database: String
+    let reason: String
+  }
+
   /// The JSON of the run. Its keys are fixed.
   private struct Report: Encodable {
-    struct LeftOut: Encodable {
-      let database: String
-      let reason: String
-    }
     let snapshots: [SnapshotReport]
     let failures: [Failed]
     let leftOut: [LeftOut]
   }
 
-  func run() throws -> ExitStatus {
-    let start = ContinuousClock.now
-    let connection = command.server.connection
-    // The list of databases is the same in each of them.
-    let settings = try context.connectionSettings(connection, database: context.namesNoDatabase(connection) ? "postgres" : nil)
-    let databases = try ServerDatabases(on: ServerConnection.open(settings), excluding: command.excludedDatabases)
-    for (name, reason) in databases.leftOut { context.tell("left out: \(name): \(reason)") }
-
+  /// What was done so far. Databases may be backed up side by side.
+  private struct Results: Sendable {
     var reports: [SnapshotReport] = []
     var failures: [Failed] = []
+    var remembered: [PastRun.Failure] = []
+    var leftOut: [LeftOut] = []
     var areAllSound = true
-    for name in databases.names {
-      try Interruption.check()
-      do {
-        let taken = try command.take(of: name, in: repository, copies, context)
-        reports.append(taken.report)
-        areAllSound = areAllSound && taken.isSound
-      } catch let interruption as Interruption { throw interruption } catch {
-        let report = FailureReport(error)
-        failures.append(Failed(database: name, error: report.message, hint: report.hint, exitCode: report.status.rawValue))
-        context.warn("\(name): no snapshot: \(report.message)")
-      }
+
+    mutating func add(_ error: any Error, server: String?, database: String) {
+      let report = FailureReport(error)
+      failures.append(
+        Failed(server: server, database: database, error: report.message, hint: report.hint, exitCode: report.status.rawValue))
+      remembered.append(.init(database: database, error: report.messageWithoutRows, hint: report.hint))
     }
-    context.record.note { $0.database = nil }
-    try context.result(
-      Report(snapshots: reports, failures: failures, leftOut: databases.leftOut.map { .init(database: $0.name, reason: $0.reason) }))
-    show(reports, failures, ContinuousClock.now - start)
-    if failures.isEmpty { return areAllSound ? .done : .doneWithWarnings }
-    return reports.isEmpty ? ExitStatus(rawValue: failures[0].exitCode) ?? .failed : .doneWithWarnings
   }
 
-  private func show(_ reports: [SnapshotReport], _ failures: [Failed], _ elapsed: Duration) {
+  /// A server, or the one that options and environment name.
+  private struct Target {
+    let server: ServerConfiguration?
+    let context: CommandContext
+
+    /// For messages about a database.
+    func name(of database: String) -> String { server.map { "\($0.name)/\(database)" } ?? database }
+  }
+
+  /// Bytes of a database from which on it has all sessions to itself.
+  private static let large: Int64 = 64 << 20
+
+  func run() throws -> ExitStatus {
+    let start = ContinuousClock.now
+    let targets = try targets()
+    let results = Monitor(Results())
+    for target in targets {
+      do { try backUp(target, results) } catch let interruption as Interruption { throw interruption } catch {
+        // Of the only server, as any command's failure.
+        guard targets.count > 1 else { throw error }
+        results.update { $0.add(error, server: target.server?.name, database: "*") }
+        target.context.warn("\(target.name(of: "*")): no snapshot: \(FailureReport(error).message)")
+      }
+    }
+    let found = results.current
+    context.record.note {
+      ($0.database, $0.source, $0.snapshot) = (nil, nil, nil)
+      ($0.succeeded, $0.failures) = (found.reports.map(\.database), found.remembered)
+    }
+    try context.result(Report(snapshots: found.reports, failures: found.failures, leftOut: found.leftOut))
+    show(found, ContinuousClock.now - start)
+    if found.failures.isEmpty { return found.areAllSound ? .done : .doneWithWarnings }
+    return found.reports.isEmpty ? ExitStatus(rawValue: found.failures[0].exitCode) ?? .failed : .doneWithWarnings
+  }
+
+  private func targets() throws -> [Target] {
+    if command.server.connection.servers.isEmpty, context.givesServer(command.server.connection) || context.configuration.servers.isEmpty {
+      return [Target(server: nil, context: context)]
+    }
+    return try context.servers(command.server.connection.servers).map { Target(server: $0, context: context.choosing($0)) }
+  }
+
+  private func backUp(_ target: Target, _ results: Monitor<Results>) throws {
+    let connection = command.server.connection
+    // The list of databases is the same in each of them.
+    let needsDatabase = try target.context.namesNoDatabase(connection)
+    let settings = try target.context.connectionSettings(connection, database: needsDatabase ? "postgres" : nil)
+    let databases = try ServerDatabases(
+      on: ServerConnection.open(settings), matching: target.server?.databases ?? ["*"],
+      excluding: (target.server?.exclude ?? []) + command.excludedDatabases, requiring: command.excludedDatabases)
+    for (name, reason) in databases.leftOut { context.tell("left out: \(target.name(of: name)): \(reason)") }
+    results.update { $0.leftOut += databases.leftOut.map { LeftOut(database: $0.name, reason: $0.reason) } }
+
+    let globals = SharedGlobals()
+    let large = databases.entries.filter { $0.size >= Self.large }
+    for database in large { try backUp(database.name, of: target, globals, sessions: nil, results) }
+    let small = databases.entries.filter { $0.size < Self.large }.map(\.name)
+    let sessions = min(target.context.jobs(command.server), small.count)
+    if sessions < 2 {
+      for name in small { try backUp(name, of: target, globals, sessions: nil, results) }
+    } else {
+      try forEachInParallel(small.reversed(), thread: "database", threads: sessions) { try backUp($0, of: target, globals, sessions: 1, results) }
+    }
+  }
+
+  /// - Parameter sessions: nil for as many as there are jobs.
+  private func backUp(_ name: String, of target: Target, _ globals: SharedGlobals, sessions: Int?, _ results: Monitor<Results>) throws {
+    try Interruption.check()
+    do {
+      let own = target.server?.override(for: name) ?? .init()
+      let taken = try command.take(of: name, in: repository, copies, target.context, isBesideOthers: sessions != nil) { request in
+        request.globals = globals
+        if let jobs = sessions ?? own.jobs { request.jobs = jobs }
+        if command.excludeTableData.isEmpty, let patterns = own.excludedTableData { request.excludedTableData = patterns }
+      }
+      results.update {
+        $0.reports.append(taken.report)
+        $0.areAllSound = $0.areAllSound && taken.isSound
+      }
+    } catch let interruption as Interruption { throw interruption } catch {
+      results.update { $0.add(error, server: target.server?.name, database: name) }
+      target.context.warn("\(target.name(of: name)): no snapshot: \(FailureReport(error).message)")
+    }
+  }
+
+  private func show(_ found: Results, _ elapsed: Duration) {
+    let (reports, failures) = (found.reports, found.failures)
     if !command.common.json {
       let stored = reports.reduce(0) { $0 + $1.storedBytes }
       context.tell(
@@ -68,8 +144,12 @@ struct ServerSnapshots {
           + "\(Quantity.size(stored)) stored")
     }
     guard !failures.isEmpty else { return }
+    let names = failures.map { failure in
+      let database = failure.database == "*" ? "all databases" : failure.database
+      return failure.server.map { failure.database == "*" ? "\(database) of \($0)" : "\($0)/\(database)" } ?? database
+    }
     context.fail(
-      "no new snapshot of \(FailureReport.some(failures.map(\.database)))",
+      "no new snapshot of \(FailureReport.some(names))",
       hint: failures.count == 1 ? failures[0].hint ?? "see the warning above" : "see the warnings above; the other databases have new snapshots")
   }
 }

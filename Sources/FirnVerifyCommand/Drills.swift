@@ -77,7 +77,7 @@ struct Drills {
 
   private func request() throws -> DrillRequest {
     var request = DrillRequest()
-    request.server = try command.server.map { try ConnectionSettings($0) }
+    request.server = try command.drillServer.map { try ConnectionSettings($0) }
     request.jobs = context.jobs(command.jobs)
     request.allowsUnconfined = command.unconfined
     request.searchPath = command.searchPath

@@ -33,7 +33,11 @@ struct FirnVerify: FirnCommand {
   @Option(name: .customLong("from"), help: ArgumentHelp("A store to repair from. May be repeated.", valueName: "store")) var donors: [String] = []
   @OptionGroup var rate: RateOption
   @Option(help: ArgumentHelp("Compare the snapshot with a live database, table by table.", valueName: "url")) var against: String?
-  @Option(help: ArgumentHelp("Drill on this server, under a temporary name, instead of a throw-away one.", valueName: "url")) var server: String?
+  @Option(
+    help: ArgumentHelp(
+      "A name: only snapshots of that server. A URL: with --drill, restore on that server, under a temporary name, instead of a throw-away one.",
+      valueName: "name|url"))
+  var server: String?
   @Option(name: .customLong("pg-bin"), help: ArgumentHelp("Look here for PostgreSQL's programs first. May be repeated.", valueName: "folder"))
   var toolFolders: [String] = []
   @Option(help: ArgumentHelp("Directory for drills (default: $TMPDIR or /var/tmp).", valueName: "folder")) var spool: String?
@@ -52,10 +56,15 @@ struct FirnVerify: FirnCommand {
     if repair == donors.isEmpty { throw ValidationError("--repair and --from STORE belong together") }
     if repair && (drill || against != nil) { throw ValidationError("--repair belongs to --quick, --read and --sample") }
     if against != nil && (database == nil || snapshot == "all") { throw ValidationError("--against compares one snapshot of a named database") }
-    if server != nil && !drill { throw ValidationError("--server belongs to --drill") }
+    if drillServer != nil && !drill { throw ValidationError("--server with a URL belongs to --drill") }
     if searchPath != nil && !drill { throw ValidationError("--search-path belongs to --drill") }
     if let jobs, !(1...64).contains(jobs) { throw ValidationError("--jobs takes a number from 1 to 64") }
   }
+
+  /// The URL of the server to drill on.
+  var drillServer: String? { server.flatMap { $0.contains("://") || $0.contains("=") ? $0 : nil } }
+  /// The source whose snapshots are meant.
+  private var source: String? { drillServer == nil ? server : nil }
 
   var job: RunReport.Job? { against != nil ? nil : drill ? .drill : .verify }
   var stateAfterInterruption: String? {
@@ -68,7 +77,7 @@ struct FirnVerify: FirnCommand {
     let places = try chosen(in: repository, context)
     guard !places.isEmpty else { throw RepositoryError.noSuchDatabase(name: database ?? "any database", known: []) }
     if let against { return try Comparison(command: self, context: context).run(places[0], in: repository, against: against) }
-    let isWhole = database == nil || database == "all"
+    let isWhole = (database == nil || database == "all") && source == nil
     let hasHidden = try context.warnOfHidden(repository.catalog, beside: isWhole ? nil : places)
     let status =
       drill
@@ -80,8 +89,15 @@ struct FirnVerify: FirnCommand {
   /// With all snapshots come those that have lost their list of checksums; a drill can't be made of them.
   private func chosen(in repository: Repository, _ context: CommandContext) throws -> [SnapshotPath] {
     let unlisted = drill ? [] : try repository.catalog.unlisted()
-    guard let database, database != "all" || snapshot != nil else { return try repository.catalog.snapshots() + unlisted }
-    let places = try context.places(of: database, in: repository.catalog)
+    guard let database, database != "all" || snapshot != nil else {
+      guard let own = try context.places(of: nil, from: source, in: repository.catalog) else { return try repository.catalog.snapshots() + unlisted }
+      return own + unlisted.filter { $0.source == own[0].source }
+    }
+    if database == "all" {
+      let all = try context.places(of: nil, from: source, in: repository.catalog) ?? repository.catalog.snapshots()
+      return snapshot == "all" ? all + unlisted : try SnapshotSelector(snapshot ?? "latest").chooseForEach(of: all, in: repository.catalog)
+    }
+    let places = try context.places(of: database, from: source, in: repository.catalog) ?? []
     if snapshot == "all" { return places + unlisted.filter { $0.source == places[0].source && $0.database == places[0].database } }
     return [try SnapshotSelector(snapshot ?? "latest").choose(from: places, in: repository.catalog)]
   }

@@ -18,7 +18,9 @@ package enum RepositoryError: Error, Equatable {
   /// A database that had snapshots has none, although none was removed. `mark` is the file that records this.
   case databaseLost(folder: StoreKey, mark: StoreKey)
   case noSuchDatabase(name: String, known: [String])
-  case ambiguousDatabase(name: String, sources: [String])
+  /// - Parameter servers: where the servers of these sources are, as far as that is known.
+  case ambiguousDatabase(name: String, sources: [String], servers: [String] = [])
+  case noSuchSource(name: String, known: [String])
   case noSuchSnapshot(selector: String, database: String)
   case ambiguousSnapshot(selector: String, candidates: [String])
   case invalidSelector(String)

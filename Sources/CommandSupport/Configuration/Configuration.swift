@@ -19,6 +19,10 @@ package struct Configuration: Sendable, Equatable {
   package private(set) var passedOver: [FilePath] = []
   package var store: String?
   package var databaseURL: String?
+  /// Servers that are backed up with all of their databases, in the order of the file.
+  package var servers: [ServerConfiguration] = []
+  /// Whether `databaseURL` and `source` are those of a server that was chosen by its name. Then the environment does not count.
+  package private(set) var isOfNamedServer = false
   package var source: String?
   package var jobs: Int?
   package var spool: String?
@@ -29,6 +33,8 @@ package struct Configuration: Sendable, Equatable {
   package var excludedTableData: [String] = []
   /// For snapshots: the `search_path` that their restores will need.
   package var searchPath: String?
+  /// The role that sessions of firn-restore take; nil for the one that connects.
+  package var restoreRole: String?
   package var maintenance = ApplicationControl()
   package var migration = MigrationSettings()
   package var notifications = NotificationSettings()
@@ -53,7 +59,7 @@ package struct Configuration: Sendable, Equatable {
 
   /// Those of the file's top.
   package static let keys = [
-    "store", "database-url", "source", "jobs", "spool", "spool-cap", "lock-wait", "pg-bin", "exclude-table-data", "restore", "maintenance",
+    "store", "database-url", "servers", "source", "jobs", "spool", "spool-cap", "lock-wait", "pg-bin", "exclude-table-data", "restore", "maintenance",
     "assertions", "max-age", "max-proof-age", "anomaly", "policy", "time-zone", "credentials-command", "copies", "identity",
     "recipients", "migrate", "hooks", "ping", "webhook", "mail", "metrics", "log-format",
   ]
@@ -122,6 +128,12 @@ package struct Configuration: Sendable, Equatable {
       switch reader.key {
       case "store": store = try reader.location()
       case "database-url": databaseURL = try reader.text()
+      case "servers":
+        servers = try reader.entries().map(ServerConfiguration.init)
+        if let twice = Dictionary(grouping: servers, by: \.databaseURL).values.first(where: { $0.count > 1 }) {
+          throw ConfigurationError(
+            message: "\(reader.place): \(twice[0].name) and \(twice[1].name) are the same server", hint: "a server has one name")
+        }
       case "source": source = try reader.text()
       case "jobs": jobs = try reader.number(in: 1...64)
       case "spool": spool = try reader.text()
@@ -129,7 +141,10 @@ package struct Configuration: Sendable, Equatable {
       case "lock-wait": lockWait = try reader.duration()
       case "pg-bin": toolFolders = try reader.list()
       case "exclude-table-data": excludedTableData = try reader.list()
-      case "restore": for entry in try reader.entries(["search-path"]) { searchPath = try entry.text() }
+      case "restore":
+        for entry in try reader.entries(["search-path", "role"]) {
+          if entry.key == "role" { restoreRole = try entry.text() } else { searchPath = try entry.text() }
+        }
       case "maintenance": maintenance = try Self.maintenance(reader)
       case "migrate": migration = try MigrationSettings(reader)
       case "log-format":
@@ -148,6 +163,18 @@ package struct Configuration: Sendable, Equatable {
       default: try notifications.read(reader)
       }
     }
+    // The only server is the one that is meant.
+    if let only = servers.first, servers.count == 1, databaseURL == nil { (databaseURL, source) = (only.databaseURL, source ?? only.name) }
+    for server in servers {
+      for (pattern, override) in server.overrides { if let age = override.maxAge { limits.exceptions.append((server.name, pattern, age)) } }
+    }
+  }
+
+  /// The same, for one of its servers alone.
+  package func choosing(_ server: ServerConfiguration) -> Configuration {
+    var configuration = self
+    (configuration.databaseURL, configuration.source, configuration.isOfNamedServer) = (server.databaseURL, server.name, true)
+    return configuration
   }
 
   /// As it stands in a repository.

@@ -98,6 +98,12 @@ extension FirnError: ReportableError {
         "the server was promoted or restored since the backfill of \(table) was interrupted (after key \(key), at \(lsn) of the previous timeline): "
           + "the last batches may be lost; nothing was changed",
         hint: "check the rows up to that key; then run it with --start-over and a --where that excludes the rows already done")
+    case .sourceInUse(let name, let server, let since):
+      FailureReport(
+        .refused, "another server takes its snapshots as source \(name) since \(Quantity.time(since)): \(server); nothing was stored",
+        hint:
+          "give one of the two servers another name (source in firn.yaml, or --source); if this server has the name for good, run it once with --take-source-back"
+      )
     case .differentlyEncrypted(let location):
       FailureReport(
         .refused, "\(location) is encrypted to other recipients than this store, or not at all: nothing was copied",

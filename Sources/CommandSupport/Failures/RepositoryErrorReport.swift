@@ -48,10 +48,14 @@ extension RepositoryError: ReportableError {
       FailureReport(
         .notFound, "the store has no snapshot of \(name)",
         hint: known.isEmpty ? "it has no snapshot at all: take one with firn-snapshot" : "it has snapshots of \(FailureReport.some(known))")
-    case .ambiguousDatabase(let name, let sources):
+    case .ambiguousDatabase(let name, let sources, let servers):
       FailureReport(
         .notFound, "several sources have a database \(name)",
-        hint: "name one: \(sources.map { "\($0)/\(name)" }.joined(separator: ", "))")
+        hint: "name one: \(sources.map { "\($0)/\(name)" }.joined(separator: ", "))\(servers.isEmpty ? "" : "; \(servers.joined(separator: ", "))")")
+    case .noSuchSource(let name, let known):
+      FailureReport(
+        .notFound, "the store has no source \(name)",
+        hint: known.isEmpty ? "it has no snapshot at all: take one with firn-snapshot" : "it has \(FailureReport.some(known))")
     case .noSuchSnapshot(let selector, let database):
       FailureReport(
         .notFound, "\(database) has no snapshot \(selector)",
@@ -60,7 +64,9 @@ extension RepositoryError: ReportableError {
     case .ambiguousSnapshot(let selector, let candidates):
       FailureReport(.notFound, "several ids begin with \(selector): \(FailureReport.some(candidates))", hint: "give more of the id")
     case .invalidSelector(let text):
-      FailureReport(.usage, "\(text) is not a time", hint: "write it as before:2026-11-22T02:00, before:22:50 (UTC), before:2h or before:yesterday")
+      FailureReport(
+        .usage, "\(text) is not a time",
+        hint: "write it as 'before:2026-11-22 02:00', before:22:50 (local time; with Z at the end, UTC), before:2h or before:yesterday")
     case .lockLost:
       FailureReport(
         .store, "the lock of this run was removed while it worked, so it stopped: nothing more is listed or deleted",

@@ -61,6 +61,13 @@ extension UndoFailed: ReportableError {
   }
 }
 
+extension ScriptFailed: ReportableError {
+  package var report: FailureReport {
+    FailureReport(
+      .postgres, "\(script) failed: \(messages.joined(separator: "\n  "))", hint: "the new database was dropped, and nothing else was changed")
+  }
+}
+
 extension TrialFailed: ReportableError {
   package var report: FailureReport {
     let failure = FailureReport(cause)

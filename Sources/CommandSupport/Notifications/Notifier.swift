@@ -32,16 +32,16 @@ package final class RunRecord: Sendable {
   }
 }
 
-/// Sends the configured notifications of a run: hooks, a ping, a webhook, mail, and a file for Prometheus.
+/// Remembers a run, and sends the configured notifications: hooks, a ping, a webhook, mail, and a file for Prometheus.
 /// A notification that fails is a warning. Only a `before` hook can refuse a run.
 struct Notifier {
   private let context: CommandContext
   private let settings: NotificationSettings
   private let clock = ContinuousClock.now
 
-  /// Nil if no notification is configured.
+  /// Nil for a command that is no job.
   init?(_ job: RunReport.Job?, _ context: CommandContext) {
-    guard let job, !context.configuration.notifications.isEmpty else { return nil }
+    guard let job else { return nil }
     self.context = context
     var settings = context.configuration.notifications
     // A hook may run Firn, which would call the hook again without end.
@@ -54,6 +54,7 @@ struct Notifier {
   func begin(database: String?) throws {
     context.record.note { $0.database = database }
     guard let report = context.record.report else { return }
+    try? RunHistories.local.write(report.remembered(as: .running, store: location))
     // A hook must never prevent a restore.
     let mayRefuse = report.job != .restore
     for (number, command) in settings.before.enumerated() {
@@ -80,6 +81,7 @@ struct Notifier {
       // Failed hooks are part of the report.
       note(ended, failure)
       guard let report = context.record.report else { return ended }
+      remember(report, withStore: !isHurried && status != .store)
       let isWrong = report.event == .failure || report.event == .warning
       ping(report, isHurried: isHurried)
       if let webhook = settings.webhook, isWrong || webhook.choice == .always {
@@ -90,14 +92,28 @@ struct Notifier {
       if let mail = settings.mail, isWrong || settings.mailChoice == .always { tell("mail") { try mail.send(report) } }
       if let metrics = settings.metrics {
         tell("file \(metrics)") {
-          let store = context.record.store?.location ?? context.shownStore
-          let samples = MetricsFile.samples(of: report, in: store, endedAt: Date()) + context.record.samples
+          let samples = MetricsFile.samples(of: report, in: location, endedAt: Date()) + context.record.samples
           try MetricsFile(FilePath(metrics)).update(
-            samples, of: store, states, isCertain: context.common.store == nil && status != .notFound)
+            samples, of: location, states, isCertain: context.common.store == nil && status != .notFound)
         }
       }
       return ended
     }
+  }
+
+  /// The location of the run's store.
+  private var location: String { context.record.store?.location ?? context.shownStore }
+
+  /// Writes the run to the history of this machine, and of the store if it can be reached.
+  private func remember(_ report: RunReport, withStore: Bool) {
+    let run = report.remembered(as: report.outcome, store: location)
+    var isRemembered = (try? RunHistories.local.write(run)) != nil
+    if withStore, let repository = try? Repository(opening: context.record.store ?? context.store()),
+      (try? RunHistory(in: repository.store).write(repository.format.isEncrypted ? run.withoutWords : run)) != nil
+    {
+      isRemembered = true
+    }
+    if !isRemembered { context.warn("this run could not be recorded for firn log: neither \(StateFolder.path) nor the store can be written") }
   }
 
   /// Those after the run, or on its failure.
@@ -128,7 +144,7 @@ struct Notifier {
   /// Puts the end of the run on record.
   /// - Returns: what the store says.
   private func finish(_ status: ExitStatus, _ failure: FailureReport?, isHurried: Bool) -> MetricsFile.StoreStates {
-    let states = isHurried || !context.isWhole ? .unasked : storeStates()
+    let states = isHurried || !context.isWhole || settings.isEmpty ? .unasked : storeStates()
     let elapsed = ContinuousClock.now - clock
     context.record.note { report in
       report.elapsed = elapsed

@@ -11,6 +11,24 @@ package struct ConnectionOptions: ParsableArguments {
     help: "Accept a server that reports another port than the given one, because the port is forwarded (Docker, ssh -L). Not for poolers.")
   package var throughForwardedPort = false
 
+  @Option(
+    name: .customLong("server"), help: ArgumentHelp("A server of firn.yaml, by its name. With --all it may be repeated.", valueName: "name"))
+  package var servers: [String] = []
+
+  package init() {}
+
+  package func validate() throws {
+    if databaseURL != nil && !servers.isEmpty { throw ValidationError("--server and --database-url exclude each other") }
+  }
+}
+
+/// Which source's snapshots.
+package struct SourceOption: ParsableArguments {
+  @Option(
+    name: .customLong("server"),
+    help: ArgumentHelp("Only snapshots of this server: a name in firn.yaml, or a source of the store.", valueName: "name"))
+  package var name: String?
+
   package init() {}
 }
 

@@ -24,6 +24,7 @@ package enum HelpSections {
     ],
     "firn-snapshot": [
       Example("firn-snapshot shop", "Take a snapshot; the server comes from DATABASE_URL or libpq's variables."),
+      Example("firn-snapshot --all --server main", "Take a snapshot of every database of a server in firn.yaml."),
       Example("firn-snapshot --all --exclude-database 'scratch_*'", "Take a snapshot of every database of the server, except some."),
       Example("firn-snapshot shop --kind pre-migration --tag release=4.2", "Record the purpose and the release."),
       Example("firn-snapshot shop --exclude-table-data 'public.events_2019_*'", "Leave out the rows of some tables."),
@@ -39,7 +40,9 @@ package enum HelpSections {
       Example("firn-restore shop --undo", "Bring the previous database back."),
       Example("firn-restore shop before:2h --as shop_old", "Restore an earlier state beside it."),
       Example("firn-restore shop --table public.orders", "Restore one table's rows into a new schema of the live database."),
+      Example("firn-restore shop --as shop_staging --run masks.sql", "Make a copy for tests, masked before anyone can connect to it."),
       Example("firn-restore shop --dry-run", "Show what would be replaced, and stop."),
+      Example("firn-restore --all --server main before:yesterday", "Restore every missing database of a lost server."),
     ],
     "firn-prune": [
       Example("firn-prune", "Show what the policy in firn.yaml would remove."),
@@ -75,6 +78,10 @@ package enum HelpSections {
       Example("firn init", "Create the repository in the default location."),
       Example("firn init --store s3://bucket/firn --recipient age1…", "Create an encrypted one in a bucket."),
     ],
+    "firn setup": [
+      Example("firn setup", "Show the SQL that is missing."),
+      Example("firn setup --apply", "Create the roles, as root on the server's machine."),
+    ],
     "firn list": [
       Example("firn list shop", "List the snapshots of one database."),
       Example("firn list --kind nightly --last 7", "List the newest nightly snapshots."),
@@ -84,6 +91,13 @@ package enum HelpSections {
       Example("firn show shop before:yesterday latest", "Compare two snapshots."),
     ],
     "firn status": [Example("firn status", "Check all databases; exit code 3 if one needs attention.")],
+    "firn log": [
+      Example("firn log --failed", "List the newest runs that failed."),
+      Example("firn log shop --since yesterday", "List the runs on one database since yesterday."),
+    ],
+    "firn source": [Example("firn source list", "List the servers whose snapshots are in the store.")],
+    "firn source list": [Example("firn source list", "List the sources, with their hosts.")],
+    "firn source rename": [Example("firn source rename 7312345678901234567 main", "Give a source a name that people know.")],
     "firn doctor": [Example("firn doctor", "Check everything a backup and a restore need.")],
     "firn report": [Example("firn report --output firn.html", "Write the page.")],
     "firn copy": [

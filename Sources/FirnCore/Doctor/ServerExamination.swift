@@ -10,17 +10,21 @@ package struct ServerExamination: Sendable {
   private let words: @Sendable (any Error) -> String
   private let now: @Sendable () -> Date
   private let anyDatabase: Bool
-  private let backedUp: @Sendable (_ source: String) -> Set<String>
+  private let restoreSettings: ConnectionSettings
+  private let backedUp: @Sendable (_ server: Connection) -> Set<String>
 
   /// - Parameters:
   ///   - anyDatabase: whether no database was named, so that another will do if there is none of the role's name.
-  ///   - backedUp: the databases of a source that have snapshots, which are examined too.
+  ///   - restoreSettings: how firn-restore connects.
+  ///   - backedUp: the databases of a server that have snapshots, which are examined too.
   ///   - words: describes an error.
   package init(
-    settings: ConnectionSettings, anyDatabase: Bool, backedUp: @escaping @Sendable (_ source: String) -> Set<String>, toolFolders: [FilePath],
+    settings: ConnectionSettings, restoreSettings: ConnectionSettings, anyDatabase: Bool,
+    backedUp: @escaping @Sendable (_ server: Connection) -> Set<String>, toolFolders: [FilePath],
     now: @escaping @Sendable () -> Date = { Date() }, words: @escaping @Sendable (any Error) -> String
   ) {
     self.settings = settings
+    self.restoreSettings = restoreSettings
     self.backedUp = backedUp
     self.toolFolders = toolFolders
     self.anyDatabase = anyDatabase
@@ -46,7 +50,9 @@ package struct ServerExamination: Sendable {
       var findings = [
         Finding("server", .pass, "PostgreSQL \(version) at \(connection.target), database \(connection.database), as \(connection.user)")
       ]
-      findings += [support(version), tools(connection), try rights(connection), try globals(connection), try locks(connection)]
+      findings += [
+        support(version), tools(connection), try rights(connection), try restoreRights(connection), try globals(connection), try locks(connection),
+      ]
       findings.append(try clock(connection))
       findings += try losses(connection)
       return try findings + others(connection)
@@ -105,7 +111,7 @@ package struct ServerExamination: Sendable {
 
   /// The other databases of the server that are backed up.
   private func others(_ connection: Connection) throws -> [Finding] {
-    let names = try backedUp(connection.systemIdentifier() ?? connection.target)
+    let names = backedUp(connection)
     // Databases that no longer exist are reported by firn status.
     return try names.filter { try $0 != connection.database && connection.databaseExists($0) }.sorted().flatMap { name in
       do {
@@ -136,6 +142,30 @@ package struct ServerExamination: Sendable {
       }
     let more = barriers.count > 1 ? ", and more once that is fixed" : ""
     return Finding("rights", .stop, "\(connection.database): \(connection.user) \(what)\(more)", hint: hint)
+  }
+
+  /// Whether a restore of the connected database, or of one that is gone, would be permitted.
+  private func restoreRights(_ connection: Connection) throws -> Finding {
+    let hint = "firn setup shows the role that is missing, and makes it with --apply"
+    let restorer: Connection
+    do { restorer = try ServerConnection.open(restoreSettings) } catch {
+      try Interruption.check()
+      return Finding("restore-rights", .stop, "firn-restore could not connect: \(words(error))", hint: hint)
+    }
+    let role = try restorer.currentRole()
+    guard let rights = try restorer.rights(ofRole: role) else { return Finding("restore-rights", .warn, "the rights of \(role) are unknown") }
+    if rights.isSuperuser { return Finding("restore-rights", .pass, "\(role) may restore everything") }
+    guard rights.createsDatabases else {
+      return Finding("restore-rights", .stop, "\(role) may not create databases, so a lost one could not be restored", hint: hint)
+    }
+    let needs = try connection.needsOfRestores()
+    let foreign = try needs.owners.sorted().filter { try $0 != role && !restorer.isMember(role, of: $0) }
+    let lacking = needs.privileged + foreign.map { "objects of \($0)" }
+    guard !lacking.isEmpty else { return Finding("restore-rights", .pass, "\(role) may restore all of \(connection.database)") }
+    return Finding(
+      "restore-rights", .warn,
+      "\(connection.database): a restore by \(role) would leave out, or give to \(role), \(lacking.prefix(3).joined(separator: ", "))\(lacking.count > 3 ? " and \(lacking.count - 3) more" : "")",
+      hint: hint)
   }
 
   private func globals(_ connection: Connection) throws -> Finding {

@@ -121,7 +121,7 @@ package struct MigrationCheck: Sendable {
     let comes = request.takesSnapshot ? "; one is made before anything is migrated" : ""
     do {
       let repository = try repository.get()
-      let source = try request.source ?? connection.systemIdentifier() ?? connection.target
+      let source = try ServerSource(of: connection, named: request.source, in: repository.catalog).folder
       let places = try repository.catalog.snapshots(source: source, database: connection.database)
       let status = try StoreStatus(of: places, in: repository, limits: request.limits.snapshots, now: request.now(), age: { "\($0)" })
       guard let state = status.databases.first, let newest = state.newest else {

@@ -1,6 +1,6 @@
 package import Foundation
 internal import Platform
-internal import Repository
+package import Repository
 
 /// The report of a run, for programs and for people who did not watch it.
 package struct RunReport: Sendable {
@@ -44,6 +44,9 @@ package struct RunReport: Sendable {
   package var error: String?
   package var hint: String?
   package var warnings: [String] = []
+  /// Of a run over several databases: those it succeeded with, and the others.
+  package var succeeded: [String]?
+  package var failures: [PastRun.Failure]?
   /// The JSON object that the command prints with `--json`.
   package var result: [UInt8] = []
   /// What `firn status` says; nil where the store could not be asked.
@@ -69,6 +72,24 @@ package struct RunReport: Sendable {
     case .cancelled: return "\(what): not confirmed, nothing was done"
     }
   }
+
+  /// As it is remembered.
+  /// - Parameter store: the location of the run's store.
+  package func remembered(as outcome: PastRun.Outcome, store: String) -> PastRun {
+    var past = PastRun(
+      id: run, job: job.rawValue, startedAt: startedAt, host: Host.name, user: Host.userName, store: store, firn: Firn.version, outcome: outcome)
+    (past.source, past.database, past.snapshot) = (source, database, snapshot)
+    if outcome == .running {
+      past.process = .init(process: Host.processID, processStart: Host.startTime(of: Host.processID) ?? 0, boot: Host.bootID)
+      return past
+    }
+    (past.seconds, past.exitCode, past.error, past.hint, past.warnings) = (elapsed.inSeconds, exitCode, error, hint, warnings)
+    (past.succeeded, past.failures) = (succeeded, failures)
+    return past
+  }
+
+  /// How the run ended, as it is remembered.
+  package var outcome: PastRun.Outcome { PastRun.Outcome(rawValue: event.rawValue) ?? .running }
 
   /// One JSON object.
   package var json: [UInt8] {

@@ -109,7 +109,7 @@ package struct RestoreOperation {
   }
 
   /// Whether a whole snapshot is restored.
-  private var isWhole: Bool { !request.scope.isPartial && !request.scope.onlyIntact }
+  private var isWhole: Bool { !request.scope.isPartial && !request.scope.excludesTables && !request.scope.onlyIntact && request.scripts.isEmpty }
 
   /// Whether this restore makes a marker obsolete: it restores the lost database from a snapshot that the marker
   /// names.
@@ -153,6 +153,8 @@ package struct RestoreOperation {
         proven = findings.notCompared.isEmpty
         warnings += findings.warnings
       }
+      try ScriptRun(scripts: request.scripts, tools: tools).run(
+        in: database.name, server.settings.with(database: database.name), work, progress)
       var result = RestoreResult(
         manifest: source.manifest, database: request.target.name, safetySnapshot: safety?.id, leftOutOfSafety: safety?.incompleteReasons ?? [],
         tables: filled.selection.manifest.tables.count, rows: filled.selection.manifest.rows, elapsed: .zero, notes: prepared.findings.notes,

@@ -5,21 +5,24 @@ package import Postgres
 /// builds itself.
 package struct ServerDatabases: Sendable {
   /// The largest first.
-  package let names: [String]
+  package let entries: [DatabaseEntry]
   /// Databases that are left out without having been excluded, with the reason.
   package let leftOut: [(name: String, reason: String)]
+  package var names: [String] { entries.map(\.name) }
 
-  /// - Parameter patterns: names to exclude, with `*` and `?` as in a shell.
+  /// - Parameters:
+  ///   - wanted: patterns for names, with `*` and `?` as in a shell. Each must match a database.
+  ///   - excluded: patterns for names to exclude.
+  ///   - required: those of `excluded` that must match a database.
   /// - Throws: `FirnError.refused` if a pattern matches no database, or if none is left.
-  package init(on server: Connection, excluding patterns: [String]) throws {
-    let entries = try server.databaseEntries()
+  package init(on server: Connection, matching wanted: [String] = ["*"], excluding excluded: [String], requiring required: [String]? = nil) throws {
     var leftOut: [(name: String, reason: String)] = []
-    var unused = Set(patterns)
+    var unused = Set(wanted + (required ?? excluded))
     var chosen: [DatabaseEntry] = []
-    for entry in entries {
-      let matching = patterns.filter { entry.name.matches(glob: $0) }
-      unused.subtract(matching)
-      if !matching.isEmpty { continue }
+    for entry in try server.databaseEntries() {
+      let (including, excluding) = (wanted.filter { entry.name.matches(glob: $0) }, excluded.filter { entry.name.matches(glob: $0) })
+      unused.subtract(including + excluding)
+      if including.isEmpty || !excluding.isEmpty { continue }
       if !entry.isUsable {
         leftOut.append((entry.name, "it accepts no connections"))
       } else if UnfinishedDatabase.isTemporary(entry.name) {
@@ -34,7 +37,7 @@ package struct ServerDatabases: Sendable {
       throw FirnError.refused(reasons: unused.sorted().map { "no database of \(server.target) matches \($0)" })
     }
     guard !chosen.isEmpty else { throw FirnError.refused(reasons: ["every database of \(server.target) is excluded"]) }
-    names = chosen.sorted { ($0.size, $1.name) > ($1.size, $0.name) }.map(\.name)
+    entries = chosen.sorted { ($0.size, $1.name) > ($1.size, $0.name) }
     self.leftOut = leftOut
   }
 }

@@ -68,7 +68,11 @@ package struct SnapshotOperation {
   /// Dumps until no table changed during the dump.
   private func attempt(_ connection: Connection, _ tools: ServerTools, _ work: WorkFolder, _ lock: RepositoryLock, startedAt: Date) throws -> Manifest
   {
-    let source = try request.source ?? connection.systemIdentifier() ?? connection.target
+    let own = try ServerSource(of: connection, named: request.source, in: repository.catalog, startedAt: startedAt)
+    // A restore's snapshot of what it replaces must not fail, and settles nothing.
+    let isOfRestore = request.kind == Manifest.safetyKind
+    if !request.takesSourceBack && !isOfRestore { try own.requireOwn() }
+    let source = own.folder
     var random = SystemRandomNumberGenerator()
     let newest = try repository.catalog.snapshots(source: source, database: connection.database).last?.id
     if let newest, newest.startDate.timeIntervalSince(startedAt) > Self.clockTolerance {
@@ -88,9 +92,12 @@ package struct SnapshotOperation {
       try Folder.make(scratch)
       let run = SnapshotRun(
         repository: repository, request: request, progress: progress, connection: connection, tools: tools, scratch: scratch,
-        place: place, startedAt: startedAt, parent: parent, cache: cache, lock: lock, notes: notes, warnings: warnings)
+        place: place, startedAt: startedAt, parent: parent, cache: cache, lock: lock, takeover: isOfRestore ? nil : own.takeover, notes: notes,
+        warnings: warnings)
       switch try run.dump() {
-      case .done(let manifest): return manifest
+      case .done(let manifest):
+        if !isOfRestore { own.remember(in: repository) }
+        return manifest
       case .changed(let what):
         progress.note("attempt \(number): \(what); trying again")
         if number == attempts { throw FirnError.tablesKeptChanging(attempts: attempts, example: what) }

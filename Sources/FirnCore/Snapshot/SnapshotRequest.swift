@@ -6,8 +6,10 @@ package import SystemPackage
 /// The request for a snapshot.
 package struct SnapshotRequest: Sendable {
   package var settings: ConnectionSettings
-  /// The name of the cluster; nil for its system identifier.
+  /// The name of the source; nil for the server's system identifier.
   package var source: String?
+  /// Whether the source may be taken back from a server that took this one's place in it.
+  package var takesSourceBack = false
   package var kind = "manual"
   package var tags: [String: String] = [:]
   package var jobs = 2
@@ -27,6 +29,8 @@ package struct SnapshotRequest: Sendable {
   package var spoolCap = Self.usualSpoolCap
   /// Where to remember what snapshots of encrypted repositories consist of; nil for nowhere.
   package var cacheRoot: FilePath?
+  /// Roles and tablespaces of the run over several databases that this belongs to.
+  package var globals: SharedGlobals?
   package var now: @Sendable () -> Date = { Date() }
 
   package init(settings: ConnectionSettings) { self.settings = settings }

@@ -25,6 +25,8 @@ struct SnapshotRun {
   let parent: ParentSnapshot?
   let cache: ParentCache?
   let lock: RepositoryLock
+  /// Words about a server whose place this one has taken in the source.
+  let takeover: String?
   let notes: Monitor<[String]>
   let warnings: Monitor<[String]>
 
@@ -47,7 +49,7 @@ struct SnapshotRun {
       progress: progress)
     // Roles and tablespaces are dumped at the same time.
     let withPasswords = try connection.canReadPasswords()
-    let globals = GlobalsDump(tools: tools, access: access, database: connection.database, withPasswords: withPasswords)
+    let globals = GlobalsDump(tools: tools, access: access, database: connection.database, withPasswords: withPasswords, shared: request.globals)
     defer { globals.wait() }
     let expected = try parent?.manifest.bytes ?? connection.databaseSize()
     progress.begin("dumping", expected: expected)
@@ -229,7 +231,7 @@ struct SnapshotRun {
     manifest.complete = manifest.incompleteReasons.isEmpty
     let anomalies = fallenTables(tables) + signsOfAClone(facts)
     manifest.anomalies = anomalies.isEmpty ? nil : anomalies
-    manifest.warnings = anomalies + facts.changedRowsOutsideDump + outcome.notes + (index?.warnings ?? [])
+    manifest.warnings = (takeover.map { [$0] } ?? []) + anomalies + facts.changedRowsOutsideDump + outcome.notes + (index?.warnings ?? [])
     if let recorded = facts.database.collationVersion, let actual = facts.database.actualCollationVersion, recorded != actual {
       manifest.warnings.append("the database's collation is of version \(recorded), the server's library of \(actual): its indexes may be wrong")
     }

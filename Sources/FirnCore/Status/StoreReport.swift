@@ -37,6 +37,25 @@ package struct StoreReport: Sendable, Encodable {
     package let seconds: Double
   }
 
+  /// A run that failed, wholly or in part.
+  package struct FailedRun: Sendable, Encodable {
+    package let at: Date
+    package let job: String
+    package let host: String
+    /// Nil for a run that named none, or several.
+    package let database: String?
+    package let error: String?
+    package let wasKilled: Bool
+
+    init(_ known: RunHistories.Known) {
+      let run = known.run
+      let parts = (run.failures ?? []).map { "\($0.database): \($0.error)" }.joined(separator: "; ")
+      (at, job, host, database, error, wasKilled) = (
+        run.startedAt, run.job, run.host, run.database, run.error ?? (parts.isEmpty ? nil : parts), known.wasKilled
+      )
+    }
+  }
+
   package struct Copy: Sendable, Encodable {
     package let store: String
     package let newestAt: Date?
@@ -45,11 +64,15 @@ package struct StoreReport: Sendable, Encodable {
 
   package struct Database: Sendable, Encodable {
     package let source: String
+    /// The name of the source, where it has one besides its folder's.
+    package let sourceName: String
     package let database: String
     package let newestAt: Date?
     package let provenAt: Date?
     package let provenBy: String?
     package let problems: [String]
+    /// Whether its server no longer has it.
+    package let isGone: Bool
     /// The oldest first.
     package let snapshots: [Snapshot]
     /// The largest of the newest snapshot first.
@@ -63,7 +86,16 @@ package struct StoreReport: Sendable, Encodable {
   }
 
   package let location: String
+  /// The machine that wrote the report.
+  package let host: String
   package let generatedAt: Date
+  /// Bytes of all objects, and bytes that are free beside them; nil if that is unknown.
+  package let storedBytes: Int64?
+  package let freeBytes: Int64?
+  /// Problems that belong to no database with snapshots.
+  package let problems: [String]
+  /// The newest first, at most 20.
+  package let failedRuns: [FailedRun]
   /// The begin of the report's time span.
   package let since: Date
   package let databases: [Database]
@@ -74,18 +106,37 @@ package struct StoreReport: Sendable, Encodable {
   ///   - tableCount: the number of tables whose trend is included.
   package init(of repository: Repository, status: StoreStatus, days: Int, tableCount: Int = 12, now: Date, progress: WorkProgress) throws {
     location = repository.store.location
+    host = Host.name
     generatedAt = now
+    progress.begin("adding up the store")
+    var bytes: Int64 = 0
+    storedBytes = (try? repository.store.list("objects/") { bytes += $0.size }).map { bytes }
+    freeBytes = (repository.store as? LocalStore).flatMap { try? Folder.freeSpace(at: $0.root) }
+    problems = status.problems
+    var failed: [FailedRun] = []
+    let monthAgo = now.addingTimeInterval(-30 * 86400)
+    try RunHistories(store: repository.store, location: location).forEach {
+      $0.startedAt >= monthAgo && $0.outcome != .success && $0.outcome != .cancelled
+    } _: {
+      if $0.isFailure { failed.append(FailedRun($0)) }
+      return failed.count < 20
+    }
+    failedRuns = failed
     let since = now.addingTimeInterval(-Double(days) * 86400)
     self.since = since
     let listing = try repository.catalog.listing().filter { $0.place.id.startDate >= since }
+    // Looked up once: of many databases each has many snapshots.
+    let snapshots = Dictionary(grouping: listing) { "\($0.place.source.keyComponent)/\($0.place.database.keyComponent)" }
+    let names = Set(status.databases.map(\.source)).reduce(into: [:]) { $0[$1] = (try? repository.catalog.sourceRecord(of: $1))?.name }
     databases = try status.databases.map { state in
-      let own = listing.filter { $0.place.source == state.source && $0.place.database == state.database }.sorted { $0.place.id < $1.place.id }
-      return try Self.database(state, own, repository, tableCount, now, progress)
+      let own = snapshots["\(state.source.keyComponent)/\(state.database.keyComponent)", default: []].sorted { $0.place.id < $1.place.id }
+      return try Self.database(state, names[state.source] ?? state.source, own, repository, tableCount, now, progress)
     }
   }
 
   private static func database(
-    _ state: StoreStatus.Database, _ listing: [ListedSnapshot], _ repository: Repository, _ tableCount: Int, _ now: Date, _ progress: WorkProgress
+    _ state: StoreStatus.Database, _ sourceName: String, _ listing: [ListedSnapshot], _ repository: Repository, _ tableCount: Int, _ now: Date,
+    _ progress: WorkProgress
   ) throws -> Database {
     var snapshots: [Snapshot] = []
     var drills: [Drill] = []
@@ -116,8 +167,8 @@ package struct StoreReport: Sendable, Encodable {
     }
     let largest = (newest?.tables ?? []).sorted { ($0.bytes, $1.displayName) > ($1.bytes, $0.displayName) }.prefix(tableCount).map(\.displayName)
     return Database(
-      source: state.source, database: state.database, newestAt: state.newest?.startedAt, provenAt: state.proof?.checkedAt,
-      provenBy: state.proof?.level.rawValue, problems: state.problems, snapshots: snapshots,
+      source: state.source, sourceName: sourceName, database: state.database, newestAt: state.newest?.startedAt, provenAt: state.proof?.checkedAt,
+      provenBy: state.proof?.level.rawValue, problems: state.problems, isGone: state.isGone, snapshots: snapshots,
       tables: largest.map { Table(name: $0, points: points[$0] ?? []) }, otherTables: max(0, (newest?.tables.count ?? 0) - largest.count),
       drills: drills.sorted { $0.at < $1.at },
       copies: state.copies.map { Copy(store: $0.location, newestAt: $0.newest?.startDate, behind: $0.behind) }, unreadable: unreadable)

@@ -8,8 +8,22 @@ package struct StoreStatus: Sendable {
   package struct Limits: Sendable, Equatable {
     package var snapshotAge: Duration = .seconds(26 * 3600)
     package var proofAge: Duration = .seconds(8 * 86400)
+    /// Other ages of snapshots, of databases of a source: its name, and a pattern for theirs. The first that fits counts.
+    package var exceptions: [(source: String, pattern: String, age: Duration)] = []
 
     package init() {}
+
+    package static func == (left: Self, right: Self) -> Bool {
+      left.snapshotAge == right.snapshotAge && left.proofAge == right.proofAge
+        && left.exceptions.elementsEqual(right.exceptions) { $0.source == $1.source && $0.pattern == $1.pattern && $0.age == $1.age }
+    }
+
+    /// - Parameter source: its name.
+    func applied(to database: String, of source: String) -> Limits {
+      var limits = self
+      if let own = exceptions.first(where: { $0.source.isSame(as: source) && database.matches(glob: $0.pattern) }) { limits.snapshotAge = own.age }
+      return limits
+    }
   }
 
   package struct Database: Sendable {
@@ -26,8 +40,10 @@ package struct StoreStatus: Sendable {
     package let restoreSeconds: Double?
     /// Copies in stores that answered.
     package let copies: [CopyState]
+    /// Whether its server no longer has it. Then its snapshots may be as old as they are.
+    package fileprivate(set) var isGone = false
     /// Descriptions of problems.
-    package let problems: [String]
+    package fileprivate(set) var problems: [String]
   }
 
   /// A store that receives copies, and its snapshots.
@@ -79,23 +95,75 @@ package struct StoreStatus: Sendable {
   }
 
   package let databases: [Database]
-  package var isSound: Bool { databases.allSatisfy(\.problems.isEmpty) }
+  /// Problems that belong to no database with snapshots, such as a run that could not connect.
+  package let problems: [String]
+  package var isSound: Bool { problems.isEmpty && databases.allSatisfy(\.problems.isEmpty) }
 
   /// - Parameters:
   ///   - places: the snapshots to look at. Safety snapshots of restores don't count.
+  ///   - histories: nil if failed runs don't matter.
+  ///   - servers: the servers that are backed up as a whole.
   ///   - words: describes the error of a store.
   package init(
-    of places: [SnapshotPath], in repository: Repository, copies: [Copy] = [], limits: Limits, now: Date, age: (Date) -> String,
-    words: (any Error) -> String = { "\($0)" }
+    of places: [SnapshotPath], in repository: Repository, copies: [Copy] = [], runs histories: RunHistories? = nil, servers: [ServerState] = [],
+    limits: Limits, now: Date, age: (Date) -> String, words: @escaping (any Error) -> String = { "\($0)" }
   ) throws {
     let unreachable = copies.compactMap { copy -> String? in
       if case .failure(let error) = copy.snapshots { "the copies in \(copy.location) can't be looked at: \(words(error))" } else { nil }
     }
     let groups = Dictionary(grouping: places) { "\($0.source.keyComponent)/\($0.database.keyComponent)" }
-    databases = try groups.sorted { $0.key < $1.key }.compactMap { _, places in
-      try Self.database(places.sorted { $0.id > $1.id }, repository, copies, unreachable, limits, now, age)
+    let comparison = try ServerComparison(servers, in: repository.catalog, words: words)
+    let found = try groups.sorted { $0.key < $1.key }.compactMap { _, places -> Database? in
+      guard let first = places.first else { return nil }
+      let name = limits.exceptions.isEmpty ? first.source : try repository.catalog.sourceRecord(of: first.source)?.name ?? first.source
+      return try Self.database(
+        places.sorted { $0.id > $1.id }, repository, copies, unreachable, limits.applied(to: first.database, of: name), now, age,
+        isGone: comparison.hasLost(first))
+    }
+    let runs = FailedRuns(histories, beside: found, age)
+    databases = found.map { runs.added(to: $0) }
+    problems = comparison.problems(beside: found.filter { $0.newest != nil }.map { ($0.source, $0.database) }) + runs.others
+  }
+
+  /// Failed runs, in words, for the databases that they are about.
+  private struct FailedRuns {
+    private var ofDatabases: [String: [String]] = [:]
+    private(set) var others: [String] = []
+
+    init(_ histories: RunHistories?, beside databases: [Database], _ age: (Date) -> String) {
+      guard let histories else { return }
+      let newest = Dictionary(databases.map { ($0.database, $0.newest?.startedAt ?? .distantPast) }, uniquingKeysWith: max)
+      for known in histories.lastFailures(since: newest.values.min() ?? .distantPast) {
+        let run = known.run
+        let when = "\(run.job) of \(age(run.startedAt)) on \(run.host)"
+        func words(_ error: String?) -> String {
+          if known.wasKilled { return "the \(when) was killed" }
+          return "the \(when) failed\((error ?? "").isEmpty ? "" : ": \(StoreStatus.firstLine(of: error ?? ""))")"
+        }
+        let failed = run.failures?.map { ($0.database, Optional($0.error)) } ?? [(run.database ?? "", run.error)]
+        for (database, error) in failed {
+          // Damage is a problem of the snapshot, and a snapshot that was taken since is the answer to a failed one. Manifests have seconds.
+          if run.job == "verify" || run.job == "drill", run.exitCode == StoreStatus.verificationFailed { continue }
+          if let snapshot = newest[database] {
+            if run.job == "snapshot" && (snapshot > known.startedAt - 1 || ofDatabases[database] != nil) { continue }
+            ofDatabases[database, default: []].append(words(error))
+          } else if run.job != "snapshot" || known.startedAt > newest.values.max() ?? .distantPast {
+            let text = database.isEmpty ? words(error) : "\(database): \(words(error))"
+            if !others.contains(where: { $0.hasPrefix(database.isEmpty ? "the \(run.job)" : "\(database): the \(run.job)") }) { others.append(text) }
+          }
+        }
+      }
+    }
+
+    func added(to database: Database) -> Database {
+      var database = database
+      database.problems += ofDatabases[database.database] ?? []
+      return database
     }
   }
+
+  /// The exit code of a verification that found damage.
+  private static let verificationFailed: Int32 = 4
 
   /// - Parameter places: of one database, the newest first.
   private static func state(of copy: Copy, _ places: [SnapshotPath], _ catalog: Catalog) -> CopyState? {
@@ -175,7 +243,7 @@ package struct StoreStatus: Sendable {
   /// - Parameter places: of one database, the newest first.
   private static func database(
     _ places: [SnapshotPath], _ repository: Repository, _ copies: [Copy], _ unreachable: [String], _ limits: Limits, _ now: Date,
-    _ age: (Date) -> String
+    _ age: (Date) -> String, isGone: Bool
   ) throws -> Database? {
     let catalog = repository.catalog
     guard let first = places.first else { return nil }
@@ -224,11 +292,11 @@ package struct StoreStatus: Sendable {
           problems: problems)
     }
     func isOlder(_ date: Date, than limit: Duration) -> Bool { now.timeIntervalSince(date) > Double(limit.components.seconds) }
-    if isOlder(newest.startedAt, than: limits.snapshotAge) { problems.append("the newest snapshot is of \(age(newest.startedAt))") }
+    if !isGone, isOlder(newest.startedAt, than: limits.snapshotAge) { problems.append("the newest snapshot is of \(age(newest.startedAt))") }
     if newest.startedAt > now.addingTimeInterval(3600) { problems.append("the newest snapshot is of the future: look at the clocks") }
     problems += newest.problems
     if let proof {
-      if isOlder(proof.checkedAt, than: limits.proofAge) { problems.append("the newest proof is of \(age(proof.checkedAt))") }
+      if !isGone, isOlder(proof.checkedAt, than: limits.proofAge) { problems.append("the newest proof is of \(age(proof.checkedAt))") }
     } else {
       problems.append("no snapshot was ever verified")
     }
@@ -243,10 +311,12 @@ package struct StoreStatus: Sendable {
         "\(state.location) has \(what): this store was put back to what it was (firn copy --from brings them), a wrong clock dated them, or another "
           + "machine copies there under the name \(first.source), and each prunes what is the other's (source in firn.yaml gives each its own)")
     }
-    return Database(
+    var database = Database(
       source: first.source, database: first.database, newest: newest, newestIsDamaged: newestIsDamaged, newestComplete: newestComplete, proof: proof,
       restoreSeconds: restoreSeconds,
       copies: states,
       problems: problems + unreachable)
+    database.isGone = isGone
+    return database
   }
 }

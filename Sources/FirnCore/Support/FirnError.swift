@@ -1,3 +1,4 @@
+package import Foundation
 package import Retention
 
 /// Errors that stop an operation and that users need to distinguish. Their messages are in CommandSupport.
@@ -53,6 +54,8 @@ package enum FirnError: Error, Equatable {
   case backfillLost(table: String, key: String)
   /// The server was promoted or restored since a backfill was cut off, and may have lost some of its batches.
   case backfillFailedOver(table: String, key: String, lsn: String)
+  /// Another server has taken this one's place in a source.
+  case sourceInUse(name: String, by: String, since: Date)
   /// A copy would be the original.
   case sameStore(location: String)
 }

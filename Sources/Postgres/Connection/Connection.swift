@@ -104,6 +104,12 @@ internal import Platform
     return unsafe host.hasPrefix("/") ? "socket \(host), port \(text(PQport(handle)))" : "\(host):\(text(PQport(handle)))"
   }
 
+  /// The server's host and port; the host is nil for a socket of this machine.
+  package var place: (host: String?, port: Int?) {
+    let host = unsafe PQhost(handle).map { unsafe String(cString: $0) } ?? ""
+    return (host.hasPrefix("/") || host.isEmpty ? nil : host, unsafe PQport(handle).flatMap { unsafe Int(String(cString: $0)) })
+  }
+
   /// Where we are connected to, for messages.
   package var target: String { unsafe Self.target(handle) }
 

@@ -30,6 +30,16 @@ package struct ConnectionSettings: Sendable {
 
   package var database: String? { parameters["dbname"] }
 
+  /// A word of libpq's parameter `options`, where spaces separate words.
+  package static func optionWord(_ text: String) -> String { text.replacing("\\", with: "\\\\").replacing(" ", with: "\\ ") }
+
+  /// The same server, as the user who runs this.
+  package var withoutUser: ConnectionSettings {
+    var copy = self
+    (copy.parameters["user"], copy.parameters["password"]) = (nil, nil)
+    return copy
+  }
+
   /// The same server, another database.
   package func with(database: String) -> ConnectionSettings {
     var copy = self

@@ -39,6 +39,9 @@ extension Connection {
     return try value("SELECT system_identifier FROM pg_catalog.pg_control_system()")
   }
 
+  /// The setting `cluster_name`; nil if it is empty.
+  package func clusterNameSetting() throws -> String? { try value("SHOW cluster_name").flatMap { $0.isEmpty ? nil : $0 } }
+
   /// How the database writes characters, as `UTF8`.
   package func serverEncoding() throws -> String { try value("SHOW server_encoding") ?? "" }
 

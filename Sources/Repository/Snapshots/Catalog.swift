@@ -201,21 +201,31 @@ package struct Catalog: Sendable {
   }
 
   /// The snapshots of a database, given as `DATABASE` or `SOURCE/DATABASE`.
-  /// - Parameter source: preferred if several sources have a database of that name.
+  /// - Parameter source: preferred if several sources have a database of that name. A folder or a name.
   /// - Throws: `RepositoryError.noSuchDatabase`, `.ambiguousDatabase`.
   package func database(named name: String, preferring source: String? = nil) throws -> [SnapshotPath] {
     let all = try snapshots()
     var matches = all.filter { $0.database.isSame(as: name) }
     if matches.isEmpty { matches = all.filter { "\($0.source)/\($0.database)".isSame(as: name) } }
+    if matches.isEmpty, name.contains("/") {
+      let names = Dictionary(uniqueKeysWithValues: try sources(of: all).map { ($0.source.keyComponent, $0.record?.name ?? $0.source) })
+      matches = all.filter { "\(names[$0.source.keyComponent] ?? "")/\($0.database)".isSame(as: name) }
+    }
     guard !matches.isEmpty else {
       throw RepositoryError.noSuchDatabase(name: name, known: Set(all.map(\.database)).sorted())
     }
     var sources = Dictionary(grouping: matches, by: \.source.keyComponent)
     // A source with safety snapshots only was never backed up: a restore took them.
     if sources.count > 1 { sources = sources.filter { _, places in places.contains { !isSafetySnapshot($0) } } }
-    if sources.count > 1, let own = source.flatMap({ sources[$0.keyComponent] }) { return own }
+    if sources.count > 1, let source {
+      if let own = sources[source.keyComponent] { return own }
+      if let own = try self.source(named: source).flatMap({ sources[$0.keyComponent] }) { return own }
+    }
     guard sources.count <= 1 else {
-      throw RepositoryError.ambiguousDatabase(name: name, sources: sources.values.compactMap(\.first?.source).sorted())
+      let known = try self.sources(of: matches).map { (name: $0.record?.name ?? $0.source, server: $0.record?.servers.last?.place) }
+        .sorted { $0.name < $1.name }
+      throw RepositoryError.ambiguousDatabase(
+        name: name, sources: known.map(\.name), servers: known.compactMap { source in source.server.map { "\(source.name) is \($0)" } })
     }
     return sources.first?.value ?? matches
   }

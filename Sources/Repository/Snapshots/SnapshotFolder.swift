@@ -76,7 +76,7 @@ struct SnapshotFolder: Sendable {
       if let folder, closed.contains(folder.prefix) {
         throw StoreError.unreachable(location: store.location, reason: "\(store.location) does not list folder by folder")
       }
-      if folder == nil { try strange(entry) }
+      if folder == nil && !SourceRecord.isKey(entry.key) { try strange(entry) }
       folder?.add(entry)
     }
     if let folder { try body(folder) }

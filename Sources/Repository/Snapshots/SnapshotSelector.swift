@@ -23,29 +23,34 @@ package enum SnapshotSelector: Sendable, Equatable {
     }
   }
 
-  /// A time in UTC: `2026-11-22`, `2026-11-22T02:00`, `2026-11-22T02:00:00Z`, the time of an id; `02:00` for the last time it was that late;
-  /// `2h` (also `m`, `d`, `w`) for that long ago; `today` and `yesterday` for their beginning.
-  package static func time(_ text: String, now: Date = Date()) -> Date? {
-    relativeTime(text, now: now) ?? absoluteTime(text)
+  /// A time as people write it: `2026-11-22`, `2026-11-22 02:00`, `2026-11-22T02:00:00`; `02:00` for the last time it was that late;
+  /// `2h` (also `m`, `d`, `w`) for that long ago; `today` and `yesterday` for their beginning. With a `Z` at its end, and in the form that
+  /// ids have, it is in UTC.
+  /// - Parameter zone: of times without a `Z`.
+  package static func time(_ text: String, now: Date = Date(), zone: TimeZone = .current) -> Date? {
+    var calendar = Calendar.utc
+    let isOfID = text.wholeMatch(of: /\d{8}T\d{4,6}Z?|\d{12,14}/) != nil
+    if !isOfID && !text.hasSuffix("Z") { calendar.timeZone = zone }
+    return relativeTime(text, now: now, calendar) ?? absoluteTime(text, calendar)
   }
 
-  private static func relativeTime(_ text: String, now: Date) -> Date? {
-    let today = Calendar.utc.startOfDay(for: now)
+  private static func relativeTime(_ text: String, now: Date, _ calendar: Calendar) -> Date? {
+    let today = calendar.startOfDay(for: now)
     if text == "now" { return now }
     if text == "today" { return today }
-    if text == "yesterday" { return today - 86400 }
+    if text == "yesterday" { return calendar.date(byAdding: .day, value: -1, to: today) }
     if let match = text.wholeMatch(of: /(\d{1,5})([mhdw])(?: ago)?/), let count = Double(match.output.1) {
       let unit: Double = ["m": 60, "h": 3600, "d": 86400, "w": 7 * 86400][match.output.2] ?? 0
       return now - count * unit
     }
-    guard let match = text.wholeMatch(of: /(\d{1,2}):(\d\d)(?::(\d\d))?Z?/), let hour = Double(match.output.1), let minute = Double(match.output.2),
-      let second = Double(match.output.3 ?? "0"), hour < 24, minute < 60, second < 60
+    guard let match = text.wholeMatch(of: /(\d{1,2}):(\d\d)(?::(\d\d))?Z?/), let hour = Int(match.output.1), let minute = Int(match.output.2),
+      let second = Int(match.output.3 ?? "0"), hour < 24, minute < 60, second < 60,
+      let time = calendar.date(bySettingHour: hour, minute: minute, second: second, of: today)
     else { return nil }
-    let time = today + hour * 3600 + minute * 60 + second
-    return time > now ? time - 86400 : time
+    return time > now ? calendar.date(byAdding: .day, value: -1, to: time) : time
   }
 
-  private static func absoluteTime(_ text: String) -> Date? {
+  private static func absoluteTime(_ text: String, _ calendar: Calendar) -> Date? {
     let digits = text.filter(\.isNumber)
     let isPlain = text.allSatisfy { $0.isASCII && ($0.isNumber || "-:TZ ".contains($0)) }
     guard isPlain, [8, 12, 14].contains(digits.count) else { return nil }
@@ -56,8 +61,8 @@ package enum SnapshotSelector: Sendable, Equatable {
     }
     let parts = DateComponents(
       year: number(0, 4), month: number(4, 2), day: number(6, 2), hour: number(8, 2), minute: number(10, 2), second: number(12, 2))
-    guard parts.isValidDate(in: .utc) else { return nil }
-    return Calendar.utc.date(from: parts)
+    guard parts.isValidDate(in: calendar) else { return nil }
+    return calendar.date(from: parts)
   }
 
   /// The snapshot among those of one database, oldest first.
@@ -88,6 +93,22 @@ package enum SnapshotSelector: Sendable, Equatable {
       }
       return try required(matches.first)
     }
+  }
+
+  /// The snapshot of each database that has one, in the order of their names.
+  /// - Throws: `RepositoryError.noSuchSnapshot` if none has one.
+  package func chooseForEach(of places: [SnapshotPath], in catalog: Catalog) throws -> [SnapshotPath] {
+    let groups = Dictionary(grouping: places) { "\($0.source.keyComponent)/\($0.database.keyComponent)" }
+    var found: [SnapshotPath] = []
+    var missing: RepositoryError?
+    for (_, own) in groups.sorted(by: { $0.key < $1.key }) {
+      do { found.append(try choose(from: own, in: catalog)) } catch let error as RepositoryError {
+        guard case .noSuchSnapshot = error else { throw error }
+        missing = error
+      }
+    }
+    if found.isEmpty { throw missing ?? RepositoryError.noSuchDatabase(name: "any database", known: []) }
+    return found
   }
 
   /// A safety snapshot, taken by a restore of the database it replaced, is chosen only if there is nothing else.

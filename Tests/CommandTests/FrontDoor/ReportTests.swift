@@ -52,7 +52,8 @@ import Testing
     #expect(written.status == 0, "\(written)")
     let page = String(decoding: try Folder.contents(of: file), as: UTF8.self)
     #expect(!page.contains("<script") && page.contains("&lt;script&gt;alert(1)&lt;/script&gt;.a &amp; &#39;b&#39; &quot;c&quot;"))
-    for word in ["src=", "href=", "url(", "@import"] { #expect(!page.contains(word), "\(word)") }
+    let linked = page.replacing("href=\"#", with: "")
+    for word in ["src=", "href=", "url(", "@import"] { #expect(!linked.contains(word), "\(word)") }
     #expect(page.contains("default-src 'none'"))
     #expect(page.components(separatedBy: "<g><title>").count - 1 == 7, "one square for each day with snapshots")
     #expect(page.contains("pre-migration, INCOMPLETE, proven (read)") && page.contains("nightly, proven (read)") && page.contains("not verified"))
@@ -92,7 +93,7 @@ import Testing
   @Test func `says what is wrong at the top, and refuses what it can't do`() throws {
     let place = try history(nights: [9])
     let page = try place.firn("report").output
-    #expect(page.contains("1 of 1 databases need attention") && page.contains("the newest snapshot is of 9 days ago"))
+    #expect(page.contains("1 of 1 database needs attention") && page.contains("the newest snapshot is of 9 days ago"))
     #expect(try place.firn("report", "nothing").status == 10)
     #expect(try place.firn("report", "--days", "0").status == 64)
     #expect(try place.firn("report", "--output", "/nonexistent/page.html").status == 1)

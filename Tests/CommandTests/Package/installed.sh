@@ -31,9 +31,10 @@ done
   ! grep -rq -e '<doc:' -e '](Sources/' "$root/usr/share/doc/firn" && echo 'guides'
 [ "$(inside man --warnings firn.yaml 2>&1 >/dev/null)" = '' ] && inside man firn.yaml | grep -q log-format && echo 'manual: firn.yaml'
 inside systemd-analyze verify firn-snapshot@app.service firn-snapshot@app.timer firn-verify@app.service firn-verify@app.timer \
-  firn-prune@app.service firn-prune@app.timer && echo 'units are sound'
+  firn-prune@app.service firn-prune@app.timer firn-snapshot.service firn-snapshot.timer firn-verify.service firn-verify.timer \
+  firn-prune.service firn-prune.timer && echo 'units are sound'
 for job in snapshot verify prune; do
-  inside systemd-analyze security --no-pager --offline=true --threshold=20 "firn-$job@app.service" >/dev/null && echo "confined: $job"
+  inside systemd-analyze security --no-pager --offline=true --threshold=20 "firn-$job@app.service" "firn-$job.service" >/dev/null && echo "confined: $job"
 done
 inside setpriv --reuid=firn --regid=firn --clear-groups env HOME=/var/lib/firn firn init 2>/dev/null && [ -e "$root/var/lib/firn/store/firn.json" ] && echo 'a store is made'
 [ "$(inside stat -c '%U:%G %a' /etc/firn/firn.yaml /var/lib/firn | tr '\n' ' ')" = 'root:firn 640 firn:firn 700 ' ] && echo "others can't read it"

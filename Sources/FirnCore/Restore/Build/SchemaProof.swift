@@ -78,11 +78,7 @@ struct SchemaProof {
     tool.flags = selection.flags
     let messages = ToolMessages(tool: "pg_restore")
     let child = try tool.start(of: archive, list: list, messages: messages)
-    while child.exitCode() == nil {
-      if Interruption.signal != nil { child.terminate() }
-      Thread.sleep(forTimeInterval: 0.01)
-    }
-    let code = child.wait()
+    let code = child.waitUnlessInterrupted()
     try Interruption.check()
     guard code == 0 else { throw PostgresError.toolFailed(tool: "pg_restore", exitCode: code, messages: messages.errors) }
     return try SchemaDump.take(of: connection, tools: build.tools, into: folder.path.appending("reference"))

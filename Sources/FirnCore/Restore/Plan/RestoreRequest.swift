@@ -56,6 +56,8 @@ package struct RestoreRequest: Sendable {
   package var undoesOnFailure = false
   /// Settings for the sessions that restore, after Firn's own.
   package var sessionSettings: [(name: String, value: String)] = []
+  /// SQL to run in the new database before it gets its name.
+  package var scripts: [FilePath] = []
   package var toolFolders: [FilePath] = []
   package var workRoot = WorkFolder.defaultRoot
   package var now: @Sendable () -> Date = { Date() }

@@ -17,6 +17,10 @@ package struct RestoreScope: Sendable {
   package var content: Content = .everything
   /// Where not empty, only these tables' rows.
   package var tables: [TablePattern] = []
+  /// Tables that are left out, with all that needs them.
+  package var excludedTables: [TablePattern] = []
+  /// Tables whose rows are left out.
+  package var excludedTableData: [TablePattern] = []
   /// For the sessions that restore, as SQL's `SET search_path` takes it; nil for the snapshot's own.
   package var searchPath: String?
   /// The libc locale of the new database; nil for the original's.
@@ -27,6 +31,9 @@ package struct RestoreScope: Sendable {
   package init() {}
 
   package func tablespace(_ name: String) -> String { tablespaces[name] ?? name }
+
+  /// Whether tables are named that are left out.
+  package var excludesTables: Bool { !excludedTables.isEmpty || !excludedTableData.isEmpty }
 
   /// Whether less than the whole is wanted.
   package var isPartial: Bool { content != .everything || !tables.isEmpty }

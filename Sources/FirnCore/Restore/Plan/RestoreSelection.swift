@@ -39,6 +39,10 @@ struct RestoreSelection {
     let directory = source.directory
     let tables = ArchiveTables(directory)
     var choice = Choice(directory)
+    let unwanted = try source.exclusions(scope, tables)
+    for id in unwanted.tables { choice.exclude(id) }
+    choice.leaveOutDependents()
+    var byRequest = choice.takeNotes()
     for entry in directory.entries {
       if let reason = role.obstacle(to: entry) { choice.leaveOut(entry, reason) }
     }
@@ -59,7 +63,7 @@ struct RestoreSelection {
         if table.rows > 0 { choice.note("rows of \(table.displayName): they belong to extension \(name)") }
       } else if damaged.contains(table.file) {
         choice.note("rows of \(table.displayName): they are damaged")
-      } else {
+      } else if !unwanted.data.contains(table.qualifiedName) {
         wanted[table.file] = table
       }
     }
@@ -82,7 +86,13 @@ struct RestoreSelection {
         // An extension's table is filled with all others only.
         let pointsToExtension = !scope.tables.isEmpty && entry.dependencies.contains { !ids.contains($0) }
         if tables.withPartitions(key.from).contains(where: withRows.contains), pointsToExtension || others.contains(where: lacksRows) {
-          choice.leaveOut(entry, "the rows it points to are not restored")
+          let reason = "the rows it points to are not restored"
+          if unwanted.data.isEmpty {
+            choice.leaveOut(entry, reason)
+          } else {
+            choice.exclude(entry.dumpID)
+            byRequest.append("\(entry.title): \(reason)")
+          }
         }
       }
       if entry.isOfLargeObjects {
@@ -130,7 +140,8 @@ struct RestoreSelection {
     excluded = choice.excluded
     policies = directory.entries.filter { $0.kind == "POLICY" && !choice.excludes($0) }
     leftOut = choice.leftOut
-    notes = source.notesOfInheritance(scope.tables.isEmpty ? [] : manifest.tables)
+    notes =
+      byRequest.map { "left out with the tables that you exclude: \($0)" } + source.notesOfInheritance(scope.tables.isEmpty ? [] : manifest.tables)
     scheduledJobs = scheduler
     flags = (scope.restoresPrivileges ? [] : ["--no-privileges"]) + (scope.content == .schemaOnly ? ["--schema-only"] : [])
   }
@@ -195,6 +206,12 @@ struct RestoreSelection {
     func excludes(file: String) -> Bool { Int(file.dropLast(4)).map(excluded.contains) ?? false }
     func entries(of kinds: Set<String>) -> [ArchiveDirectory.Entry] { directory.entries.filter { kinds.contains($0.kind) && excludes($0) } }
 
+    /// What was left out so far.
+    mutating func takeNotes() -> [String] {
+      defer { leftOut = [] }
+      return leftOut
+    }
+
     mutating func note(_ what: String) { leftOut.append(what) }
     mutating func exclude(_ id: Int) { excluded.insert(id) }
 
@@ -245,6 +262,22 @@ extension RestoreSource {
     }
     guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
     return manifest.tables.filter { found.contains($0.qualifiedName) }
+  }
+
+  /// Tables to leave out, by their entries, and tables whose rows are left out. A partitioned table stands for its partitions.
+  /// - Throws: `FirnError.refused` naming every pattern that matches no table.
+  fileprivate func exclusions(_ scope: RestoreScope, _ archive: ArchiveTables) throws -> (tables: Set<Int>, data: Set<QualifiedName>) {
+    var reasons: [String] = []
+    func entries(_ patterns: [TablePattern]) -> Set<Int> {
+      patterns.reduce(into: []) { found, pattern in
+        let matching = archive.entries.values.filter { pattern.matches(schema: $0.schema, name: $0.tag) }
+        if matching.isEmpty { reasons.append("no table of the snapshot is called \(pattern.text)") }
+        for entry in matching { found.formUnion(archive.withPartitions(entry.dumpID)) }
+      }
+    }
+    let (tables, data) = (entries(scope.excludedTables), entries(scope.excludedTableData))
+    guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
+    return (tables, Set(data.compactMap { archive.entries[$0]?.qualifiedName }))
   }
 
   /// For tables that others inherit from: where else rows are that a query of the table shows.

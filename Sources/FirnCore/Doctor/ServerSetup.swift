@@ -1,0 +1,84 @@
+internal import Platform
+package import Postgres
+
+/// The roles that backups and restores of a server need, with the least rights for its databases: what is missing of them.
+package struct ServerSetup {
+  package struct Step: Sendable {
+    /// What it is for.
+    package let purpose: String
+    package let statements: [String]
+  }
+
+  package let steps: [Step]
+  /// Why the restoring role must be a superuser on this server; empty if it need not.
+  package let reasonsForSuperuser: [String]
+
+  /// - Parameters:
+  ///   - server: connected as a superuser.
+  ///   - databases: connects to each database that is backed up.
+  /// - Throws: `FirnError.refused` if the role that is connected is no superuser.
+  package init(on server: Connection, backupRole: String, restoreRole: String, connect: (String) throws -> Connection) throws {
+    guard try server.isSuperuser() else {
+      throw FirnError.refused(reasons: ["\(server.user) is no superuser of \(server.target), and only a superuser can give these rights"])
+    }
+    var reasons: [String] = []
+    var owners: Set<String> = []
+    // Each server has its own database postgres, which is not replaced as a rule.
+    for entry in try ServerDatabases(on: server, excluding: []).entries where entry.name != "postgres" {
+      let database = try connect(entry.name)
+      let needs = try database.needsOfRestores()
+      reasons += needs.privileged.map { "\(entry.name): \($0)" }
+      owners.formUnion(needs.owners)
+    }
+    reasonsForSuperuser = reasons
+    steps = try [
+      Self.backup(server, backupRole), Self.restore(server, restoreRole, for: backupRole, isSuperuser: !reasons.isEmpty, owners: owners),
+    ].compactMap(\.self)
+  }
+
+  private static func backup(_ server: Connection, _ role: String) throws -> Step? {
+    let name = Connection.identifier(role)
+    let rights = try server.rights(ofRole: role)
+    var statements: [String] = []
+    if rights == nil {
+      statements.append("CREATE ROLE \(name) LOGIN")
+    } else if rights?.canLogIn == false {
+      statements.append("ALTER ROLE \(name) LOGIN")
+    }
+    if rights?.isSuperuser != true {
+      if server.serverMajor < 14 {
+        statements.append("ALTER ROLE \(name) SUPERUSER")
+      } else if try rights == nil || !server.isMember(role, of: "pg_read_all_data") {
+        statements.append("GRANT pg_read_all_data TO \(name)")
+      }
+      if server.serverMajor >= 14, rights?.bypassesRowSecurity != true { statements.append("ALTER ROLE \(name) BYPASSRLS") }
+    }
+    guard !statements.isEmpty else { return nil }
+    let words =
+      server.serverMajor < 14
+      ? "snapshots; before PostgreSQL 14 only a superuser can read everything" : "snapshots: may read everything and change nothing"
+    return Step(purpose: "role \(role) for \(words)", statements: statements)
+  }
+
+  private static func restore(_ server: Connection, _ role: String, for member: String, isSuperuser: Bool, owners: Set<String>) throws -> Step? {
+    let name = Connection.identifier(role)
+    let rights = try server.rights(ofRole: role)
+    var statements: [String] = []
+    if rights == nil { statements.append("CREATE ROLE \(name) NOLOGIN") }
+    if isSuperuser {
+      if rights?.isSuperuser != true { statements.append("ALTER ROLE \(name) SUPERUSER") }
+    } else if rights?.isSuperuser != true {
+      if rights?.createsDatabases != true || rights?.createsRoles != true { statements.append("ALTER ROLE \(name) CREATEDB CREATEROLE") }
+      for owner in owners.sorted() where try owner != role && (rights == nil || !server.isMember(role, of: owner)) {
+        statements.append("GRANT \(Connection.identifier(owner)) TO \(name)")
+      }
+    }
+    if try server.rights(ofRole: member) == nil || rights == nil || !server.isMember(member, of: role) {
+      // What it may do is to count only in sessions that take the role. Before PostgreSQL 16 only attributes, such as SUPERUSER, are so.
+      statements.append("GRANT \(name) TO \(Connection.identifier(member))\(server.serverMajor >= 16 ? " WITH INHERIT FALSE" : "")")
+    }
+    return statements.isEmpty ? nil : Step(purpose: "role \(role) for restores: taken by \(member) in firn-restore alone", statements: statements)
+  }
+
+  package func apply(on server: Connection) throws { try server.executeTogether(steps.flatMap(\.statements)) }
+}

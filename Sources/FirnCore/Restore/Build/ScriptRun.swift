@@ -1,0 +1,56 @@
+internal import Foundation
+internal import Platform
+internal import Postgres
+package import SystemPackage
+
+/// SQL of the operator's that runs in a restored database before it gets its name, so that nobody sees rows that it changes.
+struct ScriptRun {
+  let scripts: [FilePath]
+  let tools: ServerTools
+
+  /// Runs the scripts with psql, one after another, until one fails.
+  /// - Throws: `ScriptFailed`, `Interruption`.
+  func run(in database: String, _ settings: ConnectionSettings, _ work: WorkFolder, _ progress: WorkProgress) throws {
+    for script in scripts {
+      progress.begin("running \(script.lastComponent?.string ?? script.string)")
+      let folder = try WorkFolder(in: work.path, prefix: "script-")
+      defer { folder.remove() }
+      let access = try ToolAccess(as: Connection(settings, applicationName: "firn-restore"), folder: folder.path)
+      let messages = ToolMessages(tool: "psql")
+      let child = try ChildProcess(
+        tools.path("psql"),
+        arguments: [
+          "-X", "--quiet", "--no-password", "--set", "ON_ERROR_STOP=1", "--output", "/dev/null",
+          "--dbname", access.connectionString(database: database, applicationName: "firn-restore script"), "--file", script.string,
+        ], environment: ToolAccess.environment
+      ) { messages.add($0) }
+      let code = child.waitUnlessInterrupted()
+      try Interruption.check()
+      guard code == 0 else {
+        throw ScriptFailed(script: script, messages: messages.errors.isEmpty ? ["exit code \(code)"] : messages.errors)
+      }
+    }
+  }
+}
+
+extension ChildProcess {
+  /// Waits for its end. A signal to this process ends it.
+  func waitUnlessInterrupted() -> Int32 {
+    while exitCode() == nil {
+      if Interruption.signal != nil { terminate() }
+      Thread.sleep(forTimeInterval: 0.01)
+    }
+    return wait()
+  }
+}
+
+/// A script of `--run` failed; the new database was dropped.
+package struct ScriptFailed: Error {
+  package let script: FilePath
+  package let messages: [String]
+
+  package init(script: FilePath, messages: [String]) {
+    self.script = script
+    self.messages = messages
+  }
+}

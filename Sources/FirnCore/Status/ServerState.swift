@@ -1,0 +1,56 @@
+internal import Platform
+package import Postgres
+internal import Repository
+
+/// The databases of a server that is backed up as a whole, or the error of asking it.
+package struct ServerState: Sendable {
+  /// Its name in the configuration.
+  package let name: String
+  fileprivate let databases: Result<(wanted: Set<String>, all: Set<String>), any Error>
+
+  /// - Parameter server: the connected server, or the error of connecting.
+  package init(name: String, matching wanted: [String], excluding excluded: [String], on server: Result<Connection, any Error>) {
+    self.name = name
+    databases = Result {
+      let connection = try server.get()
+      let wanted = try ServerDatabases(on: connection, matching: wanted, excluding: excluded, requiring: [])
+      return (Set(wanted.names), Set(try connection.databaseEntries().map(\.name)))
+    }
+  }
+
+  package init(name: String, failure: any Error) {
+    self.name = name
+    databases = .failure(failure)
+  }
+}
+
+/// Servers beside the store: databases without snapshots, and snapshots whose database is gone.
+struct ServerComparison {
+  private var folders: [String: ServerState] = [:]
+  private let servers: [(state: ServerState, folder: String)]
+  private let words: (any Error) -> String
+
+  init(_ servers: [ServerState], in catalog: Catalog, words: @escaping (any Error) -> String) throws {
+    self.servers = try servers.map { ($0, try catalog.source(named: $0.name) ?? $0.name) }
+    self.words = words
+    for server in self.servers { folders[server.folder.keyComponent] = server.state }
+  }
+
+  /// Whether the server of this snapshot no longer has its database.
+  func hasLost(_ place: SnapshotPath) -> Bool {
+    guard case .success(let databases) = folders[place.source.keyComponent]?.databases else { return false }
+    return !databases.all.contains(place.database)
+  }
+
+  /// - Parameter known: databases with snapshots, with their sources.
+  func problems(beside known: [(source: String, database: String)]) -> [String] {
+    servers.flatMap { server -> [String] in
+      switch server.state.databases {
+      case .failure(let error): return ["server \(server.state.name) could not be asked for its databases: \(words(error))"]
+      case .success(let databases):
+        let own = Set(known.filter { $0.source.isSame(as: server.folder) }.map(\.database))
+        return databases.wanted.subtracting(own).sorted().map { "\(server.state.name)/\($0) has no snapshot" }
+      }
+    }
+  }
+}

@@ -1,0 +1,79 @@
+import ArgumentParser
+import CommandSupport
+import FirnCore
+import Foundation
+import Platform
+import Postgres
+import SystemPackage
+
+/// Shows or makes the roles that backups and restores need.
+struct Setup: FirnCommand {
+  static let configuration = CommandSupport.configuration(
+    "setup", abstract: "Show the roles that snapshots and restores need on a server, and create them.",
+    discussion: """
+      Prints SQL for what is missing: a role that may read everything, and one for restores with the least rights that the server's databases \
+      need. --apply runs it, in one transaction. It needs a superuser: run it as root, who becomes the Unix user postgres for this, or name \
+      one with --superuser-url.
+      """)
+  @Flag(help: "Run the SQL.") var apply = false
+  @Option(help: ArgumentHelp("Connect as this superuser. Default: as the Unix user postgres, on this machine.", valueName: "url")) var superuserURL:
+    String?
+  @Option(help: ArgumentHelp("The role that takes snapshots: the Unix user that runs Firn.", valueName: "name")) var role = "firn"
+  @Option(help: ArgumentHelp("The role for restores.", valueName: "name")) var restoreRole = "firn_restore"
+  @OptionGroup var common: CommonOptions
+
+  func execute(_ context: CommandContext) throws -> ExitStatus {
+    if superuserURL == nil, Host.isRoot { try becomePostgres() }
+    var settings = try superuserURL.map { try ConnectionSettings($0) } ?? context.serverAsWhoRuns()
+    if settings.database == nil { settings = settings.with(database: "postgres") }
+    let server = try ServerConnection.open(settings)
+    let base = settings
+    let setup = try ServerSetup(on: server, backupRole: role, restoreRole: restoreRole) {
+      try Connection(base.with(database: $0), applicationName: "firn setup")
+    }
+    if common.json { try context.output(json: Report(setup, applied: apply)) } else { show(setup, context) }
+    if apply { try setup.apply(on: server) }
+    guard !common.json else { return .done }
+    if setup.steps.isEmpty {
+      context.tell("nothing is missing on \(server.target)")
+    } else {
+      context.tell(apply ? "done, on \(server.target)" : "nothing was changed: --apply runs this")
+    }
+    if context.configuration.restoreRole != restoreRole {
+      context.tell("firn-restore takes the role with these lines in firn.yaml:\n  restore:\n    role: \(restoreRole)")
+    }
+    return .done
+  }
+
+  /// PostgreSQL lets its own Unix user in as superuser. Returns only if there is no such user.
+  private func becomePostgres() throws {
+    guard Host.user(named: "postgres") != nil else {
+      throw UsageError("there is no user postgres on this machine", hint: "name a superuser with --superuser-url")
+    }
+    let program = Bundle.main.executablePath ?? "firn"
+    Host.become("/usr/sbin/runuser", arguments: ["runuser", "-u", "postgres", "--", program] + CommandLine.arguments.dropFirst())
+    throw UsageError("runuser could not be started", hint: "run this as the user postgres: sudo -u postgres firn setup")
+  }
+
+  private func show(_ setup: ServerSetup, _ context: CommandContext) {
+    for step in setup.steps {
+      context.output("-- \(step.purpose)")
+      for statement in step.statements { context.output("\(statement);") }
+    }
+    guard !setup.reasonsForSuperuser.isEmpty else { return }
+    context.tell("restores need a superuser on this server, for \(FailureReport.some(setup.reasonsForSuperuser))")
+  }
+
+  /// The JSON of a setup. Its keys are fixed.
+  private struct Report: Encodable {
+    let statements: [String]
+    let reasonsForSuperuser: [String]
+    let applied: Bool
+
+    init(_ setup: ServerSetup, applied: Bool) {
+      statements = setup.steps.flatMap(\.statements)
+      reasonsForSuperuser = setup.reasonsForSuperuser
+      self.applied = applied
+    }
+  }
+}

@@ -1,0 +1,84 @@
+package import Foundation
+
+/// A run of a command, as it is remembered in the store or on the machine where it ran.
+package struct PastRun: Codable, Sendable {
+  package enum Outcome: String, Codable, Sendable {
+    /// Not ended: still at work, or killed.
+    case running
+    case success, warning, failure
+    /// Nobody confirmed it.
+    case cancelled
+  }
+
+  /// A database of which a run over several databases made nothing.
+  package struct Failure: Codable, Sendable {
+    package let database: String
+    package let error: String
+    package let hint: String?
+
+    package init(database: String, error: String, hint: String?) {
+      self.database = database
+      self.error = error
+      self.hint = hint
+    }
+  }
+
+  /// The process that runs.
+  package struct Process: Codable, Sendable {
+    package let process: Int32
+    package let processStart: UInt64
+    package let boot: String
+
+    package init(process: Int32, processStart: UInt64, boot: String) {
+      self.process = process
+      self.processStart = processStart
+      self.boot = boot
+    }
+  }
+
+  package let id: UUID
+  /// Such as `snapshot`.
+  package let job: String
+  package let startedAt: Date
+  package let host: String
+  package let user: String
+  /// The location of the store that it was about.
+  package let store: String
+  package let firn: String
+  package var outcome: Outcome
+  package var seconds: Double?
+  package var exitCode: Int32?
+  package var source: String?
+  package var database: String?
+  package var snapshot: String?
+  /// The error, without rows of tables.
+  package var error: String?
+  package var hint: String?
+  package var warnings: [String] = []
+  /// Of a run over several databases: those it succeeded with, and the others.
+  package var succeeded: [String]?
+  package var failures: [Failure]?
+  /// While it runs.
+  package var process: Process?
+
+  package init(
+    id: UUID, job: String, startedAt: Date, host: String, user: String, store: String, firn: String, outcome: Outcome
+  ) {
+    self.id = id
+    self.job = job
+    self.startedAt = startedAt
+    self.host = host
+    self.user = user
+    self.store = store
+    self.firn = firn
+    self.outcome = outcome
+  }
+
+  /// What may lie in a store that encrypts everything: no words of servers, which name tables.
+  package var withoutWords: PastRun {
+    var run = self
+    (run.error, run.hint, run.warnings) = (nil, nil, [])
+    run.failures = failures?.map { Failure(database: $0.database, error: "", hint: nil) }
+    return run
+  }
+}

@@ -1,0 +1,80 @@
+package import Foundation
+internal import Platform
+
+/// What is known of a source besides its snapshots: `source.json` in its folder.
+package struct SourceRecord: Codable, Sendable, Equatable {
+  /// A server that was backed up under this source.
+  package struct Server: Codable, Sendable, Equatable {
+    package let systemIdentifier: String
+    /// Nil in an encrypted repository.
+    package var host: String?
+    package var port: Int?
+    package var clusterName: String?
+    /// PostgreSQL's version, as `15.20`.
+    package var version: String
+    /// When its first snapshot under this source began.
+    package let since: Date
+
+    package init(systemIdentifier: String, host: String?, port: Int?, clusterName: String?, version: String, since: Date) {
+      self.systemIdentifier = systemIdentifier
+      self.host = host
+      self.port = port
+      self.clusterName = clusterName
+      self.version = version
+      self.since = since
+    }
+
+    /// For users, such as `db1:5432`.
+    package var place: String? { host.map { host in port.map { "\(host):\($0)" } ?? host } }
+  }
+
+  /// The name for users. Keys of snapshots have the source's folder, which keeps its name for good.
+  package var name: String
+  /// One after another; the last is backed up now.
+  package var servers: [Server]
+
+  package init(name: String, servers: [Server]) {
+    self.name = name
+    self.servers = servers
+  }
+
+  static let fileName = "source.json"
+  fileprivate static let sizeLimit = 1 << 20
+
+  static func key(_ source: String) -> StoreKey { "\(SnapshotPath.root)\(source.keyComponent)/\(fileName)" }
+
+  /// Whether a key is that of such a file.
+  static func isKey(_ key: StoreKey) -> Bool {
+    let parts = key.split(separator: "/", omittingEmptySubsequences: false)
+    return parts.count == 3 && parts[2] == fileName
+  }
+}
+
+extension Catalog {
+  /// Nil if nothing, or nothing readable, is known: stores of older versions have no such files, and no snapshot depends on one.
+  package func sourceRecord(of source: String) throws -> SourceRecord? {
+    let bytes: [UInt8]
+    do { bytes = try store.read(SourceRecord.key(source), limit: SourceRecord.sizeLimit) } catch let error as StoreError where error.isOfOneFile {
+      return nil
+    }
+    return try? JSON.decoder.decode(SourceRecord.self, from: Data(bytes))
+  }
+
+  package func write(_ record: SourceRecord, of source: String) throws {
+    try store.write(try JSON.bytes(record), to: SourceRecord.key(source), durability: .immediate)
+  }
+
+  /// The sources that have snapshots, in order, with what is known of them.
+  package func sources(of places: [SnapshotPath]) throws -> [(source: String, record: SourceRecord?)] {
+    let names = Dictionary(places.map { ($0.source.keyComponent, $0.source) }, uniquingKeysWith: { first, _ in first })
+    return try names.values.sorted().map { ($0, try sourceRecord(of: $0)) }
+  }
+
+  /// The source that users mean by a name: a name it was given, or its folder's.
+  /// - Returns: nil if no source with snapshots has it.
+  package func source(named name: String) throws -> String? {
+    if let record = try sourceRecord(of: name), record.name.isSame(as: name) { return name }
+    let sources = try sources(of: snapshots())
+    return (sources.first { $0.record?.name.isSame(as: name) ?? false } ?? sources.first { $0.source.isSame(as: name) })?.source
+  }
+}

@@ -1,0 +1,59 @@
+import Foundation
+import Platform
+import Postgres
+import SystemPackage
+import TestSupport
+import Testing
+
+/// `firn setup`: roles for backups and restores.
+@Suite struct `A setup` {
+  private func statements(_ result: CommandResult) throws -> [String] { try result.json()["statements"] as? [String] ?? [] }
+
+  @Test(arguments: [0, 1, 2]) func `makes roles that can take a snapshot and restore it, and no others`(_ version: Int) throws {
+    let server = try TestServer(binaries: TestServer.binaries(at: version))
+    try server.sql("CREATE ROLE app LOGIN; CREATE DATABASE shop OWNER app")
+    try server.sql(
+      "SET ROLE app; CREATE SCHEMA s; CREATE TABLE s.t AS SELECT generate_series(1, 9) a; CREATE TABLE private (a int); REVOKE ALL ON private FROM PUBLIC",
+      in: "shop")
+    var place = try Workplace(on: server, database: "shop")
+    let file = place.folder.path(".config/firn/firn.yaml")
+    try Folder.make(file.removingLastComponent())
+    place.environment["DATABASE_URL"] = nil
+    let url = server.url("shop", user: "firn", password: "backup")
+    try Folder.write(Array("database-url: \(url)\nrestore: {role: firn_restore}\n".utf8), to: file)
+
+    let superuser = server.url("postgres")
+    let shown = try place.firn("setup", "--superuser-url", superuser, "--json")
+    #expect(try shown.status == 0 && statements(shown).contains("CREATE ROLE \"firn\" LOGIN"), "\(shown)")
+    #expect(try server.sql("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'firn%'") == "0", "nothing was made yet")
+    let made = try place.firn("setup", "--superuser-url", superuser, "--apply", "--json")
+    #expect(made.status == 0, "\(made)")
+    try server.sql("ALTER ROLE firn PASSWORD 'backup'")
+    #expect(try statements(place.firn("setup", "--superuser-url", superuser, "--json")).isEmpty, "nothing is missing a second time")
+    #expect(try server.sql("SELECT rolsuper, rolcreatedb FROM pg_roles WHERE rolname LIKE 'firn%' ORDER BY rolname") == "f|f\nf|t")
+
+    #expect(try place.snapshot("shop").output.isEmpty == false)
+    let doctor = try place.firn("doctor", "--json").json()["findings"] as? [[String: Any]] ?? []
+    let rights = try #require(doctor.first { $0["name"] as? String == "restore-rights" })
+    #expect(rights["verdict"] as? String == "pass", "\(rights)")
+    try server.sql("DROP DATABASE shop")
+    let restored = try place.restore("shop", "--prove")
+    #expect(restored.status == 0, "\(restored)")
+    #expect(try server.sql("SELECT tableowner FROM pg_tables WHERE schemaname = 's'", in: "shop") == "app")
+  }
+
+  @Test func `says what only a superuser can restore, and what a doctor misses without it`() throws {
+    let server = try TestServer(binaries: TestServer.binaries(at: 0))
+    try server.sql("CREATE DATABASE shop; CREATE ROLE weak LOGIN PASSWORD 'weak'; GRANT pg_read_all_data TO weak")
+    try server.sql("CREATE TABLE t (a int); CREATE EXTENSION pageinspect", in: "shop")
+    var place = try Workplace(on: server, database: "shop")
+    let setup = try place.firn("setup", "--superuser-url", server.url("postgres"))
+    #expect(setup.status == 0 && setup.errors.contains("restores need a superuser on this server, for shop: extension pageinspect"), "\(setup)")
+    #expect(setup.output.contains("ALTER ROLE \"firn_restore\" SUPERUSER;") && setup.errors.contains("--apply runs this"), "\(setup)")
+    place.environment["DATABASE_URL"] = server.url("shop", user: "weak", password: "weak")
+    let doctor = try place.firn("doctor")
+    #expect(doctor.status == 6 && doctor.output.contains("weak may not create databases"), "\(doctor)")
+    let refused = try place.firn("setup", "--superuser-url", server.url("postgres", user: "weak", password: "weak"))
+    #expect(refused.status == 6 && refused.errors.contains("weak is no superuser"), "\(refused)")
+  }
+}

@@ -1,0 +1,131 @@
+import Foundation
+import Platform
+import Postgres
+import SystemPackage
+import TestSupport
+import Testing
+
+/// `servers` in `firn.yaml`: several servers, known by name.
+@Suite struct `Servers by their names` {
+  /// Two servers of their own: `main` with shop and crm, `other`, of another version, with shop.
+  private func workplace() throws -> (place: Workplace, other: TestServer) {
+    let (main, other) = (try TestServer(binaries: TestServer.binaries(at: 0)), try TestServer(binaries: TestServer.binaries(at: 2)))
+    for (server, names) in [(main, ["shop", "crm"]), (other, ["shop"])] {
+      for name in names {
+        try server.sql("CREATE DATABASE \(name)")
+        try server.sql("CREATE TABLE t AS SELECT generate_series(1, 10) id, \(server.port) AS port", in: name)
+      }
+    }
+    var place = try Workplace(on: main, database: "shop")
+    place.environment["DATABASE_URL"] = nil
+    place.environment["FIRN_PG_BIN"] = "\(main.binaries):\(other.binaries)"
+    try configure(place, other)
+    return (place, other)
+  }
+
+  private func configure(_ place: Workplace, _ other: TestServer, _ more: String = "") throws {
+    let text = """
+      servers:
+        main:
+          database-url: \(place.server.url("postgres"))
+          exclude: [postgres]
+      \(more)
+        other:
+          database-url: \(other.url("postgres"))
+          databases: ["s*"]
+      """
+    let file = place.folder.path(".config/firn/firn.yaml")
+    try Folder.make(file.removingLastComponent())
+    try Folder.write(Array(text.utf8), to: file)
+  }
+
+  private func names(_ result: CommandResult, _ key: String, _ field: String = "database") throws -> Set<String> {
+    Set((try result.json()[key] as? [[String: Any]] ?? []).compactMap { $0[field] as? String })
+  }
+
+  private func databases(_ status: CommandResult) throws -> [[String: Any]] { try status.json()["databases"] as? [[String: Any]] ?? [] }
+
+  @Test func `are backed up as a whole, and status names what has no snapshot and what is gone`() throws {
+    let (place, other) = try workplace()
+    defer { withExtendedLifetime(other) {} }
+    let first = try place.snapshot("--all", "--json")
+    #expect(first.status == 0, "\(first)")
+    #expect(try names(first, "snapshots", "source") == ["main", "other"] && (first.json()["snapshots"] as? [Any])?.count == 3, "\(first)")
+    try place.server.sql("CREATE DATABASE fresh")
+    try place.server.sql("DROP DATABASE crm")
+    let status = try place.firn("status", "--json")
+    #expect(try status.json()["problems"] as? [String] == ["main/fresh has no snapshot"], "\(status)")
+    #expect(status.status == 3)
+    let gone = try databases(status).filter { $0["gone"] as? Bool == true }
+    #expect(gone.map { $0["database"] as? String } == ["crm"], "\(status)")
+    #expect(try place.firn("doctor", "--server", "main").output.contains("main/fresh has no snapshot"))
+    #expect(try place.snapshot("--all", "--server", "main").status == 0)
+    #expect(try place.firn("status", "--json").json()["problems"] as? [String] == [])
+  }
+
+  @Test func `go on when one of them is down`() throws {
+    let (place, other) = try workplace()
+    other.stop()
+    let result = try place.snapshot("--all", "--json")
+    #expect(result.status == 3 && result.errors.contains("no new snapshot of all databases of other"), "\(result)")
+    #expect(try names(result, "snapshots") == ["shop", "crm"] && names(result, "failures", "server") == ["other"], "\(result)")
+    let status = try place.firn("status", "--json")
+    #expect((try status.json()["problems"] as? [String] ?? []).contains { $0.hasPrefix("server other could not be asked") }, "\(status)")
+    #expect(try place.snapshot("--all", "--server", "other").status == 8)
+  }
+
+  @Test func `decide which database of one name is meant`() throws {
+    let (place, other) = try workplace()
+    #expect(try place.snapshot("--all").status == 0)
+    let unclear = try place.restore("shop", "--as", "copy")
+    #expect(unclear.status == 10, "\(unclear)")
+    #expect(unclear.errors.contains("main/shop, other/shop") && unclear.errors.contains("other is 127.0.0.1:\(other.port)"), "\(unclear)")
+    // Named; by the source's name, which chooses the server too; by the server that is connected to.
+    #expect(try place.restore("shop", "--server", "main", "--as", "copy").status == 0)
+    #expect(try place.server.sql("SELECT DISTINCT port FROM t", in: "copy") == "\(place.server.port)")
+    #expect(try place.restore("other/shop", "--as", "copy").status == 0)
+    #expect(try other.sql("SELECT DISTINCT port FROM t", in: "copy") == "\(other.port)")
+    var connected = place
+    connected.environment["DATABASE_URL"] = other.url("postgres")
+    #expect(try connected.restore("shop", "--as", "third").status == 0)
+    #expect(try other.sql("SELECT DISTINCT port FROM t", in: "third") == "\(other.port)")
+    // Other commands take a source alone.
+    #expect(try place.firn("list", "--server", "other", "--json").json()["snapshots"].map { ($0 as? [Any])?.count } == 1)
+    #expect(try place.verify("all", "latest", "--server", "main").status == 0)
+    #expect(try place.verify("--server", "nowhere").status == 10)
+    #expect(try place.prune("--server", "main", "--keep-last", "1").status == 0)
+  }
+
+  @Test func `have exceptions for some of their databases`() throws {
+    let (place, other) = try workplace()
+    try configure(
+      place, other, "    per-database:\n      crm: {exclude-table-data: [public.t], max-age: 1000d}\n      'sh*': {max-age: 1s, jobs: 1}")
+    let result = try place.snapshot("--all", "--server", "main", "--json")
+    #expect(result.status == 0, "\(result)")
+    let rows = (try result.json()["snapshots"] as? [[String: Any]] ?? []).reduce(into: [:]) {
+      $0[$1["database"] as? String ?? ""] = ($1["tables"] as? [[String: Any]])?.count
+    }
+    #expect(rows == ["shop": 1, "crm": 0])
+    Thread.sleep(forTimeInterval: 1.1)
+    let status = try place.firn("status", "--server", "main", "--json")
+    let old = try databases(status).filter { ($0["problems"] as? [String] ?? []).contains { $0.hasPrefix("the newest snapshot is of") } }
+    #expect(old.map { $0["database"] as? String } == ["shop"], "\(status)")
+  }
+
+  @Test func `are refused when they make no sense`() throws {
+    let (place, other) = try workplace()
+    try configure(place, other, "    databases: [shop, nothing*]")
+    let unmatched = try place.snapshot("--all", "--server", "main")
+    #expect(unmatched.status == 6 && unmatched.errors.contains("matches nothing*"), "\(unmatched)")
+    #expect(try place.snapshot("--all", "--server", "mian").status == 64)
+    for (text, words) in [
+      ("servers: {main: {databases: ['*']}}", "lacks database-url"), ("servers: {a/b: {database-url: postgres://x}}", "neither spaces nor /"),
+      ("servers: {a: {database-url: postgres://x}, b: {database-url: postgres://x}}", "are the same server"),
+      ("servers: {a: {database-url: postgres://x, patterns: x}}", "there is no key patterns"),
+    ] {
+      try Folder.write(Array(text.utf8), to: place.folder.path(".config/firn/firn.yaml"))
+      let result = try place.snapshot("--all")
+      #expect(result.status == 78 && result.errors.contains(words), "\(result)")
+    }
+  }
+}
