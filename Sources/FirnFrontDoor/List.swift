@@ -129,7 +129,7 @@ struct List: FirnCommand {
   private struct Entry: Encodable {
     let id: String
     let source: String
-    /// The name of the source, where it has one besides its folder's.
+    /// The name of the source; the folder's if it has no other.
     fileprivate(set) var sourceName = ""
     let database: String
     let kind: String

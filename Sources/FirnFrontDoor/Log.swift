@@ -10,8 +10,8 @@ struct Log: FirnCommand {
   static let configuration = CommandSupport.configuration(
     "log", abstract: "List the runs of commands, failed ones too.",
     discussion: """
-      Every snapshot, verification, drill, prune, copy, restore and migration is recorded: in the store, and on the machine where it ran. \
-      What a timer's run printed is in the journal of that machine.
+      Every snapshot, verification, drill, prune, copy, restore and migration is recorded: in the store, and on the machine that ran it. \
+      The output of a timer's run is in the journal of its machine.
       """)
   @Argument(help: "List only runs on this database.", completion: Completions.databases) var database: String?
   @Flag(help: "List only runs that failed, wholly or in part.") var failed = false
@@ -76,7 +76,7 @@ struct Log: FirnCommand {
       return known.isFailure ? (run.error.map { [$0] } ?? []) + parts + hint : run.warnings
     }
     context.output(Table(header: ["TIME", "JOB", "OF", "TOOK", "RESULT"], rows: rows, details: details))
-    context.tell("\(Quantity.count(runs.count, "run")); what a timer's run printed: journalctl -u 'firn-*' on the machine where it ran")
+    context.tell("\(Quantity.count(runs.count, "run")); for the output of a timer's run: journalctl -u 'firn-*' on its machine")
   }
 
   private func result(_ known: RunHistories.Known) -> Table.Cell {

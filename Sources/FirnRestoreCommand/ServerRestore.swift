@@ -32,7 +32,7 @@ struct ServerRestore {
   /// A snapshot to restore.
   private struct Job: Sendable {
     let place: SnapshotPath
-    /// Of the rows; nil if no identity opens it.
+    /// Bytes of the rows; nil if no identity opens it.
     let bytes: Int64?
     let replaces: Bool
   }

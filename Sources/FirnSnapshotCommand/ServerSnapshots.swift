@@ -2,7 +2,6 @@ import CommandSupport
 import FirnCore
 import Foundation
 import Platform
-import Postgres
 import Repository
 
 /// `--all`: a snapshot of every database of one or several servers. Each commits by itself, and a failure of one does not stop the others.
@@ -34,7 +33,7 @@ struct ServerSnapshots {
     let leftOut: [LeftOut]
   }
 
-  /// What was done so far. Databases may be backed up side by side.
+  /// The results so far. Databases may be backed up side by side.
   private struct Results: Sendable {
     var reports: [SnapshotReport] = []
     var failures: [Failed] = []
@@ -68,7 +67,7 @@ struct ServerSnapshots {
     let results = Monitor(Results())
     for target in targets {
       do { try backUp(target, results) } catch let interruption as Interruption { throw interruption } catch {
-        // Of the only server, as any command's failure.
+        // The failure of the only server is the failure of the command.
         guard targets.count > 1 else { throw error }
         results.update { $0.add(error, server: target.server?.name, database: "*") }
         target.context.warn("\(target.name(of: "*")): no snapshot: \(FailureReport(error).message)")

@@ -4,7 +4,7 @@ package import Postgres
 /// The roles that backups and restores of a server need, with the least rights for its databases: what is missing of them.
 package struct ServerSetup {
   package struct Step: Sendable {
-    /// What it is for.
+    /// The purpose, for users.
     package let purpose: String
     package let statements: [String]
   }
@@ -74,7 +74,7 @@ package struct ServerSetup {
       }
     }
     if try server.rights(ofRole: member) == nil || rights == nil || !server.isMember(member, of: role) {
-      // What it may do is to count only in sessions that take the role. Before PostgreSQL 16 only attributes, such as SUPERUSER, are so.
+      // Its rights should count only in sessions that take the role. Before PostgreSQL 16 this holds for attributes alone, such as SUPERUSER.
       statements.append("GRANT \(name) TO \(Connection.identifier(member))\(server.serverMajor >= 16 ? " WITH INHERIT FALSE" : "")")
     }
     return statements.isEmpty ? nil : Step(purpose: "role \(role) for restores: taken by \(member) in firn-restore alone", statements: statements)

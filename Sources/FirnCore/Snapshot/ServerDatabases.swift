@@ -4,8 +4,14 @@ package import Postgres
 /// The databases of a server that are backed up together: all that accept connections, except templates and databases that Firn keeps or
 /// builds itself.
 package struct ServerDatabases: Sendable {
+  package struct Entry: Sendable {
+    package let name: String
+    /// Bytes on the server's disk.
+    package let size: Int64
+  }
+
   /// The largest first.
-  package let entries: [DatabaseEntry]
+  package let entries: [Entry]
   /// Databases that are left out without having been excluded, with the reason.
   package let leftOut: [(name: String, reason: String)]
   package var names: [String] { entries.map(\.name) }
@@ -18,7 +24,7 @@ package struct ServerDatabases: Sendable {
   package init(on server: Connection, matching wanted: [String] = ["*"], excluding excluded: [String], requiring required: [String]? = nil) throws {
     var leftOut: [(name: String, reason: String)] = []
     var unused = Set(wanted + (required ?? excluded))
-    var chosen: [DatabaseEntry] = []
+    var chosen: [Entry] = []
     for entry in try server.databaseEntries() {
       let (including, excluding) = (wanted.filter { entry.name.matches(glob: $0) }, excluded.filter { entry.name.matches(glob: $0) })
       unused.subtract(including + excluding)
@@ -30,7 +36,7 @@ package struct ServerDatabases: Sendable {
       } else if KeptDatabase.isKept(entry) {
         leftOut.append((entry.name, "it is the previous state of a restored database"))
       } else {
-        chosen.append(entry)
+        chosen.append(Entry(name: entry.name, size: entry.size))
       }
     }
     guard unused.isEmpty else {

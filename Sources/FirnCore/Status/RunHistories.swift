@@ -29,7 +29,7 @@ package struct RunHistories: Sendable {
   /// - Parameter store: nil if the store can't be reached.
   package init(store: (any Store)?, location: String) {
     self.location = location
-    // This machine's are first: in an encrypted store records lack the words of errors.
+    // This machine's are first: in an encrypted store, records have no error messages.
     var seen: Set<String> = []
     var found: [Entry] = []
     for history in [Self.local] + [store.map { RunHistory(in: $0) }].compactMap(\.self) {

@@ -64,7 +64,7 @@ package struct StoreReport: Sendable, Encodable {
 
   package struct Database: Sendable, Encodable {
     package let source: String
-    /// The name of the source, where it has one besides its folder's.
+    /// The name of the source; the folder's if it has no other.
     package let sourceName: String
     package let database: String
     package let newestAt: Date?
