@@ -21,6 +21,7 @@ import time
 
 import bench_migrate
 import bench_offsite
+import bench_servers
 import bench_shapes
 from bench_tools import POSTGRES, measure, rotated, say, sql
 
@@ -599,12 +600,12 @@ class Bench:
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
 
-def fill_store(store, count, new=400, live=1000):
+def fill_store(store, count, new=400, live=1000, database="app"):
     """Lists `count` nightly snapshots up to now in a store that was made: each names `live` objects, `new` of them its own.
 
     Objects have sizes and no bytes: pruning reads names alone. The manifest is as long as that of some thirty tables.
     """
-    chance = random.Random(5)
+    chance = random.Random(f"5 {database}")
     for number in range(256):
         os.makedirs(f"{store}/objects/{number:02x}", mode=0o700, exist_ok=True)
     made = 0
@@ -625,10 +626,10 @@ def fill_store(store, count, new=400, live=1000):
             named[place] = make()
         started = time.gmtime(first + night * 86400)
         identity = time.strftime("%Y%m%dT%H%M%SZ-aaaa", started)
-        folder = f"snapshots/s/app/{identity}"
+        folder = f"snapshots/s/{database}/{identity}"
         os.makedirs(f"{store}/{folder}/checks", mode=0o700)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", started)
-        write_json(f"{store}/{folder}/manifest.json", manifest(identity, stamp))
+        write_json(f"{store}/{folder}/manifest.json", manifest(identity, stamp, database))
         write_json(f"{store}/{folder}/checks/{identity[:16]}.json", {
             "level": "read", "ok": True, "checkedAt": stamp, "seconds": 1, "host": "bench", "firn": "bench"})
         for name in ("chunks.tsv.zst", "globals.sql.zst", "recover.sh"):
@@ -647,11 +648,11 @@ def write_json(path, content):
         json.dump(content, file)
 
 
-def manifest(identity, stamp):
+def manifest(identity, stamp, database):
     tables = [{"schema": "public", "name": f"table_{number}", "file": f"{3000 + number}.dat", "rows": 1000, "bytes": 100000, "sha256": "0" * 64}
               for number in range(30)]
     return {
-        "formatVersion": 1, "id": identity, "source": "s", "database": "app", "kind": "nightly", "tags": {}, "startedAt": stamp, "finishedAt": stamp,
+        "formatVersion": 1, "id": identity, "source": "s", "database": database, "kind": "nightly", "tags": {}, "startedAt": stamp, "finishedAt": stamp,
         "complete": True, "incompleteReasons": [], "warnings": [],
         "versions": {"firn": "bench", "pgDump": "pg_dump", "server": "15.0", "serverNumber": 150000},
         "properties": {"owner": "o", "encoding": "UTF8", "localeProvider": "c", "collate": "C", "ctype": "C", "tablespace": "pg_default",
@@ -668,7 +669,7 @@ def main():
     parser.add_argument("--nights", type=int, default=7, help="nights of churn beside restic (default 7)")
     parser.add_argument("--long-size", type=float, default=0.2, help="GB, about, of the database of the long run (default 0.2)")
     parser.add_argument("--long-nights", type=int, default=60, help="nights of the long run (default 60)")
-    parser.add_argument("--only", default="cold,warm,restores,shapes,proofs,recovery,offsite,backfill,memory,long,large",
+    parser.add_argument("--only", default="cold,warm,restores,shapes,proofs,recovery,offsite,servers,backfill,memory,long,large",
                         help="parts to run, in this order (proofs and recovery want warm)")
     parser.add_argument("--markdown", action="store_true", help="write the table into the performance guide, too")
     options = parser.parse_args()
@@ -699,6 +700,8 @@ def main():
             bench.recovery(database.name)
         if "offsite" in parts:
             bench_offsite.OffSite(bench, database).run()
+        if "servers" in parts:
+            bench_servers.Servers(bench, FIRN, fill_store).run()
         if "backfill" in parts:
             bench_migrate.Backfill(bench, FIRN).run()
         if "memory" in parts:

@@ -34,6 +34,21 @@ package struct CommandContext: Sendable {
     return context
   }
 
+  /// Connects once, if sessions take the role for restores, so that a missing role is no riddle.
+  /// - Throws: `ConfigurationError` if the server lets this user in, but not into that role.
+  package func requireRestoreRole(_ options: ConnectionOptions) throws {
+    guard restores, let role = configuration.restoreRole else { return }
+    let settings = try connectionSettings(options)
+    do { _ = try ServerConnection.open(settings) } catch let error as PostgresError {
+      var plain = self
+      plain.restores = false
+      guard (try? ServerConnection.open(plain.connectionSettings(options))) != nil else { return }
+      throw ConfigurationError(
+        message: "\(configurationName): sessions can't take role \(role) of restore: \(FailureReport(error).message)",
+        hint: "create it: firn setup --apply; or remove the key, to restore with the rights of the role that connects")
+    }
+  }
+
   /// The notification settings of an unusable configuration.
   package init(unconfigured command: String, common: CommonOptions) {
     self.init(command, common, Configuration.loadNotifications(named: common.config), isWhole: false)
@@ -68,21 +83,56 @@ package struct CommandContext: Sendable {
     restores = other.restores
   }
 
-  /// The context for the server that options name; this one if they name none.
-  package func choosing(_ options: ConnectionOptions) throws -> CommandContext {
-    guard options.servers.count <= 1 else { throw UsageError("--server is given twice", hint: "name one server") }
-    return try options.servers.isEmpty ? self : choosing(servers(options.servers)[0])
+  /// The only server of the configuration.
+  private var onlyServer: ServerConfiguration? {
+    configuration.servers.count == 1 && (configuration.databaseURL ?? "").isEmpty ? configuration.servers[0] : nil
   }
 
-  /// The context for the server of a snapshot, if the configuration has several servers and nothing names another one.
+  /// The context for the server that options name; if neither they nor the environment name one, for the only server of the configuration.
+  package func choosing(_ options: ConnectionOptions) throws -> CommandContext {
+    guard options.servers.count <= 1 else { throw UsageError("--server is given twice", hint: "name one server") }
+    if !options.servers.isEmpty {
+      if options.databaseURL != nil { throw UsageError("--server and --database-url exclude each other") }
+      return choosing(try servers(options.servers)[0])
+    }
+    return givesServer(options) || configuration.isOfNamedServer ? self : onlyServer.map(choosing) ?? self
+  }
+
+  /// The context for the server of a snapshot, if it is one of the configuration and nothing names another one.
   package func choosing(serverOf place: SnapshotPath, in catalog: Catalog, _ options: ConnectionOptions) throws -> CommandContext {
-    guard !configuration.isOfNamedServer, configuration.databaseURL == nil, !givesServer(options), !configuration.servers.isEmpty else { return self }
+    guard !configuration.isOfNamedServer, !givesServer(options) else { return self }
     let name = try catalog.sourceRecord(of: place.source)?.name ?? place.source
     return configuration.servers.first { $0.name.isSame(as: name) || $0.name.isSame(as: place.source) }.map(choosing) ?? self
   }
 
-  /// A context that does not look up --server in the configuration: the name is that of a source alone.
-  package var withoutServerNames: CommandContext { CommandContext(choosing: nil, self) }
+  /// The source that --server names for a restore, and the context for the server to restore onto: that of the configuration, or
+  /// another one that the options or the environment lead to.
+  /// - Throws: `UsageError` if it is unclear which server is meant.
+  package func restoring(_ options: ConnectionOptions) throws -> (source: String?, context: CommandContext) {
+    guard let name = options.servers.first else { return (nil, try choosing(options).restoring) }
+    guard options.servers.count == 1 else { throw UsageError("--server is given twice", hint: "name one server") }
+    if options.databaseURL == nil, let server = configuration.servers.first(where: { $0.name == name }) { return (name, choosing(server).restoring) }
+    guard givesServer(options) || configuration.servers.isEmpty else {
+      throw UsageError(
+        "there is no server \(name) in \(configurationName)",
+        hint:
+          "it names \(configuration.servers.map(\.name).joined(separator: ", ")); to restore source \(name) onto another server, add --database-url")
+    }
+    return (name, CommandContext(choosing: nil, self).restoring)
+  }
+
+  /// The option for commands that are to reach the same server, if there are several.
+  package var serverOption: String {
+    configuration.isOfNamedServer && configuration.servers.count > 1 ? " --server \(configuration.source ?? "")" : ""
+  }
+
+  /// The snapshots of a database of a source. `SOURCE/DATABASE` may name another source.
+  package func places(of database: String, preferring source: String, in catalog: Catalog) throws -> [SnapshotPath] {
+    do { return try places(of: database, from: source, in: catalog) ?? [] } catch let error as RepositoryError {
+      guard case .noSuchDatabase = error, database.contains("/") else { throw error }
+      return try catalog.database(named: database)
+    }
+  }
 
   /// Servers of the configuration by their names; all of them if none is named.
   /// - Throws: `UsageError`.
@@ -229,12 +279,14 @@ package struct CommandContext: Sendable {
   }
 
   package func connectionSettings(_ options: ConnectionOptions, database: String? = nil) throws -> ConnectionSettings {
-    if let name = options.servers.first, !configuration.isOfNamedServer, !ignoresServerNames {
-      guard options.servers.count == 1 else { throw UsageError("--server is given twice", hint: "name one server") }
-      return try choosing(servers([name])[0]).connectionSettings(options, database: database)
-    }
-    var settings = try givenSettings(options.databaseURL)
-    settings.allowsForwardedPort = options.throughForwardedPort
+    let chosen = ignoresServerNames && !options.servers.isEmpty ? self : try choosing(options)
+    return try chosen.connectionSettings(options.databaseURL, throughForwardedPort: options.throughForwardedPort, database: database)
+  }
+
+  /// - Parameter url: from the command line.
+  package func connectionSettings(_ url: String? = nil, throughForwardedPort: Bool = false, database: String? = nil) throws -> ConnectionSettings {
+    var settings = try givenSettings(url)
+    settings.allowsForwardedPort = throughForwardedPort
     if let database { settings = settings.with(database: try Self.name(database)) }
     if !settings.dropped.isEmpty { warn("parameters of the URL that libpq doesn't know were left out: \(settings.dropped.joined(separator: ", "))") }
     return settings
@@ -244,7 +296,14 @@ package struct CommandContext: Sendable {
   private func givenSettings(_ option: String?) throws -> ConnectionSettings {
     if configuration.isOfNamedServer { return try settingsOfFile(configuration.databaseURL ?? "", overlaid: false) }
     if let url = urlBeforeFile(option) { return try ConnectionSettings(url) }
-    guard let url = configuration.databaseURL, !url.isEmpty else { return ConnectionSettings() }
+    guard let url = configuration.databaseURL, !url.isEmpty else {
+      let servers = configuration.servers.map(\.name)
+      guard serverVariable == nil, !servers.isEmpty else { return ConnectionSettings() }
+      throw UsageError(
+        "\(configurationName) names \(Quantity.count(servers.count, "server")), and this command does not say which one is meant",
+        hint:
+          "add --server \(servers[0])\(servers.count > 1 ? ", or another of \(servers.dropFirst().joined(separator: ", "))" : ""); or --database-url")
+    }
     if let name = serverVariable {
       let words = "\(name) in the environment comes before database-url in \(configurationName), which is not looked at"
       if common.verbose && isNew(words) { tell(words) }
@@ -256,6 +315,7 @@ package struct CommandContext: Sendable {
   private func settingsOfFile(_ url: String, overlaid: Bool) throws -> ConnectionSettings {
     do {
       var settings = try ConnectionSettings(url)
+      if !overlaid { settings = try pinned(settings) }
       if restores, let role = configuration.restoreRole {
         settings = settings.with(
           "options", [settings.parameters["options"], "-c role=\(ConnectionSettings.optionWord(role))"].compactMap(\.self).joined(separator: " "))
@@ -267,9 +327,18 @@ package struct CommandContext: Sendable {
     }
   }
 
+  /// A named server's settings, with what libpq would otherwise take from the environment, such as the port of another server.
+  private func pinned(_ settings: ConnectionSettings) throws -> ConnectionSettings {
+    for name in ["PGSERVICE", "PGHOSTADDR"] + (settings.parameters["host"] == nil ? ["PGHOST"] : []) where !(environment[name] ?? "").isEmpty {
+      throw UsageError("\(name) in the environment would lead server \(configuration.source ?? "") elsewhere", hint: "unset it")
+    }
+    return ["port": "5432", "user": Host.userName].reduce(settings) { $0.parameters[$1.key] == nil ? $0.with($1.key, $1.value) : $0 }
+  }
+
   /// The server of the configuration or the environment, connected to as the user who runs this, whatever role they name.
   package func serverAsWhoRuns() throws -> ConnectionSettings {
-    try givenSettings(nil).withoutUser
+    let chosen = serverVariable == nil && (environment["DATABASE_URL"] ?? "").isEmpty ? onlyServer.map(choosing) : nil
+    return try (chosen ?? self).givenSettings(nil).withoutUser
   }
 
   /// The URL of the server, if a URL alone names it.
@@ -297,7 +366,7 @@ package struct CommandContext: Sendable {
 
   /// The database in the connection settings; nil if libpq would use its default.
   package func databaseOfURL(_ options: ConnectionOptions) -> String? {
-    ((try? givenSettings(options.databaseURL))?.database ?? environment["PGDATABASE"]).flatMap { $0.isEmpty ? nil : $0 }
+    ((try? connectionSettings(options))?.database ?? environment["PGDATABASE"]).flatMap { $0.isEmpty ? nil : $0 }
   }
 
   /// Whether neither a database nor a service is configured.
@@ -316,6 +385,7 @@ package struct CommandContext: Sendable {
   /// The server in the environment or the file; nil if there is none.
   package func namedServer() throws -> ConnectionSettings? {
     let isNamed = serverVariable != nil || [environment["DATABASE_URL"], configuration.databaseURL].contains { !($0 ?? "").isEmpty }
+    if !isNamed, let onlyServer { return try choosing(onlyServer).givenSettings(nil) }
     return isNamed ? try givenSettings(nil) : nil
   }
 
@@ -338,8 +408,9 @@ package struct CommandContext: Sendable {
   /// - Throws: `RepositoryError.noSuchDatabase`, `.ambiguousDatabase`.
   package func places(of database: String, in catalog: Catalog, on server: ConnectionOptions? = nil) throws -> [SnapshotPath] {
     let name = try Self.name(database)
-    do { return try catalog.database(named: name, preferring: configuration.source) } catch let error as RepositoryError {
-      guard case .ambiguousDatabase = error, let settings = try server.map({ try connectionSettings($0) }) ?? namedServer(),
+    do { return try catalog.database(named: name, preferring: configuration.source ?? onlyServer?.name) } catch let error as RepositoryError {
+      // Where several servers are configured, it is not clear which one is meant, and the error says that.
+      guard case .ambiguousDatabase = error, let settings = try? server.map({ try connectionSettings($0) }) ?? namedServer(),
         let connection = try? ServerConnection.open(settings.with("connect_timeout", "5")),
         let source = try? ServerSource.find(connection, in: catalog)
       else { throw error }
@@ -374,6 +445,15 @@ package struct CommandContext: Sendable {
     if let wait = configuration.lockWait { request.lockWait = wait }
     if let cap = configuration.spoolCap { request.spoolCap = cap }
     return request
+  }
+
+  /// Files that an option names.
+  /// - Throws: `UsageError` if one does not exist.
+  package func files(_ named: [String], option: String) throws -> [FilePath] {
+    try named.map { name in
+      guard Folder.exists(Host.path(name)) else { throw UsageError("there is no file \(name)", hint: "check \(option)") }
+      return Host.path(name)
+    }
   }
 
   package func spoolRoot(_ options: SpoolOption) -> FilePath { spoolRoot(options.folder) }

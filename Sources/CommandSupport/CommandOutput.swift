@@ -20,6 +20,9 @@ extension CommandContext {
     for line in lines { MessageLog.write(.note, Terminal.oneLine(line), command: command) }
   }
 
+  /// Whether there was any warning.
+  package var hasWarned: Bool { !warned.current.isEmpty }
+
   func isNew(_ text: String) -> Bool { warned.update { $0.insert(text).inserted } }
 
   package func warn(_ text: String) {

@@ -18,7 +18,7 @@ extension CommandContext {
     let copies = lookIntoCopies(beside: places)
     return try StoreStatus(
       of: places, in: repository, copies: copies(), runs: RunHistories(store: repository.store, location: repository.store.location),
-      servers: servers(), limits: configuration.limits, now: now,
+      servers: servers(), isWhole: isOfAll, limits: configuration.limits, now: now,
       age: { Quantity.age(of: $0, now: now) }, words: { FailureReport($0).message })
   }
 
@@ -30,7 +30,7 @@ extension CommandContext {
       _ = WorkerThread(name: "status") {
         let context = choosing(server)
         let connection = Result {
-          let settings = try context.connectionSettings(ConnectionOptions())
+          let settings = try context.connectionSettings()
           let named = settings.database == nil ? settings.with(database: "postgres") : settings
           return try ServerConnection.open(named.with("connect_timeout", "5"))
         }

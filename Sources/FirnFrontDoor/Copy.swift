@@ -18,11 +18,12 @@ struct Copy: FirnCommand {
   @Option(help: ArgumentHelp("The store to copy to. Default: the stores in firn.yaml. May be repeated.", valueName: "location")) var to: [String] = []
   @Flag(name: .customLong("init"), help: "Create a new repository there, even if this machine has already seen one there.") var beginsAnew = false
   @Option(help: "Copy only this database, or SOURCE/DATABASE.") var database: String?
+  @Flag(help: "Show what would be copied, and copy nothing.") var dryRun = false
   @OptionGroup var source: SourceOption
   @OptionGroup var rate: RateOption
   @OptionGroup var common: CommonOptions
 
-  var job: RunReport.Job? { .copy }
+  var job: RunReport.Job? { dryRun ? nil : .copy }
   func subject(_ context: CommandContext) -> String? { database }
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
@@ -32,12 +33,37 @@ struct Copy: FirnCommand {
     let locations = to.isEmpty ? context.configuration.copies : to
     guard !locations.isEmpty else { throw UsageError("no store to copy to", hint: "give one with --to, or copies in firn.yaml") }
     let copies = try SnapshotCopies(others: locations, of: store, nil, context)
+    if dryRun { return try show(try chosen(in: repository.catalog, context), locations, context) }
     let made = try copies.make(of: try chosen(in: repository.catalog, context), in: repository, context, mayBeginAnew: beginsAnew)
     try context.result(["copies": made.reports])
     made.tell(context)
     let hasHidden = try context.warnOfHidden(repository.catalog)
     if let interruption = made.interruption { throw CutOff(interruption: interruption, state: "completely copied snapshots stay there") }
     return made.status == .done && hasHidden ? .doneWithWarnings : made.status
+  }
+
+  /// Prints the snapshots that each store lacks.
+  private func show(_ places: [SnapshotPath], _ locations: [String], _ context: CommandContext) throws -> ExitStatus {
+    struct Missing: Encodable {
+      let store: String
+      let missing: [String]
+    }
+    var found: [Missing] = []
+    for location in locations {
+      let target = try context.store(at: location, asksWhatIsThere: false)
+      var there: Set<SnapshotPath> = []
+      var state = ""
+      do { there = Set(try Repository(opening: target).catalog.snapshots()) } catch RepositoryError.noRepository {
+        state = "; there is no repository yet: it would be created"
+      }
+      let missing = places.filter { !there.contains($0) }
+      found.append(Missing(store: target.location, missing: missing.map(\.id.description)))
+      context.tell("\(target.location): \(Quantity.count(missing.count, "snapshot")) of \(places.count) would be copied\(state)")
+      if !common.json { for place in missing { context.output("\(place.database) \(place.id)") } }
+    }
+    if common.json { try context.output(json: ["copies": found]) }
+    context.tell("nothing was copied (--dry-run)")
+    return .done
   }
 
   /// The snapshots that are meant, of each database.

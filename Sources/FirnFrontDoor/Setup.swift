@@ -4,7 +4,6 @@ import FirnCore
 import Foundation
 import Platform
 import Postgres
-import SystemPackage
 
 /// Shows or makes the roles that backups and restores need.
 struct Setup: FirnCommand {
@@ -12,32 +11,35 @@ struct Setup: FirnCommand {
     "setup", abstract: "Show the roles that snapshots and restores need on a server, and create them.",
     discussion: """
       Prints SQL for what is missing: a role that may read everything, and one for restores with the least rights that the server's databases \
-      need. --apply runs it, in one transaction. It needs a superuser: run it as root, who becomes the Unix user postgres for this, or name \
-      one with --superuser-url.
+      need. --apply runs it, in one transaction. It needs a superuser: as root it connects as the Unix user postgres; on another machine, \
+      name one with --superuser-url.
       """)
   @Flag(help: "Run the SQL.") var apply = false
   @Option(help: ArgumentHelp("Connect as this superuser. Default: as the Unix user postgres, on this machine.", valueName: "url")) var superuserURL:
     String?
+  @Option(name: .customLong("server"), help: ArgumentHelp("A server of firn.yaml, by its name.", valueName: "name")) var serverName: String?
   @Option(help: ArgumentHelp("The role that takes snapshots: the Unix user that runs Firn.", valueName: "name")) var role = "firn"
   @Option(help: ArgumentHelp("The role for restores.", valueName: "name")) var restoreRole = "firn_restore"
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
-    if superuserURL == nil, Host.isRoot { try becomePostgres() }
-    var settings = try superuserURL.map { try ConnectionSettings($0) } ?? context.serverAsWhoRuns()
-    if settings.database == nil { settings = settings.with(database: "postgres") }
-    let server = try ServerConnection.open(settings)
-    let base = settings
-    let setup = try ServerSetup(on: server, backupRole: role, restoreRole: restoreRole) {
-      try Connection(base.with(database: $0), applicationName: "firn setup")
+    let own = try serverName.map { try context.choosing(context.servers([$0])[0]) } ?? context
+    let settings = try (superuserURL.map { try ConnectionSettings($0) } ?? own.serverAsWhoRuns()).with(database: "postgres")
+    let user = try unixUser()
+    func connect(_ database: String) throws -> Connection {
+      let settings = settings.with(database: database)
+      guard let user else { return try Connection(settings, applicationName: "firn setup") }
+      return try Host.acting(as: user) { try Connection(settings, applicationName: "firn setup") }
     }
+    let server = try connect("postgres")
+    let setup = try ServerSetup(on: server, backupRole: role, restoreRole: restoreRole, connect: connect)
     if common.json { try context.output(json: Report(setup, applied: apply)) } else { show(setup, context) }
     if apply { try setup.apply(on: server) }
     guard !common.json else { return .done }
     if setup.steps.isEmpty {
       context.tell("nothing is missing on \(server.target)")
     } else {
-      context.tell(apply ? "done, on \(server.target)" : "nothing was changed: --apply runs this")
+      context.tell(apply ? "done, on \(server.target)" : "nothing was changed; --apply runs this SQL")
     }
     if context.configuration.restoreRole != restoreRole {
       context.tell("firn-restore takes the role with these lines in firn.yaml:\n  restore:\n    role: \(restoreRole)")
@@ -45,14 +47,13 @@ struct Setup: FirnCommand {
     return .done
   }
 
-  /// PostgreSQL lets its own Unix user in as superuser. Returns only if there is no such user.
-  private func becomePostgres() throws {
-    guard Host.user(named: "postgres") != nil else {
+  /// PostgreSQL lets its own Unix user in as superuser, whose ids root takes to connect; nil to connect as who runs this.
+  private func unixUser() throws -> (user: UInt32, group: UInt32)? {
+    guard superuserURL == nil, Host.isRoot else { return nil }
+    guard let user = Host.user(named: "postgres") else {
       throw UsageError("there is no user postgres on this machine", hint: "name a superuser with --superuser-url")
     }
-    let program = Bundle.main.executablePath ?? "firn"
-    Host.become("/usr/sbin/runuser", arguments: ["runuser", "-u", "postgres", "--", program] + CommandLine.arguments.dropFirst())
-    throw UsageError("runuser could not be started", hint: "run this as the user postgres: sudo -u postgres firn setup")
+    return user
   }
 
   private func show(_ setup: ServerSetup, _ context: CommandContext) {

@@ -87,7 +87,8 @@ struct Check: MigrateCommand {
   @OptionGroup var tools: ToolOptions
   @OptionGroup var common: CommonOptions
 
-  func execute(_ context: CommandContext) throws -> ExitStatus {
+  func execute(_ given: CommandContext) throws -> ExitStatus {
+    let context = try given.choosing(server)
     let settings = try context.connectionSettings(server, database: database)
     let request = try check.request(context, settings, tools)
     let survey = try context.withProgress { progress in

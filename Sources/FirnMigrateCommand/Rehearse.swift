@@ -33,6 +33,10 @@ struct Rehearse: MigrateCommand {
   var toolFolders: [String] = []
   @Option(help: ArgumentHelp("Directory for temporary files and the server. Default: $TMPDIR or /var/tmp.", valueName: "folder")) var spool: String?
   @Option(help: ArgumentHelp("Number of tables restored at the same time.", valueName: "n")) var jobs: Int?
+  @Option(
+    name: .customLong("run"),
+    help: ArgumentHelp("Run this file with psql in the restored copy first, as for masking. May be repeated.", valueName: "file"))
+  var scripts: [String] = []
   @Flag(help: "Rehearse even if the kernel can't confine the server.") var unconfined = false
   @OptionGroup var common: CommonOptions
   @Argument(parsing: .postTerminator, help: "The command that migrates.") var command: [String] = []
@@ -54,6 +58,7 @@ struct Rehearse: MigrateCommand {
     request.drill.toolFolders = context.toolFolders(toolFolders)
     request.drill.workRoot = context.spoolRoot(spool)
     request.expectedDrops = Set(expectDrop)
+    request.scripts = try context.files(scripts, option: "--run")
     let report = try context.withProgress { progress in
       try Rehearsal(repository: repository, request: request, progress: progress).run(on: place) { context.tell($0) }
     }

@@ -43,7 +43,8 @@ struct Run: MigrateCommand {
   var job: RunReport.Job? { .migrate }
   func subject(_ context: CommandContext) -> String? { database ?? context.databaseOfURL(server.connection) }
 
-  func execute(_ context: CommandContext) throws -> ExitStatus {
+  func execute(_ given: CommandContext) throws -> ExitStatus {
+    let context = try given.choosing(server.connection)
     let settings = try context.connectionSettings(server.connection, database: database)
     // First of all: an application may be waiting for it.
     let found = try context.withProgress { progress in MigrationRun.recover(progress, words: { FailureReport($0).message }) { settings } }

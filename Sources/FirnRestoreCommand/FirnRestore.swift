@@ -86,6 +86,9 @@ struct FirnRestore: FirnCommand {
       ].filter(\.1).map(\.0)
       if let first = chosen.first { throw ValidationError("\(first) means nothing where rows go into a database that exists") }
     }
+    if !scripts.isEmpty && (parts.dataOnly || parts.schemaOnly || !parts.tables.isEmpty) {
+      throw ValidationError("--run goes with none of --table, --data-only and --schema-only")
+    }
     if !scripts.isEmpty && newName == nil { throw ValidationError("--run belongs to --as: the new database gets its name when the script has run") }
     if !(parts.excludedTables + parts.excludedTableData).isEmpty, newName == nil && into == nil {
       throw ValidationError("--exclude-table and --exclude-table-data make less than the snapshot: name a new database with --as or --into")
@@ -107,12 +110,12 @@ struct FirnRestore: FirnCommand {
   func subject(_ context: CommandContext) -> String? { all ? nil : database }
 
   func execute(_ given: CommandContext) throws -> ExitStatus {
-    let context = given.restoring
-    if all { return try ServerRestore(command: self, context: context, repository: context.repository(in: rate.limited(context.store()))).run() }
-    return try executeForOne(context.choosing(server.connection))
+    let (source, context) = try given.restoring(server.connection)
+    guard all else { return try executeForOne(context, source) }
+    return try ServerRestore(command: self, context: context, source: source, repository: context.repository(in: rate.limited(context.store()))).run()
   }
 
-  private func executeForOne(_ context: CommandContext) throws -> ExitStatus {
+  private func executeForOne(_ context: CommandContext, _ source: String?) throws -> ExitStatus {
     var context = context
     // First of all: an application may be waiting for it.
     let started = try context.withProgress { StoppedApplication.startAgain($0) { try context.connectionSettings(server.connection) } }
@@ -121,9 +124,12 @@ struct FirnRestore: FirnCommand {
     if undo { return try KeptDatabases(command: self, context: context).undo() }
     if forgetOld { return try KeptDatabases(command: self, context: context).forget() }
     let repository = try context.repository(in: rate.limited(context.store()))
-    let places = try context.places(of: database, in: repository.catalog, on: server.connection)
+    let places =
+      try source.map { try context.places(of: database, preferring: $0, in: repository.catalog) }
+      ?? context.places(of: database, in: repository.catalog, on: server.connection)
     let place = try SnapshotSelector(snapshot ?? "latest").choose(from: places, in: repository.catalog)
-    context = try context.choosing(serverOf: place, in: repository.catalog, server.connection)
+    if source == nil { context = try context.choosing(serverOf: place, in: repository.catalog, server.connection) }
+    try context.requireRestoreRole(server.connection)
     tellOfTime(place, context)
     _ = try context.warnOfHidden(repository.catalog, beside: places)
     warnOfClocks(place, among: places, context)
@@ -228,9 +234,10 @@ struct FirnRestore: FirnCommand {
     return .done
   }
 
-  func request(_ context: CommandContext, _ place: SnapshotPath) throws -> RestoreRequest {
+  /// - Parameter target: nil for what the options and the server say.
+  func request(_ context: CommandContext, _ place: SnapshotPath, target: RestoreRequest.Target? = nil) throws -> RestoreRequest {
     let settings = try context.connectionSettings(server.connection)
-    var request = RestoreRequest(settings: settings, place: place, target: try target(settings, place))
+    var request = RestoreRequest(settings: settings, place: place, target: try target ?? self.target(settings, place))
     request.scope = try parts.scope()
     request.jobs = context.jobs(server)
     request.proves = prove
@@ -246,10 +253,7 @@ struct FirnRestore: FirnCommand {
       }
       return (String(parts[0]), String(parts[1]))
     }
-    request.scripts = try scripts.map { script in
-      guard Folder.exists(Host.path(script)) else { throw UsageError("there is no file \(script)", hint: "check --run") }
-      return Host.path(script)
-    }
+    request.scripts = try context.files(scripts, option: "--run")
     request.toolFolders = context.toolFolders(server.tools)
     request.workRoot = context.spoolRoot(server.spool)
     if request.target.isExisting, !noSafetySnapshot {
@@ -284,6 +288,8 @@ struct FirnRestore: FirnCommand {
     for reason in result.leftOutOfSafety { context.tell("  not in that snapshot: \(reason)") }
     guard let kept = result.keptAs else { return }
     context.tell("downtime \(Quantity.span(result.downtime.inSeconds)); the previous database is kept as \(kept)")
-    context.tell("to undo: firn-restore \(result.database.shellWord) --undo; to drop it: firn-restore \(result.database.shellWord) --forget-old")
+    context.tell(
+      "to undo: firn-restore \(result.database.shellWord)\(context.serverOption) --undo; to drop it: firn-restore \(result.database.shellWord)\(context.serverOption) --forget-old"
+    )
   }
 }

@@ -8,7 +8,10 @@ import Repository
 /// `--all`: every database of a source that is missing on a server. Databases that exist are replaced only after a confirmation.
 struct ServerRestore {
   let command: FirnRestore
+  /// The context for the server to restore onto.
   let context: CommandContext
+  /// The source that was named.
+  let source: String?
   let repository: Repository
 
   /// The JSON of the run. Its keys are fixed.
@@ -34,13 +37,22 @@ struct ServerRestore {
     let place: SnapshotPath
     /// Bytes of the rows; nil if no identity opens it.
     let bytes: Int64?
-    let replaces: Bool
+    /// The OID of the database that it replaces.
+    let replaced: UInt32?
   }
 
   private struct Results: Sendable {
     var restored: [(job: Job, result: RestoreResult)] = []
     var failures: [Failure] = []
     var remembered: [PastRun.Failure] = []
+
+    mutating func add(_ error: any Error, place: SnapshotPath) {
+      let report = FailureReport(error)
+      failures.append(
+        Failure(
+          database: place.database, snapshot: place.id.description, error: report.message, hint: report.hint, exitCode: report.status.rawValue))
+      remembered.append(.init(source: place.source, database: place.database, error: report.messageWithoutRows, hint: report.hint))
+    }
   }
 
   /// Bytes from which on a database has all sessions to itself.
@@ -48,61 +60,66 @@ struct ServerRestore {
 
   func run() throws -> ExitStatus {
     let start = ContinuousClock.now
-    let (name, context) = try source()
+    let name = try sourceName()
+    try context.requireRestoreRole(command.server.connection)
     let settings = try context.connectionSettings(command.server.connection)
-    let chosen = try choose(name, context)
+    for line in try context.withProgress({ StoppedApplication.startAgain($0) { settings } }) { context.warn(line) }
     let roles = try ServerRoles(repository: repository, settings: settings)
-    let existing = try roles.databaseNames()
-    let present = chosen.places.filter { existing.contains($0.database) }
+    let existing = try roles.databases()
+    let results = Monitor(Results())
+    let chosen = try choose(name, results)
+    // Each server has its own.
+    let places = chosen.places.filter { $0.database != "postgres" || existing["postgres"] == nil }
+    let present = places.map(\.database).filter { existing[$0] != nil }
     let phrase = "replace \(Quantity.count(present.count, "database")) of \(name)"
     let replaces = !present.isEmpty && command.confirmation.confirm != nil
-    let jobs = try chosen.places.filter { replaces || !existing.contains($0.database) }.map { place in
-      Job(place: place, bytes: try repository.readableManifest(of: place)?.bytes, replaces: existing.contains(place.database))
+    let jobs = places.filter { replaces || existing[$0.database] == nil }.map { place in
+      Job(place: place, bytes: (try? repository.readableManifest(of: place))?.bytes, replaced: existing[place.database])
     }.sorted { ($0.bytes ?? 0, $1.place.database) > ($1.bytes ?? 0, $0.place.database) }
-    try explain(jobs, roles, existing: present.map(\.database), replaces, phrase, name, settings)
+    // The newest whose globals can be read.
+    let sourceOfRoles = jobs.map(\.place).sorted { $0.id > $1.id }.first { (try? roles.missing(of: $0)) != nil }
+    try explain(jobs, sourceOfRoles, roles, existing: present, replaces, phrase, name)
     for database in chosen.without { context.warn("\(database): no such snapshot") }
-    if command.dryRun {
-      context.tell("nothing was changed (--dry-run)")
-      return .done
+    if command.dryRun { return try showPlans(jobs, results) }
+    if replaces {
+      try Confirmation.require(phrase, given: command.confirmation.confirm)
+      // Safety snapshots must not become readable to anyone who changed the store's recipients.
+      try context.permitFilling(repository)
     }
-    if replaces { try Confirmation.require(phrase, given: command.confirmation.confirm) }
-
-    let results = Monitor(Results())
-    if let newest = jobs.map(\.place).max(by: { $0.id < $1.id }) { try roles.make(of: newest) }
+    if let sourceOfRoles {
+      for failure in roles.make(of: sourceOfRoles) { context.warn("role \(failure.role) was not created: \(FailureReport(failure.error).message)") }
+    }
     let large = jobs.filter { ($0.bytes ?? .max) >= Self.large }
-    for job in large { try restore(job, sessions: nil, context, results) }
+    for job in large { try restore(job, sessions: nil, results) }
     let small = jobs.filter { ($0.bytes ?? .max) < Self.large }
     let sessions = min(context.jobs(command.server), small.count)
     try forEachInParallel(small.reversed(), thread: "database", threads: max(1, sessions)) {
-      try restore($0, sessions: sessions > 1 ? 1 : nil, context, results)
+      try restore($0, sessions: sessions > 1 ? 1 : nil, results)
     }
     let found = results.current
-    try report(found, leftAlone: replaces ? [] : present.map(\.database), without: chosen.without, ContinuousClock.now - start)
+    try report(found, leftAlone: replaces ? [] : present, without: chosen.without, ContinuousClock.now - start)
+    return status(found, chosen.without)
+  }
+
+  private func status(_ found: Results, _ without: [String]) -> ExitStatus {
     if !found.failures.isEmpty { return found.restored.isEmpty ? ExitStatus(rawValue: found.failures[0].exitCode) ?? .failed : .doneWithWarnings }
-    let areSound = found.restored.allSatisfy(\.result.warnings.isEmpty) && chosen.without.isEmpty
+    let areSound = found.restored.allSatisfy(\.result.warnings.isEmpty) && without.isEmpty && !context.hasWarned
     return areSound ? .done : .doneWithWarnings
   }
 
-  /// The name of the source, and the context for its server.
-  private func source() throws -> (name: String, context: CommandContext) {
-    let catalog = repository.catalog
-    let options = command.server.connection
-    if let name = options.servers.first {
-      // It may be a source of which the configuration knows nothing, restored onto the server that is connected to.
-      if let server = try? context.servers([name]) { return (name, context.choosing(server[0])) }
-      return (name, context.withoutServerNames)
-    }
-    if let name = context.configuration.source { return (name, context) }
-    let sources = try catalog.sources(of: catalog.snapshots())
+  /// The name of the source: the given one, that of the server, or the only one of the store.
+  private func sourceName() throws -> String {
+    if let name = source ?? context.configuration.source { return name }
+    let sources = try repository.catalog.sources(of: repository.catalog.snapshots())
     guard let only = sources.first, sources.count == 1 else {
       throw UsageError(
         "--all needs a source", hint: "name one with --server: \(sources.map { $0.record?.name ?? $0.source }.joined(separator: ", "))")
     }
-    return (only.record?.name ?? only.source, context)
+    return only.record?.name ?? only.source
   }
 
-  /// The snapshot of each database.
-  private func choose(_ name: String, _ context: CommandContext) throws -> (places: [SnapshotPath], without: [String]) {
+  /// The snapshot of each database. One that can't be chosen is a failure of that database alone.
+  private func choose(_ name: String, _ results: Monitor<Results>) throws -> (places: [SnapshotPath], without: [String]) {
     let catalog = repository.catalog
     let selector = try SnapshotSelector(command.selector ?? "latest")
     var places: [SnapshotPath] = []
@@ -110,30 +127,38 @@ struct ServerRestore {
     let all = try context.places(of: nil, from: name, in: catalog) ?? []
     for (_, own) in Dictionary(grouping: all, by: \.database.keyComponent).sorted(by: { $0.key < $1.key }) {
       let regular = own.filter { !catalog.isSafetySnapshot($0) }
-      guard !regular.isEmpty else { continue }
+      guard let newest = regular.last else { continue }
       do { places.append(try selector.choose(from: regular, in: catalog)) } catch RepositoryError.noSuchSnapshot {
-        without.append(regular[0].database)
+        without.append(newest.database)
+      } catch let error as RepositoryError where error.isOfOneSnapshot {
+        results.update { $0.add(error, place: newest) }
+        context.warn("\(newest.database): not restored: \(FailureReport(error).message)")
       }
     }
-    guard !places.isEmpty else { throw RepositoryError.noSuchSnapshot(selector: selector.description, database: "source \(name)") }
+    guard !places.isEmpty || !results.current.failures.isEmpty else {
+      throw RepositoryError.noSuchSnapshot(selector: selector.description, database: "source \(name)")
+    }
     return (places, without)
   }
 
   private func explain(
-    _ jobs: [Job], _ roles: ServerRoles, existing: [String], _ replaces: Bool, _ phrase: String, _ name: String, _ settings: ConnectionSettings
+    _ jobs: [Job], _ sourceOfRoles: SnapshotPath?, _ roles: ServerRoles, existing: [String], _ replaces: Bool, _ phrase: String, _ name: String
   ) throws {
     let size = jobs.compactMap(\.bytes).reduce(0, +)
-    let missing = jobs.filter { !$0.replaces }
-    var lines = ["restoring \(Quantity.count(missing.count, "missing database")) of \(name), \(Quantity.size(size))\(missing.isEmpty ? "" : ":")"]
+    let missing = jobs.filter { $0.replaced == nil }
+    var lines = [
+      "onto the server at \(roles.target)",
+      "restoring \(Quantity.count(missing.count, "missing database")) of \(name), \(Quantity.size(size))\(missing.isEmpty ? "" : ":")",
+    ]
     lines += missing.map { "  \($0.place.database) of \($0.place.id)" }
-    if let newest = jobs.map(\.place).max(by: { $0.id < $1.id }) {
-      lines += try roles.missing(of: newest).map { role in
+    if let sourceOfRoles {
+      lines += try roles.missing(of: sourceOfRoles).map { role in
         "role \(role.name) is created, as it is missing\(role.powers.isEmpty ? "" : ", as it was: \(role.powers.joined(separator: ", "))")"
       }
     }
     if replaces {
       lines.append("these databases exist and are replaced; the previous ones are kept under other names:")
-      lines += jobs.filter(\.replaces).map { "  \($0.place.database) by \($0.place.id)" }
+      lines += jobs.filter { $0.replaced != nil }.map { "  \($0.place.database) by \($0.place.id)" }
     } else if !existing.isEmpty {
       lines.append("these databases exist and are left as they are: \(existing.sorted().joined(separator: ", "))")
       lines.append("to replace them too: --confirm '\(phrase)'")
@@ -141,12 +166,33 @@ struct ServerRestore {
     context.explain(lines)
   }
 
+  /// `--dry-run`: the preflight of each database.
+  private func showPlans(_ jobs: [Job], _ results: Monitor<Results>) throws -> ExitStatus {
+    for job in jobs {
+      do {
+        let request = try request(job)
+        let plan = try context.withProgress { try RestoreOperation(repository: repository, request: request, progress: $0).plan() }
+        for warning in plan.warnings { context.warn("\(job.place.database): \(warning)") }
+      } catch let interruption as Interruption { throw interruption } catch {
+        results.update { $0.add(error, place: job.place) }
+        context.warn("\(job.place.database): could not be restored: \(FailureReport(error).message)")
+      }
+    }
+    context.tell("nothing was changed (--dry-run)")
+    return results.current.failures.isEmpty ? context.hasWarned ? .doneWithWarnings : .done : .refused
+  }
+
+  private func request(_ job: Job) throws -> RestoreRequest {
+    var request = try command.request(context, job.place, target: job.replaced == nil ? .new(job.place.database) : .replacing(job.place.database))
+    request.replacedOID = job.replaced
+    return request
+  }
+
   /// - Parameter sessions: nil for as many as there are jobs.
-  private func restore(_ job: Job, sessions: Int?, _ context: CommandContext, _ results: Monitor<Results>) throws {
+  private func restore(_ job: Job, sessions: Int?, _ results: Monitor<Results>) throws {
     try Interruption.check()
     do {
-      var request = try command.request(context, job.place)
-      request.target = job.replaces ? .replacing(job.place.database) : .new(job.place.database)
+      var request = try request(job)
       if let sessions { request.jobs = sessions }
       let decided = request
       func run(_ progress: WorkProgress) throws -> RestoreResult {
@@ -157,15 +203,8 @@ struct ServerRestore {
       context.tell("\(job.place.database): restored from \(job.place.id) in \(Quantity.span(result.elapsed.inSeconds))")
       for warning in result.warnings { context.warn("\(job.place.database): \(warning)") }
     } catch let interruption as Interruption { throw interruption } catch {
-      let report = FailureReport(error)
-      results.update {
-        $0.failures.append(
-          Failure(
-            database: job.place.database, snapshot: job.place.id.description, error: report.message, hint: report.hint,
-            exitCode: report.status.rawValue))
-        $0.remembered.append(.init(database: job.place.database, error: report.messageWithoutRows, hint: report.hint))
-      }
-      context.warn("\(job.place.database): not restored: \(report.message)")
+      results.update { $0.add(error, place: job.place) }
+      context.warn("\(job.place.database): not restored: \(FailureReport(error).message)")
     }
   }
 

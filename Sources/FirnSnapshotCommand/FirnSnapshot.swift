@@ -34,11 +34,12 @@ struct FirnSnapshot: FirnCommand {
   @Option(help: ArgumentHelp("Disk space for pg_dump's temporary output. Default: 512MiB.", valueName: "size")) var spoolCap: String?
   @Option(help: ArgumentHelp("Copy the snapshot to this store, in addition to the stores in firn.yaml. May be repeated.", valueName: "store"))
   var copyTo: [String] = []
+  @Flag(help: "Check everything, show which databases would be taken, and store nothing.") var dryRun = false
   @OptionGroup var rate: RateOption
   @OptionGroup var server: ServerOptions
   @OptionGroup var common: CommonOptions
 
-  var job: RunReport.Job? { .snapshot }
+  var job: RunReport.Job? { dryRun ? nil : .snapshot }
   var stateAfterInterruption: String? { all ? "snapshots that are listed above are complete" : "no snapshot was made" }
   func subject(_ context: CommandContext) -> String? { all ? nil : database ?? context.databaseOfURL(server.connection) }
 
@@ -58,9 +59,57 @@ struct FirnSnapshot: FirnCommand {
     let repository = try context.repositoryToFill(in: rate.limited(context.store()))
     let copies = try SnapshotCopies(standing: context.configuration.copies, others: copyTo, of: repository.store, rate, context)
     if all { return try ServerSnapshots(command: self, context: context, repository: repository, copies: copies).run() }
+    if dryRun { return try show([plan(of: database, in: repository, context)], context) }
     let taken = try take(of: database, in: repository, copies, context)
     try context.result(taken.report)
     return taken.isSound ? .done : .doneWithWarnings
+  }
+
+  func plan(of database: String?, in repository: Repository, _ context: CommandContext, _ adjust: (inout SnapshotRequest) -> Void = { _ in }) throws
+    -> SnapshotPlan
+  {
+    var request = try request(database, context)
+    adjust(&request)
+    return try SnapshotPlan(of: request, in: repository)
+  }
+
+  /// Prints what would be done.
+  func show(_ plans: [SnapshotPlan], _ context: CommandContext) throws -> ExitStatus {
+    if common.json { try context.output(json: ["plans": plans.map(PlanReport.init)]) }
+    for plan in plans {
+      for warning in plan.warnings { context.warn("\(plan.database): \(warning)") }
+      for obstacle in plan.obstacles { context.warn("\(plan.database): a snapshot would fail: \(obstacle)") }
+    }
+    if !common.json {
+      let rows = plans.map { plan in
+        [
+          Table.Cell(plan.database), .init(plan.source), .init(Quantity.size(plan.size)), .init("\(plan.tables)"),
+          .init(plan.parent.map { "changes since \($0)" } ?? "everything"), .init(plan.excluded.isEmpty ? "" : FailureReport.some(plan.excluded)),
+          plan.obstacles.isEmpty ? .init("ok", .good) : .init("would fail", .bad),
+        ]
+      }
+      context.output(Table(header: ["DATABASE", "SOURCE", "ON DISK", "TABLES", "STORES", "WITHOUT ROWS OF", "STATE"], rows: rows))
+    }
+    context.tell("nothing was stored (--dry-run)")
+    return plans.allSatisfy(\.obstacles.isEmpty) ? .done : .refused
+  }
+
+  /// The JSON of a plan. Its keys are fixed.
+  private struct PlanReport: Encodable {
+    let database: String
+    let source: String
+    let size: Int64
+    let tables: Int
+    let excluded: [String]
+    let parent: Nullable<String>
+    let obstacles: [String]
+    let warnings: [String]
+
+    init(_ plan: SnapshotPlan) {
+      (database, source, size, tables) = (plan.database, plan.source, plan.size, plan.tables)
+      (excluded, obstacles, warnings) = (plan.excluded, plan.obstacles, plan.warnings)
+      parent = Nullable(plan.parent?.description)
+    }
   }
 
   /// Takes a snapshot of one database, copies it, and prints it.

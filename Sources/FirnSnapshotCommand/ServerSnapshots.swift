@@ -45,7 +45,7 @@ struct ServerSnapshots {
       let report = FailureReport(error)
       failures.append(
         Failed(server: server, database: database, error: report.message, hint: report.hint, exitCode: report.status.rawValue))
-      remembered.append(.init(database: database, error: report.messageWithoutRows, hint: report.hint))
+      remembered.append(.init(source: server, database: database, error: report.messageWithoutRows, hint: report.hint))
     }
   }
 
@@ -64,7 +64,17 @@ struct ServerSnapshots {
   func run() throws -> ExitStatus {
     let start = ContinuousClock.now
     let targets = try targets()
+    if command.dryRun { return try showPlans(targets) }
     let results = Monitor(Results())
+    // Whatever ends the run: it was one over several databases.
+    defer {
+      let found = results.current
+      context.record.note {
+        ($0.database, $0.source, $0.snapshot) = (nil, nil, nil)
+        ($0.succeeded, $0.failures) = (found.reports.map(\.database), found.remembered)
+      }
+    }
+    context.record.note { ($0.succeeded, $0.failures) = ([], []) }
     for target in targets {
       do { try backUp(target, results) } catch let interruption as Interruption { throw interruption } catch {
         // The failure of the only server is the failure of the command.
@@ -74,10 +84,6 @@ struct ServerSnapshots {
       }
     }
     let found = results.current
-    context.record.note {
-      ($0.database, $0.source, $0.snapshot) = (nil, nil, nil)
-      ($0.succeeded, $0.failures) = (found.reports.map(\.database), found.remembered)
-    }
     try context.result(Report(snapshots: found.reports, failures: found.failures, leftOut: found.leftOut))
     show(found, ContinuousClock.now - start)
     if found.failures.isEmpty { return found.areAllSound ? .done : .doneWithWarnings }
@@ -88,10 +94,23 @@ struct ServerSnapshots {
     if command.server.connection.servers.isEmpty, context.givesServer(command.server.connection) || context.configuration.servers.isEmpty {
       return [Target(server: nil, context: context)]
     }
-    return try context.servers(command.server.connection.servers).map { Target(server: $0, context: context.choosing($0)) }
+    let targets = try context.servers(command.server.connection.servers).map { Target(server: $0, context: context.choosing($0)) }
+    if targets.count > 1, command.source != nil || command.takeSourceBack {
+      throw UsageError("--source and --take-source-back are for one server", hint: "name it with --server")
+    }
+    return targets
   }
 
-  private func backUp(_ target: Target, _ results: Monitor<Results>) throws {
+  private func showPlans(_ targets: [Target]) throws -> ExitStatus {
+    let plans = try targets.flatMap { target in
+      try databases(of: target).names.map { name in
+        try command.plan(of: name, in: repository, target.context) { adjust(&$0, for: name, of: target) }
+      }
+    }
+    return try command.show(plans, context)
+  }
+
+  private func databases(of target: Target) throws -> ServerDatabases {
     let connection = command.server.connection
     // The list of databases is the same in each of them.
     let needsDatabase = try target.context.namesNoDatabase(connection)
@@ -100,6 +119,25 @@ struct ServerSnapshots {
       on: ServerConnection.open(settings), matching: target.server?.databases ?? ["*"],
       excluding: (target.server?.exclude ?? []) + command.excludedDatabases, requiring: command.excludedDatabases)
     for (name, reason) in databases.leftOut { context.tell("left out: \(target.name(of: name)): \(reason)") }
+    return databases
+  }
+
+  /// Applies what the configuration has for a database alone.
+  private func adjust(_ request: inout SnapshotRequest, for database: String, of target: Target) {
+    let own = target.server?.override(for: database) ?? .init()
+    if let jobs = own.jobs { request.jobs = jobs }
+    if command.excludeTableData.isEmpty, let patterns = own.excludedTableData { request.excludedTableData = patterns }
+  }
+
+  private func backUp(_ target: Target, _ results: Monitor<Results>) throws {
+    let databases = try databases(of: target)
+    for pattern in databases.unmatched {
+      // What a migration dropped must not cost the others their night.
+      results.update {
+        $0.add(FirnError.refused(reasons: ["no database of the server matches \(pattern)"]), server: target.server?.name, database: pattern)
+      }
+      context.warn("\(target.name(of: pattern)): no database matches it")
+    }
     results.update { $0.leftOut += databases.leftOut.map { LeftOut(database: $0.name, reason: $0.reason) } }
 
     let globals = SharedGlobals()
@@ -118,11 +156,10 @@ struct ServerSnapshots {
   private func backUp(_ name: String, of target: Target, _ globals: SharedGlobals, sessions: Int?, _ results: Monitor<Results>) throws {
     try Interruption.check()
     do {
-      let own = target.server?.override(for: name) ?? .init()
       let taken = try command.take(of: name, in: repository, copies, target.context, isBesideOthers: sessions != nil) { request in
+        adjust(&request, for: name, of: target)
         request.globals = globals
-        if let jobs = sessions ?? own.jobs { request.jobs = jobs }
-        if command.excludeTableData.isEmpty, let patterns = own.excludedTableData { request.excludedTableData = patterns }
+        if let sessions { request.jobs = sessions }
       }
       results.update {
         $0.reports.append(taken.report)
@@ -149,6 +186,7 @@ struct ServerSnapshots {
     }
     context.fail(
       "no new snapshot of \(FailureReport.some(names))",
-      hint: failures.count == 1 ? failures[0].hint ?? "see the warning above" : "see the warnings above; the other databases have new snapshots")
+      hint: failures.count == 1
+        ? failures[0].hint ?? "see the warning above" : "see the warnings above\(reports.isEmpty ? "" : "; the other databases have new snapshots")")
   }
 }

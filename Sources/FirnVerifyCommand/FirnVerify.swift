@@ -91,11 +91,14 @@ struct FirnVerify: FirnCommand {
     let unlisted = drill ? [] : try repository.catalog.unlisted()
     guard let database, database != "all" || snapshot != nil else {
       guard let own = try context.places(of: nil, from: source, in: repository.catalog) else { return try repository.catalog.snapshots() + unlisted }
-      return own + unlisted.filter { $0.source == own[0].source }
+      guard let first = own.first else { return [] }
+      return own + unlisted.filter { $0.source == first.source }
     }
     if database == "all" {
       let all = try context.places(of: nil, from: source, in: repository.catalog) ?? repository.catalog.snapshots()
-      return snapshot == "all" ? all + unlisted : try SnapshotSelector(snapshot ?? "latest").chooseForEach(of: all, in: repository.catalog)
+      return snapshot == "all"
+        ? all + unlisted.filter { lost in source == nil || all.contains { $0.source == lost.source } }
+        : try SnapshotSelector(snapshot ?? "latest").chooseForEach(of: all, in: repository.catalog)
     }
     let places = try context.places(of: database, from: source, in: repository.catalog) ?? []
     if snapshot == "all" { return places + unlisted.filter { $0.source == places[0].source && $0.database == places[0].database } }

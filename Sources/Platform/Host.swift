@@ -111,6 +111,16 @@ package enum Host {
     _ = unsafe program.withPlatformString { path in unsafe copies.withUnsafeBufferPointer { unsafe execv(path, $0.baseAddress!) } }
   }
 
+  /// Runs `body` with the effective ids of another user, which servers on local sockets see. Only root can do this.
+  /// - Throws: `SystemError`, and what `body` throws.
+  package static func acting<Result>(as user: (user: UInt32, group: UInt32), _ body: () throws -> Result) throws -> Result {
+    guard setegid(user.group) == 0 else { throw SystemError("change the group of", "this process") }
+    defer { _ = setegid(getgid()) }
+    guard seteuid(user.user) == 0 else { throw SystemError("change the user of", "this process") }
+    defer { _ = seteuid(getuid()) }
+    return try body()
+  }
+
   /// Sends a signal to one process.
   package static func send(_ signal: Int32, to process: Int32) { _ = kill(process, signal) }
 

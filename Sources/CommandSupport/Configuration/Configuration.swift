@@ -163,8 +163,6 @@ package struct Configuration: Sendable, Equatable {
       default: try notifications.read(reader)
       }
     }
-    // The only server is the one that is meant.
-    if let only = servers.first, servers.count == 1, databaseURL == nil { (databaseURL, source) = (only.databaseURL, source ?? only.name) }
     for server in servers {
       for (pattern, override) in server.overrides { if let age = override.maxAge { limits.exceptions.append((server.name, pattern, age)) } }
     }

@@ -12,7 +12,9 @@ extension PostgresError: ReportableError {
     case .cannotConnect(let target, let reason):
       FailureReport(
         .postgres, "cannot connect to \(target): \(reason)",
-        hint: "if the server answered, its message is the reason; otherwise check that it runs there and accepts connections")
+        hint: Host.isRoot && target.hasPrefix("socket")
+          ? "PostgreSQL lets a Unix user in as the role of its name: run this as the user of the backups, as in sudo -u firn firn list; firn setup creates the roles"
+          : "if the server answered, its message is the reason; otherwise check that it runs there and accepts connections")
     case .wrongPassword(let target, let reason):
       FailureReport(
         .postgres, "\(target) refused the password: \(reason)", hint: "check the user and password in DATABASE_URL, PGPASSWORD or ~/.pgpass")

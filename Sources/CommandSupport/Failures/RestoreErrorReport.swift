@@ -64,7 +64,7 @@ extension UndoFailed: ReportableError {
 extension ScriptFailed: ReportableError {
   package var report: FailureReport {
     FailureReport(
-      .postgres, "\(script) failed: \(messages.joined(separator: "\n  "))", hint: "the new database was dropped, and nothing else was changed")
+      .postgres, "\(script) failed: \(messages.joined(separator: "\n  "))", hint: "the restored database was dropped, and nothing else was changed")
   }
 }
 

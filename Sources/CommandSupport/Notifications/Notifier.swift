@@ -74,31 +74,36 @@ struct Notifier {
   /// - Returns: how the command ends: a hook that failed is a warning.
   func end(_ status: ExitStatus, _ failure: FailureReport?) -> ExitStatus {
     // Interruptions are reported too.
-    Interruption.putOff {
-      let isHurried = status == .interrupted || status == .terminated
-      let states = finish(status, failure, isHurried: isHurried)
-      let ended = runHooks() || status != .done ? status : .doneWithWarnings
-      // Failed hooks are part of the report.
-      note(ended, failure)
-      guard let report = context.record.report else { return ended }
-      remember(report, withStore: !isHurried && status != .store)
-      let isWrong = report.event == .failure || report.event == .warning
-      ping(report, isHurried: isHurried)
-      if let webhook = settings.webhook, isWrong || webhook.choice == .always {
-        tell("webhook to \(webhook.address.shown)") {
-          try Notice(url: webhook.address.url(), isHurried: isHurried).send(json: webhook.template?.filled(report) ?? report.json)
-        }
+    let ended = Interruption.putOff { notify(status, failure) }
+    // A store that does not answer must not hold up a signal, and nothing is written to one that was refused.
+    let isUnwanted = [.store, .interrupted, .terminated, .configuration, .usage].contains(status)
+    if let report = context.record.report { remember(report, withStore: !isUnwanted && context.isWhole) }
+    return ended
+  }
+
+  private func notify(_ status: ExitStatus, _ failure: FailureReport?) -> ExitStatus {
+    let isHurried = status == .interrupted || status == .terminated
+    let states = finish(status, failure, isHurried: isHurried)
+    let ended = runHooks() || status != .done ? status : .doneWithWarnings
+    // Failed hooks are part of the report.
+    note(ended, failure)
+    guard let report = context.record.report else { return ended }
+    let isWrong = report.event == .failure || report.event == .warning
+    ping(report, isHurried: isHurried)
+    if let webhook = settings.webhook, isWrong || webhook.choice == .always {
+      tell("webhook to \(webhook.address.shown)") {
+        try Notice(url: webhook.address.url(), isHurried: isHurried).send(json: webhook.template?.filled(report) ?? report.json)
       }
-      if let mail = settings.mail, isWrong || settings.mailChoice == .always { tell("mail") { try mail.send(report) } }
-      if let metrics = settings.metrics {
-        tell("file \(metrics)") {
-          let samples = MetricsFile.samples(of: report, in: location, endedAt: Date()) + context.record.samples
-          try MetricsFile(FilePath(metrics)).update(
-            samples, of: location, states, isCertain: context.common.store == nil && status != .notFound)
-        }
-      }
-      return ended
     }
+    if let mail = settings.mail, isWrong || settings.mailChoice == .always { tell("mail") { try mail.send(report) } }
+    if let metrics = settings.metrics {
+      tell("file \(metrics)") {
+        let samples = MetricsFile.samples(of: report, in: location, endedAt: Date()) + context.record.samples
+        try MetricsFile(FilePath(metrics)).update(
+          samples, of: location, states, isCertain: context.common.store == nil && status != .notFound)
+      }
+    }
+    return ended
   }
 
   /// The location of the run's store.

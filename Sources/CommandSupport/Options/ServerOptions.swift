@@ -16,10 +16,6 @@ package struct ConnectionOptions: ParsableArguments {
   package var servers: [String] = []
 
   package init() {}
-
-  package func validate() throws {
-    if databaseURL != nil && !servers.isEmpty { throw ValidationError("--server and --database-url exclude each other") }
-  }
 }
 
 /// Which source's snapshots.

@@ -97,6 +97,8 @@ package struct CopyOperation: Sendable {
         outcome.bytes += done.bytes
         progress.note("\(place.database) \(place.id): \(done.objects) objects copied to \(target.location)")
       }
+      // Snapshots are whole without them.
+      try? source.catalog.copySourceRecords(of: places, to: repository.catalog)
     } catch {
       outcome.failure = outcome.failure ?? error
     }

@@ -42,7 +42,10 @@ package struct ServerExamination: Sendable {
       try Interruption.check()
       // The database may be what is gone.
       let others = (try? losses(ServerConnection.open(settings))) ?? []
-      return [Finding("server", .stop, words(error), hint: "check --database-url, and the server's own address where a pooler is in between")]
+      return [
+        Finding(
+          "server", .stop, words(error), hint: "check the address, which must be the server's own and not a pooler's; firn setup creates the roles")
+      ]
         + others
     }
     do {

@@ -24,10 +24,12 @@ package struct ServerSetup {
     var reasons: [String] = []
     var owners: Set<String> = []
     // Each server has its own database postgres, which is not replaced as a rule.
-    for entry in try ServerDatabases(on: server, excluding: []).entries where entry.name != "postgres" {
-      let database = try connect(entry.name)
+    let names = try ServerDatabases(on: server, excluding: []).names.filter { $0 != "postgres" }
+    if names.isEmpty { reasons.append("the server has no databases yet, and what their restores need is unknown") }
+    for name in names {
+      let database = try connect(name)
       let needs = try database.needsOfRestores()
-      reasons += needs.privileged.map { "\(entry.name): \($0)" }
+      reasons += needs.privileged.map { "\(name): \($0)" }
       owners.formUnion(needs.owners)
     }
     reasonsForSuperuser = reasons
@@ -68,7 +70,9 @@ package struct ServerSetup {
     if isSuperuser {
       if rights?.isSuperuser != true { statements.append("ALTER ROLE \(name) SUPERUSER") }
     } else if rights?.isSuperuser != true {
-      if rights?.createsDatabases != true || rights?.createsRoles != true { statements.append("ALTER ROLE \(name) CREATEDB CREATEROLE") }
+      if rights?.createsDatabases != true { statements.append("ALTER ROLE \(name) CREATEDB") }
+      // A replaced database's sessions are ended.
+      if try rights == nil || !server.isMember(role, of: "pg_signal_backend") { statements.append("GRANT pg_signal_backend TO \(name)") }
       for owner in owners.sorted() where try owner != role && (rights == nil || !server.isMember(role, of: owner)) {
         statements.append("GRANT \(Connection.identifier(owner)) TO \(name)")
       }
@@ -77,7 +81,11 @@ package struct ServerSetup {
       // Its rights should count only in sessions that take the role. Before PostgreSQL 16 this holds for attributes alone, such as SUPERUSER.
       statements.append("GRANT \(name) TO \(Connection.identifier(member))\(server.serverMajor >= 16 ? " WITH INHERIT FALSE" : "")")
     }
-    return statements.isEmpty ? nil : Step(purpose: "role \(role) for restores: taken by \(member) in firn-restore alone", statements: statements)
+    let words =
+      isSuperuser || server.serverMajor >= 16
+      ? "taken by \(member) in firn-restore alone"
+      : "before PostgreSQL 16, \(member) has the rights of the owners in every session, as a member of a member"
+    return statements.isEmpty ? nil : Step(purpose: "role \(role) for restores: \(words)", statements: statements)
   }
 
   package func apply(on server: Connection) throws { try server.executeTogether(steps.flatMap(\.statements)) }

@@ -2,7 +2,7 @@ internal import Foundation
 internal import Platform
 internal import Postgres
 package import Repository
-internal import SystemPackage
+package import SystemPackage
 
 /// A migration tried on a restored snapshot, in a server of its own, with everything it does to the tables written down.
 package struct Rehearsal {
@@ -10,6 +10,8 @@ package struct Rehearsal {
     package var command: [String]
     package var timeLimit: Duration?
     package var drill = DrillRequest()
+    /// SQL to run in the copy before the migration.
+    package var scripts: [FilePath] = []
     /// Columns (`schema.table.column`) whose dropping or renaming is expected, since the application no longer uses them.
     package var expectedDrops: Set<String> = []
 
@@ -59,6 +61,7 @@ package struct Rehearsal {
     // A migration may call its database by its name.
     try server.execute(Connection.renameStatement(database.name, to: name))
     let settings = server.settings.with(database: name)
+    try ScriptRun(scripts: request.scripts, tools: build.tools).run(in: name, settings, build.work, progress)
     let superuser = try Connection(settings, applicationName: "firn-migrate")
     let before = try superuser.schemaSurvey()
     let oldSchema = try schema(superuser, build, "before")

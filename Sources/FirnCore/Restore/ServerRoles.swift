@@ -12,20 +12,37 @@ package struct ServerRoles {
     server = try ServerConnection.open(settings)
   }
 
-  /// The roles of a snapshot's globals that are missing, each with its powers, if it has any.
+  /// The server, for messages.
+  package var target: String { server.target }
+
+  /// The server's databases by name, with their OIDs.
+  package func databases() throws -> [String: UInt32] {
+    try server.databaseEntries().reduce(into: [:]) { $0[$1.name] = $1.oid }
+  }
+
+  /// The roles of a snapshot's globals that are missing, each with its powers, if it has any. A role that can't create roles misses none:
+  /// it does without them.
   package func missing(of place: SnapshotPath) throws -> [(name: String, powers: [String])] {
     try roles(of: place).map { ($0.name, $0.powers) }
   }
 
-  /// Creates them, all or none.
-  package func make(of place: SnapshotPath) throws { try server.executeTogether(try roles(of: place).flatMap(\.statements)) }
+  /// Creates them, each by itself.
+  /// - Returns: those that could not be created. Databases that need one say so.
+  package func make(of place: SnapshotPath) -> [(role: String, error: any Error)] {
+    let roles: [GlobalsScript.Role]
+    do { roles = try self.roles(of: place) } catch { return [("of \(place.id)", error)] }
+    return roles.compactMap { role in
+      do {
+        try server.executeTogether(role.statements)
+        return nil
+      } catch { return (role.name, error) }
+    }
+  }
 
   private func roles(of place: SnapshotPath) throws -> [GlobalsScript.Role] {
+    guard try server.isSuperuser() else { return [] }
     let script = try GlobalsScript(of: repository.catalog.manifest(of: place), in: repository)
     let existing = try server.roleNames()
     return script.roles(toMake: Set(script.roleNames).subtracting(existing), existing: existing)
   }
-
-  /// The names of the server's databases.
-  package func databaseNames() throws -> Set<String> { Set(try server.databaseEntries().map(\.name)) }
 }

@@ -12,22 +12,25 @@ package struct ServerDatabases: Sendable {
 
   /// The largest first.
   package let entries: [Entry]
+  /// Wanted patterns that match no database.
+  package let unmatched: [String]
   /// Databases that are left out without having been excluded, with the reason.
   package let leftOut: [(name: String, reason: String)]
   package var names: [String] { entries.map(\.name) }
 
   /// - Parameters:
-  ///   - wanted: patterns for names, with `*` and `?` as in a shell. Each must match a database.
+  ///   - wanted: patterns for names, with `*` and `?` as in a shell.
   ///   - excluded: patterns for names to exclude.
   ///   - required: those of `excluded` that must match a database.
-  /// - Throws: `FirnError.refused` if a pattern matches no database, or if none is left.
+  /// - Throws: `FirnError.refused` if one of `required` matches no database, or if none is left.
   package init(on server: Connection, matching wanted: [String] = ["*"], excluding excluded: [String], requiring required: [String]? = nil) throws {
     var leftOut: [(name: String, reason: String)] = []
-    var unused = Set(wanted + (required ?? excluded))
+    var (unused, unmatched) = (Set(required ?? excluded), Set(wanted))
     var chosen: [Entry] = []
     for entry in try server.databaseEntries() {
       let (including, excluding) = (wanted.filter { entry.name.matches(glob: $0) }, excluded.filter { entry.name.matches(glob: $0) })
-      unused.subtract(including + excluding)
+      unused.subtract(excluding)
+      unmatched.subtract(including)
       if including.isEmpty || !excluding.isEmpty { continue }
       if !entry.isUsable {
         leftOut.append((entry.name, "it accepts no connections"))
@@ -42,7 +45,13 @@ package struct ServerDatabases: Sendable {
     guard unused.isEmpty else {
       throw FirnError.refused(reasons: unused.sorted().map { "no database of \(server.target) matches \($0)" })
     }
-    guard !chosen.isEmpty else { throw FirnError.refused(reasons: ["every database of \(server.target) is excluded"]) }
+    guard !chosen.isEmpty else {
+      throw FirnError.refused(reasons: [
+        unmatched.count == wanted.count
+          ? "no database of \(server.target) matches \(wanted.joined(separator: ", "))" : "every database of \(server.target) is excluded"
+      ])
+    }
+    self.unmatched = wanted.filter(unmatched.contains)
     entries = chosen.sorted { ($0.size, $1.name) > ($1.size, $0.name) }
     self.leftOut = leftOut
   }

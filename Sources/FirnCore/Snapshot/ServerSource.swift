@@ -65,7 +65,8 @@ package struct ServerSource: Sendable {
     } else {
       next.servers.append(server)
     }
-    if next != record { try? repository.catalog.write(next, of: folder) }
+    guard next != record, (try? repository.catalog.hasUnreadableRecord(of: folder)) == false else { return }
+    try? repository.catalog.write(next, of: folder)
   }
 
   /// Host and cluster, such as `db1-15-main`; another source may have that name already.

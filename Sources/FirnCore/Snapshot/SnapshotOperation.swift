@@ -96,7 +96,10 @@ package struct SnapshotOperation {
         warnings: warnings)
       switch try run.dump() {
       case .done(let manifest):
-        if !isOfRestore { own.remember(in: repository) }
+        if !isOfRestore {
+          own.remember(in: repository)
+          if let takeover = own.takeover { warnings.update { $0.append(takeover) } }
+        }
         return manifest
       case .changed(let what):
         progress.note("attempt \(number): \(what); trying again")

@@ -18,6 +18,7 @@ package struct RunHistories: Sendable {
   private struct Entry {
     let entry: RunHistory.Entry
     let history: RunHistory
+    let isLocal: Bool
   }
 
   /// This machine's own.
@@ -32,9 +33,9 @@ package struct RunHistories: Sendable {
     // This machine's are first: in an encrypted store, records have no error messages.
     var seen: Set<String> = []
     var found: [Entry] = []
-    for history in [Self.local] + [store.map { RunHistory(in: $0) }].compactMap(\.self) {
+    for (history, isLocal) in [(Self.local, true)] + [store.map { (RunHistory(in: $0), false) }].compactMap(\.self) {
       let entries = (try? history.entries()) ?? []
-      for entry in entries where !seen.contains(entry.id) { found.append(Entry(entry: entry, history: history)) }
+      for entry in entries where !seen.contains(entry.id) { found.append(Entry(entry: entry, history: history, isLocal: isLocal)) }
       seen.formUnion(entries.filter { $0.outcome != .running }.map(\.id))
     }
     entries = found.filter { $0.entry.outcome != .running || !seen.contains($0.entry.id) }
@@ -47,34 +48,52 @@ package struct RunHistories: Sendable {
   ///   - body: returns whether it wants more.
   package func forEach(where mayMatter: (RunHistory.Entry) -> Bool = { _ in true }, _ body: (Known) throws -> Bool) throws {
     for known in entries where mayMatter(known.entry) {
-      guard let run = known.history.run(known.entry), run.store == location else { continue }
+      // What the store remembers is about itself, by whatever path it was reached.
+      guard let run = known.history.run(known.entry), !known.isLocal || run.store == location else { continue }
       guard try body(Known(run: run, startedAt: known.entry.startedAt, wasKilled: run.process?.isDead ?? false)) else { return }
     }
   }
 
-  /// Runs whose failure still matters: failed snapshots, and of each other job the last run if that failed.
+  /// Exit codes that say nothing about backups: wrong usage, nobody confirmed, and what does not exist by a mistyped name.
+  private static func isMistake(_ run: PastRun) -> Bool {
+    run.exitCode.map { $0 == 64 || $0 == 5 || $0 == 10 && run.job != "snapshot" } ?? false
+  }
+
+  /// Runs whose failure still matters: failed snapshots, and of each other job the last run if that failed. Damage that a verification
+  /// found is a problem of the snapshot.
   /// - Parameter newest: when the oldest of the databases' newest snapshots began.
   package func lastFailures(since newest: Date) -> [Known] {
     var found: [Known] = []
     var settled: Set<String> = []
-    var count = 0
+    // Whether a later run over several databases came to its end.
+    var isWholeSettled = false
     let jobs: Set<String> = ["snapshot", "verify", "drill", "prune", "copy"]
+    var count = 0
     try? forEach { entry in
-      jobs.contains(entry.job) && !settled.contains(entry.job) && (entry.job != "snapshot" || entry.startedAt >= newest)
-        && !(entry.job == "snapshot" && entry.outcome == .success)
+      guard jobs.contains(entry.job), !settled.contains(entry.job) else { return false }
+      if entry.job != "snapshot" { return true }
+      return entry.isOfSeveral ? !isWholeSettled : entry.outcome != .success && entry.startedAt >= newest
     } _: { known in
       count += 1
       let run = known.run
+      if run.outcome == .cancelled || Self.isMistake(run) { return count < Self.mostRead }
       if run.outcome == .running && !known.wasKilled {
         settled.insert(run.job)
-      } else if run.outcome != .cancelled {
-        if run.job != "snapshot" { settled.insert(run.job) }
-        if known.isFailure { found.append(known) }
+      } else if run.job != "snapshot" {
+        settled.insert(run.job)
+        if known.isFailure && !(run.exitCode == 4 && ["verify", "drill"].contains(run.job)) { found.append(known) }
+      } else if run.database == nil {
+        if known.isFailure && !isWholeSettled { found.append(known) }
+        isWholeSettled = true
+      } else if known.isFailure {
+        found.append(known)
       }
-      return count < 60
+      return count < Self.mostRead
     }
     return found
   }
+
+  private static let mostRead = 200
 }
 
 extension PastRun.Process: ProcessNote {

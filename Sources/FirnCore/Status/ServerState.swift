@@ -13,8 +13,11 @@ package struct ServerState: Sendable {
     self.name = name
     databases = Result {
       let connection = try server.get()
-      let wanted = try ServerDatabases(on: connection, matching: wanted, excluding: excluded, requiring: [])
-      return (Set(wanted.names), Set(try connection.databaseEntries().map(\.name)))
+      let names: [String]
+      do { names = try ServerDatabases(on: connection, matching: wanted, excluding: excluded, requiring: []).names } catch FirnError.refused {
+        names = []
+      }
+      return (Set(names), Set(try connection.databaseEntries().map(\.name)))
     }
   }
 
@@ -49,6 +52,11 @@ struct ServerComparison {
       case .failure(let error): return ["server \(server.state.name) could not be asked for its databases: \(words(error))"]
       case .success(let databases):
         let own = Set(known.filter { $0.source.isSame(as: server.folder) }.map(\.database))
+        // One that was made anew, or that the address leads to by mistake.
+        let before = own.subtracting(["postgres"])
+        if before.count > 1, before.isDisjoint(with: databases.all) {
+          return ["server \(server.state.name) has none of the databases that have snapshots"]
+        }
         return databases.wanted.subtracting(own).sorted().map { "\(server.state.name)/\($0) has no snapshot" }
       }
     }

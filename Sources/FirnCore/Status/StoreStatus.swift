@@ -18,10 +18,11 @@ package struct StoreStatus: Sendable {
         && left.exceptions.elementsEqual(right.exceptions) { $0.source == $1.source && $0.pattern == $1.pattern && $0.age == $1.age }
     }
 
-    /// - Parameter source: its name.
-    func applied(to database: String, of source: String) -> Limits {
+    /// - Parameter sources: the names of its source.
+    func applied(to database: String, of sources: [String]) -> Limits {
       var limits = self
-      if let own = exceptions.first(where: { $0.source.isSame(as: source) && database.matches(glob: $0.pattern) }) { limits.snapshotAge = own.age }
+      let own = exceptions.first { exception in sources.contains { $0.isSame(as: exception.source) } && database.matches(glob: exception.pattern) }
+      if let own { limits.snapshotAge = own.age }
       return limits
     }
   }
@@ -103,24 +104,26 @@ package struct StoreStatus: Sendable {
   ///   - places: the snapshots to look at. Safety snapshots of restores don't count.
   ///   - histories: nil if failed runs don't matter.
   ///   - servers: the servers that are backed up as a whole.
+  ///   - isWhole: whether `places` are all snapshots.
   ///   - words: describes the error of a store.
   package init(
     of places: [SnapshotPath], in repository: Repository, copies: [Copy] = [], runs histories: RunHistories? = nil, servers: [ServerState] = [],
-    limits: Limits, now: Date, age: (Date) -> String, words: @escaping (any Error) -> String = { "\($0)" }
+    isWhole: Bool = true, limits: Limits, now: Date, age: (Date) -> String, words: @escaping (any Error) -> String = { "\($0)" }
   ) throws {
     let unreachable = copies.compactMap { copy -> String? in
       if case .failure(let error) = copy.snapshots { "the copies in \(copy.location) can't be looked at: \(words(error))" } else { nil }
     }
     let groups = Dictionary(grouping: places) { "\($0.source.keyComponent)/\($0.database.keyComponent)" }
+    let names = try Set(places.map(\.source)).reduce(into: [:]) { $0[$1] = try repository.catalog.sourceRecord(of: $1)?.name }
     let comparison = try ServerComparison(servers, in: repository.catalog, words: words)
     let found = try groups.sorted { $0.key < $1.key }.compactMap { _, places -> Database? in
       guard let first = places.first else { return nil }
-      let name = limits.exceptions.isEmpty ? first.source : try repository.catalog.sourceRecord(of: first.source)?.name ?? first.source
+      let own = [first.source, names[first.source] ?? first.source]
       return try Self.database(
-        places.sorted { $0.id > $1.id }, repository, copies, unreachable, limits.applied(to: first.database, of: name), now, age,
+        places.sorted { $0.id > $1.id }, repository, copies, unreachable, limits.applied(to: first.database, of: own), now, age,
         isGone: comparison.hasLost(first))
     }
-    let runs = FailedRuns(histories, beside: found, age)
+    let runs = FailedRuns(histories, beside: found, names: names, isWhole: isWhole, age)
     databases = found.map { runs.added(to: $0) }
     problems = comparison.problems(beside: found.filter { $0.newest != nil }.map { ($0.source, $0.database) }) + runs.others
   }
@@ -130,40 +133,59 @@ package struct StoreStatus: Sendable {
     private var ofDatabases: [String: [String]] = [:]
     private(set) var others: [String] = []
 
-    init(_ histories: RunHistories?, beside databases: [Database], _ age: (Date) -> String) {
+    /// - Parameters:
+    ///   - databases: those that are shown.
+    ///   - names: the names of sources, by their folders.
+    ///   - isWhole: whether all databases are shown, and so runs on other ones matter.
+    init(_ histories: RunHistories?, beside databases: [Database], names: [String: String], isWhole: Bool, _ age: (Date) -> String) {
       guard let histories else { return }
-      let newest = Dictionary(databases.map { ($0.database, $0.newest?.startedAt ?? .distantPast) }, uniquingKeysWith: max)
-      for known in histories.lastFailures(since: newest.values.min() ?? .distantPast) {
+      func own(_ database: String, _ source: String?) -> [Database] {
+        databases.filter { candidate in
+          candidate.database.isSame(as: database)
+            && (source.map { $0.isSame(as: candidate.source) || $0.isSame(as: names[candidate.source] ?? candidate.source) } ?? true)
+        }
+      }
+      let oldest = databases.compactMap { $0.newest?.startedAt }.min() ?? .distantPast
+      for known in histories.lastFailures(since: oldest) {
         let run = known.run
-        let when = "\(run.job) of \(age(run.startedAt)) on \(run.host)"
         func words(_ error: String?) -> String {
+          let when = "\(run.job) of \(age(run.startedAt)) on \(run.host)"
           if known.wasKilled { return "the \(when) was killed" }
           return "the \(when) failed\((error ?? "").isEmpty ? "" : ": \(StoreStatus.firstLine(of: error ?? ""))")"
         }
-        let failed = run.failures?.map { ($0.database, Optional($0.error)) } ?? [(run.database ?? "", run.error)]
-        for (database, error) in failed {
-          // Damage is a problem of the snapshot, and a snapshot that was taken since is the answer to a failed one. Manifests have seconds.
-          if run.job == "verify" || run.job == "drill", run.exitCode == StoreStatus.verificationFailed { continue }
-          if let snapshot = newest[database] {
-            if run.job == "snapshot" && (snapshot > known.startedAt - 1 || ofDatabases[database] != nil) { continue }
-            ofDatabases[database, default: []].append(words(error))
-          } else if run.job != "snapshot" || known.startedAt > newest.values.max() ?? .distantPast {
-            let text = database.isEmpty ? words(error) : "\(database): \(words(error))"
-            if !others.contains(where: { $0.hasPrefix(database.isEmpty ? "the \(run.job)" : "\(database): the \(run.job)") }) { others.append(text) }
+        var failed = (run.failures ?? []).filter { $0.database != "*" }.map { (source: $0.source, database: $0.database, error: Optional($0.error)) }
+        if run.failures == nil, let database = run.database { failed.append((run.source, database, run.error)) }
+        for (source, database, error) in failed {
+          let matching = own(database, source)
+          for candidate in matching {
+            let key = "\(candidate.source)/\(candidate.database)"
+            // A snapshot that was taken since is the answer to a failed one. Manifests have whole seconds.
+            let isAnswered =
+              run.job == "snapshot" && (candidate.newest.map { $0.startedAt > known.startedAt - 1 } ?? false || ofDatabases[key] != nil)
+            if !isAnswered { ofDatabases[key, default: []].append(words(error)) }
           }
+          if matching.isEmpty { add("\(source.map { "\($0)/" } ?? "")\(database): ", words(error), job: run.job) }
         }
+        let isOfServers = run.database == nil && failed.isEmpty || (run.failures ?? []).contains { $0.database == "*" }
+        guard isOfServers else { continue }
+        let whole = (run.failures ?? []).filter { $0.database == "*" }
+        if whole.isEmpty { add("", words(run.error), job: run.job) }
+        for failure in whole { add(failure.source.map { "all databases of \($0): " } ?? "", words(failure.error), job: run.job) }
       }
+      if !isWhole { others = [] }
+    }
+
+    /// Of each job and subject the newest.
+    private mutating func add(_ subject: String, _ words: String, job: String) {
+      if !others.contains(where: { $0.hasPrefix("\(subject)the \(job) ") }) { others.append(subject + words) }
     }
 
     func added(to database: Database) -> Database {
       var database = database
-      database.problems += ofDatabases[database.database] ?? []
+      database.problems += ofDatabases["\(database.source)/\(database.database)"] ?? []
       return database
     }
   }
-
-  /// The exit code of a verification that found damage.
-  private static let verificationFailed: Int32 = 4
 
   /// - Parameter places: of one database, the newest first.
   private static func state(of copy: Copy, _ places: [SnapshotPath], _ catalog: Catalog) -> CopyState? {
@@ -240,6 +262,9 @@ package struct StoreStatus: Sendable {
     (error as? RepositoryError)?.isOfOneSnapshot ?? (error as? StoreError)?.isOfOneFile ?? false
   }
 
+  /// A database that was dropped by mistake is a problem for this long after its newest snapshot. One that was given up is none later.
+  private static let graceOfGone: Duration = .seconds(8 * 86400)
+
   /// - Parameter places: of one database, the newest first.
   private static func database(
     _ places: [SnapshotPath], _ repository: Repository, _ copies: [Copy], _ unreachable: [String], _ limits: Limits, _ now: Date,
@@ -292,6 +317,9 @@ package struct StoreStatus: Sendable {
           problems: problems)
     }
     func isOlder(_ date: Date, than limit: Duration) -> Bool { now.timeIntervalSince(date) > Double(limit.components.seconds) }
+    if isGone, !isOlder(newest.startedAt, than: Self.graceOfGone) {
+      problems.append("its server no longer has it; its snapshots stay until they are removed by hand")
+    }
     if !isGone, isOlder(newest.startedAt, than: limits.snapshotAge) { problems.append("the newest snapshot is of \(age(newest.startedAt))") }
     if newest.startedAt > now.addingTimeInterval(3600) { problems.append("the newest snapshot is of the future: look at the clocks") }
     problems += newest.problems

@@ -29,15 +29,19 @@ extension Connection {
 
   /// What a restore of this database needs besides reading: owners of its objects, and things that only a superuser can create.
   package func needsOfRestores() throws -> (owners: Set<String>, privileged: [String]) {
+    // Members of extensions come with them.
+    func own(_ catalog: String) -> String {
+      "NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.\(catalog)'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')"
+    }
     let owners = Set(
       try rows(
         """
         SELECT DISTINCT pg_catalog.pg_get_userbyid(o) FROM (
           SELECT datdba o FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
-          UNION SELECT relowner FROM pg_catalog.pg_class WHERE oid >= 16384
-          UNION SELECT proowner FROM pg_catalog.pg_proc WHERE oid >= 16384
-          UNION SELECT nspowner FROM pg_catalog.pg_namespace WHERE oid >= 16384 AND nspname !~ '^pg_'
-          UNION SELECT typowner FROM pg_catalog.pg_type WHERE oid >= 16384) s
+          UNION SELECT relowner FROM pg_catalog.pg_class c WHERE oid >= 16384 AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND \(own("pg_class"))
+          UNION SELECT proowner FROM pg_catalog.pg_proc c WHERE oid >= 16384 AND \(own("pg_proc"))
+          UNION SELECT nspowner FROM pg_catalog.pg_namespace c WHERE oid >= 16384 AND nspname !~ '^pg_' AND \(own("pg_namespace"))
+          UNION SELECT typowner FROM pg_catalog.pg_type c WHERE oid >= 16384 AND typtype IN ('d', 'e', 'r') AND \(own("pg_type"))) s
         """
       ).compactMap { $0[0] })
     let trusted = serverMajor >= 13 ? "COALESCE(NOT v.superuser OR v.trusted, false)" : "COALESCE(NOT v.superuser, false)"

@@ -12,11 +12,15 @@ package struct PastRun: Codable, Sendable {
 
   /// A database of which a run over several databases made nothing.
   package struct Failure: Codable, Sendable {
+    /// The name of the source; nil if it is not known.
+    package let source: String?
+    /// `*` for all of a server's.
     package let database: String
     package let error: String
     package let hint: String?
 
-    package init(database: String, error: String, hint: String?) {
+    package init(source: String?, database: String, error: String, hint: String?) {
+      self.source = source
       self.database = database
       self.error = error
       self.hint = hint
@@ -55,7 +59,7 @@ package struct PastRun: Codable, Sendable {
   package var error: String?
   package var hint: String?
   package var warnings: [String] = []
-  /// Of a run over several databases: those it succeeded with, and the others.
+  /// Of a run over several databases: those it succeeded with, and the others. Nil for a run on one.
   package var succeeded: [String]?
   package var failures: [Failure]?
   /// While it runs.
@@ -78,7 +82,7 @@ package struct PastRun: Codable, Sendable {
   package var withoutWords: PastRun {
     var run = self
     (run.error, run.hint, run.warnings) = (nil, nil, [])
-    run.failures = failures?.map { Failure(database: $0.database, error: "", hint: nil) }
+    run.failures = failures?.map { Failure(source: $0.source, database: $0.database, error: "", hint: nil) }
     return run
   }
 }

@@ -2,13 +2,15 @@ package import Foundation
 internal import Platform
 
 /// The runs of commands, each a small file under `runs/`. Its key has what a listing needs, `STAMP-JOB-OUTCOME-ID.json`, where the stamp
-/// is that of a snapshot's id with milliseconds.
+/// is that of a snapshot's id with milliseconds. The job of a run over several databases ends in `.all`.
 package struct RunHistory: Sendable {
   /// A run in a listing.
   package struct Entry: Sendable {
     let key: StoreKey
     package let startedAt: Date
     package let job: String
+    /// Whether it was one over several databases that came to its end.
+    package let isOfSeveral: Bool
     package let outcome: PastRun.Outcome
     package let id: String
 
@@ -21,13 +23,15 @@ package struct RunHistory: Sendable {
       }
       self.key = key
       startedAt = start + milliseconds / 1000
-      job = String(parts[1])
+      isOfSeveral = parts[1].hasSuffix(RunHistory.ofSeveral)
+      job = String(isOfSeveral ? parts[1].dropLast(RunHistory.ofSeveral.count) : parts[1])
       self.outcome = outcome
       id = String(parts[3].dropLast(5))
     }
   }
 
   static let folder = "runs/"
+  fileprivate static let ofSeveral = ".all"
   /// Older runs are forgotten.
   static let limit = 1000
   private static let sizeLimit = 1 << 20
@@ -37,7 +41,7 @@ package struct RunHistory: Sendable {
   package init(in store: any Store) { self.store = store }
 
   private static func key(_ run: PastRun) -> StoreKey {
-    "\(folder)\(stamp(run.startedAt))-\(run.job)-\(run.outcome.rawValue)-\(run.id.uuidString.lowercased()).json"
+    "\(folder)\(stamp(run.startedAt))-\(run.job)\(run.succeeded == nil ? "" : ofSeveral)-\(run.outcome.rawValue)-\(run.id.uuidString.lowercased()).json"
   }
 
   private static func stamp(_ date: Date) -> String {

@@ -1,7 +1,7 @@
 package import Foundation
 internal import Platform
 
-/// What is known of a source besides its snapshots: `source.json` in its folder.
+/// What is known of a source besides its snapshots: `.source.json` in its folder. No database's folder begins with a dot.
 package struct SourceRecord: Codable, Sendable, Equatable {
   /// A server that was backed up under this source.
   package struct Server: Codable, Sendable, Equatable {
@@ -38,7 +38,7 @@ package struct SourceRecord: Codable, Sendable, Equatable {
     self.servers = servers
   }
 
-  static let fileName = "source.json"
+  static let fileName = ".source.json"
   fileprivate static let sizeLimit = 1 << 20
 
   static func key(_ source: String) -> StoreKey { "\(SnapshotPath.root)\(source.keyComponent)/\(fileName)" }
@@ -58,6 +58,18 @@ extension Catalog {
       return nil
     }
     return try? JSON.decoder.decode(SourceRecord.self, from: Data(bytes))
+  }
+
+  /// Whether there is a record that can't be read, which is not to be written over.
+  package func hasUnreadableRecord(of source: String) throws -> Bool {
+    try sourceRecord(of: source) == nil && store.size(of: SourceRecord.key(source)) != nil
+  }
+
+  /// Writes the records of sources to a copy that lacks them or has others.
+  package func copySourceRecords(of places: [SnapshotPath], to copy: Catalog) throws {
+    for (source, record) in try sources(of: places) {
+      if let record, try copy.sourceRecord(of: source) != record { try copy.write(record, of: source) }
+    }
   }
 
   package func write(_ record: SourceRecord, of source: String) throws {

@@ -230,7 +230,7 @@ import Testing
     #expect(try place.firn("help", "copy").output == place.firn("copy", "--help").output)
     let misspelt = try place.firn("restor", place.database)
     #expect(misspelt.status == 64 && misspelt.errors.contains("no command firn restor\nhint: there are snapshot, verify, restore"), "\(misspelt)")
-    #expect(misspelt.errors.contains("copy, key, hold, unlock"), "\(misspelt)")
+    #expect(misspelt.errors.contains("copy, key, source, hold, unlock"), "\(misspelt)")
   }
 
   @Test func `don't call intact what was found damaged, before all of it was read again`() throws {

@@ -90,6 +90,21 @@ import Testing
     #expect(Int(title.1) ?? 0 <= Int(title.2) ?? 0, "\(title.0)")
   }
 
+  @Test func `begins with a row for each database, what is wrong on top, and shows missed nights`() throws {
+    let place = try history(nights: [9, 8, 7, 5, 4, 3, 2, 1])
+    try place.server.sql("CREATE DATABASE \"fine_\(place.database)\"")
+    #expect(try place.snapshot("fine_\(place.database)").status == 0)
+    #expect(try place.verify("fine_\(place.database)", "latest").status == 0)
+    let page = try place.firn("report").output
+    let overview = try #require(page.split(separator: "<section>").dropFirst().first)
+    let names = overview.matches(of: /href="#d\d+">([^<]+)</).map { String($0.output.1) }
+    #expect(names == [place.database, "fine_\(place.database)"], "what needs attention comes first")
+    #expect(overview.contains("1 were missed") && overview.contains("! attention") && overview.contains("✓ ok"))
+    #expect(page.contains(": missed</title>") && page.contains("seen from \(Host.name)"))
+    let data = try place.firn("report", "--json").json()
+    #expect(data["host"] as? String == Host.name && (data["storedBytes"] as? Int ?? 0) > 0 && data["freeBytes"] is Int)
+  }
+
   @Test func `says what is wrong at the top, and refuses what it can't do`() throws {
     let place = try history(nights: [9])
     let page = try place.firn("report").output

@@ -49,7 +49,7 @@ import Testing
     var place = try Workplace(on: server, database: "shop")
     let setup = try place.firn("setup", "--superuser-url", server.url("postgres"))
     #expect(setup.status == 0 && setup.errors.contains("restores need a superuser on this server, for shop: extension pageinspect"), "\(setup)")
-    #expect(setup.output.contains("ALTER ROLE \"firn_restore\" SUPERUSER;") && setup.errors.contains("--apply runs this"), "\(setup)")
+    #expect(setup.output.contains("ALTER ROLE \"firn_restore\" SUPERUSER;") && setup.errors.contains("--apply runs this SQL"), "\(setup)")
     place.environment["DATABASE_URL"] = server.url("shop", user: "weak", password: "weak")
     let doctor = try place.firn("doctor")
     #expect(doctor.status == 6 && doctor.output.contains("weak may not create databases"), "\(doctor)")

@@ -63,3 +63,47 @@ firn-restore app --undo --confirm app 2>&1
 TEXT
 chmod 644 "$root/tmp/main-jobs.sh"
 inside setpriv --reuid=postgres --regid=postgres --init-groups sh /tmp/main-jobs.sh
+
+# As an operator would, with the configuration of the package: all databases of the server, and back after all of them are gone.
+cat >"$root/tmp/whole-server.sh" <<'TEXT'
+set -eu
+bin=/usr/lib/postgresql/17/bin
+data=/var/lib/postgresql/whole
+as() { user=$1; shift; setpriv --reuid="$user" --regid="$user" --init-groups env HOME="$(getent passwd "$user" | cut -d : -f 6)" PATH=$bin:/usr/bin:/bin "$@"; }
+mkdir -p /run/postgresql
+chown postgres:postgres /run/postgresql
+as postgres initdb -D $data -U postgres --auth=peer --locale=C.UTF-8 -E UTF8 --no-sync >/dev/null
+as postgres postgres -D $data -c listen_addresses= -c unix_socket_directories=/run/postgresql -c fsync=off >/tmp/whole.log 2>&1 &
+server=$!
+trap 'kill -INT $server; wait $server || true' EXIT
+tries=0
+until as postgres pg_isready -q; do tries=$((tries + 1)); [ $tries -lt 300 ]; sleep 0.1; done
+as postgres psql -Xqc "CREATE ROLE app LOGIN PASSWORD 'secret'"
+fill() { as postgres psql -Xq -v ON_ERROR_STOP=1 "$1" -c "SET ROLE app" -c "CREATE SCHEMA s" -c "CREATE TABLE s.t AS SELECT i, md5(i::text) FROM generate_series(1, 1000) i"; }
+for number in 1 2 3 4 5 6 7 8 9 10 11 12; do
+  as postgres createdb -O app "app$number"
+  fill "app$number"
+done
+firn setup | grep -q 'CREATE ROLE "firn" LOGIN' && firn setup --apply >/dev/null 2>&1 && echo 'roles are made'
+as firn firn init 2>/dev/null
+as firn firn doctor | grep -E 'restore-rights .*firn_restore may restore' >/dev/null && echo 'a doctor finds the rights'
+# What the timer runs.
+command=$(sed -n 's/^ExecStart=//p' /lib/systemd/system/firn-snapshot.service)
+# shellcheck disable=SC2086
+as firn $command >/dev/null 2>&1 && [ "$(as firn firn list --json | grep -o '"kind":"nightly"' | wc -l)" = 13 ] && echo 'every database has a snapshot'
+as postgres createdb -O app new
+fill new
+as firn firn status 2>&1 | grep -q 'main/new has no snapshot' && echo 'a new database is missed'
+# shellcheck disable=SC2086
+as firn $command >/dev/null 2>&1
+as firn firn report | grep -q '>new</a>' && as firn firn list new | grep -q nightly && ! as firn firn status 2>&1 | grep -q 'has no snapshot' && echo 'a new database is found'
+dump() { as postgres pg_dump "$1" | grep -v '^.restrict\|^.unrestrict'; }
+names='app1 app2 app3 app4 app5 app6 app7 app8 app9 app10 app11 app12 new'
+before=$(for name in $names; do dump "$name"; done | sha256sum)
+for name in $names; do as postgres dropdb "$name"; done
+as firn firn-restore --all --prove 2>&1
+[ "$(for name in $names; do dump "$name"; done | sha256sum)" = "$before" ] && echo 'a lost server is back'
+as firn firn log --json | grep -q '"job":"restore"' && echo 'runs are recorded'
+TEXT
+chmod 644 "$root/tmp/whole-server.sh"
+inside sh /tmp/whole-server.sh

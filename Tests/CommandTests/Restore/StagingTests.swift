@@ -55,7 +55,7 @@ import Testing
     let name = copyName()
     let result = try place.restore(place.database, "--as", name, "--run", try script(place, text))
     #expect(result.status == 8 && result.errors.contains("masks.sql failed"), "\(result)")
-    #expect(result.errors.contains("the new database was dropped"), "\(result)")
+    #expect(result.errors.contains("the restored database was dropped"), "\(result)")
     #expect(try !place.server.databaseNames().contains(name))
   }
 
@@ -76,6 +76,9 @@ import Testing
     let place = try workplace()
     let masks = try script(place, "SELECT 1")
     #expect(try place.restore(place.database, "--run", masks).status == 64)
+    for more in [["--data-only"], ["--schema-only"], ["--table", "people"]] {
+      #expect(try place.run("firn-restore", [place.database, "--as", copyName(), "--run", masks] + more).status == 64)
+    }
     #expect(try place.restore(place.database, "--exclude-table", "audit").status == 64)
     #expect(try place.restore(place.database, "--as", copyName(), "--run", "/missing.sql").status == 64)
     let unknown = try place.restore(place.database, "--as", copyName(), "--exclude-table", "nothing")

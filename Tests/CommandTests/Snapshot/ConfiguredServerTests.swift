@@ -96,6 +96,69 @@ import Testing
     #expect(try place.prune("--server", "main", "--keep-last", "1").status == 0)
   }
 
+  @Test func `are not changed by the environment, nor taken for another one`() throws {
+    let (place, other) = try workplace()
+    defer { withExtendedLifetime(other) {} }
+    #expect(try place.snapshot("--all").status == 0)
+    var elsewhere = place
+    elsewhere.environment["PGPORT"] = "\(other.port)"
+    #expect(try elsewhere.snapshot("--all", "--server", "main").status == 0)
+    elsewhere.environment["PGSERVICE"] = "x"
+    let led = try elsewhere.snapshot("--all", "--server", "main")
+    #expect(led.status == 64 && led.errors.contains("PGSERVICE in the environment"), "\(led)")
+    // A database of another source is no answer, nor is a server that nobody named.
+    let missing = try place.restore("crm", "--server", "other", "--as", "copy")
+    #expect(missing.status == 10, "\(missing)")
+    for arguments in [["--all"], ["shop", "--undo"], ["shop", "--recover"]] {
+      let unclear = try place.run("firn-restore", arguments)
+      #expect(unclear.status == 64 && unclear.errors.contains("--server"), "\(unclear)")
+    }
+    #expect(try place.restore("main/shop", "--confirm", "shop").errors.contains("to undo: firn-restore shop --server main --undo"))
+    #expect(try place.restore("shop", "--server", "main", "--undo", "--confirm", "shop").status == 0)
+    #expect(try place.snapshot("--all", "--source", "joint").status == 64)
+  }
+
+  @Test func `give their name to their own snapshots alone`() throws {
+    let (place, other) = try workplace()
+    let file = place.folder.path(".config/firn/firn.yaml")
+    let metrics = place.folder.path("firn.prom")
+    try Folder.write(Array("servers: {main: {database-url: '\(place.server.url("postgres"))'}}\nmetrics: \(metrics)\n".utf8), to: file)
+    #expect(try place.snapshot("shop").status == 0)
+    #expect(String(decoding: try Folder.contents(of: metrics), as: UTF8.self).contains("firn_status_ok"))
+    var elsewhere = place
+    elsewhere.environment["DATABASE_URL"] = other.url("shop")
+    let foreign = try elsewhere.snapshot("--json")
+    #expect(try foreign.status == 0 && foreign.json()["source"] as? String != "main", "\(foreign)")
+    let own = try place.snapshot("shop", "--json")
+    #expect(try own.status == 0 && own.json()["source"] as? String == "main", "\(own)")
+    // Without its name the only server is meant.
+    #expect(try place.restore("main/shop", "--confirm", "shop").status == 0)
+    #expect(try place.restore("shop", "--undo", "--confirm", "shop").status == 0)
+    let check = try place.run("firn-migrate", ["check", "shop"])
+    #expect(check.output.contains("none was ever verified"), "\(check)")
+  }
+
+  @Test func `keep a failed night in sight until that server has a good one`() throws {
+    let (place, other) = try workplace()
+    #expect(try place.snapshot("--all").status == 0)
+    other.stop()
+    Thread.sleep(forTimeInterval: 1)
+    #expect(try place.snapshot("--all").status == 3)
+    func problems(_ arguments: String...) throws -> [String] {
+      try place.run("firn", ["status", "--json"] + arguments).json()["problems"] as? [String] ?? []
+    }
+    let failed = try problems()
+    #expect(failed.contains { $0.hasPrefix("all databases of other: the snapshot of") }, "\(failed)")
+    #expect(try problems("--server", "main").isEmpty)
+    try other.start()
+    #expect(try place.snapshot("--all").status == 0)
+    let left = try problems()
+    #expect(left.isEmpty, "\(left)")
+    // A mistyped command is no failed backup.
+    #expect(try place.verify("shpo", "latest").status == 10)
+    #expect(try problems().isEmpty)
+  }
+
   @Test func `have exceptions for some of their databases`() throws {
     let (place, other) = try workplace()
     try configure(
@@ -116,7 +179,10 @@ import Testing
     let (place, other) = try workplace()
     try configure(place, other, "    databases: [shop, nothing*]")
     let unmatched = try place.snapshot("--all", "--server", "main")
-    #expect(unmatched.status == 6 && unmatched.errors.contains("matches nothing*"), "\(unmatched)")
+    #expect(unmatched.status == 3 && unmatched.errors.contains("no new snapshot of main/nothing*"), "\(unmatched)")
+    #expect(try place.firn("list", "shop", "--json").json()["snapshots"].map { ($0 as? [Any])?.count } == 1, "the others have theirs")
+    try configure(place, other, "    databases: [nothing*]")
+    #expect(try place.snapshot("--all", "--server", "main").status == 6)
     #expect(try place.snapshot("--all", "--server", "mian").status == 64)
     for (text, words) in [
       ("servers: {main: {databases: ['*']}}", "lacks database-url"), ("servers: {a/b: {database-url: postgres://x}}", "neither spaces nor /"),

@@ -49,6 +49,25 @@ import Testing
     #expect(all.status == 8, "\(all)")
   }
 
+  @Test func `show what they would be, and store nothing, with --dry-run`() throws {
+    let place = try workplace()
+    #expect(try place.snapshot("shop").status == 0)
+    let before = try filesByPath(under: place.store).keys.sorted()
+    let plan = try place.snapshot("--all", "--exclude-table-data", "public.t", "--dry-run", "--json")
+    #expect(plan.status == 0, "\(plan)")
+    let plans = try plan.json()["plans"] as? [[String: Any]] ?? []
+    #expect(Set(plans.compactMap { $0["database"] as? String }) == ["postgres", "shop", "crm", "scratch_1"])
+    #expect(plans.count { $0["parent"] is String } == 1 && plans.count { ($0["excluded"] as? [String])?.isEmpty == false } == 3, "\(plan)")
+    let table = try place.snapshot("shop", "--dry-run")
+    #expect(table.output.contains("changes since") && table.errors.contains("nothing was stored"), "\(table)")
+    try place.server.sql("CREATE ROLE weak LOGIN PASSWORD 'weak'")
+    var weak = place
+    weak.environment["DATABASE_URL"] = place.server.url("shop", user: "weak", password: "weak")
+    let refused = try weak.snapshot("--dry-run")
+    #expect(refused.status == 6 && refused.errors.contains("weak may not read all of"), "\(refused)")
+    #expect(try filesByPath(under: place.store).keys.sorted() == before)
+  }
+
   @Test func `refuse a pattern that matches nothing or everything, and a database beside it`() throws {
     let place = try workplace()
     let none = try place.snapshot("--all", "--exclude-database", "shopp")

@@ -38,7 +38,7 @@ import Testing
   @Test(arguments: [
     ("store: x\nstor: y\n", "firn.yaml line 2: there is no key stor", "did you mean store?"),
     ("policy: {keep: {dayly: 7}}\n", "firn.yaml line 1: there is no key dayly", "did you mean daily?"),
-    ("restore: {frobnicate: x}\n", "firn.yaml line 1: there is no key frobnicate", "its keys are search-path"),
+    ("restore: {frobnicate: x}\n", "firn.yaml line 1: there is no key frobnicate", "its keys are search-path, role"),
     ("jobs: many\n", "firn.yaml line 1: jobs is not a number from 1 to 64", nil),
     ("jobs: 0\n", "firn.yaml line 1: jobs is not a number from 1 to 64", nil),
     ("\nlock-wait: soon\n", "firn.yaml line 2: lock-wait is not a duration such as 30s", nil),

@@ -21,7 +21,8 @@ struct ScriptRun {
         tools.path("psql"),
         arguments: [
           "-X", "--quiet", "--no-password", "--set", "ON_ERROR_STOP=1", "--output", "/dev/null",
-          "--dbname", access.connectionString(database: database, applicationName: "firn-restore script"), "--file", script.string,
+          "--dbname", access.connectionString(database: database, applicationName: "firn-restore script", options: "-c client_min_messages=warning"),
+          "--file", script.string,
         ], environment: ToolAccess.environment
       ) { messages.add($0) }
       let code = child.waitUnlessInterrupted()

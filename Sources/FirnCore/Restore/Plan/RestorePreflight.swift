@@ -94,7 +94,7 @@ struct RestorePreflight {
       reasons.append(
         "database \(newName) is in \(facts.encoding), the snapshot's was in \(manifest.properties.encoding): create it with that ENCODING")
     }
-    if !role.canGive(to: facts.owner) { reasons.append("database \(newName) belongs to \(facts.owner): role \(server.user) is not a member of that") }
+    if !role.canGive(to: facts.owner) { reasons.append("database \(newName) belongs to \(facts.owner): role \(role.name) is not a member of that") }
     return reasons
   }
 
@@ -208,10 +208,10 @@ struct RestorePreflight {
     let properties = properties.properties
     let intoEmpty = if case .empty = request.target { true } else { false }
     if try !intoEmpty && !server.mayCreateDatabases() {
-      reasons.append("role \(server.user) may not create databases: an empty one that it owns can be filled with --into NAME")
+      reasons.append("role \(role.name) may not create databases: an empty one that it owns can be filled with --into NAME")
     }
     if role.existing.contains(properties.owner), !role.canGive(to: properties.owner) {
-      reasons.append("role \(server.user) is no member of \(properties.owner), who owns the database: it can make none for it")
+      reasons.append("role \(role.name) is no member of \(properties.owner), who owns the database: it can make none for it")
     }
     let reserved = try server.settingsOfSuperusers(among: properties.settings.map(\.name))
     if !reserved.isEmpty {

@@ -30,7 +30,7 @@ struct RestoringRole {
     self.obstaclesToExtensions = obstaclesToExtensions
     self.keepsToExisting = keepsToExisting
     self.availableExtensions = availableExtensions
-    name = server.user
+    name = try server.currentRole()
     isSuperuser = try server.isSuperuser()
     existing = try server.roleNames()
     assumable = try server.assumableRoles()

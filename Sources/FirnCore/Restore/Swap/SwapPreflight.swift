@@ -18,13 +18,14 @@ struct SwapPreflight {
       ]
     }
     if obstacles.isTemplate { reasons.append("\(database) is a template: it is never replaced") }
+    let role = try server.currentRole()
     if try !server.mayReplace(database) {
-      reasons.append("role \(server.user) may not rename \(database): that takes its owner, with CREATEDB, or a superuser")
+      reasons.append("role \(role) may not rename \(database): that takes its owner, with CREATEDB, or a superuser")
     }
     let unendable = try server.unendableSessions(in: database)
     if !unendable.isEmpty {
       reasons.append(
-        "\(database) has sessions that role \(server.user) may not end: of \(list(unendable.map { "\($0.user) (\($0.sessions))" })); to allow it, except for superusers' sessions: GRANT pg_signal_backend TO \(server.user)"
+        "\(database) has sessions that role \(role) may not end: of \(list(unendable.map { "\($0.user) (\($0.sessions))" })); to allow it, except for superusers' sessions: GRANT pg_signal_backend TO \(role)"
       )
     }
     if !obstacles.preparedTransactions.isEmpty {
