@@ -27,6 +27,13 @@ package struct CommandContext: Sendable {
   /// Whether sessions take the role that the configuration has for restores.
   private var restores = false
 
+  /// A context for snapshots.
+  package var taking: CommandContext {
+    var context = self
+    context.restores = false
+    return context
+  }
+
   /// A context for restores.
   package var restoring: CommandContext {
     var context = self
@@ -40,9 +47,7 @@ package struct CommandContext: Sendable {
     guard restores, let role = configuration.restoreRole else { return }
     let settings = try connectionSettings(options)
     do { _ = try ServerConnection.open(settings) } catch let error as PostgresError {
-      var plain = self
-      plain.restores = false
-      guard (try? ServerConnection.open(plain.connectionSettings(options))) != nil else { return }
+      guard (try? ServerConnection.open(taking.connectionSettings(options))) != nil else { return }
       throw ConfigurationError(
         message: "\(configurationName): sessions can't take role \(role) of restore: \(FailureReport(error).message)",
         hint: "create it: firn setup --apply; or remove the key, to restore with the rights of the role that connects")

@@ -257,7 +257,9 @@ struct FirnRestore: FirnCommand {
     request.toolFolders = context.toolFolders(server.tools)
     request.workRoot = context.spoolRoot(server.spool)
     if request.target.isExisting, !noSafetySnapshot {
-      var safety = context.snapshotRequest(settings.with(database: request.target.name), server)
+      // By the role that takes snapshots: it may read everything.
+      let own = try context.taking.connectionSettings(server.connection, database: request.target.name)
+      var safety = context.snapshotRequest(own, server)
       safety.kind = Manifest.safetyKind
       request.safetySnapshot = safety
     }

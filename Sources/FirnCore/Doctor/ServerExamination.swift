@@ -119,7 +119,7 @@ package struct ServerExamination: Sendable {
     return try names.filter { try $0 != connection.database && connection.databaseExists($0) }.sorted().flatMap { name in
       do {
         let other = try Connection(settings.with(database: name), applicationName: "firn doctor")
-        return [try rights(other), try locks(other)]
+        return [try rights(other), try restoreRights(other), try locks(other)]
       } catch {
         try Interruption.check()
         return [Finding("rights", .warn, "\(name): \(words(error))", hint: "there are snapshots of it: is it still to be backed up?")]
@@ -161,6 +161,8 @@ package struct ServerExamination: Sendable {
     guard rights.createsDatabases else {
       return Finding("restore-rights", .stop, "\(role) may not create databases, so a lost one could not be restored", hint: hint)
     }
+    // Each server has its own database postgres.
+    if connection.database == "postgres" { return Finding("restore-rights", .pass, "\(role) may create databases") }
     let needs = try connection.needsOfRestores()
     let foreign = try needs.owners.sorted().filter { try $0 != role && !restorer.isMember(role, of: $0) }
     let lacking = needs.privileged + foreign.map { "objects of \($0)" }

@@ -73,7 +73,8 @@ as() { user=$1; shift; setpriv --reuid="$user" --regid="$user" --init-groups env
 mkdir -p /run/postgresql
 chown postgres:postgres /run/postgresql
 as postgres initdb -D $data -U postgres --auth=peer --locale=C.UTF-8 -E UTF8 --no-sync >/dev/null
-as postgres postgres -D $data -c listen_addresses= -c unix_socket_directories=/run/postgresql -c fsync=off >/tmp/whole.log 2>&1 &
+setpriv --reuid=postgres --regid=postgres --init-groups $bin/postgres -D $data -c listen_addresses= -c unix_socket_directories=/run/postgresql \
+  -c fsync=off >/tmp/whole.log 2>&1 &
 server=$!
 trap 'kill -INT $server; wait $server || true' EXIT
 tries=0
@@ -86,7 +87,7 @@ for number in 1 2 3 4 5 6 7 8 9 10 11 12; do
 done
 firn setup | grep -q 'CREATE ROLE "firn" LOGIN' && firn setup --apply >/dev/null 2>&1 && echo 'roles are made'
 as firn firn init 2>/dev/null
-as firn firn doctor | grep -E 'restore-rights .*firn_restore may restore' >/dev/null && echo 'a doctor finds the rights'
+as firn firn doctor | grep -E 'restore-rights +firn_restore may' >/dev/null && echo 'a doctor finds the rights'
 # What the timer runs.
 command=$(sed -n 's/^ExecStart=//p' /lib/systemd/system/firn-snapshot.service)
 # shellcheck disable=SC2086
