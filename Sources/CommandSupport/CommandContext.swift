@@ -103,6 +103,12 @@ package struct CommandContext: Sendable {
     return givesServer(options) || configuration.isOfNamedServer ? self : onlyServer.map(choosing) ?? self
   }
 
+  /// The context for each server that a command without a choice is about: the one that is named, or all of the configuration.
+  package func serversToExamine(_ options: ConnectionOptions) throws -> [CommandContext] {
+    let isOpen = options.servers.isEmpty && !givesServer(options) && (configuration.databaseURL ?? "").isEmpty && configuration.servers.count > 1
+    return isOpen ? configuration.servers.map(choosing) : [try choosing(options)]
+  }
+
   /// The context for the server of a snapshot, if it is one of the configuration and nothing names another one.
   package func choosing(serverOf place: SnapshotPath, in catalog: Catalog, _ options: ConnectionOptions) throws -> CommandContext {
     guard !configuration.isOfNamedServer, !givesServer(options) else { return self }
@@ -134,7 +140,11 @@ package struct CommandContext: Sendable {
   /// The snapshots of a database of a source. `SOURCE/DATABASE` may name another source.
   package func places(of database: String, preferring source: String, in catalog: Catalog) throws -> [SnapshotPath] {
     do { return try places(of: database, from: source, in: catalog) ?? [] } catch let error as RepositoryError {
-      guard case .noSuchDatabase = error, database.contains("/") else { throw error }
+      switch error {
+      case .noSuchDatabase, .noSuchSource: break
+      default: throw error
+      }
+      guard database.contains("/") else { throw error }
       return try catalog.database(named: database)
     }
   }
@@ -284,7 +294,8 @@ package struct CommandContext: Sendable {
   }
 
   package func connectionSettings(_ options: ConnectionOptions, database: String? = nil) throws -> ConnectionSettings {
-    let chosen = ignoresServerNames && !options.servers.isEmpty ? self : try choosing(options)
+    let isChosen = configuration.isOfNamedServer && options.databaseURL == nil || ignoresServerNames && !options.servers.isEmpty
+    let chosen = isChosen ? self : try choosing(options)
     return try chosen.connectionSettings(options.databaseURL, throughForwardedPort: options.throughForwardedPort, database: database)
   }
 
@@ -334,10 +345,18 @@ package struct CommandContext: Sendable {
 
   /// A named server's settings, with what libpq would otherwise take from the environment, such as the port of another server.
   private func pinned(_ settings: ConnectionSettings) throws -> ConnectionSettings {
-    for name in ["PGSERVICE", "PGHOSTADDR"] + (settings.parameters["host"] == nil ? ["PGHOST"] : []) where !(environment[name] ?? "").isEmpty {
+    func lacks(_ keyword: String) -> Bool { settings.parameters[keyword] == nil }
+    // A service has its own values for all of them.
+    guard lacks("service") else { return settings }
+    let places = [("PGSERVICE", true), ("PGHOSTADDR", lacks("hostaddr")), ("PGHOST", lacks("host") && lacks("hostaddr"))]
+    for (name, counts) in places where counts && !(environment[name] ?? "").isEmpty {
       throw UsageError("\(name) in the environment would lead server \(configuration.source ?? "") elsewhere", hint: "unset it")
     }
-    return ["port": "5432", "user": Host.userName].reduce(settings) { $0.parameters[$1.key] == nil ? $0.with($1.key, $1.value) : $0 }
+    var settings = settings
+    for (name, keyword, value) in [("PGPORT", "port", "5432"), ("PGUSER", "user", Host.userName)] where !(environment[name] ?? "").isEmpty {
+      if settings.parameters[keyword] == nil { settings = settings.with(keyword, value) }
+    }
+    return settings
   }
 
   /// The server of the configuration or the environment, connected to as the user who runs this, whatever role they name.
@@ -348,6 +367,7 @@ package struct CommandContext: Sendable {
 
   /// The URL of the server, if a URL alone names it.
   package func givenURL(_ options: ConnectionOptions) -> String? {
+    if configuration.isOfNamedServer { return nil }
     if let url = urlBeforeFile(options.databaseURL) { return url }
     guard let url = configuration.databaseURL, serverVariable == nil, let settings = try? ConnectionSettings(url),
       settings.overlaid(by: environment).parameters == settings.parameters
@@ -413,7 +433,9 @@ package struct CommandContext: Sendable {
   /// - Throws: `RepositoryError.noSuchDatabase`, `.ambiguousDatabase`.
   package func places(of database: String, in catalog: Catalog, on server: ConnectionOptions? = nil) throws -> [SnapshotPath] {
     let name = try Self.name(database)
-    do { return try catalog.database(named: name, preferring: configuration.source ?? onlyServer?.name) } catch let error as RepositoryError {
+    let isElsewhere = server.map(givesServer) ?? (serverVariable != nil || !(environment["DATABASE_URL"] ?? "").isEmpty)
+    let preferred = configuration.source ?? (isElsewhere ? nil : onlyServer?.name)
+    do { return try catalog.database(named: name, preferring: preferred) } catch let error as RepositoryError {
       // Where several servers are configured, it is not clear which one is meant, and the error says that.
       guard case .ambiguousDatabase = error, let settings = try? server.map({ try connectionSettings($0) }) ?? namedServer(),
         let connection = try? ServerConnection.open(settings.with("connect_timeout", "5")),

@@ -1,7 +1,7 @@
 /// Corrections of mistyped words.
-enum Spelling {
+package enum Spelling {
   /// - Returns: nil if no word is near: one of which most letters differ is no slip of the fingers.
-  static func nearest(to word: String, in words: [String]) -> String? {
+  package static func nearest(to word: String, in words: [String]) -> String? {
     words.min { distance($0, word) < distance($1, word) }.flatMap { isNear($0, word) ? $0 : nil }
   }
 

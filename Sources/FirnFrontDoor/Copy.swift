@@ -16,7 +16,8 @@ struct Copy: FirnCommand {
   var snapshot = "all"
   @Option(help: ArgumentHelp("The store to copy from. Default: --store.", valueName: "location")) var from: String?
   @Option(help: ArgumentHelp("The store to copy to. Default: the stores in firn.yaml. May be repeated.", valueName: "location")) var to: [String] = []
-  @Flag(name: .customLong("init"), help: "Create a new repository there, even if this machine has already seen one there.") var beginsAnew = false
+  @Flag(name: .customLong("init"), help: "Create a repository there although this machine has seen one there before, which is gone now.")
+  var beginsAnew = false
   @Option(help: "Copy only this database, or SOURCE/DATABASE.") var database: String?
   @Flag(help: "Show what would be copied, and copy nothing.") var dryRun = false
   @OptionGroup var source: SourceOption

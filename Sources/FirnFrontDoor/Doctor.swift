@@ -35,22 +35,10 @@ struct Doctor: FirnCommand {
   }
 
   private func examine(_ context: CommandContext, _ progress: WorkProgress) throws -> [Finding] {
-    let context = try context.choosing(server)
     let file = context.configuration
     var findings = [configurationFile(context)]
     progress.begin("looking at the server")
-    do {
-      let settings = try context.connectionSettings(server)
-      findings += try ServerExamination(
-        settings: settings, restoreSettings: context.restoring.connectionSettings(server), anyDatabase: context.namesNoDatabase(server),
-        backedUp: { databases(of: $0, context) },
-        toolFolders: context.toolFolders(tools)
-      ) { FailureReport($0).message }.run()
-    } catch {
-      try Interruption.check()
-      let report = FailureReport(error)
-      findings.append(Finding("server", .stop, report.message, hint: report.hint))
-    }
+    for server in try context.serversToExamine(server) { findings += try examine(server) }
     progress.begin("looking at the stores")
     let own = context.storeLocation
     findings += try store("store", own, context).run(isMade: true)
@@ -71,6 +59,19 @@ struct Doctor: FirnCommand {
     if let policy = file.policy { findings.append(retention(policy)) }
     findings += state(context)
     return findings
+  }
+
+  private func examine(_ context: CommandContext) throws -> [Finding] {
+    do {
+      return try ServerExamination(
+        settings: context.connectionSettings(server), restoreSettings: context.restoring.connectionSettings(server),
+        anyDatabase: context.namesNoDatabase(server), backedUp: { databases(of: $0, context) }, toolFolders: context.toolFolders(tools)
+      ) { FailureReport($0).message }.run()
+    } catch {
+      try Interruption.check()
+      let report = FailureReport(error)
+      return [Finding("server", .stop, report.message, hint: report.hint)]
+    }
   }
 
   private func configurationFile(_ context: CommandContext) -> Finding {

@@ -18,7 +18,8 @@ package enum FrontDoor {
       if let name = arguments.dropFirst().first { help(name, Array(arguments.dropFirst(2))) }
     case let name? where !name.hasPrefix("-") && !name.isEmpty:
       if !ownCommands.contains(name) {
-        fail("there is no command firn \(name)", hint: "there are \((programs + ownCommands).joined(separator: ", "))", .usage)
+        let near = Spelling.nearest(to: name, in: programs + ownCommands).map { "did you mean firn \($0)? " } ?? ""
+        fail("there is no command firn \(name)", hint: "\(near)there are \((programs + ownCommands).joined(separator: ", "))", .usage)
       }
     default: break
     }
@@ -89,7 +90,7 @@ struct VerifyEntry: ProgramEntry {
 }
 
 struct RestoreEntry: ProgramEntry {
-  static let configuration = CommandConfiguration(commandName: "restore", abstract: "Restore a snapshot without destroying anything.")
+  static let configuration = CommandConfiguration(commandName: "restore", abstract: "Restore a snapshot. The replaced database is kept.")
   @Argument(parsing: .captureForPassthrough, completion: Completions.databases) var arguments: [String] = []
 }
 

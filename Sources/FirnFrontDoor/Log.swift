@@ -8,13 +8,13 @@ import Repository
 /// Lists the runs of commands.
 struct Log: FirnCommand {
   static let configuration = CommandSupport.configuration(
-    "log", abstract: "List the runs of commands, failed ones too.",
+    "log", abstract: "List past runs, including failed ones.",
     discussion: """
       Every snapshot, verification, drill, prune, copy, restore and migration is recorded: in the store, and on the machine that ran it. \
       The output of a timer's run is in the journal of its machine.
       """)
   @Argument(help: "List only runs on this database.", completion: Completions.databases) var database: String?
-  @Flag(help: "List only runs that failed, wholly or in part.") var failed = false
+  @Flag(help: "List only runs that failed, completely or partly.") var failed = false
   @Option(help: ArgumentHelp("List only runs of this kind: snapshot, verify, drill, prune, copy, restore or migrate.", valueName: "job")) var job:
     String?
   @Option(help: ArgumentHelp("List only runs that began at this time or later: 2h, yesterday, 2026-11-28, 22:50.", valueName: "time"))
@@ -75,14 +75,14 @@ struct Log: FirnCommand {
       let hint = run.hint.map { ["hint: \($0)"] } ?? []
       return known.isFailure ? (run.error.map { [$0] } ?? []) + parts + hint : run.warnings
     }
-    context.output(Table(header: ["TIME", "JOB", "OF", "TOOK", "RESULT"], rows: rows, details: details))
+    context.output(Table(header: ["TIME", "JOB", "DATABASE", "TOOK", "RESULT"], rows: rows, details: details))
     context.tell("\(Quantity.count(runs.count, "run")); for the output of a timer's run: journalctl -u 'firn-*' on its machine")
   }
 
   private func result(_ known: RunHistories.Known) -> Table.Cell {
     let run = known.run
     switch run.outcome {
-    case .running: return known.wasKilled ? .init("KILLED", .bad) : .init("at work")
+    case .running: return known.wasKilled ? .init("KILLED", .bad) : .init("running")
     case .success: return .init("done", .good)
     case .warning: return .init(known.isFailure ? "FAILED IN PART" : "done, with warnings", known.isFailure ? .bad : .warning)
     case .failure: return .init("FAILED (\(run.exitCode ?? 1))", .bad)

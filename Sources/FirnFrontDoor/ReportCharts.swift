@@ -80,23 +80,19 @@ struct SnapshotCalendar {
   private let firstDay: Int
   private let lastDay: Int
   private let missed: Set<Int>
-  private let names: Bool
 
   private static let cell = 15
   private static let step = 18
   private static let left = 30
   private static let top = 18
 
-  /// - Parameters:
-  ///   - snapshots: the oldest first.
-  ///   - names: whether each day says what its snapshots are.
-  init(_ snapshots: [StoreReport.Snapshot], until now: Date, names: Bool = true) {
-    self.names = names
+  /// - Parameter snapshots: the oldest first.
+  init(_ snapshots: [StoreReport.Snapshot], until now: Date) {
     days = Dictionary(grouping: snapshots) { Self.day(of: $0.startedAt) }
     missed = SnapshotDays(snapshots, until: now).missed
     lastDay = max(Self.day(of: now), days.keys.max() ?? 0)
-    // Half a year at least, or four weeks on a page of many databases, from a Monday on: 1970 began on a Thursday.
-    let first = min(days.keys.min() ?? lastDay, lastDay - (names ? 181 : 27))
+    // Half a year at least, from a Monday on: 1970 began on a Thursday.
+    let first = min(days.keys.min() ?? lastDay, lastDay - 181)
     firstDay = first - (first + 3) % 7
   }
 
@@ -141,7 +137,7 @@ struct SnapshotCalendar {
     let cell = Self.cell
     guard let last = snapshots.last else {
       guard isMissed else { return "<use href=\"#none\" x=\"\(x)\" y=\"\(y)\"/>" }
-      return "<g>\(names ? "<title>\(ReportPage.day(date)): missed</title>" : "")<use href=\"#missed\" x=\"\(x)\" y=\"\(y)\"/></g>"
+      return "<g><title>\(ReportPage.day(date)): missed</title><use href=\"#missed\" x=\"\(x)\" y=\"\(y)\"/></g>"
     }
     let lines = snapshots.map { snapshot in
       let proof = snapshot.isIntact.map { $0 ? "proven (\(snapshot.verifiedBy ?? ""))" : "DAMAGED" } ?? "not verified"
@@ -158,7 +154,7 @@ struct SnapshotCalendar {
     let other =
       !isBad && snapshots.contains(where: SnapshotDays.isBad) ? "<circle cx=\"\(x + 12)\" cy=\"\(y + 3)\" r=\"3\" fill=\"var(--bad)\"/>" : ""
     return """
-      <g>\(names ? "<title>\(lines.joined(separator: "\n").html)</title>" : "")\
+      <g><title>\(lines.joined(separator: "\n").html)</title>\
       <rect x="\(x)" y="\(y)" width="\(cell)" height="\(cell)" rx="3" fill="\(isBad ? "var(--bad)" : Self.colour(last.kind))"/>\(mark)\(other)</g>
       """
   }

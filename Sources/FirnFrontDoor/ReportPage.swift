@@ -14,8 +14,10 @@ struct ReportPage {
   }
 
   private let databases: [StoreReport.Database]
-  /// From this many databases on, charts have no points to look at, to keep the page small.
-  private static let manyDatabases = 40
+  /// From this many databases on, each has less detail, to keep the page small: `firn report DATABASE` shows all of one.
+  private static let manyDatabases = 30
+  private static let fewTables = 4
+  private static let fewPoints = 30
 
   var html: String {
     let bad = report.databases.count { !$0.problems.isEmpty }
@@ -76,8 +78,9 @@ struct ReportPage {
       let stored = database.snapshots.compactMap(\.storedBytes).reduce(0, +)
       return """
         <tr><th scope="row"><a href="#d\(number)">\(name.html)</a></th>\(state)</td>\
+        <td>\(NightStrip(database.snapshots, until: now).svg)</td>\
         <td>\(database.newestAt.map { Quantity.age(of: $0, now: now) } ?? "none")</td><td>\(database.provenAt.map { Quantity.age(of: $0, now: now) } ?? "never")</td>\
-        <td class="number">\(size)</td><td class="number">\(Quantity.size(stored))</td><td>\(NightStrip(database.snapshots, until: now).svg)</td></tr>
+        <td class="number">\(size)</td><td class="number">\(Quantity.size(stored))</td></tr>
         """
     }
     let problems = report.problems.isEmpty ? "" : "<ul class=\"problems\">\(report.problems.map { "<li>\($0.html)</li>" }.joined())</ul>"
@@ -85,8 +88,8 @@ struct ReportPage {
       <section>
       \(problems)
       <dl class="figures">\(figures.map { "<div><dt>\($0.0)</dt><dd>\($0.1.html)</dd></div>" }.joined())</dl>
-      <div class="wide overview"><table><thead><tr><th scope="col">Database</th><th scope="col">State</th><th scope="col">Newest</th><th scope="col">Verified</th>\
-      <th scope="col" class="number">Size</th><th scope="col" class="number">Stored</th><th scope="col">Last 30 days</th></tr></thead><tbody>
+      <div class="wide overview"><table><thead><tr><th scope="col">Database</th><th scope="col">State</th><th scope="col">Last 30 days</th>\
+      <th scope="col">Newest</th><th scope="col">Verified</th><th scope="col" class="number">Size</th><th scope="col" class="number">Stored</th></tr></thead><tbody>
       \(rows.joined(separator: "\n"))
       </tbody></table></div>
       \(NightStrip.legend)
@@ -114,7 +117,8 @@ struct ReportPage {
     if !database.problems.isEmpty {
       parts.append("<ul class=\"problems\">\(database.problems.map { "<li>\($0.html)</li>" }.joined())</ul>")
     }
-    parts += [figures(database), "<h3>Snapshots by day</h3>", SnapshotCalendar(database.snapshots, until: now, names: hasPoints).html]
+    parts.append(figures(database))
+    if hasDetail { parts += ["<h3>Snapshots by day</h3>", SnapshotCalendar(database.snapshots, until: now).html] }
     if let trend = sizes(database) { parts += ["<h3>Size</h3>", trend] }
     if !database.drills.isEmpty { parts += ["<h3>How long a restore takes</h3>", restores(database)] }
     if !database.tables.isEmpty { parts += ["<h3>Tables</h3>", tables(database)] }
@@ -139,7 +143,13 @@ struct ReportPage {
     return "<dl class=\"figures\">\(figures.map { "<div><dt>\($0.0)</dt><dd>\($0.1.html)</dd></div>" }.joined())</dl>"
   }
 
-  private var hasPoints: Bool { report.databases.count < Self.manyDatabases }
+  private var hasDetail: Bool { report.databases.count < Self.manyDatabases }
+
+  /// All values, or as many as a small chart can show.
+  private func shown<Point>(_ points: [Point]) -> [Point] {
+    guard !hasDetail, points.count > Self.fewPoints else { return points }
+    return (0..<Self.fewPoints).map { points[$0 * (points.count - 1) / (Self.fewPoints - 1)] }
+  }
 
   private func sizes(_ database: StoreReport.Database) -> String? {
     let points = database.snapshots.compactMap { snapshot in
@@ -155,7 +165,7 @@ struct ReportPage {
     guard points.count > 1 || added.count > 1 else { return nil }
     func figure(_ title: String, _ points: [LineChart.Point]) -> String {
       points.count > 1
-        ? "<figure><figcaption>\(title)</figcaption>\(LineChart(points, hasPoints: hasPoints) { Quantity.size(Int64($0)) }.svg)</figure>" : ""
+        ? "<figure><figcaption>\(title)</figcaption>\(LineChart(shown(points), hasPoints: hasDetail) { Quantity.size(Int64($0)) }.svg)</figure>" : ""
     }
     return "<div class=\"pair\">\(figure("The database", points))\(figure("What each snapshot added to the store, but for the first", added))</div>"
   }
@@ -166,21 +176,23 @@ struct ReportPage {
       return "<p>\(Quantity.span(database.drills[0].seconds).html), in the only drill, \(Self.minute(database.drills[0].at)).</p>"
     }
     return
-      "<div class=\"pair\"><figure><figcaption>Each drill</figcaption>\(LineChart(points, hasPoints: hasPoints) { Quantity.span($0) }.svg)</figure></div>"
+      "<div class=\"pair\"><figure><figcaption>Each drill</figcaption>\(LineChart(shown(points), hasPoints: hasDetail) { Quantity.span($0) }.svg)</figure></div>"
   }
 
   private func tables(_ database: StoreReport.Database) -> String {
-    let rows = database.tables.map { table -> String in
+    let tables = hasDetail ? database.tables : Array(database.tables.prefix(Self.fewTables))
+    let rows = tables.map { table -> String in
       let (first, last) = (table.points.first, table.points.last)
       let change = (last?.rows ?? 0) - (first?.rows ?? 0)
-      let line = table.points.count > 1 ? Sparkline(table.points.map { ($0.at, Double($0.bytes)) }).svg : ""
+      let line = table.points.count > 1 ? Sparkline(shown(table.points).map { ($0.at, Double($0.bytes)) }).svg : ""
       return """
         <tr><th scope="row">\(table.name.html)</th><td class="number">\(Quantity.count(last?.rows ?? 0))</td>\
         <td class="number">\(change == 0 ? "±0" : change > 0 ? "+\(Quantity.count(change))" : "−\(Quantity.count(-change))")</td>\
         <td class="number">\(Quantity.size(last?.bytes ?? 0))</td><td class="line">\(line)</td></tr>
         """
     }
-    let more = database.otherTables > 0 ? "<p class=\"quiet\">and \(database.otherTables) smaller ones</p>" : ""
+    let others = database.otherTables + database.tables.count - tables.count
+    let more = others > 0 ? "<p class=\"quiet\">and \(others) smaller ones</p>" : ""
     return """
       <div class="wide"><table><thead><tr><th scope="col">Table</th><th scope="col" class="number">Rows</th><th scope="col" class="number">Change</th>\
       <th scope="col" class="number">Size</th><th scope="col">Size over time</th></tr></thead><tbody>
@@ -231,7 +243,7 @@ struct ReportPage {
     .wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .9rem; }
     th, td { text-align: left; padding: .35rem .7rem .35rem 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
     thead th { color: var(--quiet); font-weight: 500; font-size: .82rem; } tbody th { font-weight: 500; }
-    .overview td, .overview th { padding-top: .25rem; padding-bottom: .25rem; } td.text { white-space: normal; overflow-wrap: anywhere; }
+    .overview { margin-top: 1rem; } .overview td, .overview th { padding-top: .25rem; padding-bottom: .25rem; } td.text { white-space: normal; overflow-wrap: anywhere; }
     a { color: inherit; }
     .number { text-align: right; font-variant-numeric: tabular-nums; } .line { min-width: 8rem; }
     footer { margin-top: 1.5rem; }

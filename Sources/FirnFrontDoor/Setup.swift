@@ -17,24 +17,27 @@ struct Setup: FirnCommand {
   @Flag(help: "Run the SQL.") var apply = false
   @Option(help: ArgumentHelp("Connect as this superuser. Default: as the Unix user postgres, on this machine.", valueName: "url")) var superuserURL:
     String?
-  @Option(name: .customLong("server"), help: ArgumentHelp("A server of firn.yaml, by its name.", valueName: "name")) var serverName: String?
-  @Option(help: ArgumentHelp("The role that takes snapshots: the Unix user that runs Firn.", valueName: "name")) var role = "firn"
+  @Option(name: .customLong("server"), help: ArgumentHelp("Name of a server in firn.yaml.", valueName: "name")) var serverName: String?
+  @Option(help: ArgumentHelp("Role for snapshots: the name of the Unix user that runs Firn.", valueName: "name")) var role = "firn"
   @Option(help: ArgumentHelp("The role for restores.", valueName: "name")) var restoreRole = "firn_restore"
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
+    if serverName != nil && superuserURL != nil { throw UsageError("--server and --superuser-url exclude each other") }
     let own = try serverName.map { try context.choosing(context.servers([$0])[0]) } ?? context
-    let settings = try (superuserURL.map { try ConnectionSettings($0) } ?? own.serverAsWhoRuns()).with(database: "postgres")
+    let settings = try superuserURL.map { try ConnectionSettings($0) } ?? own.serverAsWhoRuns()
     let user = try unixUser()
     func connect(_ database: String) throws -> Connection {
       let settings = settings.with(database: database)
       guard let user else { return try Connection(settings, applicationName: "firn setup") }
       return try Host.acting(as: user) { try Connection(settings, applicationName: "firn setup") }
     }
-    let server = try connect("postgres")
+    let server: Connection
+    do { server = try connect("postgres") } catch PostgresError.noSuchDatabase { server = try connect(settings.database ?? "template1") }
     let setup = try ServerSetup(on: server, backupRole: role, restoreRole: restoreRole, connect: connect)
-    if common.json { try context.output(json: Report(setup, applied: apply)) } else { show(setup, context) }
+    if !common.json { show(setup, context) }
     if apply { try setup.apply(on: server) }
+    if common.json { try context.output(json: Report(setup, applied: apply)) }
     guard !common.json else { return .done }
     if setup.steps.isEmpty {
       context.tell("nothing is missing on \(server.target)")
@@ -42,7 +45,7 @@ struct Setup: FirnCommand {
       context.tell(apply ? "done, on \(server.target)" : "nothing was changed; --apply runs this SQL")
     }
     if context.configuration.restoreRole != restoreRole {
-      context.tell("firn-restore takes the role with these lines in firn.yaml:\n  restore:\n    role: \(restoreRole)")
+      context.tell("to let firn-restore use this role, add to firn.yaml:\n  restore:\n    role: \(restoreRole)")
     }
     return .done
   }

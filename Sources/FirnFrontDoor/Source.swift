@@ -61,7 +61,7 @@ struct SourceRename: FirnCommand {
   static var program: String { "firn source" }
   static let configuration = CommandSupport.configuration(
     "rename", abstract: "Give a source another name.",
-    discussion: "Its folder and its snapshots stay as they are. A server continues it if source in firn.yaml is the new name.")
+    discussion: "Its folder and its snapshots stay as they are. If firn.yaml names the server, change the name there too.")
   @Argument(help: "The source's name, or its folder.") var source: String
   @Argument(help: "Its new name.") var name: String
   @OptionGroup var common: CommonOptions

@@ -11,8 +11,9 @@ struct Status: FirnCommand {
     "status", abstract: "Show how old the newest snapshot and its last verification are.",
     discussion:
       """
-      For monitoring. Exit code 3 if a database needs attention: its newest snapshot or verification is older than max-age or \
-      max-proof-age in firn.yaml, the snapshot is incomplete, damaged, has lost many rows, or is missing in a store of copies.
+      For monitoring. Exit code 3 if something needs attention: a snapshot or verification older than max-age or max-proof-age in \
+      firn.yaml; an incomplete or damaged snapshot, or one that lost many rows or is missing in a store of copies; a failed run; a database \
+      of the servers in firn.yaml without a snapshot; a server that cannot be reached.
       """)
   @Argument(help: "Database, or SOURCE/DATABASE (default: all).", completion: Completions.databases) var database: String?
   @OptionGroup var source: SourceOption

@@ -111,6 +111,7 @@ struct Run: MigrateCommand {
     guard !context.configuration.maintenance.stop.isEmpty, let own = Host.startTime(of: Host.processID) else { return }
     var arguments = ["guard", "\(Host.processID)", "\(own)"]
     if let config = common.config { arguments += ["--config", config] }
+    for name in server.connection.servers { arguments += ["--server", name] }
     // A URL may hold a secret: it goes by the environment.
     var environment = context.environment
     if let url = server.connection.databaseURL { environment["DATABASE_URL"] = url }

@@ -14,7 +14,7 @@ package enum RestoreProgram {
 /// Restores a snapshot: into a new database, or in the place of one that is kept.
 struct FirnRestore: FirnCommand {
   static let configuration = CommandSupport.configuration(
-    "firn-restore", abstract: "Restore a snapshot without destroying anything.",
+    "firn-restore", abstract: "Restore a snapshot. The replaced database is kept.",
     discussion: """
       The new database is built and checked beside the current one; then they swap names within a second. The previous database is kept, \
       and --undo brings it back. With --as, nothing existing is changed. If anything fails, the new database is dropped again.
@@ -24,7 +24,10 @@ struct FirnRestore: FirnCommand {
   @Argument(
     help: "An id, the beginning of one, latest, latest:verified, latest:KIND, or before:TIME. Default: latest.", completion: Completions.snapshots)
   var snapshot: String?
-  @Flag(help: "Restore every database of a source that is missing on the server. Databases that exist are listed and left alone.") var all = false
+  @Flag(
+    help:
+      "Restore every database of a source that is missing on the server: --all [SNAPSHOT]. Databases that exist are left alone, unless --confirm gives the phrase that is printed."
+  ) var all = false
   @Option(name: .customLong("as"), help: ArgumentHelp("Create a new database of this name instead of replacing one.", valueName: "name"))
   var newName: String?
   @Option(help: ArgumentHelp("Restore into this existing, empty database, if your role may not create databases.", valueName: "name"))
@@ -45,7 +48,8 @@ struct FirnRestore: FirnCommand {
   var settings: [String] = []
   @Option(
     name: .customLong("run"),
-    help: ArgumentHelp("Run this file with psql in the new database before it gets its name, as for masking. May be repeated.", valueName: "file"))
+    help: ArgumentHelp(
+      "With --as: run this file with psql in the new database before it gets its name, as for masking. May be repeated.", valueName: "file"))
   var scripts: [String] = []
   @OptionGroup var rate: RateOption
   @OptionGroup var parts: PartOptions
@@ -60,7 +64,7 @@ struct FirnRestore: FirnCommand {
   func validate() throws {
     if given == nil && !all { throw ValidationError("no database given: name one, or restore all of a server with --all") }
     if all {
-      if snapshot != nil { throw ValidationError("--all takes no database: it restores those that are missing") }
+      if snapshot != nil { throw ValidationError("--all takes no database, only a snapshot such as before:yesterday") }
       let others = [
         ("--as", newName != nil), ("--into", into != nil), ("--in-place", inPlace), ("--undo", undo), ("--forget-old", forgetOld),
         ("--recover", recover),
@@ -89,7 +93,7 @@ struct FirnRestore: FirnCommand {
     if !scripts.isEmpty && (parts.dataOnly || parts.schemaOnly || !parts.tables.isEmpty) {
       throw ValidationError("--run goes with none of --table, --data-only and --schema-only")
     }
-    if !scripts.isEmpty && newName == nil { throw ValidationError("--run belongs to --as: the new database gets its name when the script has run") }
+    if !scripts.isEmpty && newName == nil { throw ValidationError("--run belongs to --as: the new database gets its name after the script has run") }
     if !(parts.excludedTables + parts.excludedTableData).isEmpty, newName == nil && into == nil {
       throw ValidationError("--exclude-table and --exclude-table-data make less than the snapshot: name a new database with --as or --into")
     }
@@ -129,7 +133,7 @@ struct FirnRestore: FirnCommand {
       ?? context.places(of: database, in: repository.catalog, on: server.connection)
     let place = try SnapshotSelector(snapshot ?? "latest").choose(from: places, in: repository.catalog)
     if source == nil { context = try context.choosing(serverOf: place, in: repository.catalog, server.connection) }
-    try context.requireRestoreRole(server.connection)
+    if parts.export == nil { try context.requireRestoreRole(server.connection) }
     tellOfTime(place, context)
     _ = try context.warnOfHidden(repository.catalog, beside: places)
     warnOfClocks(place, among: places, context)

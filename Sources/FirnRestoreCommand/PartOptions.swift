@@ -12,11 +12,12 @@ struct PartOptions: ParsableArguments {
   var tables: [String] = []
   @Option(
     name: .customLong("exclude-table"),
-    help: ArgumentHelp("Leave out this table, and what needs it: SCHEMA.TABLE, with * and ?. May be repeated.", valueName: "name"))
+    help: ArgumentHelp(
+      "With --as or --into: leave out this table, and what needs it: SCHEMA.TABLE, with * and ?. May be repeated.", valueName: "name"))
   var excludedTables: [String] = []
   @Option(
     name: .customLong("exclude-table-data"),
-    help: ArgumentHelp("Leave out the rows of this table. May be repeated.", valueName: "name"))
+    help: ArgumentHelp("With --as or --into: leave out the rows of this table. May be repeated.", valueName: "name"))
   var excludedTableData: [String] = []
   @Option(help: ArgumentHelp("Restore nothing; write an archive in pg_dump's directory format to this folder.", valueName: "folder")) var export:
     String?

@@ -79,7 +79,7 @@ struct ServerRestore {
     // The newest whose globals can be read.
     let sourceOfRoles = jobs.map(\.place).sorted { $0.id > $1.id }.first { (try? roles.missing(of: $0)) != nil }
     try explain(jobs, sourceOfRoles, roles, existing: present, replaces, phrase, name)
-    for database in chosen.without { context.warn("\(database): no such snapshot") }
+    for database in chosen.without { context.warn("\(database): no snapshot matches \(command.selector ?? "latest")") }
     if command.dryRun { return try showPlans(jobs, results) }
     if replaces {
       try Confirmation.require(phrase, given: command.confirmation.confirm)
@@ -168,15 +168,24 @@ struct ServerRestore {
 
   /// `--dry-run`: the preflight of each database.
   private func showPlans(_ jobs: [Job], _ results: Monitor<Results>) throws -> ExitStatus {
+    var plans: [String: String] = [:]
     for job in jobs {
+      plans[job.place.database] = job.place.id.description
       do {
         let request = try request(job)
         let plan = try context.withProgress { try RestoreOperation(repository: repository, request: request, progress: $0).plan() }
         for warning in plan.warnings { context.warn("\(job.place.database): \(warning)") }
       } catch let interruption as Interruption { throw interruption } catch {
         results.update { $0.add(error, place: job.place) }
-        context.warn("\(job.place.database): could not be restored: \(FailureReport(error).message)")
+        context.warn("\(job.place.database): would fail: \(FailureReport(error).message)")
       }
+    }
+    if command.common.json {
+      struct Plans: Encodable {
+        let snapshots: [String: String]
+        let failures: [Failure]
+      }
+      try context.output(json: Plans(snapshots: plans, failures: results.current.failures))
     }
     context.tell("nothing was changed (--dry-run)")
     return results.current.failures.isEmpty ? context.hasWarned ? .doneWithWarnings : .done : .refused

@@ -20,7 +20,7 @@ struct FirnSnapshot: FirnCommand {
   @Flag(help: "Take a snapshot of every database of the server, or of the servers in firn.yaml.") var all = false
   @Option(
     name: .customLong("exclude-database"),
-    help: ArgumentHelp("With --all: leave out databases with this name, with * and ?. May be repeated.", valueName: "pattern"))
+    help: ArgumentHelp("With --all: leave out databases that match this pattern (* and ?). May be repeated.", valueName: "pattern"))
   var excludedDatabases: [String] = []
   @Option(help: "Purpose: nightly, pre-migration, manual, or your own word.") var kind = "manual"
   @Option(name: .customLong("tag"), help: ArgumentHelp("A label to find the snapshot by. May be repeated.", valueName: "key=value")) var tags:
@@ -29,8 +29,8 @@ struct FirnSnapshot: FirnCommand {
     help: ArgumentHelp("Exclude the rows of tables that match this pattern (pg_dump's --exclude-table-data). May be repeated.", valueName: "pattern"))
   var excludeTableData: [String] = []
   @Option(help: ArgumentHelp("How long to wait for another session's lock.", valueName: "duration")) var lockWait: String?
-  @Option(help: ArgumentHelp("Name of the server in the store. Default: its system identifier.", valueName: "name")) var source: String?
-  @Flag(help: "Continue a source whose name another server has used since.") var takeSourceBack = false
+  @Option(help: ArgumentHelp("Name of the server in the store. Default: its host and cluster.", valueName: "name")) var source: String?
+  @Flag(help: "Use the source again although another server has taken it over.") var takeSourceBack = false
   @Option(help: ArgumentHelp("Disk space for pg_dump's temporary output. Default: 512MiB.", valueName: "size")) var spoolCap: String?
   @Option(help: ArgumentHelp("Copy the snapshot to this store, in addition to the stores in firn.yaml. May be repeated.", valueName: "store"))
   var copyTo: [String] = []

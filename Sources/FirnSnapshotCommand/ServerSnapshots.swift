@@ -66,7 +66,7 @@ struct ServerSnapshots {
     let targets = try targets()
     if command.dryRun { return try showPlans(targets) }
     let results = Monitor(Results())
-    // Whatever ends the run: it was one over several databases.
+    // Recorded even if the run fails, so that the log shows it as a run over several databases.
     defer {
       let found = results.current
       context.record.note {
@@ -74,12 +74,13 @@ struct ServerSnapshots {
         ($0.succeeded, $0.failures) = (found.reports.map(\.database), found.remembered)
       }
     }
-    context.record.note { ($0.succeeded, $0.failures) = ([], []) }
+    let servers = targets.compactMap { command.source ?? $0.server?.name }
+    context.record.note { ($0.succeeded, $0.failures, $0.servers) = ([], [], servers) }
     for target in targets {
       do { try backUp(target, results) } catch let interruption as Interruption { throw interruption } catch {
         // The failure of the only server is the failure of the command.
         guard targets.count > 1 else { throw error }
-        results.update { $0.add(error, server: target.server?.name, database: "*") }
+        results.update { $0.add(error, server: command.source ?? target.server?.name, database: "*") }
         target.context.warn("\(target.name(of: "*")): no snapshot: \(FailureReport(error).message)")
       }
     }
@@ -102,12 +103,23 @@ struct ServerSnapshots {
   }
 
   private func showPlans(_ targets: [Target]) throws -> ExitStatus {
-    let plans = try targets.flatMap { target in
-      try databases(of: target).names.map { name in
-        try command.plan(of: name, in: repository, target.context) { adjust(&$0, for: name, of: target) }
+    var plans: [SnapshotPlan] = []
+    var areAllSound = true
+    for target in targets {
+      do {
+        let databases = try databases(of: target)
+        for pattern in databases.unmatched { context.warn("\(target.name(of: pattern)): no database matches this pattern") }
+        areAllSound = areAllSound && databases.unmatched.isEmpty
+        for name in databases.names {
+          plans.append(try command.plan(of: name, in: repository, target.context) { adjust(&$0, for: name, of: target) })
+        }
+      } catch let error where targets.count > 1 && !(error is Interruption) {
+        context.warn("\(target.name(of: "*")): a snapshot would fail: \(FailureReport(error).message)")
+        areAllSound = false
       }
     }
-    return try command.show(plans, context)
+    let status = try command.show(plans, context)
+    return areAllSound ? status : .refused
   }
 
   private func databases(of target: Target) throws -> ServerDatabases {
@@ -132,11 +144,13 @@ struct ServerSnapshots {
   private func backUp(_ target: Target, _ results: Monitor<Results>) throws {
     let databases = try databases(of: target)
     for pattern in databases.unmatched {
-      // What a migration dropped must not cost the others their night.
+      // A dropped database must not prevent the other snapshots.
       results.update {
-        $0.add(FirnError.refused(reasons: ["no database of the server matches \(pattern)"]), server: target.server?.name, database: pattern)
+        $0.add(
+          FirnError.refused(reasons: ["no database of the server matches \(pattern)"]), server: command.source ?? target.server?.name,
+          database: pattern)
       }
-      context.warn("\(target.name(of: pattern)): no database matches it")
+      context.warn("\(target.name(of: pattern)): no database matches this pattern")
     }
     results.update { $0.leftOut += databases.leftOut.map { LeftOut(database: $0.name, reason: $0.reason) } }
 
@@ -145,10 +159,8 @@ struct ServerSnapshots {
     for database in large { try backUp(database.name, of: target, globals, sessions: nil, results) }
     let small = databases.entries.filter { $0.size < Self.large }.map(\.name)
     let sessions = min(target.context.jobs(command.server), small.count)
-    if sessions < 2 {
-      for name in small { try backUp(name, of: target, globals, sessions: nil, results) }
-    } else {
-      try forEachInParallel(small.reversed(), thread: "database", threads: sessions) { try backUp($0, of: target, globals, sessions: 1, results) }
+    try forEachInParallel(small.reversed(), thread: "database", threads: max(1, sessions)) {
+      try backUp($0, of: target, globals, sessions: sessions > 1 ? 1 : nil, results)
     }
   }
 
@@ -166,7 +178,7 @@ struct ServerSnapshots {
         $0.areAllSound = $0.areAllSound && taken.isSound
       }
     } catch let interruption as Interruption { throw interruption } catch {
-      results.update { $0.add(error, server: target.server?.name, database: name) }
+      results.update { $0.add(error, server: command.source ?? target.server?.name, database: name) }
       target.context.warn("\(target.name(of: name)): no snapshot: \(FailureReport(error).message)")
     }
   }

@@ -19,8 +19,10 @@ struct FirnVerify: FirnCommand {
       server and compares everything with the snapshot. --against compares a snapshot with a live database.
       """)
 
-  @Argument(help: "Database name, or SOURCE/DATABASE. Default: all databases of the store.", completion: Completions.databases) var database: String?
-  @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND, before:TIME, or all.", completion: Completions.snapshots)
+  @Argument(help: "Database name, SOURCE/DATABASE, or all (default).", completion: Completions.databases) var database: String?
+  @Argument(
+    help: "An id, the beginning of one, latest, latest:verified, latest:KIND, before:TIME, or all. Default: latest; without a database, all.",
+    completion: Completions.snapshots)
   var snapshot: String?
   @Flag(help: "Check that every object exists with its size.") var quick = false
   @Flag(help: "Read and check every byte, and compare every table with the manifest (default).") var read = false
@@ -35,7 +37,7 @@ struct FirnVerify: FirnCommand {
   @Option(help: ArgumentHelp("Compare the snapshot with a live database, table by table.", valueName: "url")) var against: String?
   @Option(
     help: ArgumentHelp(
-      "A name: only snapshots of that server. A URL: with --drill, restore on that server, under a temporary name, instead of a throw-away one.",
+      "Verify only snapshots of this server, by its name. With --drill, a URL restores on that server, under a temporary name, instead of a throw-away one.",
       valueName: "name|url"))
   var server: String?
   @Option(name: .customLong("pg-bin"), help: ArgumentHelp("Look here for PostgreSQL's programs first. May be repeated.", valueName: "folder"))

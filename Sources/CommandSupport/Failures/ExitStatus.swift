@@ -19,7 +19,8 @@ package enum ExitStatus: Int32, CaseIterable, Sendable {
     switch self {
     case .done: "done"
     case .failed: "unexpected failure"
-    case .doneWithWarnings: "done, with warnings (an incomplete snapshot, a table that lost most of its rows, a copy that was not written)"
+    case .doneWithWarnings:
+      "done, with warnings (an incomplete snapshot, a table that lost most of its rows, a copy that was not written), or something needs attention"
     case .verificationFailed: "verification failed: damage, or a restored copy that differs"
     case .notConfirmed: "not confirmed"
     case .refused: "refused by a preflight check; nothing was changed"

@@ -3,7 +3,9 @@ package import ArgumentParser
 /// Which server, and which database.
 package struct ConnectionOptions: ParsableArguments {
   @Option(
-    name: .long, help: ArgumentHelp("Server and database. Default: env DATABASE_URL, then libpq's PG* variables and service file.", valueName: "url"))
+    name: .long,
+    help: ArgumentHelp(
+      "Server and database. Default: env DATABASE_URL, then libpq's PG* variables and service file, then firn.yaml.", valueName: "url"))
   package var databaseURL: String?
 
   @Flag(
@@ -12,7 +14,9 @@ package struct ConnectionOptions: ParsableArguments {
   package var throughForwardedPort = false
 
   @Option(
-    name: .customLong("server"), help: ArgumentHelp("A server of firn.yaml, by its name. With --all it may be repeated.", valueName: "name"))
+    name: .customLong("server"),
+    help: ArgumentHelp(
+      "Name of a server in firn.yaml. For firn-restore also a source of the store. firn-snapshot --all takes several.", valueName: "name"))
   package var servers: [String] = []
 
   package init() {}
@@ -51,7 +55,10 @@ package struct ServerOptions: ParsableArguments {
   @OptionGroup package var spool: SpoolOption
 
   @Option(
-    name: .long, help: ArgumentHelp("Number of tables processed at the same time. Default: the number of processors, at most 8.", valueName: "n"))
+    name: .long,
+    help: ArgumentHelp(
+      "Number of tables, or with --all of small databases, processed at the same time. Default: the number of processors, at most 8.", valueName: "n")
+  )
   package var jobs: Int?
 
   package init() {}

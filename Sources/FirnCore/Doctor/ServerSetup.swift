@@ -19,13 +19,13 @@ package struct ServerSetup {
   /// - Throws: `FirnError.refused` if the role that is connected is no superuser.
   package init(on server: Connection, backupRole: String, restoreRole: String, connect: (String) throws -> Connection) throws {
     guard try server.isSuperuser() else {
-      throw FirnError.refused(reasons: ["\(server.user) is no superuser of \(server.target), and only a superuser can give these rights"])
+      throw FirnError.refused(reasons: ["\(server.user) is not a superuser of \(server.target), and only a superuser can give these rights"])
     }
     var reasons: [String] = []
     var owners: Set<String> = []
     // Each server has its own database postgres, which is not replaced as a rule.
     let names = try ServerDatabases(on: server, excluding: []).names.filter { $0 != "postgres" }
-    if names.isEmpty { reasons.append("the server has no databases yet, and what their restores need is unknown") }
+    if names.isEmpty { reasons.append("the server has no databases yet, so it is unknown what their restores need") }
     for name in names {
       let database = try connect(name)
       let needs = try database.needsOfRestores()
@@ -58,7 +58,7 @@ package struct ServerSetup {
     guard !statements.isEmpty else { return nil }
     let words =
       server.serverMajor < 14
-      ? "snapshots; before PostgreSQL 14 only a superuser can read everything" : "snapshots: may read everything and change nothing"
+      ? "snapshots; before PostgreSQL 14 only a superuser can read everything" : "snapshots: may read everything"
     return Step(purpose: "role \(role) for \(words)", statements: statements)
   }
 
@@ -73,7 +73,7 @@ package struct ServerSetup {
       if rights?.createsDatabases != true { statements.append("ALTER ROLE \(name) CREATEDB") }
       // A replaced database's sessions are ended.
       if try rights == nil || !server.isMember(role, of: "pg_signal_backend") { statements.append("GRANT pg_signal_backend TO \(name)") }
-      for owner in owners.sorted() where try owner != role && (rights == nil || !server.isMember(role, of: owner)) {
+      for owner in owners.sorted() where try owner != role && owner != member && (rights == nil || !server.isMember(role, of: owner)) {
         statements.append("GRANT \(Connection.identifier(owner)) TO \(name)")
       }
     }
@@ -83,7 +83,7 @@ package struct ServerSetup {
     }
     let words =
       isSuperuser || server.serverMajor >= 16
-      ? "taken by \(member) in firn-restore alone"
+      ? "used by firn-restore alone, through role \(member)"
       : "before PostgreSQL 16, \(member) has the rights of the owners in every session, as a member of a member"
     return statements.isEmpty ? nil : Step(purpose: "role \(role) for restores: \(words)", statements: statements)
   }

@@ -46,6 +46,7 @@ package struct RunReport: Sendable {
   package var warnings: [String] = []
   /// Of a run over several databases: those it succeeded with, and the others.
   package var succeeded: [String]?
+  package var servers: [String]?
   package var failures: [PastRun.Failure]?
   /// The JSON object that the command prints with `--json`.
   package var result: [UInt8] = []
@@ -84,7 +85,7 @@ package struct RunReport: Sendable {
       return past
     }
     (past.seconds, past.exitCode, past.error, past.hint, past.warnings) = (elapsed.inSeconds, exitCode, error, hint, warnings)
-    (past.succeeded, past.failures) = (succeeded, failures)
+    (past.succeeded, past.failures, past.servers) = (succeeded, failures, servers)
     return past
   }
 

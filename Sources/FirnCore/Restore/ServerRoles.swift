@@ -26,21 +26,25 @@ package struct ServerRoles {
     try roles(of: place).map { ($0.name, $0.powers) }
   }
 
-  /// Creates them, each by itself.
+  /// Creates them, each statement by itself.
   /// - Returns: those that could not be created. Databases that need one say so.
   package func make(of place: SnapshotPath) -> [(role: String, error: any Error)] {
     let roles: [GlobalsScript.Role]
     do { roles = try self.roles(of: place) } catch { return [("of \(place.id)", error)] }
-    return roles.compactMap { role in
-      do {
-        try server.executeTogether(role.statements)
-        return nil
-      } catch { return (role.name, error) }
+    var failures: [(role: String, error: any Error)] = []
+    for role in roles {
+      // The first ones create all roles.
+      for statement in role.statements {
+        do { try server.executeTogether([statement]) } catch {
+          if failures.last?.role != role.name { failures.append((role.name, error)) }
+        }
+      }
     }
+    return failures
   }
 
   private func roles(of place: SnapshotPath) throws -> [GlobalsScript.Role] {
-    guard try server.isSuperuser() else { return [] }
+    guard let rights = try server.rights(ofRole: server.currentRole()), rights.isSuperuser || rights.createsRoles else { return [] }
     let script = try GlobalsScript(of: repository.catalog.manifest(of: place), in: repository)
     let existing = try server.roleNames()
     return script.roles(toMake: Set(script.roleNames).subtracting(existing), existing: existing)

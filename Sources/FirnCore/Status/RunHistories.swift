@@ -11,6 +11,13 @@ package struct RunHistories: Sendable {
     package let startedAt: Date
     package let wasKilled: Bool
 
+    /// The same with those failures alone whose sources fit.
+    fileprivate func keepingFailures(where fits: (String?) -> Bool) -> Known {
+      var run = run
+      run.failures = run.failures?.filter { fits($0.source) }
+      return Known(run: run, startedAt: startedAt, wasKilled: wasKilled)
+    }
+
     /// Whether it is worth a look.
     package var isFailure: Bool { wasKilled || run.outcome == .failure || !(run.failures ?? []).isEmpty }
   }
@@ -30,16 +37,15 @@ package struct RunHistories: Sendable {
   /// - Parameter store: nil if the store can't be reached.
   package init(store: (any Store)?, location: String) {
     self.location = location
-    // This machine's are first: in an encrypted store, records have no error messages.
-    var seen: Set<String> = []
     var found: [Entry] = []
     for (history, isLocal) in [(Self.local, true)] + [store.map { (RunHistory(in: $0), false) }].compactMap(\.self) {
-      let entries = (try? history.entries()) ?? []
-      for entry in entries where !seen.contains(entry.id) { found.append(Entry(entry: entry, history: history, isLocal: isLocal)) }
-      seen.formUnion(entries.filter { $0.outcome != .running }.map(\.id))
+      found += ((try? history.entries()) ?? []).map { Entry(entry: $0, history: history, isLocal: isLocal) }
     }
-    entries = found.filter { $0.entry.outcome != .running || !seen.contains($0.entry.id) }
-      .sorted { ($0.entry.startedAt, $0.entry.id) > ($1.entry.startedAt, $1.entry.id) }
+    // This machine's come first: in an encrypted store, records have no error messages. A run that ended is no longer running.
+    let ended = Set(found.filter { $0.entry.outcome != .running }.map(\.entry.id))
+    entries = found.filter { $0.entry.outcome != .running || !ended.contains($0.entry.id) }.sorted {
+      ($0.entry.startedAt, $0.entry.id, $0.isLocal ? 1 : 0) > ($1.entry.startedAt, $1.entry.id, $1.isLocal ? 1 : 0)
+    }
   }
 
   /// The runs about this store, the newest first, until `body` has enough.
@@ -47,16 +53,18 @@ package struct RunHistories: Sendable {
   ///   - mayMatter: whether a run is to be read, by what a listing shows of it.
   ///   - body: returns whether it wants more.
   package func forEach(where mayMatter: (RunHistory.Entry) -> Bool = { _ in true }, _ body: (Known) throws -> Bool) throws {
-    for known in entries where mayMatter(known.entry) {
+    var seen: Set<String> = []
+    for known in entries where mayMatter(known.entry) && !seen.contains(known.entry.id) {
       // What the store remembers is about itself, by whatever path it was reached.
       guard let run = known.history.run(known.entry), !known.isLocal || run.store == location else { continue }
+      seen.insert(known.entry.id)
       guard try body(Known(run: run, startedAt: known.entry.startedAt, wasKilled: run.process?.isDead ?? false)) else { return }
     }
   }
 
-  /// Exit codes that say nothing about backups: wrong usage, nobody confirmed, and what does not exist by a mistyped name.
+  /// Exit codes that say nothing about backups: wrong usage, and a mistyped name.
   private static func isMistake(_ run: PastRun) -> Bool {
-    run.exitCode.map { $0 == 64 || $0 == 5 || $0 == 10 && run.job != "snapshot" } ?? false
+    run.exitCode.map { $0 == 64 || $0 == 10 && run.job != "snapshot" } ?? false
   }
 
   /// Runs whose failure still matters: failed snapshots, and of each other job the last run if that failed. Damage that a verification
@@ -65,26 +73,28 @@ package struct RunHistories: Sendable {
   package func lastFailures(since newest: Date) -> [Known] {
     var found: [Known] = []
     var settled: Set<String> = []
-    // Whether a later run over several databases came to its end.
-    var isWholeSettled = false
+    // Servers of which a later run over all their databases came to its end. Machines may share a store, and names.
+    var settledServers: Set<String> = []
     let jobs: Set<String> = ["snapshot", "verify", "drill", "prune", "copy"]
     var count = 0
     try? forEach { entry in
       guard jobs.contains(entry.job), !settled.contains(entry.job) else { return false }
       if entry.job != "snapshot" { return true }
-      return entry.isOfSeveral ? !isWholeSettled : entry.outcome != .success && entry.startedAt >= newest
+      return entry.isOfSeveral || entry.outcome != .success && entry.startedAt >= newest
     } _: { known in
       count += 1
       let run = known.run
       if run.outcome == .cancelled || Self.isMistake(run) { return count < Self.mostRead }
       if run.outcome == .running && !known.wasKilled {
-        settled.insert(run.job)
+        if run.job != "snapshot" { settled.insert(run.job) }
       } else if run.job != "snapshot" {
         settled.insert(run.job)
         if known.isFailure && !(run.exitCode == 4 && ["verify", "drill"].contains(run.job)) { found.append(known) }
       } else if run.database == nil {
-        if known.isFailure && !isWholeSettled { found.append(known) }
-        isWholeSettled = true
+        let servers = Set((run.servers ?? []).isEmpty ? [""] : run.servers ?? [])
+        let open = servers.filter { !settledServers.contains("\(run.host)/\($0)") }
+        if known.isFailure && !open.isEmpty { found.append(known.keepingFailures { open.contains($0 ?? "") || run.servers == nil }) }
+        settledServers.formUnion(servers.map { "\(run.host)/\($0)" })
       } else if known.isFailure {
         found.append(known)
       }

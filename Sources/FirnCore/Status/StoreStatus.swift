@@ -111,7 +111,7 @@ package struct StoreStatus: Sendable {
     isWhole: Bool = true, limits: Limits, now: Date, age: (Date) -> String, words: @escaping (any Error) -> String = { "\($0)" }
   ) throws {
     let unreachable = copies.compactMap { copy -> String? in
-      if case .failure(let error) = copy.snapshots { "the copies in \(copy.location) can't be looked at: \(words(error))" } else { nil }
+      if case .failure(let error) = copy.snapshots { "the copies in \(copy.location) cannot be read: \(words(error))" } else { nil }
     }
     let groups = Dictionary(grouping: places) { "\($0.source.keyComponent)/\($0.database.keyComponent)" }
     let names = try Set(places.map(\.source)).reduce(into: [:]) { $0[$1] = try repository.catalog.sourceRecord(of: $1)?.name }
@@ -145,7 +145,15 @@ package struct StoreStatus: Sendable {
             && (source.map { $0.isSame(as: candidate.source) || $0.isSame(as: names[candidate.source] ?? candidate.source) } ?? true)
         }
       }
-      let oldest = databases.compactMap { $0.newest?.startedAt }.min() ?? .distantPast
+      let oldest = databases.filter { !$0.isGone }.compactMap { $0.newest?.startedAt }.min() ?? .distantPast
+      let newest = databases.compactMap { $0.newest?.startedAt }.max() ?? .distantPast
+      // Whether every database of a source has a snapshot since.
+      func isAnswered(_ known: RunHistories.Known, _ source: String?) -> Bool {
+        let own = databases.filter { candidate in
+          !candidate.isGone && (source.map { $0.isSame(as: candidate.source) || $0.isSame(as: names[candidate.source] ?? "") } ?? true)
+        }
+        return known.run.job == "snapshot" && !own.isEmpty && own.allSatisfy { $0.newest.map { $0.startedAt > known.startedAt } ?? false }
+      }
       for known in histories.lastFailures(since: oldest) {
         let run = known.run
         func words(_ error: String?) -> String {
@@ -164,13 +172,18 @@ package struct StoreStatus: Sendable {
               run.job == "snapshot" && (candidate.newest.map { $0.startedAt > known.startedAt - 1 } ?? false || ofDatabases[key] != nil)
             if !isAnswered { ofDatabases[key, default: []].append(words(error)) }
           }
-          if matching.isEmpty { add("\(source.map { "\($0)/" } ?? "")\(database): ", words(error), job: run.job) }
+          // Of a database without snapshots: a name that was mistyped or given up is forgotten with the next good snapshot.
+          if matching.isEmpty, run.failures != nil || known.startedAt > newest {
+            add("\(source.map { "\($0)/" } ?? "")\(database): ", words(error), job: run.job)
+          }
         }
         let isOfServers = run.database == nil && failed.isEmpty || (run.failures ?? []).contains { $0.database == "*" }
         guard isOfServers else { continue }
         let whole = (run.failures ?? []).filter { $0.database == "*" }
-        if whole.isEmpty { add("", words(run.error), job: run.job) }
-        for failure in whole { add(failure.source.map { "all databases of \($0): " } ?? "", words(failure.error), job: run.job) }
+        if whole.isEmpty && !isAnswered(known, run.servers?.first) { add("", words(run.error), job: run.job) }
+        for failure in whole where !isAnswered(known, failure.source) {
+          add(failure.source.map { "all databases of \($0): " } ?? "", words(failure.error), job: run.job)
+        }
       }
       if !isWhole { others = [] }
     }
@@ -317,11 +330,13 @@ package struct StoreStatus: Sendable {
           problems: problems)
     }
     func isOlder(_ date: Date, than limit: Duration) -> Bool { now.timeIntervalSince(date) > Double(limit.components.seconds) }
-    if isGone, !isOlder(newest.startedAt, than: Self.graceOfGone) {
-      problems.append("its server no longer has it; its snapshots stay until they are removed by hand")
+    if isGone, !isOlder(newest.startedAt, than: max(Self.graceOfGone, limits.snapshotAge + .seconds(2 * 86400))) {
+      problems.append("the server no longer has this database; its snapshots stay until you remove them")
     }
     if !isGone, isOlder(newest.startedAt, than: limits.snapshotAge) { problems.append("the newest snapshot is of \(age(newest.startedAt))") }
-    if newest.startedAt > now.addingTimeInterval(3600) { problems.append("the newest snapshot is of the future: look at the clocks") }
+    if newest.startedAt > now.addingTimeInterval(3600) {
+      problems.append("the newest snapshot is dated in the future: check the clocks of this machine and of the one that took it")
+    }
     problems += newest.problems
     if let proof {
       if !isGone, isOlder(proof.checkedAt, than: limits.proofAge) { problems.append("the newest proof is of \(age(proof.checkedAt))") }

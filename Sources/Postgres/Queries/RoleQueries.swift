@@ -38,13 +38,13 @@ extension Connection {
         """
         SELECT DISTINCT pg_catalog.pg_get_userbyid(o) FROM (
           SELECT datdba o FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
-          UNION SELECT relowner FROM pg_catalog.pg_class c WHERE oid >= 16384 AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND \(own("pg_class"))
+          UNION SELECT relowner FROM pg_catalog.pg_class c WHERE oid >= 16384 AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c') AND \(own("pg_class"))
           UNION SELECT proowner FROM pg_catalog.pg_proc c WHERE oid >= 16384 AND \(own("pg_proc"))
           UNION SELECT nspowner FROM pg_catalog.pg_namespace c WHERE oid >= 16384 AND nspname !~ '^pg_' AND \(own("pg_namespace"))
           UNION SELECT typowner FROM pg_catalog.pg_type c WHERE oid >= 16384 AND typtype IN ('d', 'e', 'r') AND \(own("pg_type"))) s
         """
       ).compactMap { $0[0] })
-    let trusted = serverMajor >= 13 ? "COALESCE(NOT v.superuser OR v.trusted, false)" : "COALESCE(NOT v.superuser, false)"
+    let trusted = "COALESCE(NOT v.superuser OR v.trusted, false)"
     var privileged = try rows(
       """
       SELECT e.extname FROM pg_catalog.pg_extension e

@@ -61,6 +61,8 @@ package struct PastRun: Codable, Sendable {
   package var warnings: [String] = []
   /// Of a run over several databases: those it succeeded with, and the others. Nil for a run on one.
   package var succeeded: [String]?
+  /// The names of the servers that such a run was over; empty for one that was named otherwise.
+  package var servers: [String]?
   package var failures: [Failure]?
   /// While it runs.
   package var process: Process?

@@ -32,13 +32,16 @@ package struct RunHistory: Sendable {
 
   static let folder = "runs/"
   fileprivate static let ofSeveral = ".all"
-  /// Older runs are forgotten.
-  static let limit = 1000
   private static let sizeLimit = 1 << 20
 
   private let store: any Store
+  private let limit: Int
 
-  package init(in store: any Store) { self.store = store }
+  /// - Parameter limit: the number of runs that are kept.
+  package init(in store: any Store, limit: Int = 1000) {
+    self.store = store
+    self.limit = limit
+  }
 
   private static func key(_ run: PastRun) -> StoreKey {
     "\(folder)\(stamp(run.startedAt))-\(run.job)\(run.succeeded == nil ? "" : ofSeveral)-\(run.outcome.rawValue)-\(run.id.uuidString.lowercased()).json"
@@ -56,7 +59,7 @@ package struct RunHistory: Sendable {
     guard run.outcome != .running else { return }
     let known = try entries()
     let earlier = known.filter { $0.id == run.id.uuidString.lowercased() && $0.key != key }
-    let forgotten = (earlier + known.dropFirst(Self.limit)).map(\.key)
+    let forgotten = (earlier + known.dropFirst(limit)).map(\.key)
     if !forgotten.isEmpty { try store.delete(forgotten) }
   }
 

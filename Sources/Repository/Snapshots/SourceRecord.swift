@@ -60,15 +60,20 @@ extension Catalog {
     return try? JSON.decoder.decode(SourceRecord.self, from: Data(bytes))
   }
 
-  /// Whether there is a record that can't be read, which is not to be written over.
+  /// Whether there is a record that can't be read, which must not be overwritten.
   package func hasUnreadableRecord(of source: String) throws -> Bool {
     try sourceRecord(of: source) == nil && store.size(of: SourceRecord.key(source)) != nil
   }
 
-  /// Writes the records of sources to a copy that lacks them or has others.
+  /// Writes the records of sources to a copy that is missing them, or has the beginning of their servers.
   package func copySourceRecords(of places: [SnapshotPath], to copy: Catalog) throws {
     for (source, record) in try sources(of: places) {
-      if let record, try copy.sourceRecord(of: source) != record { try copy.write(record, of: source) }
+      guard let record, try !copy.hasUnreadableRecord(of: source) else { continue }
+      let there = try copy.sourceRecord(of: source)
+      // The copy may know more than the original, if that was restored from it.
+      if there.map({ record.servers.count > $0.servers.count && record.servers.starts(with: $0.servers) }) ?? true {
+        try copy.write(record, of: source)
+      }
     }
   }
 

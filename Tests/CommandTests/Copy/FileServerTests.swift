@@ -140,12 +140,12 @@ import Testing
     #expect(after?.count ?? 0 <= 3, "\(String(describing: after))")
     let gone = try place.folder.write("copies: [\"\(server.location("x", knownHosts: .none))\"]\n", to: "gone.yaml").string
     let unreachable = try place.firn("status", "--config", gone)
-    #expect(unreachable.status == 3 && unreachable.output.contains("can't be looked at"), "\(unreachable)")
+    #expect(unreachable.status == 3 && unreachable.output.contains("cannot be read"), "\(unreachable)")
     // A hanging location does not delay the report about the others.
     let hanging = try TestFileServer()
     let both = try place.folder.write("copies: [\"\(hanging.location("x"))\", \"\(location)\"]\n", to: "both.yaml").string
     let late = try hanging.whileItHangs { try place.firn("status", "--config", both) }
     #expect(late.status == 3 && late.output.contains("did not answer for 20 s"), "\(late)")
-    #expect(late.output.components(separatedBy: "can't be looked at").count == 2 && !late.output.contains("behind"), "\(late)")
+    #expect(late.output.components(separatedBy: "cannot be read").count == 2 && !late.output.contains("behind"), "\(late)")
   }
 }

@@ -229,7 +229,9 @@ import Testing
     #expect(try place.firn("help", "migrate", "watch").output.contains("firn-migrate watch"))
     #expect(try place.firn("help", "copy").output == place.firn("copy", "--help").output)
     let misspelt = try place.firn("restor", place.database)
-    #expect(misspelt.status == 64 && misspelt.errors.contains("no command firn restor\nhint: there are snapshot, verify, restore"), "\(misspelt)")
+    #expect(
+      misspelt.status == 64
+        && misspelt.errors.contains("no command firn restor\nhint: did you mean firn restore? there are snapshot, verify, restore"), "\(misspelt)")
     #expect(misspelt.errors.contains("copy, key, source, hold, unlock"), "\(misspelt)")
   }
 

@@ -59,6 +59,6 @@ import Testing
     let doctor = try place.firn("doctor")
     #expect(doctor.status == 6 && doctor.output.contains("weak may not create databases"), "\(doctor)")
     let refused = try place.firn("setup", "--superuser-url", server.url("postgres", user: "weak", password: "weak"))
-    #expect(refused.status == 6 && refused.errors.contains("weak is no superuser"), "\(refused)")
+    #expect(refused.status == 6 && refused.errors.contains("weak is not a superuser"), "\(refused)")
   }
 }

@@ -113,6 +113,10 @@ import Testing
       let unclear = try place.run("firn-restore", arguments)
       #expect(unclear.status == 64 && unclear.errors.contains("--server"), "\(unclear)")
     }
+    // Both by name; and the doctor looks at both.
+    #expect(try place.snapshot("--all", "--server", "main", "--server", "other").status == 0)
+    let doctor = try place.firn("doctor").output
+    #expect(doctor.contains("\(place.server.port), database") && doctor.contains("\(other.port), database"), "\(doctor)")
     #expect(try place.restore("main/shop", "--confirm", "shop").errors.contains("to undo: firn-restore shop --server main --undo"))
     #expect(try place.restore("shop", "--server", "main", "--undo", "--confirm", "shop").status == 0)
     #expect(try place.snapshot("--all", "--source", "joint").status == 64)
@@ -154,6 +158,15 @@ import Testing
     #expect(try place.snapshot("--all").status == 0)
     let left = try problems()
     #expect(left.isEmpty, "\(left)")
+    // The success of one server is no answer for another.
+    other.stop()
+    Thread.sleep(forTimeInterval: 1)
+    #expect(try place.snapshot("--all").status == 3)
+    #expect(try place.snapshot("--all", "--server", "main").status == 0)
+    #expect(try problems().contains { $0.hasPrefix("all databases of other: the snapshot of") })
+    try other.start()
+    #expect(try place.snapshot("shop", "--server", "other").status == 0)
+    #expect(try !problems().contains { $0.hasPrefix("all databases of other: the snapshot of") }, "each of its databases has a newer one")
     // A mistyped command is no failed backup.
     #expect(try place.verify("shpo", "latest").status == 10)
     #expect(try problems().isEmpty)

@@ -33,13 +33,13 @@ import Testing
 
   @Test func `forgets the oldest, and passes over what is no run`() throws {
     let store = MemoryStore()
-    let history = RunHistory(in: store)
+    let history = RunHistory(in: store, limit: 10)
     for key in ["runs/x", "runs/20260101T000000000Z-a-b-c.json", "runs/20260101T000000000Z-snapshot-success-c"] {
       try store.write([], to: key, durability: .deferred)
     }
-    for second in 0..<1003 { try history.write(run(Double(second))) }
+    for second in 0..<13 { try history.write(run(Double(second))) }
     let entries = try history.entries()
-    #expect(entries.count == 1000 && entries.last?.startedAt == Date(timeIntervalSince1970: 1_800_000_003))
+    #expect(entries.count == 10 && entries.last?.startedAt == Date(timeIntervalSince1970: 1_800_000_003))
     try store.write(Array("{".utf8), to: "runs/20300101T000000000Z-snapshot-success-c.json", durability: .deferred)
     let first = try #require(history.entries().first)
     #expect(history.run(first) == nil)
