@@ -5,9 +5,13 @@ import statistics
 import subprocess
 import time
 
-from bench_tools import POSTGRES, measure, rotated, say, sql
+from bench_tools import POSTGRES, rotated, say, sql
 
 FILL = "CREATE TABLE t AS SELECT g AS id, md5(g::text) AS a, repeat(md5((g * 7)::text), 3) AS b FROM generate_series(1, {}) g; ALTER TABLE t ADD PRIMARY KEY (id)"
+
+
+def run(command, **options):
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **options)
 
 
 class Servers:
@@ -40,7 +44,7 @@ class Servers:
             sql(f"DROP DATABASE {name}", "postgres")
 
     def call(self, program, *arguments):
-        return measure([f"{self.firn}/{program}", *arguments, "--quiet", "--store", self.store], env=self.bench.environment)
+        run([f"{self.firn}/{program}", *arguments, "--quiet", "--store", self.store], env=self.bench.environment)
 
     @property
     def store(self):
@@ -53,6 +57,7 @@ class Servers:
                 self.bench.init(self.store)
                 target = self.bench.path("dumps")
                 os.mkdir(target)
+                os.sync()
                 start = time.monotonic()
                 if name == "firn":
                     self.call("firn-snapshot", "--all", "--exclude-database", "postgres")
@@ -61,7 +66,7 @@ class Servers:
                         self.call("firn-snapshot", database)
                 else:
                     for database in names:
-                        measure([f"{POSTGRES}/pg_dump", "-Fc", "-Z3", "-f", os.path.join(target, database), database])
+                        run([f"{POSTGRES}/pg_dump", "-Fc", "-Z3", "-f", os.path.join(target, database), database])
                 times[name].append(time.monotonic() - start)
                 self.bench.remove(self.store)
                 self.bench.remove(target)
@@ -78,6 +83,7 @@ class Servers:
             for name in rotated(list(times), number):
                 self.drop(names)
                 sql("CHECKPOINT", "postgres")
+                os.sync()
                 start = time.monotonic()
                 if name == "firn":
                     self.call("firn-restore", "--all", "--server", "main")

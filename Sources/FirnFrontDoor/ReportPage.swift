@@ -9,7 +9,7 @@ struct ReportPage {
 
   init(_ report: StoreReport) {
     self.report = report
-    // What needs attention comes first.
+    // Databases that need attention come first.
     databases = report.databases.filter { !$0.problems.isEmpty } + report.databases.filter(\.problems.isEmpty)
   }
 

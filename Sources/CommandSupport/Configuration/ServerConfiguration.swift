@@ -4,7 +4,7 @@ internal import Postgres
 
 /// One of `servers` in `firn.yaml`: a server that is backed up with all of its databases.
 package struct ServerConfiguration: Sendable, Equatable {
-  /// What one of its databases has of its own.
+  /// Settings of one database, or of those that match a pattern.
   package struct Override: Sendable, Equatable {
     package var excludedTableData: [String]?
     package var maxAge: Duration?
@@ -67,6 +67,6 @@ package struct ServerConfiguration: Sendable, Equatable {
     return override
   }
 
-  /// What a database has of its own: of several patterns the first that fits.
+  /// The settings of a database: those of the first pattern that matches it.
   package func override(for database: String) -> Override { overrides.first { database.matches(glob: $0.pattern) }?.override ?? Override() }
 }

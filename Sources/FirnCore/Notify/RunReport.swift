@@ -44,7 +44,7 @@ package struct RunReport: Sendable {
   package var error: String?
   package var hint: String?
   package var warnings: [String] = []
-  /// Of a run over several databases: those it succeeded with, and the others.
+  /// The databases that a run over several succeeded with, and the others.
   package var succeeded: [String]?
   package var servers: [String]?
   package var failures: [PastRun.Failure]?

@@ -9,7 +9,7 @@ package final class SharedGlobals: Sendable {
 
   package init() {}
 
-  /// Those of the run, which `body` dumps if nobody did.
+  /// The globals of the run. `body` dumps them if this is the first call.
   fileprivate func value(_ body: () throws -> Globals) throws -> Globals {
     try known.update { globals in
       if let globals { return globals }

@@ -3,10 +3,10 @@ internal import Platform
 internal import Postgres
 package import Repository
 
-/// What a snapshot would be, found without storing anything.
+/// The plan of a snapshot, made without storing anything.
 package struct SnapshotPlan: Sendable {
   package let database: String
-  /// The folder of its source.
+  /// The folder of its source in the store.
   package let source: String
   package let server: String
   /// Bytes on the server's disk.

@@ -55,7 +55,7 @@ package struct RunHistories: Sendable {
   package func forEach(where mayMatter: (RunHistory.Entry) -> Bool = { _ in true }, _ body: (Known) throws -> Bool) throws {
     var seen: Set<String> = []
     for known in entries where mayMatter(known.entry) && !seen.contains(known.entry.id) {
-      // What the store remembers is about itself, by whatever path it was reached.
+      // The records in a store are about that store, even if it was reached by another path.
       guard let run = known.history.run(known.entry), !known.isLocal || run.store == location else { continue }
       seen.insert(known.entry.id)
       guard try body(Known(run: run, startedAt: known.entry.startedAt, wasKilled: run.process?.isDead ?? false)) else { return }

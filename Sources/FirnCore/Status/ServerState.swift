@@ -52,10 +52,10 @@ struct ServerComparison {
       case .failure(let error): return ["server \(server.state.name) could not be asked for its databases: \(words(error))"]
       case .success(let databases):
         let own = Set(known.filter { $0.source.isSame(as: server.folder) }.map(\.database))
-        // One that was made anew, or that the address leads to by mistake.
+        // The server was recreated, or the address is wrong.
         let before = own.subtracting(["postgres"])
         if before.count > 1, before.isDisjoint(with: databases.all) {
-          return ["server \(server.state.name) has none of the databases that have snapshots"]
+          return ["server \(server.state.name) has none of the databases with snapshots: was it recreated, or is its address wrong?"]
         }
         return databases.wanted.subtracting(own).sorted().map { "\(server.state.name)/\($0) has no snapshot" }
       }

@@ -172,7 +172,7 @@ package struct StoreStatus: Sendable {
               run.job == "snapshot" && (candidate.newest.map { $0.startedAt > known.startedAt - 1 } ?? false || ofDatabases[key] != nil)
             if !isAnswered { ofDatabases[key, default: []].append(words(error)) }
           }
-          // Of a database without snapshots: a name that was mistyped or given up is forgotten with the next good snapshot.
+          // A database without snapshots may be a mistyped name: the next good snapshot of any database ends the report.
           if matching.isEmpty, run.failures != nil || known.startedAt > newest {
             add("\(source.map { "\($0)/" } ?? "")\(database): ", words(error), job: run.job)
           }
@@ -188,7 +188,7 @@ package struct StoreStatus: Sendable {
       if !isWhole { others = [] }
     }
 
-    /// Of each job and subject the newest.
+    /// Adds the newest failure of each job and subject.
     private mutating func add(_ subject: String, _ words: String, job: String) {
       if !others.contains(where: { $0.hasPrefix("\(subject)the \(job) ") }) { others.append(subject + words) }
     }

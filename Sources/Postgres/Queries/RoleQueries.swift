@@ -1,4 +1,4 @@
-/// What a role may do.
+/// The attributes of a role.
 package struct RoleRights: Sendable {
   package let isSuperuser: Bool
   package let createsDatabases: Bool
@@ -27,9 +27,9 @@ extension Connection {
     try value("SELECT pg_catalog.pg_has_role(\(Self.literal(role)), \(Self.literal(other)), 'MEMBER')") == "t"
   }
 
-  /// What a restore of this database needs besides reading: owners of its objects, and things that only a superuser can create.
+  /// The owners of this database's objects, and the objects that only a superuser can create: a restore needs rights for both.
   package func needsOfRestores() throws -> (owners: Set<String>, privileged: [String]) {
-    // Members of extensions come with them.
+    // Extensions create their members.
     func own(_ catalog: String) -> String {
       "NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.\(catalog)'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')"
     }

@@ -1,6 +1,6 @@
 package import Foundation
 
-/// A run of a command, as it is remembered in the store or on the machine where it ran.
+/// The record of a run, in the store or on the machine that ran it.
 package struct PastRun: Codable, Sendable {
   package enum Outcome: String, Codable, Sendable {
     /// Not ended: still at work, or killed.
@@ -59,7 +59,7 @@ package struct PastRun: Codable, Sendable {
   package var error: String?
   package var hint: String?
   package var warnings: [String] = []
-  /// Of a run over several databases: those it succeeded with, and the others. Nil for a run on one.
+  /// The databases that a run over several succeeded with, and the others. Nil for a run on one database.
   package var succeeded: [String]?
   /// The names of the servers that such a run was over; empty for one that was named otherwise.
   package var servers: [String]?
@@ -80,7 +80,7 @@ package struct PastRun: Codable, Sendable {
     self.outcome = outcome
   }
 
-  /// What may lie in a store that encrypts everything: no words of servers, which name tables.
+  /// The record for an encrypted store, without error messages, which may name tables.
   package var withoutWords: PastRun {
     var run = self
     (run.error, run.hint, run.warnings) = (nil, nil, [])

@@ -1,7 +1,7 @@
 package import Foundation
 internal import Platform
 
-/// What is known of a source besides its snapshots: `.source.json` in its folder. No database's folder begins with a dot.
+/// The name and the servers of a source: `.source.json` in its folder. No database's folder begins with a dot.
 package struct SourceRecord: Codable, Sendable, Equatable {
   /// A server that was backed up under this source.
   package struct Server: Codable, Sendable, Equatable {
@@ -30,7 +30,7 @@ package struct SourceRecord: Codable, Sendable, Equatable {
 
   /// The name for users. Keys of snapshots have the source's folder, which keeps its name for good.
   package var name: String
-  /// One after another; the last is backed up now.
+  /// In the order in which they were backed up. The last one is backed up now.
   package var servers: [Server]
 
   package init(name: String, servers: [Server]) {

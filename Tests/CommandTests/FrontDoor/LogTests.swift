@@ -47,7 +47,7 @@ import Testing
     #expect(try place.firn("log", "--job", "nothing").status == 64)
   }
 
-  @Test func `tells of a run that was killed`() throws {
+  @Test func `shows a run that was killed`() throws {
     let place = try Workplace(on: try TestServer.system.get())
     try place.sql("CREATE TABLE t AS SELECT 1 a")
     #expect(try place.snapshot().status == 0)
@@ -64,7 +64,7 @@ import Testing
     #expect(try problems(place).contains { $0.hasPrefix("the snapshot of") && $0.hasSuffix("was killed") })
   }
 
-  @Test func `has no words of servers in an encrypted store`() throws {
+  @Test func `has no error messages in an encrypted store`() throws {
     var place = try Workplace(on: try TestServer.system.get())
     let identity = place.folder.path("identity").string
     let recipient = try place.firn("key", "new", identity, "--json").json()["recipient"] as? String ?? ""

@@ -25,7 +25,7 @@ import Testing
     return place
   }
 
-  /// What pg_dump says of a database: compared without Firn.
+  /// The dump of a database, for a comparison without Firn.
   private func dump(_ server: TestServer, _ name: String) throws -> [Substring] {
     let dumped = try server.tool("pg_dump", ["--dbname", "dbname=\(ConnectionSettings.quoted(name))"], in: name)
     #expect(dumped.exitCode == 0)

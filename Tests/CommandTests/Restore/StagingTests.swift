@@ -30,7 +30,7 @@ import Testing
   @Test func `leaves out tables and rows, and is masked before it has its name`() throws {
     let place = try workplace()
     let name = copyName()
-    // Nobody sees the database by its name while the script runs.
+    // The database does not have its name while the script runs.
     let masks = try script(
       place,
       "UPDATE people SET mail = 'masked'; CREATE TABLE seen AS SELECT count(*) n FROM pg_database WHERE datname = '\(name)';")
@@ -72,7 +72,7 @@ import Testing
     #expect(try !place.server.databaseNames().contains(name))
   }
 
-  @Test func `is refused where it would be more than a copy`() throws {
+  @Test func `is refused if it would be more than a copy`() throws {
     let place = try workplace()
     let masks = try script(place, "SELECT 1")
     #expect(try place.restore(place.database, "--run", masks).status == 64)

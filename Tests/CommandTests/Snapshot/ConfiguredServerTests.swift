@@ -106,7 +106,7 @@ import Testing
     elsewhere.environment["PGSERVICE"] = "x"
     let led = try elsewhere.snapshot("--all", "--server", "main")
     #expect(led.status == 64 && led.errors.contains("PGSERVICE in the environment"), "\(led)")
-    // A database of another source is no answer, nor is a server that nobody named.
+    // A database of another source is no answer, nor is a server without its name.
     let missing = try place.restore("crm", "--server", "other", "--as", "copy")
     #expect(missing.status == 10, "\(missing)")
     for arguments in [["--all"], ["shop", "--undo"], ["shop", "--recover"]] {

@@ -28,7 +28,7 @@ import Testing
     #expect(first.status == 0, "\(first)")
     #expect(try databases(first, "snapshots") == ["postgres", "shop", "crm"] && databases(first, "failures").isEmpty, "\(first)")
     #expect(try databases(first, "leftOut") == ["closed"], "\(first)")
-    // What a restore keeps is no database of the server's owner.
+    // A database that a restore keeps is left out.
     #expect(try place.restore("shop", "--confirm", "shop").status == 0)
     try place.server.sql("CREATE DATABASE \"new 'one'\"")
     let second = try place.snapshot("--all")

@@ -3,7 +3,7 @@ internal import Platform
 internal import Postgres
 package import SystemPackage
 
-/// SQL of the operator's that runs in a restored database before it gets its name, so that nobody sees rows that it changes.
+/// Runs the operator's SQL in a restored database before it gets its name, so that no session can see unmasked rows.
 struct ScriptRun {
   let scripts: [FilePath]
   let tools: ServerTools

@@ -206,7 +206,7 @@ struct RestoreSelection {
     func excludes(file: String) -> Bool { Int(file.dropLast(4)).map(excluded.contains) ?? false }
     func entries(of kinds: Set<String>) -> [ArchiveDirectory.Entry] { directory.entries.filter { kinds.contains($0.kind) && excludes($0) } }
 
-    /// What was left out so far.
+    /// Takes the notes on everything that was left out so far.
     mutating func takeNotes() -> [String] {
       defer { leftOut = [] }
       return leftOut
