@@ -59,7 +59,7 @@ struct ServerSnapshots {
   }
 
   /// Bytes of a database from which on it has all sessions to itself.
-  private static let large: Int64 = 64 << 20
+  private static let large: Int64 = 256 << 20
 
   func run() throws -> ExitStatus {
     let start = ContinuousClock.now
