@@ -53,7 +53,7 @@ struct List: FirnCommand {
       }
     }
     entries = filtered(entries)
-    let sourceNames = try Set(entries.map(\.source)).reduce(into: [:]) { $0[$1] = try catalog.sourceRecord(of: $1)?.name }
+    let sourceNames = try catalog.sourceNames(of: entries.map(\.source))
     for index in entries.indices { entries[index].sourceName = sourceNames[entries[index].source] ?? entries[index].source }
     if common.json {
       try context.output(json: ["snapshots": entries])

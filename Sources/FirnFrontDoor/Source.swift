@@ -20,8 +20,8 @@ struct SourceList: FirnCommand {
   func execute(_ context: CommandContext) throws -> ExitStatus {
     let catalog = try context.repository().catalog
     let places = try catalog.snapshots()
-    let sources = try catalog.sources(of: places).map { source, record in
-      Entry(source: source, record: record, databases: Set(places.filter { $0.source.isSame(as: source) }.map(\.database)).count)
+    let sources = try catalog.sources(of: places).map { source in
+      Entry(source, databases: Set(places.filter { $0.source.isSame(as: source.folder) }.map(\.database)).count)
     }
     if common.json {
       try context.output(json: ["sources": sources])
@@ -47,11 +47,9 @@ struct SourceList: FirnCommand {
     let databases: Int
     let servers: [SourceRecord.Server]
 
-    init(source: String, record: SourceRecord?, databases: Int) {
-      self.source = source
+    init(_ known: KnownSource, databases: Int) {
+      (source, name, servers) = (known.folder, known.name, known.record?.servers ?? [])
       self.databases = databases
-      name = record?.name ?? source
-      servers = record?.servers ?? []
     }
   }
 }
@@ -76,10 +74,10 @@ struct SourceRename: FirnCommand {
     let catalog = repository.catalog
     let sources = try catalog.sources(of: catalog.snapshots())
     guard let folder = try catalog.source(named: source) else {
-      throw RepositoryError.noSuchSource(name: source, known: sources.map { $0.record?.name ?? $0.source })
+      throw RepositoryError.noSuchSource(name: source, known: sources.map(\.name))
     }
-    let others = sources.filter { $0.source != folder }
-    guard !others.contains(where: { ($0.record?.name ?? $0.source).isSame(as: name) || $0.source.isSame(as: name) }) else {
+    let others = sources.filter { $0.folder != folder }
+    guard !others.contains(where: { $0.name.isSame(as: name) || $0.folder.isSame(as: name) }) else {
       throw UsageError("another source has the name \(name)", hint: "firn source list shows all")
     }
     var record = try catalog.sourceRecord(of: folder) ?? SourceRecord(name: folder, servers: [])

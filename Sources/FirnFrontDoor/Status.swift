@@ -28,18 +28,18 @@ struct Status: FirnCommand {
     if common.json {
       try context.output(json: Report(databases: status.databases.map(Entry.init), problems: status.problems))
     } else {
-      show(status, repository.catalog, context, now)
+      show(status, context, now)
     }
     for problem in status.problems { context.warn(problem) }
     if status.databases.isEmpty { throw RepositoryError.noSuchDatabase(name: "any database", known: []) }
     return status.isSound && !hasHidden ? .done : .doneWithWarnings
   }
 
-  private func show(_ status: StoreStatus, _ catalog: Catalog, _ context: CommandContext, _ now: Date) {
-    let names = DatabaseNames(status.databases.map { ($0.source, $0.database) }, in: catalog)
+  private func show(_ status: StoreStatus, _ context: CommandContext, _ now: Date) {
+    let names = DatabaseNames(status.databases.map { ($0.sourceName, $0.database) })
     let rows = status.databases.map { database in
       [
-        Table.Cell(names.name(source: database.source, database: database.database)),
+        Table.Cell(names.name(source: database.sourceName, database: database.database)),
         .init(database.newest.map { Quantity.age(of: $0.startedAt, now: now) } ?? "none"),
         .init(database.proof.map { "\(Quantity.age(of: $0.checkedAt, now: now)) (\($0.level.rawValue))" } ?? "never"),
         .init(database.restoreSeconds.map(Quantity.span) ?? "not measured"),

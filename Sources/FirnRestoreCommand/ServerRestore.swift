@@ -89,12 +89,8 @@ struct ServerRestore {
     if let sourceOfRoles {
       for failure in roles.make(of: sourceOfRoles) { context.warn("role \(failure.role) was not created: \(FailureReport(failure.error).message)") }
     }
-    let large = jobs.filter { ($0.bytes ?? .max) >= Self.large }
-    for job in large { try restore(job, sessions: nil, results) }
-    let small = jobs.filter { ($0.bytes ?? .max) < Self.large }
-    let sessions = min(context.jobs(command.server), small.count)
-    try forEachInParallel(small.reversed(), thread: "database", threads: max(1, sessions)) {
-      try restore($0, sessions: sessions > 1 ? 1 : nil, results)
+    try forEachDatabase(jobs, jobs: context.jobs(command.server), isLarge: { ($0.bytes ?? .max) >= Self.large }) { job, sessions in
+      try restore(job, sessions: sessions, results)
     }
     let found = results.current
     try report(found, leftAlone: replaces ? [] : present, without: chosen.without, ContinuousClock.now - start)
@@ -102,9 +98,9 @@ struct ServerRestore {
   }
 
   private func status(_ found: Results, _ without: [String]) -> ExitStatus {
-    if !found.failures.isEmpty { return found.restored.isEmpty ? ExitStatus(rawValue: found.failures[0].exitCode) ?? .failed : .doneWithWarnings }
     let areSound = found.restored.allSatisfy(\.result.warnings.isEmpty) && without.isEmpty && !context.hasWarned
-    return areSound ? .done : .doneWithWarnings
+    return ExitStatus.ofRun(failures: found.failures.map(\.exitCode), hasSuccesses: !found.restored.isEmpty)
+      ?? (areSound ? .done : .doneWithWarnings)
   }
 
   /// The name of the source: the given one, that of the server, or the only one of the store.
@@ -113,9 +109,9 @@ struct ServerRestore {
     let sources = try repository.catalog.sources(of: repository.catalog.snapshots())
     guard let only = sources.first, sources.count == 1 else {
       throw UsageError(
-        "--all needs a source", hint: "name one with --server: \(sources.map { $0.record?.name ?? $0.source }.joined(separator: ", "))")
+        "--all needs a source", hint: "name one with --server: \(sources.map(\.name).joined(separator: ", "))")
     }
-    return only.record?.name ?? only.source
+    return only.name
   }
 
   /// The snapshot of each database. One that can't be chosen is a failure of that database alone.

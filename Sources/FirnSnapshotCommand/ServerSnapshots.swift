@@ -53,6 +53,8 @@ struct ServerSnapshots {
   private struct Target {
     let server: ServerConfiguration?
     let context: CommandContext
+    /// The name of its source, if that is known before it is connected to.
+    let source: String?
 
     /// For messages about a database.
     func name(of database: String) -> String { server.map { "\($0.name)/\(database)" } ?? database }
@@ -74,28 +76,30 @@ struct ServerSnapshots {
         ($0.succeeded, $0.failures) = (found.reports.map(\.database), found.remembered)
       }
     }
-    let servers = targets.compactMap { command.source ?? $0.server?.name }
+    let servers = targets.compactMap(\.source)
     context.record.note { ($0.succeeded, $0.failures, $0.servers) = ([], [], servers) }
     for target in targets {
       do { try backUp(target, results) } catch let interruption as Interruption { throw interruption } catch {
         // The failure of the only server is the failure of the command.
         guard targets.count > 1 else { throw error }
-        results.update { $0.add(error, server: command.source ?? target.server?.name, database: "*") }
+        results.update { $0.add(error, server: target.source, database: "*") }
         target.context.warn("\(target.name(of: "*")): no snapshot: \(FailureReport(error).message)")
       }
     }
     let found = results.current
     try context.result(Report(snapshots: found.reports, failures: found.failures, leftOut: found.leftOut))
     show(found, ContinuousClock.now - start)
-    if found.failures.isEmpty { return found.areAllSound ? .done : .doneWithWarnings }
-    return found.reports.isEmpty ? ExitStatus(rawValue: found.failures[0].exitCode) ?? .failed : .doneWithWarnings
+    return ExitStatus.ofRun(failures: found.failures.map(\.exitCode), hasSuccesses: !found.reports.isEmpty)
+      ?? (found.areAllSound ? .done : .doneWithWarnings)
   }
 
   private func targets() throws -> [Target] {
     if command.server.connection.servers.isEmpty, context.givesServer(command.server.connection) || context.configuration.servers.isEmpty {
-      return [Target(server: nil, context: context)]
+      return [Target(server: nil, context: context, source: command.source)]
     }
-    let targets = try context.servers(command.server.connection.servers).map { Target(server: $0, context: context.choosing($0)) }
+    let targets = try context.servers(command.server.connection.servers).map {
+      Target(server: $0, context: context.choosing($0), source: command.source ?? $0.name)
+    }
     if targets.count > 1, command.source != nil || command.takeSourceBack {
       throw UsageError("--source and --take-source-back are for one server", hint: "name it with --server")
     }
@@ -147,7 +151,7 @@ struct ServerSnapshots {
       // A dropped database must not prevent the other snapshots.
       results.update {
         $0.add(
-          FirnError.refused(reasons: ["no database of the server matches \(pattern)"]), server: command.source ?? target.server?.name,
+          FirnError.refused(reasons: ["no database of the server matches \(pattern)"]), server: target.source,
           database: pattern)
       }
       context.warn("\(target.name(of: pattern)): no database matches this pattern")
@@ -155,12 +159,8 @@ struct ServerSnapshots {
     results.update { $0.leftOut += databases.leftOut.map { LeftOut(database: $0.name, reason: $0.reason) } }
 
     let globals = SharedGlobals()
-    let large = databases.entries.filter { $0.size >= Self.large }
-    for database in large { try backUp(database.name, of: target, globals, sessions: nil, results) }
-    let small = databases.entries.filter { $0.size < Self.large }.map(\.name)
-    let sessions = min(target.context.jobs(command.server), small.count)
-    try forEachInParallel(small.reversed(), thread: "database", threads: max(1, sessions)) {
-      try backUp($0, of: target, globals, sessions: sessions > 1 ? 1 : nil, results)
+    try forEachDatabase(databases.entries, jobs: target.context.jobs(command.server), isLarge: { $0.size >= Self.large }) { database, sessions in
+      try backUp(database.name, of: target, globals, sessions: sessions, results)
     }
   }
 
@@ -178,7 +178,7 @@ struct ServerSnapshots {
         $0.areAllSound = $0.areAllSound && taken.isSound
       }
     } catch let interruption as Interruption { throw interruption } catch {
-      results.update { $0.add(error, server: command.source ?? target.server?.name, database: name) }
+      results.update { $0.add(error, server: target.source, database: name) }
       target.context.warn("\(target.name(of: name)): no snapshot: \(FailureReport(error).message)")
     }
   }

@@ -32,18 +32,24 @@ package struct ServerSource: Sendable {
   package static func find(_ connection: Connection, in catalog: Catalog) throws -> String? {
     guard let identifier = try connection.systemIdentifier() else { return nil }
     let sources = try catalog.sources(of: catalog.snapshots())
-    return (sources.first { $0.record?.servers.last?.systemIdentifier == identifier } ?? sources.first { $0.source == identifier })?.source
+    return (sources.first { $0.record?.servers.last?.systemIdentifier == identifier } ?? sources.first { $0.folder == identifier })?.folder
   }
 
-  /// Words about a server whose place this one has taken; nil if it is the same server as before.
+  /// The server whose place this one takes; nil if it is the same server as before.
+  private var predecessor: SourceRecord.Server? {
+    guard let server, let last = record?.servers.last else { return nil }
+    return last.systemIdentifier == server.systemIdentifier ? nil : last
+  }
+
+  /// Words about a server whose place this one takes; nil if it is the same server as before.
   var takeover: String? {
-    guard let record, let server, let last = record.servers.last, last.systemIdentifier != server.systemIdentifier else { return nil }
+    guard let record, let server, let last = predecessor else { return nil }
     return "source \(record.name) continues with another server: it was \(Self.words(last)) until now, and is \(Self.words(server))"
   }
 
   /// - Throws: `FirnError.sourceInUse` if another server took this one's place earlier: two servers would mix their snapshots.
   func requireOwn() throws {
-    guard let record, let server, let last = record.servers.last, last.systemIdentifier != server.systemIdentifier,
+    guard let record, let server, let last = predecessor,
       record.servers.contains(where: { $0.systemIdentifier == server.systemIdentifier })
     else { return }
     throw FirnError.sourceInUse(name: record.name, by: Self.words(last), since: last.since)
@@ -76,7 +82,7 @@ package struct ServerSource: Sendable {
     let isAddress = host.allSatisfy { $0.isNumber || $0 == "." || $0 == ":" }
     let cluster = server.clusterName.map { "-" + $0.replacing("/", with: "-") } ?? server.port.flatMap { $0 == 5432 ? nil : "-\($0)" } ?? ""
     let wanted = (isAddress ? host : short) + cluster
-    let taken = Set(((try? catalog.sources(of: catalog.snapshots())) ?? []).filter { $0.source != folder }.map { $0.record?.name ?? $0.source })
+    let taken = Set(((try? catalog.sources(of: catalog.snapshots())) ?? []).filter { $0.folder != folder }.map(\.name))
     return ([wanted] + (2...99).map { "\(wanted)-\($0)" }).first { !taken.contains($0) } ?? folder
   }
 }

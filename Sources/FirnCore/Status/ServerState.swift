@@ -29,19 +29,17 @@ package struct ServerState: Sendable {
 
 /// Servers beside the store: databases without snapshots, and snapshots whose database is gone.
 struct ServerComparison {
-  private var folders: [String: ServerState] = [:]
   private let servers: [(state: ServerState, folder: String)]
   private let words: (any Error) -> String
 
   init(_ servers: [ServerState], in catalog: Catalog, words: @escaping (any Error) -> String) throws {
     self.servers = try servers.map { ($0, try catalog.source(named: $0.name) ?? $0.name) }
     self.words = words
-    for server in self.servers { folders[server.folder.keyComponent] = server.state }
   }
 
   /// Whether the server of this snapshot no longer has its database.
   func hasLost(_ place: SnapshotPath) -> Bool {
-    guard case .success(let databases) = folders[place.source.keyComponent]?.databases else { return false }
+    guard case .success(let databases) = servers.first(where: { $0.folder.isSame(as: place.source) })?.state.databases else { return false }
     return !databases.all.contains(place.database)
   }
 

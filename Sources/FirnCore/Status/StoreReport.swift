@@ -127,16 +127,14 @@ package struct StoreReport: Sendable, Encodable {
     let listing = try repository.catalog.listing().filter { $0.place.id.startDate >= since }
     // Looked up once: of many databases each has many snapshots.
     let snapshots = Dictionary(grouping: listing) { "\($0.place.source.keyComponent)/\($0.place.database.keyComponent)" }
-    let names = Set(status.databases.map(\.source)).reduce(into: [:]) { $0[$1] = (try? repository.catalog.sourceRecord(of: $1))?.name }
     databases = try status.databases.map { state in
       let own = snapshots["\(state.source.keyComponent)/\(state.database.keyComponent)", default: []].sorted { $0.place.id < $1.place.id }
-      return try Self.database(state, names[state.source] ?? state.source, own, repository, tableCount, now, progress)
+      return try Self.database(state, own, repository, tableCount, now, progress)
     }
   }
 
   private static func database(
-    _ state: StoreStatus.Database, _ sourceName: String, _ listing: [ListedSnapshot], _ repository: Repository, _ tableCount: Int, _ now: Date,
-    _ progress: WorkProgress
+    _ state: StoreStatus.Database, _ listing: [ListedSnapshot], _ repository: Repository, _ tableCount: Int, _ now: Date, _ progress: WorkProgress
   ) throws -> Database {
     var snapshots: [Snapshot] = []
     var drills: [Drill] = []
@@ -167,7 +165,8 @@ package struct StoreReport: Sendable, Encodable {
     }
     let largest = (newest?.tables ?? []).sorted { ($0.bytes, $1.displayName) > ($1.bytes, $0.displayName) }.prefix(tableCount).map(\.displayName)
     return Database(
-      source: state.source, sourceName: sourceName, database: state.database, newestAt: state.newest?.startedAt, provenAt: state.proof?.checkedAt,
+      source: state.source, sourceName: state.sourceName, database: state.database, newestAt: state.newest?.startedAt,
+      provenAt: state.proof?.checkedAt,
       provenBy: state.proof?.level.rawValue, problems: state.problems, isGone: state.isGone, snapshots: snapshots,
       tables: largest.map { Table(name: $0, points: points[$0] ?? []) }, otherTables: max(0, (newest?.tables.count ?? 0) - largest.count),
       drills: drills.sorted { $0.at < $1.at },

@@ -28,7 +28,9 @@ package struct StoreStatus: Sendable {
   }
 
   package struct Database: Sendable {
+    /// The folder of its source, and the name for users.
     package let source: String
+    package let sourceName: String
     package let database: String
     package let newest: Newest?
     /// Whether a verification found the newest snapshot damaged.
@@ -114,16 +116,16 @@ package struct StoreStatus: Sendable {
       if case .failure(let error) = copy.snapshots { "the copies in \(copy.location) cannot be read: \(words(error))" } else { nil }
     }
     let groups = Dictionary(grouping: places) { "\($0.source.keyComponent)/\($0.database.keyComponent)" }
-    let names = try Set(places.map(\.source)).reduce(into: [:]) { $0[$1] = try repository.catalog.sourceRecord(of: $1)?.name }
+    let names = try repository.catalog.sourceNames(of: places.map(\.source))
     let comparison = try ServerComparison(servers, in: repository.catalog, words: words)
     let found = try groups.sorted { $0.key < $1.key }.compactMap { _, places -> Database? in
       guard let first = places.first else { return nil }
-      let own = [first.source, names[first.source] ?? first.source]
+      let name = names[first.source] ?? first.source
       return try Self.database(
-        places.sorted { $0.id > $1.id }, repository, copies, unreachable, limits.applied(to: first.database, of: own), now, age,
-        isGone: comparison.hasLost(first))
+        places.sorted { $0.id > $1.id }, name, repository, copies, unreachable,
+        limits.applied(to: first.database, of: [first.source, name]), now, age, isGone: comparison.hasLost(first))
     }
-    let runs = FailedRuns(histories, beside: found, names: names, isWhole: isWhole, age)
+    let runs = FailedRuns(histories, beside: found, isWhole: isWhole, age)
     databases = found.map { runs.added(to: $0) }
     problems = comparison.problems(beside: found.filter { $0.newest != nil }.map { ($0.source, $0.database) }) + runs.others
   }
@@ -135,23 +137,18 @@ package struct StoreStatus: Sendable {
 
     /// - Parameters:
     ///   - databases: those that are shown.
-    ///   - names: the names of sources, by their folders.
     ///   - isWhole: whether all databases are shown, and so runs on other ones matter.
-    init(_ histories: RunHistories?, beside databases: [Database], names: [String: String], isWhole: Bool, _ age: (Date) -> String) {
+    init(_ histories: RunHistories?, beside databases: [Database], isWhole: Bool, _ age: (Date) -> String) {
       guard let histories else { return }
-      func own(_ database: String, _ source: String?) -> [Database] {
-        databases.filter { candidate in
-          candidate.database.isSame(as: database)
-            && (source.map { $0.isSame(as: candidate.source) || $0.isSame(as: names[candidate.source] ?? candidate.source) } ?? true)
-        }
+      func all(of source: String?) -> [Database] {
+        guard let source else { return databases }
+        return databases.filter { source.isSame(as: $0.source) || source.isSame(as: $0.sourceName) }
       }
       let oldest = databases.filter { !$0.isGone }.compactMap { $0.newest?.startedAt }.min() ?? .distantPast
       let newest = databases.compactMap { $0.newest?.startedAt }.max() ?? .distantPast
       // Whether every database of a source has a snapshot since.
       func isAnswered(_ known: RunHistories.Known, _ source: String?) -> Bool {
-        let own = databases.filter { candidate in
-          !candidate.isGone && (source.map { $0.isSame(as: candidate.source) || $0.isSame(as: names[candidate.source] ?? "") } ?? true)
-        }
+        let own = all(of: source).filter { !$0.isGone }
         return known.run.job == "snapshot" && !own.isEmpty && own.allSatisfy { $0.newest.map { $0.startedAt > known.startedAt } ?? false }
       }
       for known in histories.lastFailures(since: oldest) {
@@ -164,7 +161,7 @@ package struct StoreStatus: Sendable {
         var failed = (run.failures ?? []).filter { $0.database != "*" }.map { (source: $0.source, database: $0.database, error: Optional($0.error)) }
         if run.failures == nil, let database = run.database { failed.append((run.source, database, run.error)) }
         for (source, database, error) in failed {
-          let matching = own(database, source)
+          let matching = all(of: source).filter { $0.database.isSame(as: database) }
           for candidate in matching {
             let key = "\(candidate.source)/\(candidate.database)"
             // A snapshot that was taken since is the answer to a failed one. Manifests have whole seconds.
@@ -280,7 +277,8 @@ package struct StoreStatus: Sendable {
 
   /// - Parameter places: of one database, the newest first.
   private static func database(
-    _ places: [SnapshotPath], _ repository: Repository, _ copies: [Copy], _ unreachable: [String], _ limits: Limits, _ now: Date,
+    _ places: [SnapshotPath], _ sourceName: String, _ repository: Repository, _ copies: [Copy], _ unreachable: [String], _ limits: Limits,
+    _ now: Date,
     _ age: (Date) -> String, isGone: Bool
   ) throws -> Database? {
     let catalog = repository.catalog
@@ -325,7 +323,8 @@ package struct StoreStatus: Sendable {
       return problems.isEmpty
         ? nil
         : Database(
-          source: first.source, database: first.database, newest: nil, newestIsDamaged: false, newestComplete: nil, proof: nil, restoreSeconds: nil,
+          source: first.source, sourceName: sourceName, database: first.database, newest: nil, newestIsDamaged: false, newestComplete: nil,
+          proof: nil, restoreSeconds: nil,
           copies: [],
           problems: problems)
     }
@@ -355,7 +354,8 @@ package struct StoreStatus: Sendable {
           + "machine copies there under the name \(first.source), and each prunes what is the other's (source in firn.yaml gives each its own)")
     }
     var database = Database(
-      source: first.source, database: first.database, newest: newest, newestIsDamaged: newestIsDamaged, newestComplete: newestComplete, proof: proof,
+      source: first.source, sourceName: sourceName, database: first.database, newest: newest, newestIsDamaged: newestIsDamaged,
+      newestComplete: newestComplete, proof: proof,
       restoreSeconds: restoreSeconds,
       copies: states,
       problems: problems + unreachable)

@@ -208,7 +208,7 @@ package struct Catalog: Sendable {
     var matches = all.filter { $0.database.isSame(as: name) }
     if matches.isEmpty { matches = all.filter { "\($0.source)/\($0.database)".isSame(as: name) } }
     if matches.isEmpty, name.contains("/") {
-      let names = Dictionary(uniqueKeysWithValues: try sources(of: all).map { ($0.source.keyComponent, $0.record?.name ?? $0.source) })
+      let names = Dictionary(uniqueKeysWithValues: try sources(of: all).map { ($0.folder.keyComponent, $0.name) })
       matches = all.filter { "\(names[$0.source.keyComponent] ?? "")/\($0.database)".isSame(as: name) }
     }
     guard !matches.isEmpty else {
@@ -222,10 +222,10 @@ package struct Catalog: Sendable {
       if let own = try self.source(named: source).flatMap({ sources[$0.keyComponent] }) { return own }
     }
     guard sources.count <= 1 else {
-      let known = try self.sources(of: matches).map { (name: $0.record?.name ?? $0.source, server: $0.record?.servers.last?.place) }
-        .sorted { $0.name < $1.name }
+      let known = try self.sources(of: matches).sorted { $0.name < $1.name }
       throw RepositoryError.ambiguousDatabase(
-        name: name, sources: known.map(\.name), servers: known.compactMap { source in source.server.map { "\(source.name) is \($0)" } })
+        name: name, sources: known.map(\.name),
+        servers: known.compactMap { source in source.record?.servers.last?.place.map { "\(source.name) is \($0)" } })
     }
     return sources.first?.value ?? matches
   }

@@ -50,6 +50,15 @@ package struct SourceRecord: Codable, Sendable, Equatable {
   }
 }
 
+/// A source that has snapshots, with what is known of it.
+package struct KnownSource: Sendable {
+  /// Its folder in the store.
+  package let folder: String
+  package let record: SourceRecord?
+  /// The name for users.
+  package var name: String { record?.name ?? folder }
+}
+
 extension Catalog {
   /// Nil if nothing, or nothing readable, is known: stores of older versions have no such files, and no snapshot depends on one.
   package func sourceRecord(of source: String) throws -> SourceRecord? {
@@ -67,12 +76,12 @@ extension Catalog {
 
   /// Writes the records of sources to a copy that is missing them, or has the beginning of their servers.
   package func copySourceRecords(of places: [SnapshotPath], to copy: Catalog) throws {
-    for (source, record) in try sources(of: places) {
-      guard let record, try !copy.hasUnreadableRecord(of: source) else { continue }
-      let there = try copy.sourceRecord(of: source)
+    for source in try sources(of: places) {
+      guard let record = source.record, try !copy.hasUnreadableRecord(of: source.folder) else { continue }
+      let there = try copy.sourceRecord(of: source.folder)
       // The copy may know more than the original, if that was restored from it.
       if there.map({ record.servers.count > $0.servers.count && record.servers.starts(with: $0.servers) }) ?? true {
-        try copy.write(record, of: source)
+        try copy.write(record, of: source.folder)
       }
     }
   }
@@ -81,10 +90,15 @@ extension Catalog {
     try store.write(try JSON.bytes(record), to: SourceRecord.key(source), durability: .immediate)
   }
 
-  /// The sources that have snapshots, in order, with what is known of them.
-  package func sources(of places: [SnapshotPath]) throws -> [(source: String, record: SourceRecord?)] {
-    let names = Dictionary(places.map { ($0.source.keyComponent, $0.source) }, uniquingKeysWith: { first, _ in first })
-    return try names.values.sorted().map { ($0, try sourceRecord(of: $0)) }
+  /// The sources of snapshots, in the order of their folders.
+  package func sources(of places: [SnapshotPath]) throws -> [KnownSource] {
+    let folders = Dictionary(places.map { ($0.source.keyComponent, $0.source) }, uniquingKeysWith: { first, _ in first })
+    return try folders.values.sorted().map { KnownSource(folder: $0, record: try sourceRecord(of: $0)) }
+  }
+
+  /// The names of sources for users, by their folders.
+  package func sourceNames(of folders: some Sequence<String>) throws -> [String: String] {
+    try Set(folders).reduce(into: [:]) { $0[$1] = try KnownSource(folder: $1, record: sourceRecord(of: $1)).name }
   }
 
   /// The source that users mean by a name: a name it was given, or its folder's.
@@ -92,6 +106,6 @@ extension Catalog {
   package func source(named name: String) throws -> String? {
     if let record = try sourceRecord(of: name), record.name.isSame(as: name) { return name }
     let sources = try sources(of: snapshots())
-    return (sources.first { $0.record?.name.isSame(as: name) ?? false } ?? sources.first { $0.source.isSame(as: name) })?.source
+    return (sources.first { $0.record?.name.isSame(as: name) ?? false } ?? sources.first { $0.folder.isSame(as: name) })?.folder
   }
 }

@@ -31,7 +31,7 @@ import Testing
     #expect(ended.withoutWords.error == nil && ended.withoutWords.failures?.first?.error == "")
   }
 
-  @Test func `forgets the oldest, and ignores other files`() throws {
+  @Test func `keeps only the newest, and ignores other files`() throws {
     let store = MemoryStore()
     let history = RunHistory(in: store, limit: 10)
     for key in ["runs/x", "runs/20260101T000000000Z-a-b-c.json", "runs/20260101T000000000Z-snapshot-success-c"] {
