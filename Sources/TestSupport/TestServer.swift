@@ -103,6 +103,11 @@ package final class TestServer: Sendable {
     "postgresql://\(user.urlComponent):\(password.urlComponent)@127.0.0.1:\(port)/\(database.urlComponent)"
   }
 
+  /// A URL without a password, for arguments. The password goes into `PGPASSWORD`.
+  package func address(_ database: String, user: String = "postgres") -> String {
+    "postgresql://\(user.urlComponent)@127.0.0.1:\(port)/\(database.urlComponent)"
+  }
+
   package func connect(_ database: String = "postgres") throws -> Connection {
     try Connection(try ConnectionSettings(url(database)), applicationName: "firn tests")
   }

@@ -279,12 +279,13 @@ import Testing
     let bucket = try server.makeBucket()
     #expect(try place.firn("copy", "--to", server.location(bucket)).status == 0)
     let mirror = place.folder.path("mirror")
-    let keys = try filesByPath(under: place.store).filter { $0.value.kind == .file && !$0.key.hasPrefix("locks/") }.keys
+    let keys = try filesByPath(under: place.store).filter { $0.value.kind == .file && !$0.key.hasPrefix("locks/") && !$0.key.hasPrefix("runs/") }.keys
     let files = keys.map { "url = \"http://127.0.0.1:\(server.port)/\(bucket)/firn/\($0)\"\noutput = \"\(mirror)/\($0)\"" }
     let options = """
       user = "\(TestObjectServer.keyID):\(TestObjectServer.secret)"
       aws-sigv4 = "aws:amz:us-east-1:s3"
       create-dirs
+      fail-early
       fail
       silent
       show-error

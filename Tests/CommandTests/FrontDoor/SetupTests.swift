@@ -22,7 +22,8 @@ import Testing
     let url = server.url("shop", user: "firn", password: "backup")
     try Folder.write(Array("database-url: \(url)\nrestore: {role: firn_restore}\n".utf8), to: file)
 
-    let superuser = server.url("postgres")
+    place.environment["PGPASSWORD"] = TestServer.password
+    let superuser = server.address("postgres")
     let shown = try place.firn("setup", "--superuser-url", superuser, "--json")
     #expect(try shown.status == 0 && statements(shown).contains("CREATE ROLE \"firn\" LOGIN"), "\(shown)")
     #expect(try server.sql("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'firn%'") == "0", "nothing was made yet")
@@ -52,13 +53,15 @@ import Testing
     try server.sql("CREATE DATABASE shop; CREATE ROLE weak LOGIN PASSWORD 'weak'; GRANT pg_read_all_data TO weak")
     try server.sql("CREATE TABLE t (a int); CREATE EXTENSION pageinspect", in: "shop")
     var place = try Workplace(on: server, database: "shop")
-    let setup = try place.firn("setup", "--superuser-url", server.url("postgres"))
+    place.environment["PGPASSWORD"] = TestServer.password
+    let setup = try place.firn("setup", "--superuser-url", server.address("postgres"))
     #expect(setup.status == 0 && setup.errors.contains("restores need a superuser on this server, for shop: extension pageinspect"), "\(setup)")
     #expect(setup.output.contains("ALTER ROLE \"firn_restore\" SUPERUSER;") && setup.errors.contains("--apply runs this SQL"), "\(setup)")
     place.environment["DATABASE_URL"] = server.url("shop", user: "weak", password: "weak")
     let doctor = try place.firn("doctor")
     #expect(doctor.status == 6 && doctor.output.contains("weak may not create databases"), "\(doctor)")
-    let refused = try place.firn("setup", "--superuser-url", server.url("postgres", user: "weak", password: "weak"))
+    place.environment["PGPASSWORD"] = "weak"
+    let refused = try place.firn("setup", "--superuser-url", server.address("postgres", user: "weak"))
     #expect(refused.status == 6 && refused.errors.contains("weak is not a superuser"), "\(refused)")
   }
 }

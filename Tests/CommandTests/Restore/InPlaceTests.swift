@@ -129,7 +129,8 @@ import Testing
   }
 
   @Test func `gives nothing up for a snapshot that no drill could restore`() throws {
-    let place = try Workplace.withNotes()
+    var place = try Workplace.withNotes()
+    place.environment["PGPASSWORD"] = TestServer.password
     try place.sql(
       """
       CREATE SCHEMA app; SET search_path = app, public; CREATE TABLE app.helper (x int); CREATE TABLE app.checked (y int);
@@ -137,7 +138,7 @@ import Testing
       ALTER TABLE app.checked ADD CHECK (app.is_fine(y)); INSERT INTO app.checked VALUES (1);
       """)
     let id = try place.takeSnapshot()
-    #expect(try place.verify(place.database, id, "--drill", "--server", place.server.url("postgres")).status == 4)
+    #expect(try place.verify(place.database, id, "--drill", "--server", place.server.address("postgres")).status == 4)
     let refused = try place.restore(place.database, id, "--in-place", "--untested", "--confirm", "destroy \(place.database)")
     #expect(refused.status == 6 && refused.errors.contains("the last drill of \(id) could not restore it"), "\(refused)")
     #expect(try place.noteCount() == "5000" && place.listedSnapshots().count == 1)

@@ -3,7 +3,8 @@ import Testing
 
 @Suite struct `A restore fills materialized views` {
   @Test func `by the database's settings, on which their rows may depend`() throws {
-    let place = try Workplace(on: TestServer.system.get())
+    var place = try Workplace(on: TestServer.system.get())
+    place.environment["PGPASSWORD"] = TestServer.password
     try place.sql("ALTER DATABASE \"\(place.database)\" SET timezone = 'America/New_York'; ALTER DATABASE \"\(place.database)\" SET app.x = '7'")
     try place.sql(
       """
@@ -19,7 +20,7 @@ import Testing
     #expect(try place.restore(place.database, "latest", "--as", copy, "--prove").status == 0)
     #expect(try place.server.sql(rows, in: copy) == before)
     #expect(try place.server.sql("SELECT relispopulated FROM pg_class WHERE relname = 'none'", in: copy) == "f")
-    #expect(try place.verify(place.database, "latest", "--drill", "--server", place.server.url("postgres")).status == 0)
+    #expect(try place.verify(place.database, "latest", "--drill", "--server", place.server.address("postgres")).status == 0)
   }
 
   @Test func `as far as they can be, and throws no row away for those that can't`() throws {

@@ -16,13 +16,15 @@ import Testing
       """)
     _ = try place.takeSnapshot()
     // A server without the extension.
-    let other = try TestServer.version16.get().url("postgres")
+    let other = try TestServer.version16.get().address("postgres")
     place.environment["FIRN_PG_BIN"] = try TestServer.binaries(at: 1).string
+    place.environment["PGPASSWORD"] = TestServer.password
     let drill = try place.verify(place.database, "latest", "--drill", "--server", other)
     #expect(drill.status == 3 && drill.errors.contains("only read: public.tagged"), "\(drill)")
     #expect(try place.firn("show", place.database, "latest").output.contains("intact by read"))
     // Also if nothing can be restored at all.
-    let bare = try Workplace(on: TestServer.system.get())
+    var bare = try Workplace(on: TestServer.system.get())
+    bare.environment["PGPASSWORD"] = TestServer.password
     try bare.sql("CREATE EXTENSION hstore")
     _ = try bare.takeSnapshot()
     let nothing = try bare.verify(bare.database, "latest", "--drill", "--server", other, "--pg-bin", TestServer.binaries(at: 1).string)

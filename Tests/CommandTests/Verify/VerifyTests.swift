@@ -265,8 +265,9 @@ import Testing
   }
 
   @Test func `compares with a live database, and two snapshots with each other`() throws {
-    let place = try workplace()
-    let url = place.server.url(place.database)
+    var place = try workplace()
+    place.environment["PGPASSWORD"] = TestServer.password
+    let url = place.server.address(place.database)
     let same = try place.verify(place.database, "latest", "--against", url)
     #expect(same.status == 0 && same.output.contains("all 2 tables are as in"), "\(same)")
     try place.sql(
