@@ -64,7 +64,15 @@ final class SimulatedWorld: @unchecked Sendable {
   private let ended = DispatchSemaphore(value: 0)
 
   /// A thread's place in the row.
-  private final class Turn: Sendable { let semaphore = DispatchSemaphore(value: 0) }
+  private final class Turn: @unchecked Sendable {
+    // Sound: as the world.
+    let semaphore = DispatchSemaphore(value: 0)
+    /// When a real process would have gone on, however busy its machine is.
+    var latest = Double.infinity
+  }
+
+  /// Seconds for which others go on before a process that does not stand still.
+  private static let longestTurn = 600.0
 
   init(seed: UInt64) {
     random = SeededRandom(seed: seed)
@@ -81,7 +89,11 @@ final class SimulatedWorld: @unchecked Sendable {
     return disk
   }
 
+  /// Whether to print all that happens. scripts/soak explains it.
+  private static let prints = ProcessInfo.processInfo.environment["FIRN_SIMULATION_PRINT"] != nil
+
   func note(_ text: String) {
+    if Self.prints { print("\(Int(clock) - 1_800_000_000) \(text)") }
     for byte in text.utf8 { trace = (trace ^ UInt64(byte)) &* 0x100_0000_01B3 }
   }
 
@@ -127,12 +139,13 @@ final class SimulatedWorld: @unchecked Sendable {
   }
 
   /// Lets one of those that wait go on; one that ended waits no more.
-  private func handOver(from turn: (any AnyObject & Sendable)?) {
-    guard let turn = turn as? Turn else {
+  private func handOver(from process: SimulatedProcess?) {
+    guard let turn = process?.turn as? Turn else {
       if waiting.isEmpty { ended.signal() } else { waiting.remove(at: pick(below: waiting.count)).semaphore.signal() }
       return
     }
-    let choice = pick(below: waiting.count + 1)
+    turn.latest = process?.canStandStill == false ? clock + Self.longestTurn : .infinity
+    let choice = waiting.firstIndex { $0.latest < clock } ?? pick(below: waiting.count + 1)
     guard choice < waiting.count else { return }
     let next = waiting[choice]
     waiting[choice] = turn
@@ -147,7 +160,7 @@ final class SimulatedWorld: @unchecked Sendable {
     clock += Double(pick(below: 16))
     if isQuiet { return }
     if chance(faults.turns) {
-      handOver(from: process.turn)
+      handOver(from: process)
       guard process.isAlive else { throw ProcessDied() }
     }
     process.showLife()
@@ -160,7 +173,7 @@ final class SimulatedWorld: @unchecked Sendable {
     while clock < end {
       guard process.isAlive else { throw ProcessDied() }
       if waiting.isEmpty { clock = end } else { clock += 20 }
-      handOver(from: process.turn)
+      handOver(from: process)
     }
     note("stood still")
   }

@@ -27,6 +27,24 @@ import Testing
     #expect(faults.isEmpty, "\(faults)")
   }
 
+  @Test func `in a folder asks again before it deletes more, once time has passed`() throws {
+    struct Lost: Error {}
+    let folder = try TemporaryFolder()
+    let store = LocalStore(root: folder.path("store"))
+    let keys = ["a", "b", "c"]
+    for key in keys { try store.write([1], to: key, durability: .deferred) }
+    let asked = Monitor(0)
+    #expect(throws: Lost.self) {
+      try store.delete(keys) {
+        asked.update { $0 += 1 }
+        if asked.current > 1 { throw Lost() }
+        // As a machine that is suspended.
+        Thread.sleep(forTimeInterval: 1.1)
+      }
+    }
+    #expect(try keys.filter { try store.size(of: $0) != nil } == ["b", "c"])
+  }
+
   @Test func `on a file server gives back what was there when a file's replacement was cut off, and clears the rest away`() throws {
     let server = try TestFileServer.shared.get()
     let name = server.makeName()

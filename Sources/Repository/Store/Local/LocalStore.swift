@@ -262,8 +262,13 @@ package final class LocalStore: Store {
   }
 
   package func delete(_ keys: [StoreKey], _ mayGoOn: @escaping @Sendable () throws -> Void) throws {
+    var asked: ContinuousClock.Instant?
     for (number, key) in keys.enumerated() {
-      if number % 16 == 0 { try mayGoOn() }
+      // The machine may have been suspended since.
+      if number % 16 == 0 || asked.map({ .now - $0 > .seconds(1) }) ?? true {
+        asked = .now
+        try mayGoOn()
+      }
       try translated(key) {
         try Folder.removeFile(path(key))
         var folder = try path(key).removingLastComponent()
