@@ -46,6 +46,12 @@ struct Show: FirnCommand {
       "state      \(manifest.complete ? "complete" : "INCOMPLETE")",
     ]
     lines += manifest.incompleteReasons.map { "           \($0)" }
+    if let taken = manifest.takenOver {
+      lines.append(
+        "read       \(Quantity.tables(manifest.tables.count - taken.tables)); \(taken.tables) unchanged of \(Quantity.size(taken.bytes)) taken over, the oldest reading \(Quantity.age(of: taken.oldestReading.startDate, now: now))"
+      )
+    }
+    lines += (manifest.refutations ?? []).map { "           \($0)" }
     if let path = manifest.searchPath { lines.append("restore    with search_path \(path)") }
     lines.append(
       "proof      "
@@ -60,7 +66,7 @@ struct Show: FirnCommand {
     let width = tables.prefix(20).map { $0.displayName.count }.max() ?? 0
     for table in tables.prefix(20) {
       lines.append(
-        "  \(table.displayName.padding(toLength: width, withPad: " ", startingAt: 0))  \(Quantity.count(table.rows)) rows, \(Quantity.size(table.bytes))"
+        "  \(table.displayName.padding(toLength: width, withPad: " ", startingAt: 0))  \(Quantity.count(table.rows)) rows, \(Quantity.size(table.bytes))\(table.readIn.map { ", read in \($0)" } ?? "")"
       )
     }
     if tables.count > 20 { lines.append("  and \(tables.count - 20) smaller tables (all of them with --json)") }

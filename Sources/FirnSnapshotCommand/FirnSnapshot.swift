@@ -28,6 +28,7 @@ struct FirnSnapshot: FirnCommand {
   @Option(
     help: ArgumentHelp("Exclude the rows of tables that match this pattern (pg_dump's --exclude-table-data). May be repeated.", valueName: "pattern"))
   var excludeTableData: [String] = []
+  @Flag(help: "Read every table, also those that have not changed since the last snapshot.") var full = false
   @Option(help: ArgumentHelp("How long to wait for another session's lock.", valueName: "duration")) var lockWait: String?
   @Option(help: ArgumentHelp("Name of the server in the store. Default: its host and cluster.", valueName: "name")) var source: String?
   @Flag(help: "Use the source again although another server has taken it over.") var takeSourceBack = false
@@ -151,9 +152,14 @@ struct FirnSnapshot: FirnCommand {
         "snapshot of \(manifest.database): \(Quantity.tables(manifest.tables.count)), \(Quantity.rows(manifest.rows)), "
           + "\(Quantity.size(manifest.bytes)) in \(Quantity.span(seconds)) (\(Quantity.size(Int64(Double(manifest.bytes) / max(0.001, seconds))))/s), "
           + "\(Quantity.size(manifest.storedBytes)) stored" + (manifest.complete ? "" : ", INCOMPLETE"))
+      if let taken = manifest.takenOver {
+        context.tell(
+          "\(Quantity.tables(taken.tables)) of \(Quantity.size(taken.bytes)) unchanged and not read; the oldest reading is of "
+            + Quantity.time(taken.oldestReading.startDate))
+      }
     }
     copied.tell(context)
-    let isSound = manifest.complete && manifest.anomalies == nil && result.warnings.isEmpty && copied.areAllMade
+    let isSound = manifest.complete && manifest.anomalies == nil && manifest.refutations == nil && result.warnings.isEmpty && copied.areAllMade
     return (SnapshotReport(result, copied), isSound)
   }
 
@@ -161,7 +167,8 @@ struct FirnSnapshot: FirnCommand {
     let manifest = result.manifest
     context.record.note { report in
       (report.database, report.source, report.snapshot) = (manifest.database, manifest.source, manifest.id.description)
-      report.warnings += result.warnings + manifest.incompleteReasons.map { "incomplete: \($0)" } + (manifest.anomalies ?? [])
+      report.warnings +=
+        result.warnings + manifest.incompleteReasons.map { "incomplete: \($0)" } + (manifest.refutations ?? []) + (manifest.anomalies ?? [])
     }
     context.record.add(MetricsFile.samples(of: manifest, in: context.shownStore))
   }
@@ -171,6 +178,11 @@ struct FirnSnapshot: FirnCommand {
     var request = context.snapshotRequest(try context.connectionSettings(server.connection, database: database), server)
     if let source { request.source = source }
     request.takesSourceBack = takeSourceBack
+    request.readsAll = full
+    if let mode = file.incremental { request.incremental = mode }
+    request.fullEvery = file.fullEvery
+    // Every table is read a while before that is a problem.
+    request.rereadPeriod = file.limits.unreadAge.inSeconds * 7 / 8
     guard !kind.isEmpty, kind.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else { throw UsageError("--kind takes one word") }
     request.kind = kind
     for tag in tags {
@@ -211,6 +223,9 @@ struct SnapshotReport: Encodable {
   let bytes: Int64
   let storedBytes: Int64
   let newObjects: Int
+  let tablesTakenOver: Int
+  let bytesTakenOver: Int64
+  let oldestReading: String
   let seconds: Double
   let peakMemoryBytes: Int64
   let copies: [SnapshotCopies.Report]
@@ -227,6 +242,9 @@ struct SnapshotReport: Encodable {
     bytes = manifest.bytes
     storedBytes = manifest.storedBytes
     newObjects = manifest.newObjects
+    tablesTakenOver = manifest.takenOver?.tables ?? 0
+    bytesTakenOver = manifest.takenOver?.bytes ?? 0
+    oldestReading = (manifest.takenOver?.oldestReading ?? manifest.id).description
     seconds = result.elapsed.inSeconds
     peakMemoryBytes = Host.peakMemory
     copies = copied.reports

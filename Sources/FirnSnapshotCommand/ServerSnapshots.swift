@@ -142,6 +142,7 @@ struct ServerSnapshots {
   private func adjust(_ request: inout SnapshotRequest, for database: String, of target: Target) {
     let own = target.server?.override(for: database) ?? .init()
     if let jobs = own.jobs { request.jobs = jobs }
+    if let mode = own.incremental { request.incremental = mode }
     if command.excludeTableData.isEmpty, let patterns = own.excludedTableData { request.excludedTableData = patterns }
   }
 

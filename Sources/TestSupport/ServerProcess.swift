@@ -8,7 +8,7 @@ package enum Account {
   package static var unprivileged: (user: UInt32, group: UInt32)? { Host.isRoot ? Host.user(named: "postgres") : nil }
 
   /// For `setpriv`: another user where we are root, and an orderly end when the thread that started it is gone.
-  static var setprivArguments: [String] {
+  package static var setprivArguments: [String] {
     let user = unprivileged.map { ["--reuid=\($0.user)", "--regid=\($0.group)", "--init-groups"] } ?? []
     return user + ["--pdeathsig", "INT"]
   }

@@ -43,6 +43,10 @@ package struct Configuration: Sendable, Equatable {
   package var limits = StoreStatus.Limits()
   /// The share of its rows that a table may lose from one snapshot to the next without a warning.
   package var anomaly: Double?
+  /// When snapshots take over tables that have not changed.
+  package var incremental: SnapshotRequest.Incremental?
+  /// How long after the last snapshot that read all tables the next one does.
+  package var fullEvery: Duration?
   package var policy: ConfiguredPolicy?
   /// Where a policy's days begin, such as `Europe/Berlin`.
   package var timeZone: String?
@@ -59,7 +63,8 @@ package struct Configuration: Sendable, Equatable {
 
   /// Those of the file's top.
   package static let keys = [
-    "store", "database-url", "servers", "source", "jobs", "spool", "spool-cap", "lock-wait", "pg-bin", "exclude-table-data", "restore", "maintenance",
+    "store", "database-url", "servers", "source", "jobs", "spool", "spool-cap", "lock-wait", "pg-bin", "exclude-table-data", "incremental",
+    "full-every", "max-unread-age", "restore", "maintenance",
     "assertions", "max-age", "max-proof-age", "anomaly", "policy", "time-zone", "credentials-command", "copies", "identity",
     "recipients", "migrate", "hooks", "ping", "webhook", "mail", "metrics", "log-format",
   ]
@@ -151,6 +156,9 @@ package struct Configuration: Sendable, Equatable {
         guard let format = MessageLog.Format(rawValue: try reader.text()) else { throw reader.wrong("text, json or journal") }
         logFormat = format
       case "assertions": assertions = try Self.assertions(reader)
+      case "incremental": incremental = try reader.incremental()
+      case "full-every": fullEvery = try reader.duration()
+      case "max-unread-age": limits.unreadAge = try reader.duration()
       case "max-age": limits.snapshotAge = try reader.duration()
       case "max-proof-age": limits.proofAge = try reader.duration()
       case "anomaly": anomaly = try reader.share()

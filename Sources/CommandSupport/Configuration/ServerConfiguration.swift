@@ -1,4 +1,4 @@
-internal import FirnCore
+package import FirnCore
 internal import Platform
 internal import Postgres
 
@@ -9,6 +9,7 @@ package struct ServerConfiguration: Sendable, Equatable {
     package var excludedTableData: [String]?
     package var maxAge: Duration?
     package var jobs: Int?
+    package var incremental: SnapshotRequest.Incremental?
 
     package init() {}
   }
@@ -28,7 +29,7 @@ package struct ServerConfiguration: Sendable, Equatable {
   }
 
   private static let keys = ["database-url", "databases", "exclude", "per-database"]
-  private static let overrideKeys = ["exclude-table-data", "max-age", "jobs"]
+  private static let overrideKeys = ["exclude-table-data", "max-age", "jobs", "incremental"]
 
   /// - Throws: `ConfigurationError`.
   init(_ value: YAMLValue) throws {
@@ -60,6 +61,7 @@ package struct ServerConfiguration: Sendable, Equatable {
       switch entry.key {
       case "exclude-table-data": override.excludedTableData = try entry.list()
       case "max-age": override.maxAge = try entry.duration()
+      case "incremental": override.incremental = try entry.incremental()
       case "jobs": override.jobs = try entry.number(in: 1...64)
       default: break
       }

@@ -1,3 +1,4 @@
+internal import FirnCore
 internal import Foundation
 internal import Platform
 internal import Retention
@@ -120,6 +121,11 @@ struct YAMLValue {
   func duration() throws -> Duration {
     guard let duration = node.string.flatMap(Quantity.duration) else { throw wrong("a duration such as 30s") }
     return duration
+  }
+
+  func incremental() throws -> SnapshotRequest.Incremental {
+    guard let mode = node.string.flatMap({ SnapshotRequest.Incremental(rawValue: $0) }) else { throw wrong("auto, yes or no") }
+    return mode
   }
 
   /// Whole seconds.

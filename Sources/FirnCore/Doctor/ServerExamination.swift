@@ -56,7 +56,7 @@ package struct ServerExamination: Sendable {
       findings += [
         support(version), tools(connection), try rights(connection), try restoreRights(connection), try globals(connection), try locks(connection),
       ]
-      findings.append(try clock(connection))
+      findings += [try clock(connection), try incremental(connection)]
       findings += try losses(connection)
       return try findings + others(connection)
     } catch {
@@ -187,6 +187,25 @@ package struct ServerExamination: Sendable {
     let hint = "raise max_locks_per_transaction in postgresql.conf"
     if relations > capacity { return Finding("lock-table", .stop, text, hint: hint) }
     return relations * 2 > capacity ? Finding("lock-table", .warn, text, hint: hint) : Finding("lock-table", .pass, text)
+  }
+
+  /// Whether snapshots can take over tables that have not changed.
+  private func incremental(_ connection: Connection) throws -> Finding {
+    let obstacles = try connection.obstaclesToIncremental()
+    let role = Connection.identifier(connection.user)
+    guard obstacles.isEmpty else {
+      let hint =
+        obstacles.contains("summarize_wal is off")
+        ? "ALTER SYSTEM SET summarize_wal = on; SELECT pg_reload_conf(); then only changed tables are read (large databases)" : nil
+      return Finding("incremental", .pass, "every snapshot reads all tables: \(obstacles.joined(separator: ", "))", hint: hint)
+    }
+    let missing = try connection.rolesMissingForIncremental()
+    guard missing.isEmpty else {
+      return Finding(
+        "incremental", .warn, "every snapshot reads all tables: \(connection.user) is no member of \(missing.joined(separator: " and "))",
+        hint: "GRANT \(missing.joined(separator: ", ")) TO \(role)")
+    }
+    return Finding("incremental", .pass, "snapshots of large databases read only what changed")
   }
 
   /// Snapshots are named by this machine's time, and their tables' contents by the server's.

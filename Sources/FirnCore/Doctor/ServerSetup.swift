@@ -53,6 +53,10 @@ package struct ServerSetup {
       } else if try rights == nil || !server.isMember(role, of: "pg_read_all_data") {
         statements.append("GRANT pg_read_all_data TO \(name)")
       }
+      // Incremental snapshots make a checkpoint, and see when WAL summaries were written.
+      for other in server.serverMajor >= 17 ? ["pg_checkpoint", "pg_monitor"] : [] where try rights == nil || !server.isMember(role, of: other) {
+        statements.append("GRANT \(other) TO \(name)")
+      }
       if server.serverMajor >= 14, rights?.bypassesRowSecurity != true { statements.append("ALTER ROLE \(name) BYPASSRLS") }
     }
     guard !statements.isEmpty else { return nil }

@@ -41,9 +41,12 @@ package struct DumpEngine {
 
   /// - Throws: `PostgresError.toolFailed` where pg_dump failed, else what the store or the system threw first.
   /// - Parameters:
+  ///   - complete: changes the table of contents, before it is stored.
   ///   - watch: asked now and then by this thread; throws where the dump can't go on.
   ///   - dumped: called by this thread when pg_dump has ended well, while what it wrote may still have to be stored.
-  package func run(_ dump: DumpTool, watch: @escaping () throws -> Void, dumped: () throws -> Void) throws -> Outcome {
+  package func run(
+    _ dump: DumpTool, complete: (@Sendable (FilePath) throws -> Void)? = nil, watch: @escaping () throws -> Void, dumped: () throws -> Void
+  ) throws -> Outcome {
     let failure = FirstFailure()
     let packer = ObjectPacker(
       store: repository.store, format: repository.format, registry: registry, threads: processorCount, failure: failure)
@@ -56,6 +59,10 @@ package struct DumpEngine {
           var stream = FileStream(
             follower: follower, cutter: cutter, packer: packer, table: table, parent: parent, progress: progress, failure: failure)
           while let name = follower.next() {
+            if let complete, name == ArchiveFile.contents {
+              try follower.waitUntilWritten(name, failure)
+              try complete(follower.folder.appending(name))
+            }
             let streamed = try stream.stream(name)
             outcome.update { outcome in
               outcome.bytes += streamed.bytes

@@ -93,6 +93,13 @@ package final class SpoolFollower: Sendable {
   /// Whether pg_dump has closed the file, so that its contents are complete.
   func isWritten(_ name: String) -> Bool { monitor.current.written[name] != nil }
 
+  func waitUntilWritten(_ name: String, _ failure: FirstFailure) throws {
+    while !isWritten(name) {
+      try failure.check()
+      Thread.sleep(forTimeInterval: 0.003)
+    }
+  }
+
   func didRead(_ name: String, total: Int64) { monitor.update { $0.read[name] = total } }
 
   func didFinish(_ name: String) {

@@ -46,6 +46,9 @@ package struct MetricsFile: Sendable {
     case snapshotBytes = "snapshot_bytes"
     case snapshotStored = "snapshot_stored_bytes"
     case snapshotRows = "snapshot_rows"
+    case snapshotUnread = "snapshot_unread_bytes"
+    case oldestReading = "snapshot_oldest_reading_timestamp_seconds"
+    case refutedTables = "snapshot_refuted_tables"
     case runTime = "last_run_timestamp_seconds"
     case runDuration = "last_run_duration_seconds"
     case runExitCode = "last_run_exit_code"
@@ -70,6 +73,9 @@ package struct MetricsFile: Sendable {
       case .snapshotBytes: "Plain bytes of the last snapshot made."
       case .snapshotStored: "Bytes that the last snapshot made added to the store."
       case .snapshotRows: "Rows of the last snapshot made."
+      case .snapshotUnread: "Plain bytes of the last snapshot made that were taken over from unchanged tables without reading them."
+      case .oldestReading: "When the table of the last snapshot made that was not read for longest was read."
+      case .refutedTables: "Tables of the last snapshot made that seemed unchanged and were not."
       case .runTime: "When the last run ended."
       case .runDuration: "How long the last run took."
       case .runExitCode: "The exit code of the last run."
@@ -108,6 +114,9 @@ package struct MetricsFile: Sendable {
     return [
       Sample(.snapshotBytes, labels, Double(manifest.bytes)), Sample(.snapshotStored, labels, Double(manifest.storedBytes)),
       Sample(.snapshotRows, labels, Double(manifest.rows)),
+      Sample(.snapshotUnread, labels, Double(manifest.takenOver?.bytes ?? 0)),
+      Sample(.oldestReading, labels, (manifest.takenOver?.oldestReading ?? manifest.id).startDate.timeIntervalSince1970),
+      Sample(.refutedTables, labels, Double(manifest.refutations?.count ?? 0)),
     ]
   }
 

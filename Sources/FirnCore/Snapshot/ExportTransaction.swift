@@ -26,16 +26,20 @@ package final class ExportTransaction {
   }
 
   /// Begins, trying again while tables come and go.
-  /// - Parameter lockWait: how long another session's lock is waited for.
+  /// - Parameters:
+  ///   - lockWait: how long another session's lock is waited for.
+  ///   - locked: called when the tables are locked, before the snapshot is taken; once in each attempt.
   /// - Throws: `PostgresError.lockTimeout`, `FirnError.tablesKeptChanging`, `.noRights`, `.lockTableTooSmall`.
-  package static func begin(on connection: Connection, lockWait: Duration, progress: WorkProgress) throws -> ExportTransaction {
+  package static func begin(
+    on connection: Connection, lockWait: Duration, progress: WorkProgress, locked: () throws -> Void = {}
+  ) throws -> ExportTransaction {
     try checkCapacity(of: connection)
     var last = ""
     var attempt = 1
     let deadline = ContinuousClock.now + lockWait
     while attempt <= attempts {
       do {
-        return try tryToBegin(on: connection, lockWait: min(longestStand, max(.zero, deadline - .now)), longestWait: lockWait)
+        return try tryToBegin(on: connection, lockWait: min(longestStand, max(.zero, deadline - .now)), longestWait: lockWait, locked)
       } catch Unusable.changed(let what) {
         try connection.rollback()
         progress.note("attempt \(attempt): \(what)")
@@ -81,7 +85,9 @@ package final class ExportTransaction {
   /// - Parameters:
   ///   - lockWait: for the lock of a table.
   ///   - longestWait: for what else may be locked, now and while the transaction lasts.
-  private static func tryToBegin(on connection: Connection, lockWait: Duration, longestWait: Duration) throws -> ExportTransaction {
+  private static func tryToBegin(on connection: Connection, lockWait: Duration, longestWait: Duration, _ locked: () throws -> Void) throws
+    -> ExportTransaction
+  {
     let listed = try connection.tables()
     try connection.beginExport(lockWait: lockWait)
     do {
@@ -93,6 +99,7 @@ package final class ExportTransaction {
     } catch PostgresError.statementFailed(let message, SQLState.deadlockDetected) {
       throw Unusable.changed(message)
     }
+    try locked()
     try connection.waitForLocks(max(longestWait, .seconds(30)))
     let snapshot = try connection.exportSnapshot()
     let seen = try connection.tables()

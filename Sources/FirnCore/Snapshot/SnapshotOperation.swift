@@ -87,13 +87,18 @@ package struct SnapshotOperation {
     let cache = repository.format.isEncrypted ? request.cacheRoot.map { ParentCache(root: $0, of: repository) } : nil
     let parent = try newestReadable(source: source, database: connection.database, cache)
     let attempts = 3
-    for number in 1...attempts {
-      let scratch = work.path.appending("attempt-\(number)")
+    var mustRead: Set<UInt32> = []
+    var refutations: [String] = []
+    var number = 1
+    var runs = 0
+    while true {
+      runs += 1
+      let scratch = work.path.appending("attempt-\(runs)")
       try Folder.make(scratch)
       let run = SnapshotRun(
         repository: repository, request: request, progress: progress, connection: connection, tools: tools, scratch: scratch,
         place: place, startedAt: startedAt, parent: parent, cache: cache, lock: lock, takeover: isOfRestore ? nil : own.takeover, notes: notes,
-        warnings: warnings)
+        warnings: warnings, mustRead: mustRead, refutations: refutations)
       switch try run.dump() {
       case .done(let manifest):
         if !isOfRestore {
@@ -105,10 +110,18 @@ package struct SnapshotOperation {
         progress.note("attempt \(number): \(what); trying again")
         if number == attempts { throw FirnError.tablesKeptChanging(attempts: attempts, example: what) }
         try? Folder.removeTree(scratch)
-        Thread.sleep(forTimeInterval: Double(number))
+        try Interruption.sleep(until: .now + .seconds(number))
+        number += 1
+      case .mistaken(let tables):
+        progress.note("\(tables.count) tables have another definition than in the parent: they are read")
+        mustRead.formUnion(tables)
+        try? Folder.removeTree(scratch)
+      case .refuted(let found):
+        refutations = found
+        for words in found { progress.note("\(words): everything is read") }
+        try? Folder.removeTree(scratch)
       }
     }
-    throw FirnError.tablesKeptChanging(attempts: attempts, example: "")
   }
 
   /// The newest snapshot with a readable manifest: a damaged one must not stop tonight's. A safety snapshot of a restore is the last

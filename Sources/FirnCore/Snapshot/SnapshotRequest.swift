@@ -22,6 +22,13 @@ package struct SnapshotRequest: Sendable {
   package var lockWait: Duration = .seconds(30)
   /// The share of its rows, or of all bytes, whose loss since the parent is worth a warning.
   package var anomaly = 0.5
+  package var incremental = Incremental.auto
+  /// Whether to read every table, whatever the parent has.
+  package var readsAll = false
+  /// How long after the last snapshot that read all tables the next one does; nil if never.
+  package var fullEvery: Duration?
+  /// Seconds in which an incremental snapshot reads every table once.
+  package var rereadPeriod = TakeoverPlan.usualPeriod
   package var toolFolders: [FilePath] = []
   /// Bytes.
   package static let usualSpoolCap: Int64 = 512 << 20

@@ -12,6 +12,10 @@ struct SnapshotRun {
     case done(Manifest)
     /// Tables changed during the dump: it is discarded, and another attempt may succeed.
     case changed(String)
+    /// These tables must be read: the dump shows them otherwise than the parent.
+    case mistaken(Set<UInt32>)
+    /// Tables that seemed unchanged since the parent are not, in words: nothing may be taken over.
+    case refuted([String])
   }
 
   let repository: Repository
@@ -29,14 +33,22 @@ struct SnapshotRun {
   let takeover: String?
   let notes: Monitor<[String]>
   let warnings: Monitor<[String]>
+  /// Tables that may not be taken over from the parent.
+  let mustRead: Set<UInt32>
+  /// What an attempt before this one refuted; then nothing is taken over.
+  let refutations: [String]
 
   /// Bytes below which more sessions of pg_dump cost more than they save.
   private static let smallDatabase: Int64 = 4 << 20
 
   func dump() throws -> Outcome {
     progress.begin("locking tables")
-    let transaction = try ExportTransaction.begin(on: connection, lockWait: request.lockWait, progress: progress)
+    let incremental = IncrementalReading(progress: progress)
+    try incremental.begin(on: connection, request, size: parent?.manifest.bytes ?? connection.sizeOnDisk())
+    let transaction = try ExportTransaction.begin(
+      on: connection, lockWait: request.lockWait, progress: progress, locked: incremental.noteLocks)
     defer { try? transaction.end() }
+    try incremental.noteSnapshot()
     let facts = try gatherFacts()
     let exclusions = try exclusions(facts)
     let registry = ObjectRegistry()
@@ -51,20 +63,25 @@ struct SnapshotRun {
     let withPasswords = try connection.canReadPasswords()
     let globals = GlobalsDump(tools: tools, access: access, database: connection.database, withPasswords: withPasswords, shared: request.globals)
     defer { globals.wait() }
-    let expected = try parent?.manifest.bytes ?? connection.databaseSize()
+    try incremental.decide(
+      on: connection, request, encoding: facts.database.encoding, pgDump: try tools.versionLine(of: "pg_dump"), parent: parent?.manifest,
+      index: index,
+      without: mustRead.union(transaction.tables.values.filter { exclusions.tables.contains($0.qualifiedName) }.map(\.oid)),
+      readsAll: readsAll)
+    let expected = try max(0, (parent?.manifest.bytes ?? connection.databaseSize()) - incremental.plan.bytes)
     progress.begin("dumping", expected: expected)
-    let outcome: DumpEngine.Outcome
+    var outcome: DumpEngine.Outcome
     var rewritten: String?
     do {
       var dump = DumpTool(
         tools: tools, access: access, database: connection.database, encoding: facts.database.encoding,
         jobs: expected < Self.smallDatabase ? 1 : try transaction.dumpJobs(wanted: request.jobs) { note in notes.update { $0.append(note) } },
         snapshot: transaction.snapshot,
-        lockWait: request.lockWait, excludedTableData: exclusions.patterns)
+        lockWait: request.lockWait, excludedTableData: exclusions.patterns + incremental.plan.patterns)
       // Damage must be an error and not a warning.
       if facts.canTurnOff { dump.settingsToTurnOff = facts.damageHiders }
       let name = dump.applicationName
-      outcome = try engine.run(dump) {
+      outcome = try engine.run(dump, complete: incremental.completion) {
         try transaction.check(dump: name)
         progress.show(item: try transaction.tables(dumpedBy: name).joined(separator: ", "))
       } dumped: {
@@ -74,6 +91,8 @@ struct SnapshotRun {
       }
     } catch let stuck as ExportTransaction.Deadlock {
       return .changed("\(stuck.holder); the dump waited behind it")
+    } catch let mistake as IncrementalReading.Mistake {
+      return .mistaken(mistake.tables)
     } catch let error as PostgresError {
       // A schema change that waits for our locks blocks the workers of pg_dump: let it pass, then dump again.
       if case .toolFailed = error, (try? connection.someoneWaitsForUs()) == true {
@@ -82,8 +101,20 @@ struct SnapshotRun {
       throw error
     }
     if let rewritten { return .changed("\(rewritten) was rewritten") }
+    try incremental.finish(&outcome, index, table)
+    let contents = try ArchiveDirectory(ofArchive: spool)
+    let refutations = incremental.refutations(contents, outcome, parent: parent?.manifest.id)
+    guard refutations.isEmpty else { return .refuted(refutations) }
     return .done(
-      try commit(outcome, transaction, facts, exclusions, table: table, registry: registry, index: index, spool: spool, globals: globals))
+      try commit(
+        outcome, contents, transaction, facts, exclusions, incremental, table: table, registry: registry, index: index, globals: globals))
+  }
+
+  /// Whether nothing is taken over from the parent.
+  private var readsAll: Bool {
+    if request.readsAll || !refutations.isEmpty || request.kind == "pre-migration" { return true }
+    guard let limit = request.fullEvery, let parent = parent?.manifest else { return false }
+    return startedAt.timeIntervalSince((parent.readAllIn ?? parent.id).startDate) >= limit.inSeconds
   }
 
   private struct Facts {
@@ -172,12 +203,11 @@ struct SnapshotRun {
   }
 
   private func commit(
-    _ outcome: DumpEngine.Outcome, _ transaction: ExportTransaction, _ facts: Facts, _ exclusions: Exclusions, table: ChunkTableWriter,
-    registry: ObjectRegistry, index: ParentIndex?, spool: FilePath, globals: GlobalsDump
+    _ outcome: DumpEngine.Outcome, _ contents: ArchiveDirectory, _ transaction: ExportTransaction, _ facts: Facts, _ exclusions: Exclusions,
+    _ incremental: IncrementalReading, table: ChunkTableWriter, registry: ObjectRegistry, index: ParentIndex?, globals: GlobalsDump
   ) throws -> Manifest {
     progress.begin("committing")
-    let contents = try ArchiveDirectory(ofArchive: spool)
-    let (tables, missing) = try match(contents, outcome, transaction.tables)
+    var (tables, missing) = try match(contents, outcome, transaction.tables, incremental.plan)
     guard outcome.largeObjectFiles == facts.largeObjects else {
       throw FirnError.unsoundArchive(reason: "it holds \(outcome.largeObjectFiles) large objects of \(facts.largeObjects)")
     }
@@ -213,6 +243,15 @@ struct SnapshotRun {
     manifest.sequences.sort { ($0.schema, $0.name) < ($1.schema, $1.name) }
     manifest.roles = facts.roles
     manifest.tablespaces = facts.tablespaces
+    // Rows that a setting made look empty must be read again.
+    if refutations.isEmpty, facts.canTurnOff || facts.damageHiders.isEmpty, let base = try incremental.base() {
+      manifest.changeBase = base
+      incremental.describe(
+        &tables, contents,
+        ids: Dictionary(contents.entries.filter { $0.kind == "TABLE DATA" }.map { ($0.file, $0.oid) }, uniquingKeysWith: { first, _ in first }))
+    }
+    if let parent = parent?.manifest, !incremental.plan.taken.isEmpty { manifest.readAllIn = parent.readAllIn ?? parent.id }
+    manifest.refutations = refutations.isEmpty ? nil : refutations
     manifest.tables = tables
     manifest.largeObjects = facts.largeObjects
     manifest.bytes = outcome.bytes
@@ -231,7 +270,8 @@ struct SnapshotRun {
     manifest.complete = manifest.incompleteReasons.isEmpty
     let anomalies = fallenTables(tables) + signsOfAClone(facts)
     manifest.anomalies = anomalies.isEmpty ? nil : anomalies
-    manifest.warnings = (takeover.map { [$0] } ?? []) + anomalies + facts.changedRowsOutsideDump + outcome.notes + (index?.warnings ?? [])
+    manifest.warnings =
+      refutations + (takeover.map { [$0] } ?? []) + anomalies + facts.changedRowsOutsideDump + outcome.notes + (index?.warnings ?? [])
     if let recorded = facts.database.collationVersion, let actual = facts.database.actualCollationVersion, recorded != actual {
       manifest.warnings.append("the database's collation is of version \(recorded), the server's library of \(actual): its indexes may be wrong")
     }
@@ -270,7 +310,7 @@ struct SnapshotRun {
 
   /// Matches the archive's table of contents with the files that were read and the tables of the server.
   private func match(
-    _ contents: ArchiveDirectory, _ outcome: DumpEngine.Outcome, _ known: [UInt32: DumpedTable]
+    _ contents: ArchiveDirectory, _ outcome: DumpEngine.Outcome, _ known: [UInt32: DumpedTable], _ plan: TakeoverPlan
   ) throws -> (tables: [Manifest.Table], missing: [DumpedTable]) {
     var tables: [Manifest.Table] = []
     var missing = known.filter { $0.value.hasRows && $0.value.ofExtension == nil }
@@ -283,6 +323,7 @@ struct SnapshotRun {
         schema: table.schema, name: table.name, file: file.name, rows: file.rows, bytes: file.bytes, sha256: file.digest.description)
       entry.loadedThrough = table.loadedThrough.map { .init(schema: $0.schema, name: $0.name) }
       entry.ofExtension = table.ofExtension
+      entry.readIn = plan.taken[listed.oid]?.readIn
       tables.append(entry)
     }
     guard outcome.files[ArchiveFile.contents] != nil else { throw FirnError.unsoundArchive(reason: "toc.dat never came") }

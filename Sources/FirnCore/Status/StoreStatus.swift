@@ -8,13 +8,15 @@ package struct StoreStatus: Sendable {
   package struct Limits: Sendable, Equatable {
     package var snapshotAge: Duration = .seconds(26 * 3600)
     package var proofAge: Duration = .seconds(8 * 86400)
+    /// How long ago a table may have been read that newer snapshots have taken over.
+    package var unreadAge: Duration = .seconds(8 * 86400)
     /// Other ages of snapshots, of databases of a source: its name, and a pattern for theirs. The first that fits counts.
     package var exceptions: [(source: String, pattern: String, age: Duration)] = []
 
     package init() {}
 
     package static func == (left: Self, right: Self) -> Bool {
-      left.snapshotAge == right.snapshotAge && left.proofAge == right.proofAge
+      left.snapshotAge == right.snapshotAge && left.proofAge == right.proofAge && left.unreadAge == right.unreadAge
         && left.exceptions.elementsEqual(right.exceptions) { $0.source == $1.source && $0.pattern == $1.pattern && $0.age == $1.age }
     }
 
@@ -207,7 +209,9 @@ package struct StoreStatus: Sendable {
   }
 
   /// - Parameter manifest: nil if no identity opens it.
-  private static func newest(_ place: SnapshotPath, _ summary: Manifest.Summary, _ manifest: Manifest?) -> Newest {
+  private static func newest(
+    _ place: SnapshotPath, _ summary: Manifest.Summary, _ manifest: Manifest?, _ limits: Limits, _ now: Date, _ age: (Date) -> String
+  ) -> Newest {
     guard let manifest else {
       var problems = summary.complete ? [] : ["the newest snapshot is incomplete: firn show gives the reason, with an identity"]
       if let fallen = summary.fallenTables, fallen > 0 {
@@ -218,8 +222,13 @@ package struct StoreStatus: Sendable {
     }
     let incomplete =
       manifest.complete ? [] : ["the newest snapshot is incomplete: \(manifest.incompleteReasons.first ?? "see firn show")"]
+    var unread: [String] = []
+    if let taken = manifest.takenOver, now.timeIntervalSince(taken.oldestReading.startDate) > limits.unreadAge.inSeconds {
+      unread = ["a table that seems unchanged was last read \(age(taken.oldestReading.startDate)): take one snapshot with --full"]
+    }
     return Newest(
-      id: manifest.id, startedAt: manifest.startedAt, complete: manifest.complete, problems: incomplete + (manifest.anomalies ?? []))
+      id: manifest.id, startedAt: manifest.startedAt, complete: manifest.complete,
+      problems: incomplete + (manifest.refutations ?? []) + (manifest.anomalies ?? []) + unread)
   }
 
   /// The verifications of one database's snapshots.
@@ -303,7 +312,7 @@ package struct StoreStatus: Sendable {
       if summary.kind == Manifest.safetyKind { continue }
       readable.append(place)
       if newest == nil {
-        newest = Self.newest(place, summary, manifest)
+        newest = Self.newest(place, summary, manifest, limits, now, age)
         newestIsDamaged = try checks.findDamage(in: place)
         if newestIsDamaged { problems.append("the newest snapshot was found damaged") }
       }

@@ -13,6 +13,8 @@ package struct ArchiveDirectory: Sendable {
     package let section: Section
     package let definition: String
     package let copyStatement: CopyStatement?
+    /// The same as the archive writes it; empty if it has none, or if it is no text in the archive's encoding.
+    package let copyText: String
     package let schema: String
     package let tablespace: String
     package let accessMethod: String
@@ -21,6 +23,8 @@ package struct ArchiveDirectory: Sendable {
     fileprivate let definitionRange: Range<Int>
     fileprivate let tablespaceRange: Range<Int>
     fileprivate let ownerRange: Range<Int>
+    /// All of it.
+    fileprivate let range: Range<Int>
 
     /// The file of its rows.
     package var file: String { "\(dumpID).dat" }
@@ -36,6 +40,10 @@ package struct ArchiveDirectory: Sendable {
   package let entries: [Entry]
   private let bytes: [UInt8]
   private let encoding: ArchiveEncoding
+  /// Where the number of entries stands.
+  private let countPlace: Int
+  /// Whether entries tell the kind of a relation, as they do from format 1.16 on.
+  private let hasRelationKinds: Bool
 
   /// Bytes.
   private static let integerSize = 4
@@ -67,10 +75,13 @@ package struct ArchiveDirectory: Sendable {
     if version.1 >= 15 { _ = try reader.byte() } else { _ = try reader.integer() }
     for _ in 0..<7 { _ = try reader.integer() }
     for _ in 0..<3 { _ = try reader.string() }
+    countPlace = reader.place
+    hasRelationKinds = version.1 >= 16
     let count = try reader.integer()
     guard count >= 0, count <= bytes.count else { throw Unreadable(reason: "its length makes no sense") }
     var entries: [Entry] = []
     for _ in 0..<count {
+      let start = reader.place
       let id = try reader.integer()
       _ = try reader.integer()
       _ = try reader.string()
@@ -82,7 +93,8 @@ package struct ArchiveDirectory: Sendable {
       let definition = try reader.text()
       let definitionRange = definitionStart..<reader.place
       _ = try reader.string()
-      let copyStatement = try reader.string().flatMap { CopyStatement(Array($0)) }
+      let copyBytes = try reader.string().map(Array.init) ?? []
+      let copyText = encoding.text(copyBytes)
       let schema = try reader.text()
       let tablespaceStart = reader.place
       let tablespace = try reader.text()
@@ -99,9 +111,10 @@ package struct ArchiveDirectory: Sendable {
       _ = try reader.string()
       entries.append(
         Entry(
-          dumpID: id, oid: oid, tag: tag, kind: kind, section: section, definition: definition, copyStatement: copyStatement, schema: schema,
+          dumpID: id, oid: oid, tag: tag, kind: kind, section: section, definition: definition, copyStatement: CopyStatement(copyBytes),
+          copyText: encoding.bytes(copyText) == copyBytes ? copyText : "", schema: schema,
           tablespace: tablespace, accessMethod: accessMethod, owner: owner, dependencies: dependencies, definitionRange: definitionRange,
-          tablespaceRange: tablespaceRange, ownerRange: ownerRange))
+          tablespaceRange: tablespaceRange, ownerRange: ownerRange, range: start..<reader.place))
     }
     guard reader.place == bytes.count else { throw Unreadable(reason: "something follows its end") }
     self.entries = entries
@@ -136,14 +149,76 @@ package struct ArchiveDirectory: Sendable {
         (entry.tablespaceRange, entry.tablespace, tablespace(entry.tablespace)), (entry.ownerRange, entry.owner, owner(entry)),
       ] where !before.isSame(as: after) {
         result += bytes[done..<range.lowerBound]
-        let text = encoding.bytes(after)
-        result.append(0)
-        for place in 0..<Self.integerSize { result.append(UInt8(truncatingIfNeeded: text.count >> (8 * place))) }
-        result += text
+        Self.append(encoding.bytes(after), to: &result)
         done = range.upperBound
       }
     }
     return result + bytes[done...]
+  }
+
+  private static func append(_ number: Int, to result: inout [UInt8]) {
+    result.append(number < 0 ? 1 : 0)
+    for place in 0..<integerSize { result.append(UInt8(truncatingIfNeeded: number.magnitude >> (8 * place))) }
+  }
+
+  /// - Parameter text: nil for none, which isn't the same as an empty one.
+  private static func append(_ text: [UInt8]?, to result: inout [UInt8]) {
+    append(text?.count ?? -1, to: &result)
+    result += text ?? []
+  }
+
+  /// The same table of contents with the rows of further tables, where pg_dump would have listed them.
+  /// - Parameter statements: the tables' COPY statements, by their object ids.
+  /// - Returns: the bytes, and the names of the rows' files by the tables' ids; nil if a table is not in it, has its rows already, or if its
+  ///   rows' place is not certain.
+  package func addingRows(_ statements: [UInt32: String]) -> (bytes: [UInt8], files: [UInt32: String])? {
+    let ids = Set(entries.map(\.dumpID)).union(entries.flatMap(\.dependencies))
+    guard var next = ids.max().map({ $0 + 1 }) else { return nil }
+    let rows = entries.indices.filter { entries[$0].kind == "TABLE DATA" }
+    // Without any, they come first of their section (pg_dump_sort.c, dbObjectTypePriority).
+    let first = rows.first ?? entries.firstIndex { $0.section == .data || $0.section == .postData } ?? entries.count
+    guard rows.elementsEqual(first..<(first + rows.count)), entries.count + statements.count < 1 << 31 else { return nil }
+    let known = Set(rows.map { entries[$0].oid })
+    var block = rows.map { (schema: encoding.bytes(entries[$0].schema), tag: encoding.bytes(entries[$0].tag), bytes: bytes[entries[$0].range]) }
+    var files: [UInt32: String] = [:]
+    for table in entries where table.kind == "TABLE" {
+      guard let statement = statements[table.oid], !known.contains(table.oid), files[table.oid] == nil else { continue }
+      let name = "\(next).dat"
+      files[table.oid] = name
+      block.append((encoding.bytes(table.schema), encoding.bytes(table.tag), rowsEntry(next, of: table, statement, file: name)[...]))
+      next += 1
+    }
+    guard files.count == statements.count else { return nil }
+    // As pg_dump sorts them (pg_dump_sort.c, DOTypeNameCompare).
+    block.sort { left, right in
+      left.schema == right.schema ? left.tag.lexicographicallyPrecedes(right.tag) : left.schema.lexicographicallyPrecedes(right.schema)
+    }
+    var result = Array(bytes[..<countPlace])
+    Self.append(entries.count + files.count, to: &result)
+    for entry in entries[..<first] { result += bytes[entry.range] }
+    for row in block { result += row.bytes }
+    for entry in entries[(first + rows.count)...] { result += bytes[entry.range] }
+    return (result, files)
+  }
+
+  /// An entry as pg_dump writes it for rows (pg_dump.c, dumpTableData; pg_backup_archiver.c, WriteToc).
+  private func rowsEntry(_ id: Int, of table: Entry, _ statement: String, file: String) -> [UInt8] {
+    var result: [UInt8] = []
+    Self.append(id, to: &result)
+    // It has data.
+    Self.append(1, to: &result)
+    for text in ["0", "\(table.oid)", table.tag, "TABLE DATA"] { Self.append(encoding.bytes(text), to: &result) }
+    Self.append(Section.data.rawValue, to: &result)
+    // No definition, and no statement to drop it.
+    for _ in 0..<2 { Self.append(nil, to: &result) }
+    for text in [statement, table.schema] { Self.append(encoding.bytes(text), to: &result) }
+    // Neither tablespace nor access method.
+    for _ in 0..<2 { Self.append(nil, to: &result) }
+    if hasRelationKinds { Self.append(0, to: &result) }
+    for text in [table.owner, "false", "\(table.dumpID)"] { Self.append(encoding.bytes(text), to: &result) }
+    Self.append(nil, to: &result)
+    Self.append(encoding.bytes(file), to: &result)
+    return result
   }
 
   private struct Reader {

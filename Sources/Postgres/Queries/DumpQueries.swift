@@ -13,6 +13,7 @@ package struct DumpedTable: Hashable, Sendable {
   /// The partitioned table its rows are loaded through: a restore may put them in another partition.
   package let loadedThrough: QualifiedName?
 
+  package var qualifiedName: QualifiedName { QualifiedName(schema: schema, name: name) }
   package var identifier: String { "\(Connection.identifier(schema)).\(Connection.identifier(name))" }
 }
 
@@ -265,6 +266,11 @@ extension Connection {
 
   package func largeObjectCount() throws -> Int64 {
     try value("SELECT count(*) FROM pg_catalog.pg_largeobject_metadata").flatMap { Int64($0) } ?? 0
+  }
+
+  /// Bytes on disk of the database with its catalogs and indexes. It waits for no lock.
+  package func sizeOnDisk() throws -> Int64 {
+    try value("SELECT pg_catalog.pg_database_size(pg_catalog.current_database())").flatMap { Int64($0) } ?? 0
   }
 
   /// Bytes on disk of the database, the measure of progress.

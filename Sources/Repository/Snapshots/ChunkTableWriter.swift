@@ -148,9 +148,10 @@ package struct SegmentBuilder {
 
   package init(writer: ChunkTableWriter) { self.writer = writer }
 
-  package mutating func beginFile(_ name: String) {
+  /// - Parameter offset: of the part of the file that follows.
+  package mutating func beginFile(_ name: String, at offset: Int64 = 0) {
     file = name
-    fileOffset = 0
+    fileOffset = offset
     writeFileLine()
   }
 

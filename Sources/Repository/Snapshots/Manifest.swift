@@ -39,6 +39,10 @@ package struct Manifest: Codable, Sendable {
     package var loadedThrough: Root?
     /// The extension it belongs to: only the rows that the extension's condition selects are in a dump.
     package var ofExtension: String?
+    /// The snapshot that read its rows; nil if it is this one.
+    package var readIn: SnapshotID?
+    /// Nil if no later snapshot can take its rows over.
+    package var state: State?
 
     package struct Root: Codable, Sendable, Hashable {
       package var schema: String
@@ -131,6 +135,12 @@ package struct Manifest: Codable, Sendable {
   package var preloadedLibraries: [String]?
   /// The warnings about tables with far fewer rows than before.
   package var anomalies: [String]?
+  /// Tables that seemed unchanged since the parent, and whose rows were others when they were read, in words.
+  package var refutations: [String]?
+  /// The last snapshot that read all of its tables; nil if it is this one.
+  package var readAllIn: SnapshotID?
+  /// Nil if no later snapshot can take over tables of this one.
+  package var changeBase: ChangeBase?
   package var versions: Versions
   package var systemIdentifier: String?
   /// The write-ahead log's place when the snapshot began.

@@ -8,7 +8,7 @@ internal import Synchronization
 /// segment is loaded, and the chunks after it are found there. (Sparse indexing: Lillibridge et al., FAST 2009.)
 package final class ParentIndex: Sendable {
   package let table: ChunkTable
-  private let contents: StoredContents
+  let contents: StoredContents
   private let store: any Store
   private let registry: ObjectRegistry
   private let hooks: [ChunkDigest: Int32]
@@ -22,6 +22,7 @@ package final class ParentIndex: Sendable {
   private enum Adoption: Sendable, Equatable {
     case untried
     case refused
+    case usable
     case adopted(UInt32)
   }
 
@@ -86,22 +87,36 @@ package final class ParentIndex: Sendable {
   }
 
   /// The object's place in the new snapshot, if it may be used again.
-  fileprivate func adopt(_ ordinal: UInt32) -> UInt32? {
+  func adopt(_ ordinal: UInt32) -> UInt32? {
     adopted.withLock { adopted in
+      examine(ordinal, &adopted)
       switch adopted[Int(ordinal)] {
-      case .refused: return nil
+      case .untried, .refused: return nil
       case .adopted(let known): return known
-      case .untried:
-        let entry = table.objects[Int(ordinal)]
-        guard let size = try? store.size(of: entry.name.key), size == entry.storedBytes, !suspects.contains(entry.name) || isIntact(entry) else {
-          adopted[Int(ordinal)] = .refused
-          missing.withLock { $0.append(entry.name.digest.description) }
-          return nil
-        }
-        let place = registry.adopt(entry)
+      case .usable:
+        let place = registry.adopt(table.objects[Int(ordinal)])
         adopted[Int(ordinal)] = .adopted(place)
         return place
       }
+    }
+  }
+
+  /// Whether the object may be used again.
+  func mayUse(_ ordinal: UInt32) -> Bool {
+    adopted.withLock { adopted in
+      examine(ordinal, &adopted)
+      return adopted[Int(ordinal)] != .refused
+    }
+  }
+
+  private func examine(_ ordinal: UInt32, _ adopted: inout [Adoption]) {
+    guard adopted[Int(ordinal)] == .untried else { return }
+    let entry = table.objects[Int(ordinal)]
+    if let size = try? store.size(of: entry.name.key), size == entry.storedBytes, !suspects.contains(entry.name) || isIntact(entry) {
+      adopted[Int(ordinal)] = .usable
+    } else {
+      adopted[Int(ordinal)] = .refused
+      missing.withLock { $0.append(entry.name.digest.description) }
     }
   }
 }

@@ -1,0 +1,129 @@
+internal import Foundation
+internal import Platform
+internal import Postgres
+internal import Repository
+
+/// A session beside the one that exports a snapshot. It notes what was being written then, and asks the server's WAL summaries what changed
+/// since an earlier snapshot.
+///
+/// The order of its steps is what makes them right: the log's place and the writers are noted before the tables are locked, the writers
+/// once more between the locks and the snapshot. A transaction that wrote before the first place and that the snapshot does not see is a
+/// writer both times, so its tables are known as in flight. Everything else that the snapshot does not see is written later in the log.
+final class ChangeWatch {
+  private let connection: Connection
+  /// The log's place before the tables were locked.
+  private let begin: LogPosition
+  private let timeline: String
+  private let writersBefore: Set<RelationWriter>
+  private var writersAtLocks: Set<RelationWriter> = []
+  /// The log's place after the snapshot was exported.
+  private var end: LogPosition?
+  private var isCaughtUp = false
+
+  private static let patience: Duration = .seconds(60)
+
+  /// - Throws: `PostgresError`.
+  init(_ settings: ConnectionSettings) throws {
+    connection = try Connection(settings, applicationName: "firn-snapshot changes")
+    let timeline = try connection.timeline()
+    guard let begin = try connection.logInsertPosition() else {
+      throw PostgresError.connectionLost(reason: "the place of the write-ahead log is unknown")
+    }
+    (self.begin, self.timeline) = (begin, timeline)
+    writersBefore = try connection.relationWriters()
+  }
+
+  /// Call it when the tables are locked and the snapshot is not yet taken.
+  func noteLocks() throws { writersAtLocks = try connection.relationWriters() }
+
+  /// Call it when the snapshot is exported.
+  func noteSnapshot() throws {
+    try connection.scatterLog()
+    end = try connection.logInsertPosition()
+  }
+
+  /// Tables to which a transaction had written that the snapshot does not see.
+  var inFlight: Set<UInt32> {
+    let transactions = Set(writersBefore.map(\.transaction))
+    return Set(writersAtLocks.filter { transactions.contains($0.transaction) }.map(\.relation))
+  }
+
+  /// Waits until the summaries tell everything up to the snapshot. They end at checkpoints.
+  /// - Returns: whether they do.
+  func catchUp(_ progress: WorkProgress) throws -> Bool {
+    guard !isCaughtUp else { return true }
+    guard let end else { return false }
+    try connection.checkpoint()
+    let deadline = ContinuousClock.now + Self.patience
+    while try !connection.isSummarized(upTo: end) {
+      guard ContinuousClock.now < deadline else {
+        progress.note("the server's WAL summaries did not reach \(end) within \(Self.patience)")
+        return false
+      }
+      try Interruption.sleep(until: .now + .milliseconds(20))
+    }
+    isCaughtUp = true
+    return true
+  }
+
+  /// The facts that must be the same for tables to be taken over; nil if this role does not learn all of them.
+  func surroundings(encoding: String, pgDump: String) throws -> ChangeBase.Surroundings? {
+    guard let database = try connection.databaseOID(), let identifier = try connection.systemIdentifier() else { return nil }
+    return try ChangeBase.Surroundings(
+      database: database, systemIdentifier: identifier, timeline: timeline, server: connection.fullVersion(), pgDump: pgDump, encoding: encoding,
+      settings: DumpTool.fixedOptions)
+  }
+
+  /// What a later snapshot needs of this one. Call it when `catchUp` has succeeded.
+  func base(_ surroundings: ChangeBase.Surroundings) throws -> ChangeBase? {
+    // A failover since then, or settings that were changed.
+    guard isCaughtUp, let end, try connection.timeline() == timeline, try connection.obstaclesToIncremental().isEmpty,
+      let witness = try witness(at: end)
+    else { return nil }
+    return ChangeBase(surroundings: surroundings, begin: begin.description, end: end.description, witness: witness)
+  }
+
+  private func witness(at position: LogPosition) throws -> ChangeBase.Witness? {
+    guard let range = try connection.summaries(timeline: timeline, from: position, to: position).first,
+      let digest = try connection.digest(ofSummary: range, timeline: timeline),
+      let time = try connection.modificationTime(ofSummary: range, timeline: timeline)
+    else { return nil }
+    return ChangeBase.Witness(start: range.start.description, end: range.end.description, sha256: digest, modifiedAt: time)
+  }
+
+  /// The files that changed since an earlier snapshot. Call it when `catchUp` has succeeded.
+  /// - Throws: `Unusable` if the summaries don't tell.
+  func touchedFiles(since base: ChangeBase) throws -> TouchedFiles {
+    guard isCaughtUp, let end, let start = LogPosition(base.begin), let parentEnd = LogPosition(base.end) else {
+      throw Unusable(reason: "its place in the write-ahead log can't be read")
+    }
+    guard try connection.obstaclesToIncremental().isEmpty else { throw Unusable(reason: "the server's settings were changed") }
+    let ranges = try connection.summaries(timeline: timeline, from: start, to: end)
+    guard Self.cover(ranges, from: start, to: end) else { throw Unusable(reason: "WAL summaries are missing between \(start) and \(end)") }
+    guard let range = ranges.first(where: { $0.start.description == base.witness.start && $0.end.description == base.witness.end }),
+      range.start <= parentEnd, range.end >= parentEnd, try connection.digest(ofSummary: range, timeline: timeline) == base.witness.sha256
+    else { throw Unusable(reason: "the WAL summary at \(base.end) is not the one of then") }
+    guard try connection.modificationTime(ofSummary: range, timeline: timeline) == base.witness.modifiedAt else {
+      throw Unusable(reason: "the WAL summary at \(base.end) was written again")
+    }
+    let touched = try connection.touchedFiles(timeline: timeline, from: start, to: end)
+    if touched.isAll { throw Unusable(reason: "the whole database was moved or copied") }
+    return touched
+  }
+
+  /// Why nothing can be taken over from the parent.
+  struct Unusable: Error {
+    let reason: String
+  }
+
+  /// Whether ranges, by their starts, leave nothing out.
+  static func cover(_ ranges: [SummarizedRange], from start: LogPosition, to end: LogPosition) -> Bool {
+    guard let first = ranges.first, first.start <= start else { return false }
+    var reached = first.end
+    for range in ranges where range.end > reached {
+      guard range.start <= reached else { return false }
+      reached = range.end
+    }
+    return reached >= end
+  }
+}

@@ -1,0 +1,187 @@
+internal import Digests
+internal import Foundation
+internal import Platform
+internal import Postgres
+internal import Repository
+internal import SystemPackage
+
+/// How one attempt at a snapshot takes tables over from the parent, and what it notes for the next snapshot.
+///
+/// It never fails a snapshot: if the server or the store does not tell something, the tables are read.
+final class IncrementalReading {
+  /// Tables that must be read after all, as the dump shows them otherwise than the parent.
+  struct Mistake: Error {
+    let tables: Set<UInt32>
+  }
+
+  private let progress: WorkProgress
+  private var watch: ChangeWatch?
+  private var storage: [UInt32: TableStorage] = [:]
+  private var surroundings: ChangeBase.Surroundings?
+  private(set) var plan = TakeoverPlan()
+  /// The names of the archive's files for tables that are taken over, by object ids.
+  private let files = Monitor<[UInt32: String]>([:])
+
+  init(progress: WorkProgress) { self.progress = progress }
+
+  /// Begins to note what is written on the server. Call it before the tables are locked.
+  /// - Parameter size: plain bytes that a full dump would have, about.
+  func begin(on connection: Connection, _ request: SnapshotRequest, size: Int64) throws {
+    guard request.kind != Manifest.safetyKind, request.incremental.isWorthwhile(size) else { return }
+    try unlessRefused("all tables are read") {
+      let obstacles = try connection.obstaclesToIncremental()
+      guard obstacles.isEmpty else { return progress.note("all tables are read: \(obstacles.joined(separator: ", "))") }
+      let missing = try connection.rolesMissingForIncremental()
+      guard missing.isEmpty else {
+        return progress.note("all tables are read: \(connection.user) is no member of \(missing.joined(separator: " and "))")
+      }
+      watch = try ChangeWatch(request.settings.with(database: connection.database))
+    }
+  }
+
+  /// Between the locks and the snapshot.
+  func noteLocks() throws { try unlessRefused("all tables are read") { try watch?.noteLocks() } }
+
+  /// After the snapshot is exported.
+  func noteSnapshot() throws { try unlessRefused("all tables are read") { try watch?.noteSnapshot() } }
+
+  /// Runs a body. If the server refuses something, incremental reading ends.
+  private func unlessRefused(_ consequence: String, _ body: () throws -> Void) throws {
+    do { try body() } catch let error as PostgresError {
+      watch = nil
+      plan = TakeoverPlan()
+      progress.note("\(consequence): \(error)")
+    } catch let error as ChangeWatch.Unusable { progress.note("\(consequence): \(error.reason)") }
+  }
+
+  /// Decides what is taken over.
+  /// - Parameters:
+  ///   - connection: in the transaction of the snapshot.
+  ///   - index: of the parent.
+  ///   - left: tables that must be read.
+  func decide(
+    on connection: Connection, _ request: SnapshotRequest, encoding: String, pgDump: String, parent: Manifest?, index: ParentIndex?,
+    without left: Set<UInt32>, readsAll: Bool
+  ) throws {
+    guard let watch else { return }
+    try unlessRefused("all tables are read") {
+      storage = Dictionary(try connection.tableStorage().map { ($0.oid, $0) }, uniquingKeysWith: { first, _ in first })
+      surroundings = try watch.surroundings(encoding: encoding, pgDump: pgDump)
+      guard !readsAll, let parent, let index else { return }
+      guard let base = parent.changeBase else { return progress.note("all tables are read: \(parent.id) does not tell how the server was then") }
+      guard let surroundings, surroundings == base.surroundings else {
+        return progress.note("all tables are read: the server or pg_dump is not the one of \(parent.id)")
+      }
+      progress.begin("asking what changed")
+      guard try watch.catchUp(progress) else { return }
+      var plan = TakeoverPlan(Array(storage.values), parent: parent, touched: try watch.touchedFiles(since: base), without: left)
+      plan.read(try unusable(plan, index), because: "its objects in the store can't be used again")
+      let now = request.now()
+      plan.chooseChecks(now: now, elapsed: now.timeIntervalSince(parent.startedAt), period: request.rereadPeriod)
+      self.plan = plan
+      for (oid, reason) in plan.reasons { progress.note("\(storage[oid].map { "\($0.schema).\($0.name)" } ?? "\(oid)"): \(reason)") }
+    }
+  }
+
+  private func unusable(_ plan: TakeoverPlan, _ index: ParentIndex) throws -> [UInt32] {
+    let wanted = plan.taken.values.compactMap { table in SHA256Digest(hexadecimal: table.sha256).map { (table.file, (table.bytes, $0)) } }
+    let usable: Set<String>
+    do { usable = try index.reusable(Dictionary(wanted, uniquingKeysWith: { first, _ in first })) } catch let error
+      where error is RepositoryError || error is StoreError
+    {
+      progress.note("all tables are read: the parent's chunk table can't be read: \(error)")
+      return Array(plan.taken.keys)
+    }
+    return plan.taken.filter { !usable.contains($0.value.file) }.map(\.key)
+  }
+
+  private static func definition(_ entry: ArchiveDirectory.Entry) -> String {
+    SHA256Digest(of: Array("\(entry.definition)\n\(entry.accessMethod)".utf8)).description
+  }
+
+  /// Adds the rows that are taken over to the archive's table of contents. It throws `Mistake`, or what the system throws.
+  var completion: (@Sendable (_ contents: FilePath) throws -> Void)? {
+    guard !plan.taken.isEmpty else { return nil }
+    return { [plan, files] contents in
+      let names = try Self.complete(contents, plan)
+      files.update { $0 = names }
+    }
+  }
+
+  private static func complete(_ file: FilePath, _ plan: TakeoverPlan) throws -> [UInt32: String] {
+    let directory = try ArchiveDirectory(parsing: Folder.contents(of: file))
+    let definitions = Dictionary(
+      directory.entries.filter { $0.kind == "TABLE" }.map { ($0.oid, definition($0)) }, uniquingKeysWith: { first, _ in first })
+    let mistaken = plan.taken.filter { definitions[$0.key] == nil || definitions[$0.key] != $0.value.state?.definition }
+    guard mistaken.isEmpty else { throw Mistake(tables: Set(mistaken.keys)) }
+    guard let (bytes, names) = directory.addingRows(plan.taken.compactMapValues { $0.state?.copyStatement }), names.count == plan.taken.count else {
+      throw Mistake(tables: Set(plan.taken.keys))
+    }
+    // In place: a new file would be taken for one of pg_dump's.
+    try File(file, .replace).write(bytes.span)
+    return names
+  }
+
+  /// Adds the files that are taken over to those that were read, and lists their chunks.
+  func finish(_ outcome: inout DumpEngine.Outcome, _ index: ParentIndex?, _ table: ChunkTableWriter) throws {
+    let files = files.current
+    guard !files.isEmpty, let index else { return }
+    var names: [String: String] = [:]
+    for (oid, taken) in plan.taken {
+      guard let name = files[oid], let digest = SHA256Digest(hexadecimal: taken.sha256) else { throw Mistake(tables: [oid]) }
+      outcome.files[name] = StreamedFile(rows: taken.rows, bytes: taken.bytes, digest: digest, name: name)
+      outcome.bytes += taken.bytes
+      names[taken.file] = name
+    }
+    try index.takeOver(names, into: table)
+  }
+
+  /// Tables that seemed unchanged, and whose rows are not the parent's.
+  func refutations(_ contents: ArchiveDirectory, _ outcome: DumpEngine.Outcome, parent: SnapshotID?) -> [String] {
+    guard let parent, !plan.checked.isEmpty else { return [] }
+    let digests = contents.entries.filter { $0.kind == "TABLE DATA" }.compactMap { entry in
+      outcome.files[entry.file].map { (entry.oid, $0.digest.description) }
+    }
+    return plan.refutations(Dictionary(digests, uniquingKeysWith: { first, _ in first }), parent: parent)
+  }
+
+  /// What the next snapshot needs of this one; nil if the server does not tell.
+  func base() throws -> ChangeBase? {
+    guard let watch, let surroundings else { return nil }
+    var base: ChangeBase?
+    try unlessRefused("the next snapshot will read all tables") {
+      if try watch.catchUp(progress) { base = try watch.base(surroundings) }
+    }
+    return base
+  }
+
+  /// Adds to the tables of a manifest what the next snapshot needs to know of them.
+  func describe(_ tables: inout [Manifest.Table], _ contents: ArchiveDirectory, ids: [String: UInt32]) {
+    let inFlight = watch?.inFlight ?? []
+    let entries = Dictionary(grouping: contents.entries.filter { $0.kind == "TABLE" || $0.kind == "TABLE DATA" }, by: \.oid)
+    for place in tables.indices {
+      guard let oid = ids[tables[place].file], let storage = storage[oid], storage.reasonToRead == nil,
+        let table = entries[oid]?.first(where: { $0.kind == "TABLE" }), let rows = entries[oid]?.first(where: { $0.kind == "TABLE DATA" }),
+        !rows.copyText.isEmpty, !rows.isLoadedThroughRoot
+      else { continue }
+      tables[place].state = .init(
+        oid: oid, filenode: storage.filenode, toast: storage.toast, tablespace: storage.tablespace, bytes: storage.bytes,
+        fingerprint: storage.fingerprint, definition: Self.definition(table), copyStatement: rows.copyText, isInFlight: inFlight.contains(oid))
+    }
+  }
+}
+
+extension SnapshotRequest {
+  /// When tables are taken over from the parent.
+  package enum Incremental: String, Sendable {
+    /// If the database is large enough for it to save time.
+    case auto
+    case yes
+    case no
+
+    /// Bytes of a database that is read faster than the server is asked what changed.
+    private static let smallest: Int64 = 64 << 20
+
+    func isWorthwhile(_ size: Int64) -> Bool { self == .yes || self == .auto && size >= Self.smallest }
+  }
+}

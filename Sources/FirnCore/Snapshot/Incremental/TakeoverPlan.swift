@@ -1,0 +1,123 @@
+internal import Digests
+package import Foundation
+internal import Platform
+package import Postgres
+package import Repository
+
+/// Which tables a snapshot takes over from its parent without reading them.
+package struct TakeoverPlan: Sendable {
+  /// Tables that are taken over, as the parent has them, by their object ids.
+  package private(set) var taken: [UInt32: Manifest.Table] = [:]
+  /// Tables that have not changed either, and are read to see whether that is true.
+  package private(set) var checked: [UInt32: Manifest.Table] = [:]
+  /// Why others of the parent's tables are read.
+  package private(set) var reasons: [UInt32: String] = [:]
+
+  package init() {}
+
+  /// - Parameters:
+  ///   - tables: the server's.
+  ///   - parent: the parent's tables.
+  ///   - touched: the files that changed since.
+  ///   - left: tables that must be read, for a reason that is known elsewhere.
+  package init(_ tables: [TableStorage], parent: Manifest, touched: TouchedFiles, without left: Set<UInt32>) {
+    let before = Dictionary(
+      parent.tables.compactMap { table in table.state.map { ($0.oid, table) } }, uniquingKeysWith: { first, _ in first })
+    for table in tables {
+      guard let old = before[table.oid] else { continue }
+      if let reason = left.contains(table.oid) ? "it is read on request" : Self.reasonToRead(table, old, touched) {
+        reasons[table.oid] = reason
+      } else {
+        taken[table.oid] = old
+        if old.readIn == nil { taken[table.oid]?.readIn = parent.id }
+      }
+    }
+  }
+
+  /// Nil if its rows cannot have changed.
+  package static func reasonToRead(_ table: TableStorage, _ old: Manifest.Table, _ touched: TouchedFiles) -> String? {
+    guard let state = old.state else { return "the parent does not know it" }
+    if let reason = table.reasonToRead { return reason }
+    if !old.schema.isSame(as: table.schema) || !old.name.isSame(as: table.name) { return "it was renamed" }
+    if old.loadedThrough != nil || old.ofExtension != nil { return "its rows are dumped in another way" }
+    if state.isInFlight { return "it was being written to when the parent was taken" }
+    if state.filenode == 0 || state.filenode != table.filenode || state.tablespace != table.tablespace || state.toast != table.toast {
+      return "it was rewritten"
+    }
+    if table.bytes < 0 || state.bytes != table.bytes { return "its size is another" }
+    if state.fingerprint != table.fingerprint { return "its columns, their types or the extensions were changed" }
+    if touched.isAll || touched.filenodes.contains(table.filenode) || table.toast.map(touched.filenodes.contains) ?? false { return "it was changed" }
+    return nil
+  }
+
+  /// Reads tables after all.
+  package mutating func read(_ oids: some Sequence<UInt32>, because reason: String) {
+    for oid in oids where taken.removeValue(forKey: oid) != nil { reasons[oid] = reason }
+  }
+
+  /// Seconds in which every table is to be read once.
+  package static let usualPeriod: TimeInterval = 7 * 86400
+
+  /// Chooses tables to read again, those that were not read for longest first: what is due before the next snapshot, and as much more that
+  /// no later snapshot will have to read more than its share.
+  /// - Parameters:
+  ///   - elapsed: seconds since the parent; the next snapshot is expected after as many.
+  ///   - period: seconds in which every table is to be read once.
+  package mutating func chooseChecks(now: Date, elapsed: TimeInterval, period: TimeInterval = usualPeriod) {
+    func lastReading(_ table: Manifest.Table) -> Date { table.readIn?.startDate ?? .distantPast }
+    let interval = max(1, elapsed)
+    let share = Double(bytes) * min(1, interval / period)
+    let oldestFirst = taken.sorted { (lastReading($0.value), $0.key) < (lastReading($1.value), $1.key) }
+    /// How many later snapshots may read it in time.
+    func chances(_ table: Manifest.Table) -> Double { ((period - now.timeIntervalSince(lastReading(table))) / interval).rounded() }
+    var needed = 0.0
+    var before = 0.0
+    for (_, table) in oldestFirst {
+      needed = max(needed, before - share * chances(table))
+      before += Double(table.bytes)
+    }
+    var chosen = 0.0
+    for (oid, table) in oldestFirst where chosen < needed || chances(table) < 1 {
+      chosen += Double(table.bytes)
+      checked[oid] = table
+      taken[oid] = nil
+    }
+  }
+
+  /// Bytes of rows that need not be read.
+  package var bytes: Int64 { taken.values.reduce(0) { $0 + $1.bytes } }
+
+  /// Bytes of one argument of a program at most, with room to spare (Linux: MAX_ARG_STRLEN).
+  private static let longestPattern = 64 << 10
+
+  /// Patterns for `pg_dump --exclude-table-data`.
+  package var patterns: [String] {
+    var patterns: [String] = []
+    for (schema, tables) in Dictionary(grouping: taken.values, by: \.schema).sorted(by: { $0.key < $1.key }) {
+      var names: [String] = []
+      var length = 0
+      func close() {
+        if !names.isEmpty { patterns.append("\(Connection.identifier(schema)).(\(names.joined(separator: "|")))") }
+        (names, length) = ([], 0)
+      }
+      for table in tables.sorted(by: { $0.name < $1.name }) {
+        let name = Connection.identifier(table.name)
+        if length + name.utf8.count > Self.longestPattern { close() }
+        names.append(name)
+        length += name.utf8.count + 1
+      }
+      close()
+    }
+    return patterns
+  }
+
+  /// Tables whose rows are others than the parent's, in words.
+  /// - Parameter digests: of the rows that were read, by the tables' ids.
+  package func refutations(_ digests: [UInt32: String], parent: SnapshotID) -> [String] {
+    checked.sorted { $0.value.displayName < $1.value.displayName }.compactMap { oid, table in
+      guard let digest = digests[oid], digest != table.sha256 else { return nil }
+      return
+        "\(table.displayName) seemed unchanged since \(parent), and its rows are others: SHA-256 \(table.sha256.prefix(16))… then, \(digest.prefix(16))… now"
+    }
+  }
+}

@@ -1,0 +1,238 @@
+internal import Foundation
+
+/// A table's place on the server's disk, and a digest of all that its rows' COPY text depends on besides.
+package struct TableStorage: Sendable {
+  package let oid: UInt32
+  package let schema: String
+  package let name: String
+  /// The number of its main file.
+  package let filenode: UInt32
+  package let tablespace: UInt32
+  /// Bytes of its main file.
+  package let bytes: Int64
+  /// The number of its TOAST table's file.
+  package let toast: UInt32?
+  package let fingerprint: String
+  /// Why its rows are read each time; nil if they need not be.
+  package let reasonToRead: String?
+}
+
+/// A transaction that changes a relation, and has not ended.
+package struct RelationWriter: Hashable, Sendable {
+  package let relation: UInt32
+  package let transaction: String
+}
+
+/// What a WAL summary covers.
+package struct SummarizedRange: Sendable, Equatable {
+  package let start: LogPosition
+  package let end: LogPosition
+
+  package init(start: LogPosition, end: LogPosition) { (self.start, self.end) = (start, end) }
+}
+
+/// The files of a database that WAL summaries name.
+package struct TouchedFiles: Sendable {
+  /// Numbers of main files.
+  package var filenodes: Set<UInt32> = []
+  /// Whether all of the database may have changed, as by a move to another tablespace.
+  package var isAll = false
+
+  package init() {}
+}
+
+/// The questions of incremental snapshots (PostgreSQL 17 and later, "WAL Summarization Information Functions" of its documentation).
+extension Connection {
+  /// Settings without which WAL summaries don't tell all changes, in words; empty if all are as they must be.
+  package func obstaclesToIncremental() throws -> [String] {
+    guard serverVersion >= 170000 else { return ["PostgreSQL \(serverMajor) has no WAL summaries, which came with version 17"] }
+    let row =
+      try rows(
+        """
+        SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('summarize_wal'), pg_catalog.current_setting('wal_level'),
+          pg_catalog.current_setting('fsync'), pg_catalog.current_setting('full_page_writes')
+        """
+      ).first ?? []
+    guard row.count == 5 else { return ["the server's settings are unknown"] }
+    if row[0] == "t" { return ["the server is a standby"] }
+    var found: [String] = []
+    if row[1] != "on" { found.append("summarize_wal is off") }
+    if row[2] != "replica" && row[2] != "logical" { found.append("wal_level is \(row[2] ?? "unknown")") }
+    if row[3] != "on" { found.append("fsync is off") }
+    if row[4] != "on" { found.append("full_page_writes is off") }
+    return found
+  }
+
+  /// The predefined roles that this role would have to be a member of: for CHECKPOINT, and to see when summaries were written.
+  package func rolesMissingForIncremental() throws -> [String] {
+    guard serverVersion >= 170000 else { return [] }
+    let row = try rows(
+      """
+      SELECT pg_catalog.pg_has_role(pg_catalog.current_user(), 'pg_checkpoint', 'USAGE'),
+        pg_catalog.has_function_privilege('pg_catalog.pg_ls_summariesdir()', 'EXECUTE')
+      """
+    ).first ?? []
+    return zip(["pg_checkpoint", "pg_monitor"], row).filter { $1 != "t" }.map(\.0)
+  }
+
+  package func databaseOID() throws -> UInt32? {
+    try value("SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()").flatMap { UInt32($0) }
+  }
+
+  /// The place of the next byte of the write-ahead log.
+  package func logInsertPosition() throws -> LogPosition? {
+    try value("SELECT pg_catalog.pg_current_wal_insert_lsn()").flatMap(LogPosition.init)
+  }
+
+  /// The server's version with all that it was built with.
+  package func fullVersion() throws -> String { try value("SELECT pg_catalog.version()") ?? "" }
+
+  /// The transactions that change relations of this database.
+  ///
+  /// Locks tell, also of subtransactions and of prepared ones. `pg_current_snapshot()` does not: it lists none that began later than the
+  /// oldest one that is still to end.
+  package func relationWriters() throws -> Set<RelationWriter> {
+    let found = try rows(
+      """
+      SELECT l.relation, t.transactionid FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_locks t
+        ON t.locktype = 'transactionid' AND t.granted AND t.virtualtransaction = l.virtualtransaction
+      WHERE l.locktype = 'relation' AND l.granted AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')
+        AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+      """)
+    return Set(found.compactMap { row in row[0].flatMap { UInt32($0) }.map { RelationWriter(relation: $0, transaction: row[1] ?? "") } })
+  }
+
+  package func checkpoint() throws { try execute("CHECKPOINT") }
+
+  /// Writes a random number of short records to the log, so that no other history of the server has the same places in it: one that began
+  /// with a copy of its files and did nearly the same would be hard to tell from this one.
+  package func scatterLog() throws {
+    try execute(String(repeating: "BEGIN; SELECT pg_catalog.pg_current_xact_id(); ROLLBACK; ", count: Int.random(in: 1...255)))
+  }
+
+  /// Whether the summaries reach that place of the log.
+  package func isSummarized(upTo position: LogPosition) throws -> Bool {
+    try value("SELECT summarized_lsn >= $1::pg_catalog.pg_lsn FROM pg_catalog.pg_get_wal_summarizer_state()", [position.description]) == "t"
+  }
+
+  private static func number(ofTimeline timeline: String) -> String { Int(timeline, radix: 16).map { "\($0)" } ?? "0" }
+
+  /// The summaries of a timeline, by their starts, that have anything of that part of the log.
+  package func summaries(timeline: String, from start: LogPosition, to end: LogPosition) throws -> [SummarizedRange] {
+    try rows(
+      """
+      SELECT start_lsn, end_lsn FROM pg_catalog.pg_available_wal_summaries()
+      WHERE tli = $1::int8 AND end_lsn >= $2::pg_catalog.pg_lsn AND start_lsn <= $3::pg_catalog.pg_lsn ORDER BY start_lsn, end_lsn
+      """, [Self.number(ofTimeline: timeline), start.description, end.description]
+    ).compactMap { row in
+      guard let start = row[0].flatMap(LogPosition.init), let end = row[1].flatMap(LogPosition.init) else { return nil }
+      return SummarizedRange(start: start, end: end)
+    }
+  }
+
+  /// The SHA-256 of what a summary says, whose order is undefined.
+  package func digest(ofSummary range: SummarizedRange, timeline: String) throws -> String? {
+    try value(
+      """
+      SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(
+        coalesce(pg_catalog.string_agg(k::text, ',' ORDER BY k::text COLLATE "C"), ''), 'UTF8')), 'hex')
+      FROM pg_catalog.pg_wal_summary_contents($1::int8, $2::pg_catalog.pg_lsn, $3::pg_catalog.pg_lsn) k
+      """, [Self.number(ofTimeline: timeline), range.start.description, range.end.description])
+  }
+
+  /// When the file of a summary was written, in seconds since 1970.
+  package func modificationTime(ofSummary range: SummarizedRange, timeline: String) throws -> String? {
+    // As TIMELINE, START and END in hexadecimal digits (walsummary.c, OpenWalSummaryFile).
+    func digits(_ position: LogPosition) -> String {
+      position.description.split(separator: "/").map { String(repeating: "0", count: max(0, 8 - $0.count)) + $0 }.joined()
+    }
+    let name = timeline + digits(range.start) + digits(range.end) + ".summary"
+    return try value("SELECT pg_catalog.date_part('epoch', modification)::text FROM pg_catalog.pg_ls_summariesdir() WHERE name = $1", [name])
+  }
+
+  /// The files of this database that changed, and those that were cut or made, as summaries tell that end after `start`.
+  package func touchedFiles(timeline: String, from start: LogPosition, to end: LogPosition) throws -> TouchedFiles {
+    var touched = TouchedFiles()
+    for row in try rows(
+      """
+      SELECT DISTINCT k.relfilenode FROM pg_catalog.pg_available_wal_summaries() s,
+        pg_catalog.pg_wal_summary_contents(s.tli, s.start_lsn, s.end_lsn) k
+      WHERE s.tli = $1::int8 AND s.end_lsn > $2::pg_catalog.pg_lsn AND s.start_lsn <= $3::pg_catalog.pg_lsn
+        AND k.reldatabase = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+        AND (k.relforknumber = 0 OR k.relfilenode = 0)
+      """, [Self.number(ofTimeline: timeline), start.description, end.description])
+    {
+      guard let number = row[0].flatMap({ UInt32($0) }), number != 0 else {
+        touched.isAll = true
+        continue
+      }
+      touched.filenodes.insert(number)
+    }
+    return touched
+  }
+
+  /// The tables of users with all that their rows' text depends on.
+  ///
+  /// The fingerprint holds the columns, and the closure of their types over elements, domains, ranges and composites with the labels of
+  /// enums and their output functions, and the versions of all extensions. Types whose text depends on other rows of the catalogs, or on
+  /// code that is not known, are a reason to read.
+  package func tableStorage() throws -> [TableStorage] {
+    let found = try rows(
+      """
+      WITH RECURSIVE tables AS (
+        SELECT c.oid, n.nspname, c.relname, c.relpersistence, c.relam, c.reltoastrelid, c.reltablespace
+        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind = 'r' AND c.oid >= 16384 AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'),
+      columns AS (
+        SELECT a.* FROM tables t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0),
+      reached(root, type) AS (
+        SELECT DISTINCT atttypid, atttypid FROM columns WHERE NOT attisdropped
+        UNION
+        SELECT r.root, inner_type.oid FROM reached r JOIN pg_catalog.pg_type y ON y.oid = r.type CROSS JOIN LATERAL (
+          SELECT y.typelem WHERE y.typelem <> 0
+          UNION ALL SELECT y.typbasetype WHERE y.typbasetype <> 0
+          UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
+            WHERE y.typtype = 'c' AND a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+          UNION ALL SELECT g.rngsubtype FROM pg_catalog.pg_range g WHERE g.rngtypid = y.oid OR g.rngmultitypid = y.oid) inner_type(oid)),
+      types AS MATERIALIZED (
+        SELECT y.oid, ROW(y.oid, y.typtype, y.typlen, y.typbyval, y.typalign, y.typdelim, y.typelem, y.typbasetype, y.typtypmod, y.typoutput,
+            p.xmin, p.prosrc, p.probin, p.prolang,
+            (SELECT pg_catalog.array_agg(ROW(e.oid, e.enumlabel)::text ORDER BY e.oid) FROM pg_catalog.pg_enum e WHERE e.enumtypid = y.oid),
+            (SELECT pg_catalog.array_agg(ROW(a.attnum, a.atttypid, a.atttypmod, a.attisdropped, a.atthasmissing, a.attmissingval)::text
+              ORDER BY a.attnum) FROM pg_catalog.pg_attribute a WHERE y.typtype = 'c' AND a.attrelid = y.typrelid AND a.attnum > 0))::text AS facts,
+          CASE WHEN y.oid < 16384 AND (y.typname ~ '^reg' OR y.typname = 'aclitem') THEN 'type ' || y.typname || ' depends on the catalogs'
+            WHEN y.typtype = 'p' THEN 'type ' || y.typname || ' is a pseudo-type'
+            WHEN y.typtype = 'b' AND y.oid >= 16384 AND NOT (y.typelem <> 0 AND y.typlen = -1 AND p.proname = 'array_out' AND p.oid < 16384)
+              AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+                WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = y.oid AND d.deptype = 'e'
+                  AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND (e.extname, y.typname) IN (('citext', 'citext'),
+                  ('cube', 'cube'), ('hstore', 'hstore'), ('ltree', 'ltree'), ('vector', 'vector'), ('vector', 'halfvec'),
+                  ('vector', 'sparsevec'), ('postgis', 'geometry'), ('postgis', 'geography')))
+            THEN 'type ' || y.typname || ' is of code that is not known' END AS reason
+        FROM (SELECT DISTINCT type FROM reached) r JOIN pg_catalog.pg_type y ON y.oid = r.type JOIN pg_catalog.pg_proc p ON p.oid = y.typoutput),
+      roots AS (
+        SELECT r.root, pg_catalog.array_agg(y.facts ORDER BY y.oid)::text AS facts, min(y.reason) AS reason
+        FROM reached r JOIN types y ON y.oid = r.type GROUP BY r.root),
+      described AS (
+        SELECT a.attrelid, pg_catalog.array_agg(ROW(a.attnum, a.attname, a.atttypid, a.atttypmod, a.attisdropped, a.attgenerated, a.atthasmissing,
+            a.attmissingval, a.attlen, a.attbyval, a.attalign, r.facts)::text ORDER BY a.attnum)::text AS facts, min(r.reason) AS reason
+        FROM columns a LEFT JOIN roots r ON r.root = a.atttypid AND NOT a.attisdropped GROUP BY a.attrelid),
+      extensions AS (SELECT pg_catalog.array_agg(ROW(extname, extversion)::text ORDER BY extname)::text AS facts FROM pg_catalog.pg_extension)
+      SELECT t.oid, t.nspname, t.relname, coalesce(pg_catalog.pg_relation_filenode(t.oid), 0), t.reltablespace,
+        coalesce(pg_catalog.pg_relation_size(t.oid, 'main'), -1), pg_catalog.pg_relation_filenode(nullif(t.reltoastrelid, 0)),
+        pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(ROW(d.facts, x.facts)::text, pg_catalog.getdatabaseencoding())), 'hex'),
+        CASE WHEN t.relpersistence <> 'p' THEN 'it is unlogged'
+          WHEN t.relam <> (SELECT oid FROM pg_catalog.pg_am WHERE amname = 'heap') THEN 'its access method is not heap'
+          WHEN EXISTS (SELECT FROM pg_catalog.pg_depend m WHERE m.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND m.objid = t.oid
+            AND m.deptype = 'e') THEN 'it belongs to an extension'
+          ELSE d.reason END
+      FROM tables t CROSS JOIN extensions x LEFT JOIN described d ON d.attrelid = t.oid
+      """)
+    return found.map { row in
+      func number(_ place: Int) -> UInt32 { row[place].flatMap { UInt32($0) } ?? 0 }
+      return TableStorage(
+        oid: number(0), schema: row[1] ?? "", name: row[2] ?? "", filenode: number(3), tablespace: number(4),
+        bytes: row[5].flatMap { Int64($0) } ?? -1, toast: row[6].flatMap { UInt32($0) }, fingerprint: row[7] ?? "", reasonToRead: row[8])
+    }
+  }
+}

@@ -1,0 +1,87 @@
+/// What a snapshot notes of its server, so that a later snapshot can tell which tables have not changed since.
+package struct ChangeBase: Codable, Sendable, Equatable {
+  /// Raised when the same rows would be dumped as other text, or when the rules of a takeover change.
+  package static let currentRules = 1
+
+  /// A WAL summary that must still be there, unchanged: otherwise the server's files were put back to an earlier state.
+  package struct Witness: Codable, Sendable, Equatable {
+    package let start: String
+    package let end: String
+    /// SHA-256 of its contents.
+    package let sha256: String
+    /// When its file was written, in seconds since 1970.
+    package let modifiedAt: String
+
+    package init(start: String, end: String, sha256: String, modifiedAt: String) {
+      (self.start, self.end, self.sha256, self.modifiedAt) = (start, end, sha256, modifiedAt)
+    }
+  }
+
+  /// What must be the same for a table to be taken over.
+  package struct Surroundings: Codable, Sendable, Equatable {
+    package var rules = ChangeBase.currentRules
+    package let database: UInt32
+    package let systemIdentifier: String
+    package let timeline: String
+    /// The server's `version()`.
+    package let server: String
+    /// As `pg_dump --version`.
+    package let pgDump: String
+    package let encoding: String
+    /// The settings of pg_dump's sessions.
+    package let settings: String
+
+    package init(database: UInt32, systemIdentifier: String, timeline: String, server: String, pgDump: String, encoding: String, settings: String) {
+      (self.database, self.systemIdentifier, self.timeline, self.server) = (database, systemIdentifier, timeline, server)
+      (self.pgDump, self.encoding, self.settings) = (pgDump, encoding, settings)
+    }
+  }
+
+  package let surroundings: Surroundings
+  /// Places in the write-ahead log before the tables were locked, and after the rows to read were fixed.
+  package let begin: String
+  package let end: String
+  package let witness: Witness
+
+  package init(surroundings: Surroundings, begin: String, end: String, witness: Witness) {
+    (self.surroundings, self.begin, self.end, self.witness) = (surroundings, begin, end, witness)
+  }
+}
+
+extension Manifest {
+  /// The tables that were not read: how many, their bytes, and the snapshot whose reading is the oldest. Nil if all were read.
+  package var takenOver: (tables: Int, bytes: Int64, oldestReading: SnapshotID)? {
+    let taken = tables.filter { $0.readIn != nil }
+    guard let oldest = taken.compactMap(\.readIn).min() else { return nil }
+    return (taken.count, taken.reduce(0) { $0 + $1.bytes }, oldest)
+  }
+}
+
+extension Manifest.Table {
+  /// A table as the server had it when its snapshot was taken.
+  package struct State: Codable, Sendable, Hashable {
+    package let oid: UInt32
+    /// The numbers of its files.
+    package let filenode: UInt32
+    package let toast: UInt32?
+    package let tablespace: UInt32
+    /// Bytes of its main file.
+    package let bytes: Int64
+    /// A digest of its columns, their types, and the extensions of the database.
+    package let fingerprint: String
+    /// SHA-256 of its definition in the archive.
+    package let definition: String
+    /// The archive's statement for its rows.
+    package let copyStatement: String
+    /// Whether a transaction had written to it and not ended.
+    package let isInFlight: Bool
+
+    package init(
+      oid: UInt32, filenode: UInt32, toast: UInt32?, tablespace: UInt32, bytes: Int64, fingerprint: String, definition: String,
+      copyStatement: String, isInFlight: Bool
+    ) {
+      (self.oid, self.filenode, self.toast, self.tablespace, self.bytes) = (oid, filenode, toast, tablespace, bytes)
+      (self.fingerprint, self.definition, self.copyStatement, self.isInFlight) = (fingerprint, definition, copyStatement, isInFlight)
+    }
+  }
+}
