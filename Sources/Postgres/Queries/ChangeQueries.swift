@@ -15,6 +15,14 @@ package struct TableStorage: Sendable {
   package let fingerprint: String
   /// Why its rows are read each time; nil if they need not be.
   package let reasonToRead: String?
+
+  package init(
+    oid: UInt32, schema: String, name: String, filenode: UInt32, tablespace: UInt32, bytes: Int64, toast: UInt32?, fingerprint: String,
+    reasonToRead: String?
+  ) {
+    (self.oid, self.schema, self.name, self.filenode, self.tablespace) = (oid, schema, name, filenode, tablespace)
+    (self.bytes, self.toast, self.fingerprint, self.reasonToRead) = (bytes, toast, fingerprint, reasonToRead)
+  }
 }
 
 /// A transaction that changes a relation, and has not ended.

@@ -73,12 +73,13 @@ package struct TakeoverPlan: Sendable {
     var needed = 0.0
     var before = 0.0
     for (_, table) in oldestFirst {
-      needed = max(needed, before - share * chances(table))
       before += Double(table.bytes)
+      needed = max(needed, before - share * chances(table))
     }
-    var chosen = 0.0
-    for (oid, table) in oldestFirst where chosen < needed || chances(table) < 1 {
-      chosen += Double(table.bytes)
+    for (oid, table) in oldestFirst {
+      // In turn: a large table does not have smaller ones read again and again in its place.
+      needed -= Double(table.bytes)
+      guard needed >= 0 || chances(table) < 1 else { continue }
       checked[oid] = table
       taken[oid] = nil
     }

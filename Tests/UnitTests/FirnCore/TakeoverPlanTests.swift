@@ -1,0 +1,134 @@
+import FirnCore
+import Foundation
+import Postgres
+import Repository
+import Testing
+
+/// Which tables a snapshot takes over from its parent.
+@Suite struct `A plan of takeovers` {
+  private static let now = Date(timeIntervalSince1970: 1_800_000_000)
+
+  private static func id(daysAgo days: Double) -> SnapshotID {
+    var random = SystemRandomNumberGenerator()
+    return SnapshotID(startedAt: now - days * 86400, random: &random)
+  }
+
+  private static func state(
+    filenode: UInt32 = 20, toast: UInt32? = 21, tablespace: UInt32 = 0, bytes: Int64 = 8192, fingerprint: String = "f", isInFlight: Bool = false
+  ) -> Manifest.Table.State {
+    .init(
+      oid: 16400, filenode: filenode, toast: toast, tablespace: tablespace, bytes: bytes, fingerprint: fingerprint, definition: "d",
+      copyStatement: "COPY public.t (a) FROM stdin;\n", isInFlight: isInFlight)
+  }
+
+  private static func old(_ state: Manifest.Table.State? = state()) -> Manifest.Table {
+    var table = Manifest.Table(schema: "public", name: "t", file: "1.dat", rows: 1, bytes: 10, sha256: "s")
+    table.state = state
+    return table
+  }
+
+  private static func storage(name: String = "t", schema: String = "public", toast: UInt32? = 21, bytes: Int64 = 8192, reason: String? = nil) -> TableStorage {
+    TableStorage(
+      oid: 16400, schema: schema, name: name, filenode: 20, tablespace: 0, bytes: bytes, toast: toast, fingerprint: "f", reasonToRead: reason)
+  }
+
+  private static func touched(_ files: Set<UInt32>, isAll: Bool = false) -> TouchedFiles {
+    var touched = TouchedFiles()
+    (touched.filenodes, touched.isAll) = (files, isAll)
+    return touched
+  }
+
+  @Test func `takes over a table of which nothing is another`() {
+    #expect(TakeoverPlan.reasonToRead(Self.storage(), Self.old(), Self.touched([7, 8])) == nil)
+    #expect(TakeoverPlan.reasonToRead(Self.storage(toast: nil), Self.old(Self.state(toast: nil)), Self.touched([])) == nil)
+  }
+
+  /// Each guard by itself: without it, one of these would be taken over.
+  static let changed: [(what: String, table: TableStorage, old: Manifest.Table, touched: TouchedFiles)] = [
+    ("unknown", storage(), old(nil), touched([])),
+    ("always read", storage(reason: "it is unlogged"), old(), touched([])),
+    ("renamed", storage(name: "u"), old(), touched([])),
+    ("moved", storage(schema: "other"), old(), touched([])),
+    ("written to", storage(), old(state(isInFlight: true)), touched([])),
+    ("rewritten", storage(), old(state(filenode: 19)), touched([])),
+    ("without a file", storage(), old(state(filenode: 0)), touched([])),
+    ("in another tablespace", storage(), old(state(tablespace: 1)), touched([])),
+    ("with another TOAST table", storage(), old(state(toast: 22)), touched([])),
+    ("with a new TOAST table", storage(), old(state(toast: nil)), touched([])),
+    ("of another size", storage(), old(state(bytes: 0)), touched([])),
+    ("of unknown size", storage(bytes: -1), old(state(bytes: -1)), touched([])),
+    ("with other columns", storage(), old(state(fingerprint: "g")), touched([])),
+    ("changed", storage(), old(), touched([20])),
+    ("changed in its TOAST table", storage(), old(), touched([21])),
+    ("in a database that was moved", storage(), old(), touched([], isAll: true)),
+  ]
+
+  @Test(arguments: changed.indices) func `reads a table that may have changed`(_ number: Int) {
+    let (what, table, old, touched) = Self.changed[number]
+    #expect(TakeoverPlan.reasonToRead(table, old, touched) != nil, "\(what)")
+  }
+
+  private static func plan(_ tables: [(bytes: Int64, readDaysAgo: Double)]) -> TakeoverPlan {
+    var manifest = Manifest(
+      place: SnapshotPath(source: "s", database: "d", id: id(daysAgo: 1)), kind: "nightly", startedAt: now, finishedAt: now,
+      versions: .init(firn: "1", pgDump: "18", server: "18", serverNumber: 180000),
+      properties: .init(
+        owner: "o", encoding: "UTF8", localeProvider: "c", collate: "C", ctype: "C", tablespace: "pg_default", connectionLimit: -1),
+      chunkTable: .init(headBytes: 1, bytes: 1))
+    var storage: [TableStorage] = []
+    for (number, table) in tables.enumerated() {
+      let oid = UInt32(16400 + number)
+      var entry = Manifest.Table(schema: "public", name: "t\(number)", file: "\(number).dat", rows: 1, bytes: table.bytes, sha256: "s\(number)")
+      entry.state = .init(
+        oid: oid, filenode: oid, toast: nil, tablespace: 0, bytes: 0, fingerprint: "f", definition: "", copyStatement: "", isInFlight: false)
+      entry.readIn = id(daysAgo: table.readDaysAgo)
+      manifest.tables.append(entry)
+      storage.append(
+        TableStorage(
+          oid: oid, schema: "public", name: "t\(number)", filenode: oid, tablespace: 0, bytes: 0, toast: nil, fingerprint: "f", reasonToRead: nil))
+    }
+    return TakeoverPlan(storage, parent: manifest, touched: TouchedFiles(), without: [])
+  }
+
+  @Test func `reads a seventh again each night, the oldest readings first`() {
+    var readings = [Double](repeating: 1, count: 14)
+    for night in 1...30 {
+      var plan = Self.plan(readings.map { (100, $0) })
+      plan.chooseChecks(now: Self.now, elapsed: 86400)
+      #expect(plan.checked.count <= 4, "night \(night)")
+      for place in readings.indices { readings[place] = plan.checked[UInt32(16400 + place)] == nil ? readings[place] + 1 : 1 }
+      #expect((readings.max() ?? 0) <= 7, "night \(night)")
+    }
+  }
+
+  @Test func `reads little in an hour, and a table that is most of the database once a week`() {
+    var readings = [Double](repeating: 1.0 / 24, count: 41)
+    var times = 0
+    for hour in 1...(24 * 14) {
+      // One of 8 GB and forty of 50 MB.
+      var plan = Self.plan(readings.enumerated().map { ($0.offset == 0 ? 8000 : 50, $0.element) })
+      plan.chooseChecks(now: Self.now, elapsed: 3600)
+      if plan.checked[16400] != nil { times += 1 }
+      #expect(plan.checked.count { $0.key != 16400 } <= 3, "hour \(hour)")
+      for place in readings.indices { readings[place] = plan.checked[UInt32(16400 + place)] == nil ? readings[place] + 1.0 / 24 : 1.0 / 24 }
+      #expect((readings.max() ?? 0) <= 7.1)
+    }
+    #expect((2...3).contains(times))
+  }
+
+  @Test func `names tables for pg_dump in arguments that are not too long`() {
+    let plan = Self.plan([(Int64, Double)](repeating: (1, 1), count: 20_000))
+    let patterns = plan.patterns
+    #expect(patterns.count > 1 && patterns.allSatisfy { $0.utf8.count < 100_000 && $0.hasPrefix("\"public\".(\"t") && $0.hasSuffix("\")") })
+    #expect(patterns.reduce(0) { $0 + $1.split(separator: "|").count } == 20_000)
+  }
+
+  @Test func `finds a table whose rows are others after all`() {
+    var plan = Self.plan([(100, 9), (100, 1)])
+    plan.chooseChecks(now: Self.now, elapsed: 86400)
+    #expect(plan.checked.keys.sorted() == [16400])
+    let parent = Self.id(daysAgo: 1)
+    #expect(plan.refutations([16400: "s0", 16401: "x"], parent: parent).isEmpty)
+    #expect(plan.refutations([16400: "x"], parent: parent).first?.hasPrefix("public.t0 seemed unchanged since \(parent)") == true)
+  }
+}
