@@ -4,6 +4,8 @@ Run it by scripts/bench, which installs and builds what it needs.
 """
 
 import argparse
+import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -19,6 +21,7 @@ import tempfile
 import threading
 import time
 
+import bench_incremental
 import bench_migrate
 import bench_offsite
 import bench_servers
@@ -45,7 +48,7 @@ COLUMNS_CHANGED = {
 class Server:
     """A throw-away server on a socket in a private folder, and on loopback with a password."""
 
-    def __init__(self, home):
+    def __init__(self, home, binaries=POSTGRES, more=None):
         self.home = home
         self.unprivileged = []
         if os.geteuid() == 0:
@@ -62,21 +65,21 @@ class Server:
             os.chown(os.path.join(home, "secret"), user.pw_uid, user.pw_gid)
         subprocess.run(
             self.unprivileged + [
-                f"{POSTGRES}/initdb", "-D", data, "-U", "postgres", "--auth-local=trust", "--auth-host=scram-sha-256",
+                f"{binaries}/initdb", "-D", data, "-U", "postgres", "--auth-local=trust", "--auth-host=scram-sha-256",
                 f"--pwfile={home}/secret", "--locale=C.UTF-8", "-E", "UTF8"],
             check=True, stdout=subprocess.DEVNULL)
         self.port = bench_offsite.free_port()
         settings = {
             "listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": home, "shared_buffers": "1GB", "max_wal_size": "8GB",
-            "checkpoint_timeout": "30min", "autovacuum": "off",
+            "checkpoint_timeout": "30min", "autovacuum": "off", **(more or {}),
         }
         arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         self.process = subprocess.Popen(
-            self.unprivileged + [f"{POSTGRES}/postgres", "-D", data] + arguments, stderr=open(os.path.join(home, "..", "server.log"), "w"))
+            self.unprivileged + [f"{binaries}/postgres", "-D", data] + arguments, stderr=open(os.path.join(home, "..", "server.log"), "w"))
         os.environ.update(
             PGHOST=home, PGPORT=str(self.port), PGUSER="postgres", PGDATABASE="postgres", PGPASSFILE=os.path.join(home, "pgpass"))
         for _ in range(200):
-            if subprocess.run([f"{POSTGRES}/pg_isready", "-q"]).returncode == 0:
+            if subprocess.run([f"{binaries}/pg_isready", "-q"]).returncode == 0:
                 return
             time.sleep(0.1)
         raise SystemExit("bench: error: the server did not start")
@@ -84,6 +87,20 @@ class Server:
     def stop(self):
         self.process.send_signal(signal.SIGINT)
         self.process.wait(60)
+
+
+@contextlib.contextmanager
+def other_server(home, binaries, settings):
+    """Another server for a while. Gives the environment that leads to it."""
+    before = dict(os.environ)
+    os.mkdir(home, 0o700)
+    server = Server(home, binaries, settings)
+    try:
+        yield dict(os.environ)
+    finally:
+        server.stop()
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def value(text, database):
@@ -669,7 +686,7 @@ def main():
     parser.add_argument("--nights", type=int, default=7, help="nights of churn beside restic (default 7)")
     parser.add_argument("--long-size", type=float, default=0.2, help="GB, about, of the database of the long run (default 0.2)")
     parser.add_argument("--long-nights", type=int, default=60, help="nights of the long run (default 60)")
-    parser.add_argument("--only", default="cold,warm,restores,shapes,proofs,recovery,offsite,servers,backfill,memory,long,large",
+    parser.add_argument("--only", default="cold,warm,restores,shapes,proofs,recovery,offsite,servers,incremental,backfill,memory,long,large",
                         help="parts to run, in this order (proofs and recovery want warm)")
     parser.add_argument("--markdown", action="store_true", help="write the table into the performance guide, too")
     options = parser.parse_args()
@@ -702,6 +719,9 @@ def main():
             bench_offsite.OffSite(bench, database).run()
         if "servers" in parts:
             bench_servers.Servers(bench, FIRN, fill_store).run()
+        if "incremental" in parts:
+            server_of = functools.partial(other_server, os.path.join(work, "server18"))
+            bench_incremental.Incremental(bench, FIRN, server_of, os.environ["BENCH_PG18"]).run()
         if "backfill" in parts:
             bench_migrate.Backfill(bench, FIRN).run()
         if "memory" in parts:

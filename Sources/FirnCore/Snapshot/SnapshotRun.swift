@@ -12,9 +12,9 @@ struct SnapshotRun {
     case done(Manifest)
     /// Tables changed during the dump: it is discarded, and another attempt may succeed.
     case changed(String)
-    /// These tables must be read: the dump shows them otherwise than the parent.
+    /// These tables must be read: their definition in the dump differs from the parent's.
     case mistaken(Set<UInt32>)
-    /// Tables that seemed unchanged since the parent are not, in words: nothing may be taken over.
+    /// Tables seemed unchanged since the parent and have other rows, in words: nothing may be taken over.
     case refuted([String])
   }
 
@@ -35,7 +35,7 @@ struct SnapshotRun {
   let warnings: Monitor<[String]>
   /// Tables that may not be taken over from the parent.
   let mustRead: Set<UInt32>
-  /// What an attempt before this one refuted; then nothing is taken over.
+  /// Takeovers that an earlier attempt found wrong, in words; if there are any, everything is read.
   let refutations: [String]
 
   /// Bytes below which more sessions of pg_dump cost more than they save.

@@ -1,6 +1,6 @@
 internal import Foundation
 
-/// A table's place on the server's disk, and a digest of all that its rows' COPY text depends on besides.
+/// A table's files on the server's disk, and a digest of everything else that the COPY text of its rows depends on.
 package struct TableStorage: Sendable {
   package let oid: UInt32
   package let schema: String
@@ -31,7 +31,7 @@ package struct RelationWriter: Hashable, Sendable {
   package let transaction: String
 }
 
-/// What a WAL summary covers.
+/// The part of the write-ahead log that a WAL summary covers.
 package struct SummarizedRange: Sendable, Equatable {
   package let start: LogPosition
   package let end: LogPosition
@@ -51,7 +51,7 @@ package struct TouchedFiles: Sendable {
 
 /// The questions of incremental snapshots (PostgreSQL 17 and later, "WAL Summarization Information Functions" of its documentation).
 extension Connection {
-  /// Settings without which WAL summaries don't tell all changes, in words; empty if all are as they must be.
+  /// Reasons why WAL summaries do not show all changes; empty if there is none.
   package func obstaclesToIncremental() throws -> [String] {
     guard serverVersion >= 170000 else { return ["PostgreSQL \(serverMajor) has no WAL summaries, which came with version 17"] }
     let row =
@@ -74,12 +74,13 @@ extension Connection {
   /// The predefined roles that this role would have to be a member of: for CHECKPOINT, and to see when summaries were written.
   package func rolesMissingForIncremental() throws -> [String] {
     guard serverVersion >= 170000 else { return [] }
-    let row = try rows(
-      """
-      SELECT pg_catalog.pg_has_role(pg_catalog.current_user(), 'pg_checkpoint', 'USAGE'),
-        pg_catalog.has_function_privilege('pg_catalog.pg_ls_summariesdir()', 'EXECUTE')
-      """
-    ).first ?? []
+    let row =
+      try rows(
+        """
+        SELECT pg_catalog.pg_has_role(pg_catalog.current_user(), 'pg_checkpoint', 'USAGE'),
+          pg_catalog.has_function_privilege('pg_catalog.pg_ls_summariesdir()', 'EXECUTE')
+        """
+      ).first ?? []
     return zip(["pg_checkpoint", "pg_monitor"], row).filter { $1 != "t" }.map(\.0)
   }
 
@@ -97,8 +98,8 @@ extension Connection {
 
   /// The transactions that change relations of this database.
   ///
-  /// Locks tell, also of subtransactions and of prepared ones. `pg_current_snapshot()` does not: it lists none that began later than the
-  /// oldest one that is still to end.
+  /// They are found by their locks, which subtransactions and prepared transactions hold too. `pg_current_snapshot()` does not list all
+  /// of them.
   package func relationWriters() throws -> Set<RelationWriter> {
     let found = try rows(
       """
@@ -112,13 +113,13 @@ extension Connection {
 
   package func checkpoint() throws { try execute("CHECKPOINT") }
 
-  /// Writes a random number of short records to the log, so that no other history of the server has the same places in it: one that began
-  /// with a copy of its files and did nearly the same would be hard to tell from this one.
+  /// Writes a random number of short records to the log. Otherwise a server that continued from a copy of its files, and did nearly the
+  /// same, could reach the same log positions.
   package func scatterLog() throws {
     try execute(String(repeating: "BEGIN; SELECT pg_catalog.pg_current_xact_id(); ROLLBACK; ", count: Int.random(in: 1...255)))
   }
 
-  /// Whether the summaries reach that place of the log.
+  /// Whether the summaries reach that position of the log.
   package func isSummarized(upTo position: LogPosition) throws -> Bool {
     try value("SELECT summarized_lsn >= $1::pg_catalog.pg_lsn FROM pg_catalog.pg_get_wal_summarizer_state()", [position.description]) == "t"
   }
@@ -138,7 +139,7 @@ extension Connection {
     }
   }
 
-  /// The SHA-256 of what a summary says, whose order is undefined.
+  /// The SHA-256 of a summary's contents in a fixed order.
   package func digest(ofSummary range: SummarizedRange, timeline: String) throws -> String? {
     try value(
       """
@@ -158,7 +159,7 @@ extension Connection {
     return try value("SELECT pg_catalog.date_part('epoch', modification)::text FROM pg_catalog.pg_ls_summariesdir() WHERE name = $1", [name])
   }
 
-  /// The files of this database that changed, and those that were cut or made, as summaries tell that end after `start`.
+  /// The files of this database that were changed, truncated or created, by the summaries that end after `start`.
   package func touchedFiles(timeline: String, from start: LogPosition, to end: LogPosition) throws -> TouchedFiles {
     var touched = TouchedFiles()
     for row in try rows(
@@ -179,7 +180,7 @@ extension Connection {
     return touched
   }
 
-  /// The tables of users with all that their rows' text depends on.
+  /// The tables of users with everything that the text of their rows depends on.
   ///
   /// The fingerprint holds the columns, and the closure of their types over elements, domains, ranges and composites with the labels of
   /// enums and their output functions, and the versions of all extensions. Types whose text depends on other rows of the catalogs, or on

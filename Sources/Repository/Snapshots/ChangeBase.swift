@@ -1,9 +1,9 @@
-/// What a snapshot notes of its server, so that a later snapshot can tell which tables have not changed since.
+/// The record of its server in a snapshot, by which a later snapshot finds the tables that have not changed since.
 package struct ChangeBase: Codable, Sendable, Equatable {
-  /// Raised when the same rows would be dumped as other text, or when the rules of a takeover change.
+  /// Raised when a new version dumps the same rows as different text, or changes the rules of takeovers.
   package static let currentRules = 1
 
-  /// A WAL summary that must still be there, unchanged: otherwise the server's files were put back to an earlier state.
+  /// A WAL summary that must still exist, unchanged. Otherwise the server's files were replaced by an earlier copy.
   package struct Witness: Codable, Sendable, Equatable {
     package let start: String
     package let end: String
@@ -17,7 +17,7 @@ package struct ChangeBase: Codable, Sendable, Equatable {
     }
   }
 
-  /// What must be the same for a table to be taken over.
+  /// Facts that must be the same for a table to be taken over.
   package struct Surroundings: Codable, Sendable, Equatable {
     package var rules = ChangeBase.currentRules
     package let database: UInt32
@@ -38,7 +38,7 @@ package struct ChangeBase: Codable, Sendable, Equatable {
   }
 
   package let surroundings: Surroundings
-  /// Places in the write-ahead log before the tables were locked, and after the rows to read were fixed.
+  /// Positions in the write-ahead log before the tables were locked, and after the snapshot was exported.
   package let begin: String
   package let end: String
   package let witness: Witness

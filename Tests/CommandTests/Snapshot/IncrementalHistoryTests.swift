@@ -4,7 +4,7 @@ import Postgres
 import TestSupport
 import Testing
 
-/// Random histories of a server: whatever happens between two snapshots, what is taken over is what stock pg_dump would have read.
+/// Random histories of a server: every table that is taken over has the rows that stock pg_dump reads at that moment.
 @Suite struct `Incremental snapshots of random histories` {
   /// Rounds, each with a snapshot of some fifteen tables: FIRN_INCREMENTAL_ROUNDS sets more, FIRN_INCREMENTAL_SEED another beginning.
   private static func setting(_ name: String) -> Int? { ProcessInfo.processInfo.environment[name].flatMap { Int($0) } }
@@ -26,7 +26,7 @@ import Testing
         try history.endAll()
         continue
       }
-      // Nobody writes meanwhile: open transactions stay open.
+      // No session writes meanwhile; open transactions stay open.
       let (found, stock) = (try place.tables(), try place.stock())
       decisions += found.count
       taken += found.values.count { $0.isTaken }

@@ -24,7 +24,7 @@ import Testing
       """)
     let first = try place.snapshot()
     #expect(first.values.allSatisfy { !$0.isTaken })
-    // Two nights, so that what was taken over is taken over again.
+    // Two nights: tables that were taken over are taken over again.
     var taken: [String: IncrementalPlace.Table] = [:]
     for change in ["UPDATE b SET t = 'changed' WHERE id < 50", "INSERT INTO p VALUES (150, 'new'); SELECT nextval('s')"] {
       try place.work.sql(change)
@@ -47,7 +47,7 @@ import Testing
     #expect(dumped.exitCode == 0)
     #expect(try scripts[0] == place.script(of: stock))
 
-    // Only the incremental one is left, in the store and in a copy.
+    // In the store and in a copy.
     let work = place.work
     #expect(try work.verify(work.database, incremental, "--read").status == 0)
     #expect(try work.verify(work.database, incremental, "--drill").status == 0)
@@ -63,7 +63,7 @@ import Testing
     #expect(shown.output.contains("taken over, the oldest reading"), "\(shown)")
   }
 
-  /// What changes COPY text, or may, and the tables that must be read for it.
+  /// Changes that affect COPY text, or may affect it, and the tables that must be read afterwards.
   static let changes: [(sql: String, read: Set<String>)] = [
     ("ALTER TYPE mood RENAME VALUE 'sad' TO 'gloomy'", ["direct", "domained", "arrayed", "composed", "nested"]),
     ("ALTER TABLE direct ADD COLUMN fast int DEFAULT 7", ["direct"]),
@@ -109,7 +109,7 @@ import Testing
     // Twice: the first reading may set hint bits, which pages with checksums log.
     for _ in 1...2 { _ = try place.snapshot() }
     for (sql, read) in Self.changes {
-      // What the last one read may have hint bits now. A summary begins and ends at a checkpoint.
+      // The last snapshot may have set hint bits. A summary begins and ends at a checkpoint.
       try place.work.sql("CHECKPOINT")
       _ = try place.snapshot()
       try place.work.sql("CHECKPOINT")
@@ -141,7 +141,7 @@ import Testing
     try sub.execute("BEGIN"); try sub.execute("SAVEPOINT s"); try sub.execute("INSERT INTO public.t2 VALUES (51)"); try sub.execute("RELEASE s")
     try place.work.sql("BEGIN; INSERT INTO t3 VALUES (51); PREPARE TRANSACTION 'third_\(place.work.database)'")
     try aborted.execute("BEGIN"); try aborted.execute("INSERT INTO public.t4 VALUES (51)")
-    // All of it is in the log before the next snapshot looks for the log's place.
+    // All of it is in the log before the next snapshot records its position.
     try place.work.sql("CHECKPOINT")
     Thread.sleep(forTimeInterval: 0.5)
     _ = try place.snapshot()
@@ -217,7 +217,7 @@ import Testing
   @Test func `reads what the store can't give again`() throws {
     let place = try IncrementalPlace(
       on: IncrementalPlace.shared.get(), "CREATE TABLE t AS SELECT g, md5(g::text) FROM generate_series(1, 50000) g; CREATE TABLE e (x int)")
-    // Until the hint bits that the first reading set are no change any more.
+    // Reading sets hint bits, which count as changes once.
     var rounds = 0
     while rounds < 6, try place.snapshot()["public.t"]?.isTaken != true { rounds += 1 }
     #expect(try place.tables()["public.t"]?.isTaken == true)
@@ -239,7 +239,7 @@ import Testing
     let place = try IncrementalPlace(
       on: server, "CREATE TABLE t AS SELECT g, 'needle ' || md5(g::text) v FROM generate_series(1, 3000) g; CREATE TABLE other AS SELECT 1 a")
     for _ in 1...2 { _ = try place.snapshot() }
-    // A change that no log tells of: on the disk.
+    // A change on the disk that is in no log.
     try place.work.sql("CHECKPOINT")
     let data = FilePath(try server.sql("SHOW data_directory"))
     let file = data.appending(try place.work.sql("SELECT pg_relation_filepath('t')"))
@@ -256,7 +256,7 @@ import Testing
     try File(file, .replace).write(bytes.span)
     #expect(try Folder.status(of: file)?.owner == owner.owner)
     try server.start()
-    // By a few hours later it is not its turn, and the guards can't know.
+    // It is not due to be read again, and the guards can't see the change.
     let wrong = try place.work.snapshot()
     #expect(wrong.status == 0 && wrong.errors.contains("unchanged and not read"), "\(wrong)")
     let alarm = try place.work.run(clock: ["-f", "+8d"], "firn-snapshot", ["--json"])
@@ -270,7 +270,7 @@ import Testing
     #expect(status.status == 3 && "\(status)".contains("public.t seemed unchanged since"), "\(status)")
     let metrics = String(decoding: try Folder.contents(of: place.work.folder.path("firn.prom")), as: UTF8.self)
     #expect(metrics.split(separator: "\n").contains { $0.hasPrefix("firn_snapshot_refuted_tables{") && $0.hasSuffix(" 1") }, "\(metrics)")
-    // It is no base for others.
+    // Later snapshots take nothing over from it.
     _ = try place.work.run(clock: ["-f", "+9d"], "firn-snapshot", ["--json"])
     #expect(try place.tables().values.allSatisfy { !$0.isTaken })
     try server.destroy()
@@ -290,7 +290,7 @@ import Testing
     }
     for end in 7...14 { #expect(read[(end - 7)..<end].reduce(Set()) { $0.union($1) }.count == 8, "days \(end - 6) to \(end)") }
     #expect(read.allSatisfy { $0.count <= 2 }, "\(read.map(\.count))")
-    // And all at once where that is wanted.
+    // Everything is read on request.
     try place.configure("incremental: yes\nfull-every: 10d\n")
     _ = try place.work.run(clock: ["-f", "+15d"], "firn-snapshot", [])
     #expect(try place.tables().values.allSatisfy { !$0.isTaken })

@@ -27,7 +27,9 @@ import Testing
     return table
   }
 
-  private static func storage(name: String = "t", schema: String = "public", toast: UInt32? = 21, bytes: Int64 = 8192, reason: String? = nil) -> TableStorage {
+  private static func storage(name: String = "t", schema: String = "public", toast: UInt32? = 21, bytes: Int64 = 8192, reason: String? = nil)
+    -> TableStorage
+  {
     TableStorage(
       oid: 16400, schema: schema, name: name, filenode: 20, tablespace: 0, bytes: bytes, toast: toast, fingerprint: "f", reasonToRead: reason)
   }

@@ -3,12 +3,12 @@ internal import Platform
 internal import Postgres
 internal import Repository
 
-/// A session beside the one that exports a snapshot. It notes what was being written then, and asks the server's WAL summaries what changed
-/// since an earlier snapshot.
+/// A second session, beside the one that exports the snapshot. It records which tables are being written, and asks the server's WAL
+/// summaries what changed since an earlier snapshot.
 ///
-/// The order of its steps is what makes them right: the log's place and the writers are noted before the tables are locked, the writers
-/// once more between the locks and the snapshot. A transaction that wrote before the first place and that the snapshot does not see is a
-/// writer both times, so its tables are known as in flight. Everything else that the snapshot does not see is written later in the log.
+/// The order of the steps matters. The log position and the writing transactions are recorded before the tables are locked, and the
+/// writing transactions again between the locks and the snapshot. A transaction that wrote before that position and that the snapshot does
+/// not see is in both lists, so its tables are marked as in flight. All other changes that the snapshot does not see come later in the log.
 final class ChangeWatch {
   private let connection: Connection
   /// The log's place before the tables were locked.
@@ -74,7 +74,7 @@ final class ChangeWatch {
       settings: DumpTool.fixedOptions)
   }
 
-  /// What a later snapshot needs of this one. Call it when `catchUp` has succeeded.
+  /// The record by which a later snapshot finds unchanged tables. Call it when `catchUp` has succeeded.
   func base(_ surroundings: ChangeBase.Surroundings) throws -> ChangeBase? {
     // A failover since then, or settings that were changed.
     guard isCaughtUp, let end, try connection.timeline() == timeline, try connection.obstaclesToIncremental().isEmpty,

@@ -5,11 +5,11 @@ internal import Postgres
 internal import Repository
 internal import SystemPackage
 
-/// How one attempt at a snapshot takes tables over from the parent, and what it notes for the next snapshot.
+/// Takes unchanged tables over from the parent in one attempt at a snapshot, and makes the record for the next snapshot.
 ///
-/// It never fails a snapshot: if the server or the store does not tell something, the tables are read.
+/// It never fails a snapshot: if the server or the store does not answer a question, the tables are read.
 final class IncrementalReading {
-  /// Tables that must be read after all, as the dump shows them otherwise than the parent.
+  /// Tables that must be read: their definition in the dump differs from the parent's.
   struct Mistake: Error {
     let tables: Set<UInt32>
   }
@@ -24,8 +24,8 @@ final class IncrementalReading {
 
   init(progress: WorkProgress) { self.progress = progress }
 
-  /// Begins to note what is written on the server. Call it before the tables are locked.
-  /// - Parameter size: plain bytes that a full dump would have, about.
+  /// Starts to record which tables are written. Call it before the tables are locked.
+  /// - Parameter size: the estimated bytes of a full dump.
   func begin(on connection: Connection, _ request: SnapshotRequest, size: Int64) throws {
     guard request.kind != Manifest.safetyKind, request.incremental.isWorthwhile(size) else { return }
     try unlessRefused("all tables are read") {
@@ -68,7 +68,7 @@ final class IncrementalReading {
       storage = Dictionary(try connection.tableStorage().map { ($0.oid, $0) }, uniquingKeysWith: { first, _ in first })
       surroundings = try watch.surroundings(encoding: encoding, pgDump: pgDump)
       guard !readsAll, let parent, let index else { return }
-      guard let base = parent.changeBase else { return progress.note("all tables are read: \(parent.id) does not tell how the server was then") }
+      guard let base = parent.changeBase else { return progress.note("all tables are read: \(parent.id) has no record of the server's log") }
       guard let surroundings, surroundings == base.surroundings else {
         return progress.note("all tables are read: the server or pg_dump is not the one of \(parent.id)")
       }
@@ -145,7 +145,7 @@ final class IncrementalReading {
     return plan.refutations(Dictionary(digests, uniquingKeysWith: { first, _ in first }), parent: parent)
   }
 
-  /// What the next snapshot needs of this one; nil if the server does not tell.
+  /// The record for the next snapshot; nil if the server does not give all of it.
   func base() throws -> ChangeBase? {
     guard let watch, let surroundings else { return nil }
     var base: ChangeBase?
@@ -155,7 +155,7 @@ final class IncrementalReading {
     return base
   }
 
-  /// Adds to the tables of a manifest what the next snapshot needs to know of them.
+  /// Adds the state of each table to a manifest, for the next snapshot.
   func describe(_ tables: inout [Manifest.Table], _ contents: ArchiveDirectory, ids: [String: UInt32]) {
     let inFlight = watch?.inFlight ?? []
     let entries = Dictionary(grouping: contents.entries.filter { $0.kind == "TABLE" || $0.kind == "TABLE DATA" }, by: \.oid)

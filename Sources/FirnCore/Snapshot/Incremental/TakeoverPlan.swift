@@ -8,7 +8,7 @@ package import Repository
 package struct TakeoverPlan: Sendable {
   /// Tables that are taken over, as the parent has them, by their object ids.
   package private(set) var taken: [UInt32: Manifest.Table] = [:]
-  /// Tables that have not changed either, and are read to see whether that is true.
+  /// Unchanged tables that are read again, to verify that they are unchanged.
   package private(set) var checked: [UInt32: Manifest.Table] = [:]
   /// Why others of the parent's tables are read.
   package private(set) var reasons: [UInt32: String] = [:]
@@ -58,8 +58,8 @@ package struct TakeoverPlan: Sendable {
   /// Seconds in which every table is to be read once.
   package static let usualPeriod: TimeInterval = 7 * 86400
 
-  /// Chooses tables to read again, those that were not read for longest first: what is due before the next snapshot, and as much more that
-  /// no later snapshot will have to read more than its share.
+  /// Chooses tables to read again, oldest reading first: those that are due before the next snapshot, and as many more as are needed so
+  /// that no later snapshot has to read more than its share.
   /// - Parameters:
   ///   - elapsed: seconds since the parent; the next snapshot is expected after as many.
   ///   - period: seconds in which every table is to be read once.
@@ -77,7 +77,7 @@ package struct TakeoverPlan: Sendable {
       needed = max(needed, before - share * chances(table))
     }
     for (oid, table) in oldestFirst {
-      // In turn: a large table does not have smaller ones read again and again in its place.
+      // Strictly in order: otherwise small tables would be read every time, and a large one never.
       needed -= Double(table.bytes)
       guard needed >= 0 || chances(table) < 1 else { continue }
       checked[oid] = table
