@@ -1,6 +1,7 @@
 /// A policy that comes with Firn, as its file in `Policies/` has it.
 package enum ShippedPolicy: String, CaseIterable, Sendable {
   case nightly
+  case hourly
   case preMigration = "pre-migration"
   case sevenYears = "compliance-7-years"
 
@@ -9,6 +10,7 @@ package enum ShippedPolicy: String, CaseIterable, Sendable {
     let bytes =
       switch self {
       case .nightly: PackageResources.nightly_yaml
+      case .hourly: PackageResources.hourly_yaml
       case .preMigration: PackageResources.pre_migration_yaml
       case .sevenYears: PackageResources.compliance_7_years_yaml
       }

@@ -30,7 +30,7 @@ done
   [ "$(inside firn help DisasterRecovery | head -n 1)" = '# Disaster recovery' ] &&
   ! grep -rq -e '<doc:' -e '](Sources/' "$root/usr/share/doc/firn" && echo 'guides'
 [ "$(inside man --warnings firn.yaml 2>&1 >/dev/null)" = '' ] && inside man firn.yaml | grep -q log-format && echo 'manual: firn.yaml'
-inside systemd-analyze verify firn-snapshot@app.service firn-snapshot@app.timer firn-verify@app.service firn-verify@app.timer \
+inside systemd-analyze verify firn-hourly.service firn-hourly.timer firn-hourly@app.service firn-hourly@app.timer firn-snapshot@app.service firn-snapshot@app.timer firn-verify@app.service firn-verify@app.timer \
   firn-prune@app.service firn-prune@app.timer firn-snapshot.service firn-snapshot.timer firn-verify.service firn-verify.timer \
   firn-prune.service firn-prune.timer && echo 'units are sound'
 for job in snapshot verify prune; do

@@ -114,7 +114,7 @@ import Testing
     let place = try Workplace.after(nights: 2)
     let shipped = try place.prune("--policy", "nightly")
     #expect(shipped.status == 0 && shipped.output.contains("2 to keep, 0 to remove (policy nightly, days of UTC)"), "\(shipped)")
-    for policy in ["pre-migration", "compliance-7-years"] { #expect(try place.prune("--policy", policy).status == 0) }
+    for policy in ["hourly", "pre-migration", "compliance-7-years"] { #expect(try place.prune("--policy", policy).status == 0) }
     let file = try place.folder.write("keep: {last: 1}\ntime-zone: Europe/Berlin\n", to: "policy.yaml")
     #expect(try place.prune("--policy", "\(file)").output.contains("1 to keep, 1 to remove (policy \(file), days of Europe/Berlin)"))
     let configured = try place.folder.write("policy: \(file)\n", to: "firn.yaml")

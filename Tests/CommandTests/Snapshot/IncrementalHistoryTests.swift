@@ -17,7 +17,8 @@ import Testing
     var (decisions, taken) = (0, 0)
     for round in 1...(Self.setting("FIRN_INCREMENTAL_ROUNDS") ?? 30) {
       var log: [String] = []
-      for _ in 0..<Int.random(in: 0...6, using: &random) { log.append(try history.step(&random)) }
+      try history.refill()
+      for _ in 0..<Int.random(in: 0...3, using: &random) { log.append(try history.step(&random)) }
       let result = try place.work.run("firn-snapshot", ["--json", "--lock-wait", "1s"] + (random.next() % 20 == 0 ? ["--full"] : []))
       // 3: tables lost many rows.
       guard result.status == 0 || result.status == 3 else {
@@ -78,6 +79,12 @@ import Testing
     private func table(_ random: inout SeededRandom) throws -> String {
       let names = try place.work.sql("SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^t[0-9]+$' ORDER BY oid").split(separator: "\n")
       return names.randomElement(using: &random).map(String.init) ?? "t1"
+    }
+
+    /// Makes tables again if many were dropped.
+    mutating func refill() throws {
+      let count = Int(try place.work.sql("SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname ~ '^t[0-9]+$'")) ?? 0
+      for _ in count..<max(count, 14) { try place.work.sql(create()) }
     }
 
     mutating func endAll() throws {
