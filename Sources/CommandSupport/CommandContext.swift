@@ -45,7 +45,7 @@ package struct CommandContext: Sendable {
   package init(command: String, common: CommonOptions) throws {
     self.init(command, common, try Configuration.load(named: common.config), isWhole: true)
     if let format = configuration.logFormat { MessageLog.use(format) }
-    for file in configuration.passedOver { warn("\(file) can't be read by this user, and is passed over") }
+    for file in configuration.passedOver { warn("\(file) can't be read by this user, and is not used") }
   }
 
   /// A context for one of the configured servers alone.
@@ -117,14 +117,14 @@ package struct CommandContext: Sendable {
       // The part before an @ may be a secret.
       let host = location[scheme.upperBound...].withoutLogin.prefix { $0 != "/" && $0 != "?" }
       throw StoreError.badLocation(
-        location: String(location[..<scheme.upperBound] + host), reason: "it is no folder, no bucket and no SFTP server")
+        location: String(location[..<scheme.upperBound] + host), reason: "it is neither a folder nor a bucket nor an SFTP server")
     }
     // A bucket or server in another program's notation would become a local folder, on the disk that is to be backed up.
     let first = location.prefix { $0 != "/" }
     guard !first.contains(":"), !location.hasPrefix("s3//"), !location.hasPrefix("sftp//"), !location.allSatisfy(\.isWhitespace) else {
       throw StoreError.badLocation(
         location: String(location.withoutLogin),
-        reason: "it is no folder: one whose name has a colon is written with ./ before it")
+        reason: "it is not a folder: write ./ before the name of a folder that has a colon")
     }
     var path = Host.path(location)
     if path.isRelative { path = FilePath(FileManager.default.currentDirectoryPath).pushing(path) }

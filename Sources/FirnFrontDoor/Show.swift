@@ -48,7 +48,7 @@ struct Show: FirnCommand {
     lines += manifest.incompleteReasons.map { "           \($0)" }
     if let taken = manifest.takenOver {
       lines.append(
-        "read       \(Quantity.tables(manifest.tables.count - taken.tables)); \(taken.tables) unchanged of \(Quantity.size(taken.bytes)) taken over, the oldest reading \(Quantity.age(of: taken.oldestReading.startDate, now: now))"
+        "read       \(Quantity.tables(manifest.tables.count - taken.tables)); \(taken.tables) unchanged of \(Quantity.size(taken.bytes)) taken over, the oldest was read \(Quantity.age(of: taken.oldestReading.startDate, now: now))"
       )
     }
     lines += (manifest.refutations ?? []).map { "           \($0)" }

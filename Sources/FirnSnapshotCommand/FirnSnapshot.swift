@@ -154,8 +154,8 @@ struct FirnSnapshot: FirnCommand {
           + "\(Quantity.size(manifest.storedBytes)) stored" + (manifest.complete ? "" : ", INCOMPLETE"))
       if let taken = manifest.takenOver {
         context.tell(
-          "\(Quantity.tables(taken.tables)) of \(Quantity.size(taken.bytes)) unchanged and not read; the oldest reading is of "
-            + Quantity.time(taken.oldestReading.startDate))
+          "\(Quantity.tables(taken.tables)) of \(Quantity.size(taken.bytes)) unchanged and not read; the oldest was read "
+            + Quantity.age(of: taken.oldestReading.startDate, now: Date()))
       }
     }
     copied.tell(context)

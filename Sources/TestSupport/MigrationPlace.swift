@@ -11,7 +11,8 @@ package struct MigrationPlace: Sendable {
     work = try Workplace(on: server)
     let folder = work.folder
     for name in ["migrations", "migrations/down", "state"] { try Folder.make(folder.path(name)) }
-    work.environment["PSQL"] = server.binaries.appending("psql").string
+    work.environment["PSQL"] = FirnProgram.projectFile("Tests/CommandTests/Migrations/psql.sh").string
+    work.environment["PSQL_PROGRAM"] = server.binaries.appending("psql").string
     work.environment["MIGRATIONS"] = folder.path("migrations").string
     work.environment["PLACE"] = folder.path.string
     work.environment["XDG_STATE_HOME"] = folder.path("state").string

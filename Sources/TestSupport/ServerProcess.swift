@@ -82,12 +82,18 @@ package enum ProcessTable {
     }
   }
 
+  private static func commandLine(of id: Int32) -> String? {
+    (try? Folder.contents(of: FilePath("/proc/\(id)/cmdline"))).map { String(decoding: $0.map { $0 == 0 ? 0x20 : $0 }, as: UTF8.self) }
+  }
+
   /// The command lines of all processes.
   package static func commandLines() -> [String] {
-    ((try? Folder.names(in: "/proc")) ?? []).compactMap { entry in
-      guard Int32(entry) != nil, let bytes = try? Folder.contents(of: FilePath("/proc/\(entry)/cmdline")) else { return nil }
-      return String(decoding: bytes.map { $0 == 0 ? 0x20 : $0 }, as: UTF8.self)
-    }
+    ((try? Folder.names(in: "/proc")) ?? []).compactMap { Int32($0).flatMap(commandLine) }
+  }
+
+  /// The command lines of a process and of all that it started.
+  package static func commandLines(ofFamily id: Int32) -> [String] {
+    [commandLine(of: id)].compactMap(\.self) + children(of: id).flatMap { commandLines(ofFamily: $0.id) }
   }
 
   package static func isAlive(_ id: Int32) -> Bool { Host.startTime(of: id) != nil }

@@ -113,8 +113,9 @@ package final class SpoolFollower: Sendable {
   package var unreadBytes: Int64 {
     let state = monitor.current
     var total: Int64 = 0
-    for (name, size) in state.written { total += size - (state.read[name] ?? 0) }
-    for name in state.open {
+    // The table of contents may have to be complete before it is read, so it doesn't count.
+    for (name, size) in state.written where name != ArchiveFile.contents { total += size - (state.read[name] ?? 0) }
+    for name in state.open where name != ArchiveFile.contents {
       let size = (try? Folder.status(of: folder.appending(name)))?.size ?? 0
       total += max(0, size - (state.read[name] ?? 0))
     }

@@ -113,7 +113,7 @@ package struct SnapshotOperation {
         try Interruption.sleep(until: .now + .seconds(number))
         number += 1
       case .mistaken(let tables):
-        progress.note("\(tables.count) tables have another definition than in the parent: they are read")
+        progress.note("\(tables.count) tables can't be taken over after all: they are read")
         mustRead.formUnion(tables)
         try? Folder.removeTree(scratch)
       case .refuted(let found):
@@ -147,7 +147,7 @@ package struct SnapshotOperation {
         if parent.manifest.kind != Manifest.safetyKind { return parent }
         safety = safety ?? parent
       } catch is RepositoryError {
-        progress.note("\(place.id) cannot be read and is passed over as parent")
+        progress.note("\(place.id) cannot be read, so an older snapshot is the parent")
       }
     }
     return safety

@@ -67,7 +67,7 @@ struct SnapshotRun {
       on: connection, request, encoding: facts.database.encoding, pgDump: try tools.versionLine(of: "pg_dump"), parent: parent?.manifest,
       index: index,
       without: mustRead.union(transaction.tables.values.filter { exclusions.tables.contains($0.qualifiedName) }.map(\.oid)),
-      readsAll: readsAll)
+      reading: reading)
     let expected = try max(0, (parent?.manifest.bytes ?? connection.databaseSize()) - incremental.plan.bytes)
     progress.begin("dumping", expected: expected)
     var outcome: DumpEngine.Outcome
@@ -89,6 +89,7 @@ struct SnapshotRun {
         // Locks are released before the rest is stored.
         try transaction.end()
       }
+      try incremental.finish(&outcome, index, table)
     } catch let stuck as ExportTransaction.Deadlock {
       return .changed("\(stuck.holder); the dump waited behind it")
     } catch let mistake as IncrementalReading.Mistake {
@@ -98,23 +99,27 @@ struct SnapshotRun {
       if case .toolFailed = error, (try? connection.someoneWaitsForUs()) == true {
         return .changed("\(try connection.sessionsInTheWay().first ?? "a session") waited for the dump to end")
       }
+      if case .toolFailed = error, !incremental.plan.taken.isEmpty {
+        progress.note("\(error)")
+        return .mistaken(Set(incremental.plan.taken.keys))
+      }
       throw error
     }
     if let rewritten { return .changed("\(rewritten) was rewritten") }
-    try incremental.finish(&outcome, index, table)
     let contents = try ArchiveDirectory(ofArchive: spool)
-    let refutations = incremental.refutations(contents, outcome, parent: parent?.manifest.id)
-    guard refutations.isEmpty else { return .refuted(refutations) }
+    let found = incremental.refutations(contents, outcome, parent: parent?.manifest.id)
+    if !found.isEmpty, !incremental.plan.taken.isEmpty { return .refuted(found) }
     return .done(
       try commit(
-        outcome, contents, transaction, facts, exclusions, incremental, table: table, registry: registry, index: index, globals: globals))
+        outcome, contents, transaction, facts, exclusions, incremental, refutations: refutations + found, table: table, registry: registry,
+        index: index, globals: globals))
   }
 
-  /// Whether nothing is taken over from the parent.
-  private var readsAll: Bool {
-    if request.readsAll || !refutations.isEmpty || request.kind == "pre-migration" { return true }
-    guard let limit = request.fullEvery, let parent = parent?.manifest else { return false }
-    return startedAt.timeIntervalSince((parent.readAllIn ?? parent.id).startDate) >= limit.inSeconds
+  private var reading: IncrementalReading.Reading {
+    guard refutations.isEmpty else { return .anew }
+    if request.readsAll || request.kind == "pre-migration" { return .all }
+    guard let limit = request.fullEvery, let parent = parent?.manifest else { return .changed }
+    return startedAt.timeIntervalSince((parent.readAllIn ?? parent.id).startDate) >= limit.inSeconds ? .all : .changed
   }
 
   private struct Facts {
@@ -204,7 +209,8 @@ struct SnapshotRun {
 
   private func commit(
     _ outcome: DumpEngine.Outcome, _ contents: ArchiveDirectory, _ transaction: ExportTransaction, _ facts: Facts, _ exclusions: Exclusions,
-    _ incremental: IncrementalReading, table: ChunkTableWriter, registry: ObjectRegistry, index: ParentIndex?, globals: GlobalsDump
+    _ incremental: IncrementalReading, refutations: [String], table: ChunkTableWriter, registry: ObjectRegistry, index: ParentIndex?,
+    globals: GlobalsDump
   ) throws -> Manifest {
     progress.begin("committing")
     var (tables, missing) = try match(contents, outcome, transaction.tables, incremental.plan)

@@ -148,10 +148,10 @@ package struct StoreStatus: Sendable {
       }
       let oldest = databases.filter { !$0.isGone }.compactMap { $0.newest?.startedAt }.min() ?? .distantPast
       let newest = databases.compactMap { $0.newest?.startedAt }.max() ?? .distantPast
-      // Whether every database of a source has a snapshot since.
+      // Whether every database of a source has a snapshot since. Manifests have whole seconds.
       func isAnswered(_ known: RunHistories.Known, _ source: String?) -> Bool {
         let own = all(of: source).filter { !$0.isGone }
-        return known.run.job == "snapshot" && !own.isEmpty && own.allSatisfy { $0.newest.map { $0.startedAt > known.startedAt } ?? false }
+        return known.run.job == "snapshot" && !own.isEmpty && own.allSatisfy { $0.newest.map { $0.startedAt > known.startedAt - 1 } ?? false }
       }
       for known in histories.lastFailures(since: oldest) {
         let run = known.run
@@ -341,19 +341,19 @@ package struct StoreStatus: Sendable {
     if isGone, !isOlder(newest.startedAt, than: max(Self.graceOfGone, limits.snapshotAge + .seconds(2 * 86400))) {
       problems.append("the server no longer has this database; its snapshots stay until you remove them")
     }
-    if !isGone, isOlder(newest.startedAt, than: limits.snapshotAge) { problems.append("the newest snapshot is of \(age(newest.startedAt))") }
+    if !isGone, isOlder(newest.startedAt, than: limits.snapshotAge) { problems.append("the newest snapshot was taken \(age(newest.startedAt))") }
     if newest.startedAt > now.addingTimeInterval(3600) {
       problems.append("the newest snapshot is dated in the future: check the clocks of this machine and of the one that took it")
     }
     problems += newest.problems
     if let proof {
-      if !isGone, isOlder(proof.checkedAt, than: limits.proofAge) { problems.append("the newest proof is of \(age(proof.checkedAt))") }
+      if !isGone, isOlder(proof.checkedAt, than: limits.proofAge) { problems.append("the last verification was \(age(proof.checkedAt))") }
     } else {
       problems.append("no snapshot was ever verified")
     }
     let states = copies.compactMap { state(of: $0, places, catalog) }
     for state in states where state.behind > 0 {
-      let what = state.newest.map { "its newest is of \(age($0.startDate))" } ?? "it has none of those here"
+      let what = state.newest.map { "its newest was taken \(age($0.startDate))" } ?? "it has none of those here"
       problems.append("the copies in \(state.location) are \(state.behind) snapshot\(state.behind == 1 ? "" : "s") behind: \(what)")
     }
     for state in states where state.foreign > 0 {

@@ -115,7 +115,7 @@ package struct ConnectionSettings: Sendable {
       if part.hasPrefix("["), let end = part.firstIndex(of: "]") {
         host = part[part.index(after: part.startIndex)..<end]
         let after = part[part.index(after: end)...]
-        guard after.isEmpty || after.hasPrefix(":") else { throw PostgresError.invalidURL(reason: "its host is no such") }
+        guard after.isEmpty || after.hasPrefix(":") else { throw PostgresError.invalidURL(reason: "its host is malformed") }
         port = after.dropFirst()
       } else if let colon = part.lastIndex(of: ":") {
         host = part[..<colon]

@@ -96,22 +96,31 @@ extension Connection {
   /// The server's version with all that it was built with.
   package func fullVersion() throws -> String { try value("SELECT pg_catalog.version()") ?? "" }
 
-  /// The transactions that change relations of this database.
+  /// The transactions that change relations of a database.
   ///
   /// They are found by their locks, which subtransactions and prepared transactions hold too. `pg_current_snapshot()` does not list all
   /// of them.
-  package func relationWriters() throws -> Set<RelationWriter> {
+  package func relationWriters(in database: UInt32) throws -> Set<RelationWriter> {
     let found = try rows(
       """
       SELECT l.relation, t.transactionid FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_locks t
         ON t.locktype = 'transactionid' AND t.granted AND t.virtualtransaction = l.virtualtransaction
       WHERE l.locktype = 'relation' AND l.granted AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')
-        AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-      """)
+        AND l.database = $1::pg_catalog.oid
+      """, ["\(database)"])
     return Set(found.compactMap { row in row[0].flatMap { UInt32($0) }.map { RelationWriter(relation: $0, transaction: row[1] ?? "") } })
   }
 
   package func checkpoint() throws { try execute("CHECKPOINT") }
+
+  /// Limits how long a statement may wait for a lock, and how long it may take. The session that asks for changes must never wait for a
+  /// session that waits for ours: the server can't see that deadlock.
+  package func limitStatements(lockWait: Duration, total: Duration) throws {
+    try execute("SET lock_timeout = \(Self.limit(lockWait)); SET statement_timeout = \(Self.limit(total))")
+  }
+
+  /// When the server started, with microseconds: two servers never agree.
+  package func serverStart() throws -> String { try value("SELECT pg_catalog.pg_postmaster_start_time()::text") ?? "" }
 
   /// Writes a random number of short records to the log. Otherwise a server that continued from a copy of its files, and did nearly the
   /// same, could reach the same log positions.
@@ -133,10 +142,12 @@ extension Connection {
       SELECT start_lsn, end_lsn FROM pg_catalog.pg_available_wal_summaries()
       WHERE tli = $1::int8 AND end_lsn >= $2::pg_catalog.pg_lsn AND start_lsn <= $3::pg_catalog.pg_lsn ORDER BY start_lsn, end_lsn
       """, [Self.number(ofTimeline: timeline), start.description, end.description]
-    ).compactMap { row in
-      guard let start = row[0].flatMap(LogPosition.init), let end = row[1].flatMap(LogPosition.init) else { return nil }
-      return SummarizedRange(start: start, end: end)
-    }
+    ).compactMap(Self.range)
+  }
+
+  private static func range(_ row: [String?]) -> SummarizedRange? {
+    guard let start = row[0].flatMap(LogPosition.init), let end = row[1].flatMap(LogPosition.init) else { return nil }
+    return SummarizedRange(start: start, end: end)
   }
 
   /// The SHA-256 of a summary's contents in a fixed order.
@@ -159,25 +170,28 @@ extension Connection {
     return try value("SELECT pg_catalog.date_part('epoch', modification)::text FROM pg_catalog.pg_ls_summariesdir() WHERE name = $1", [name])
   }
 
-  /// The files of this database that were changed, truncated or created, by the summaries that end after `start`.
-  package func touchedFiles(timeline: String, from start: LogPosition, to end: LogPosition) throws -> TouchedFiles {
-    var touched = TouchedFiles()
-    for row in try rows(
+  /// The files of a database that were changed, truncated or created, by the summaries of that part of the log, and these summaries by
+  /// their starts. Both come from one listing, because the server removes old summaries at any time.
+  package func touchedFiles(
+    of database: UInt32, timeline: String, from start: LogPosition, to end: LogPosition
+  ) throws -> (files: TouchedFiles, summaries: [SummarizedRange]) {
+    let found = try rows(
       """
-      SELECT DISTINCT k.relfilenode FROM pg_catalog.pg_available_wal_summaries() s,
-        pg_catalog.pg_wal_summary_contents(s.tli, s.start_lsn, s.end_lsn) k
-      WHERE s.tli = $1::int8 AND s.end_lsn > $2::pg_catalog.pg_lsn AND s.start_lsn <= $3::pg_catalog.pg_lsn
-        AND k.reldatabase = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-        AND (k.relforknumber = 0 OR k.relfilenode = 0)
-      """, [Self.number(ofTimeline: timeline), start.description, end.description])
-    {
-      guard let number = row[0].flatMap({ UInt32($0) }), number != 0 else {
-        touched.isAll = true
-        continue
-      }
-      touched.filenodes.insert(number)
+      WITH listed AS MATERIALIZED (SELECT tli, start_lsn, end_lsn FROM pg_catalog.pg_available_wal_summaries()
+        WHERE tli = $1::int8 AND end_lsn >= $2::pg_catalog.pg_lsn AND start_lsn <= $3::pg_catalog.pg_lsn)
+      SELECT s.start_lsn, s.end_lsn, k.relfilenode FROM listed s LEFT JOIN LATERAL (
+        SELECT DISTINCT c.relfilenode FROM pg_catalog.pg_wal_summary_contents(s.tli, s.start_lsn, s.end_lsn) c
+        WHERE c.reldatabase = $4::pg_catalog.oid AND (c.relforknumber = 0 OR c.relfilenode = 0)) k ON true
+      ORDER BY 1, 2
+      """, [Self.number(ofTimeline: timeline), start.description, end.description, "\(database)"])
+    var files = TouchedFiles()
+    var summaries: [SummarizedRange] = []
+    for row in found {
+      if let range = Self.range(row), summaries.last != range { summaries.append(range) }
+      guard let number = row[2].flatMap({ UInt32($0) }) else { continue }
+      if number == 0 { files.isAll = true } else { files.filenodes.insert(number) }
     }
-    return touched
+    return (files, summaries)
   }
 
   /// The tables of users with everything that the text of their rows depends on.

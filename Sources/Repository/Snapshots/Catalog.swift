@@ -66,7 +66,7 @@ package struct Catalog: Sendable {
       seen.insert(folder.place)
       if Self.isUnlisted(folder, at: now) { found.append((folder.place.prefix, "has lost its SHA256SUMS")) }
     } strange: { entry in
-      found.append((entry.key, entry.isFile ? "is in an unexpected place, and may belong to a snapshot" : "is no folder"))
+      found.append((entry.key, entry.isFile ? "is in an unexpected place, and may belong to a snapshot" : "is not a folder"))
     }
     if wholeStore, let gone = try lostDatabase(seen: seen) { found.append((gone.folder, "has had snapshots, and has none now")) }
     return found

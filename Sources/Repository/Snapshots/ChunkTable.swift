@@ -194,7 +194,7 @@ package struct ChunkTable: Sendable {
         _ = try scanner.letter()
         if let part { parts.append(part) }
         let name = try scanner.text()
-        guard Self.isFileName(name) else { throw scanner.malformed("a file's name is no such") }
+        guard Self.isFileName(name) else { throw scanner.malformed("a file's name is malformed") }
         part = SegmentPart(file: name, offset: try scanner.number())
       case UInt8(ascii: "@"):
         _ = try scanner.letter()
@@ -207,7 +207,7 @@ package struct ChunkTable: Sendable {
         _ = try scanner.letter()
         let bytes = try scanner.number()
         guard let digest = SHA256Digest(hexadecimal: try scanner.text()), part != nil, part?.end == nil else {
-          throw scanner.malformed("a file's end is no such")
+          throw scanner.malformed("a file's end is malformed")
         }
         part?.end = .init(bytes: bytes, digest: digest)
       default:

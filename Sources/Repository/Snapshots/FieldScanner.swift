@@ -64,7 +64,7 @@ struct FieldScanner {
         switch digit {
         case 0x30...0x39: value = value << 4 | UInt64(digit - 0x30)
         case 0x61...0x66: value = value << 4 | UInt64(digit - 0x61 + 10)
-        default: throw malformed("a digest is no such")
+        default: throw malformed("a digest is malformed")
         }
       }
       return value

@@ -21,6 +21,7 @@ extension ParentIndex {
       if let end = part.end { file.end = end }
       found[part.file] = file
     }
+    try examine(found.values.reduce(into: Set()) { $0.formUnion($1.objects) })
     return Set(
       found.filter { name, file in
         guard let wanted = files[name], file.end == .init(bytes: wanted.bytes, digest: wanted.digest) else { return false }

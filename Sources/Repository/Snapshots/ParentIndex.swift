@@ -109,15 +109,29 @@ package final class ParentIndex: Sendable {
     }
   }
 
-  private func examine(_ ordinal: UInt32, _ adopted: inout [Adoption]) {
-    guard adopted[Int(ordinal)] == .untried else { return }
-    let entry = table.objects[Int(ordinal)]
-    if let size = try? store.size(of: entry.name.key), size == entry.storedBytes, !suspects.contains(entry.name) || isIntact(entry) {
-      adopted[Int(ordinal)] = .usable
-    } else {
-      adopted[Int(ordinal)] = .refused
-      missing.withLock { $0.append(entry.name.digest.description) }
+  /// Asks the store for objects, several at once.
+  func examine(_ ordinals: Set<UInt32>) throws {
+    let untried = adopted.withLock { adopted in ordinals.filter { adopted[Int($0)] == .untried } }
+    guard store.requestsAtOnce > 1, untried.count > 1 else { return }
+    try forEachInParallel(untried.sorted(), thread: "look", threads: store.requestsAtOnce) { [self] ordinal in
+      let isUsable = isPresent(ordinal)
+      adopted.withLock { adopted in if adopted[Int(ordinal)] == .untried { note(ordinal, isUsable: isUsable, &adopted) } }
     }
+  }
+
+  private func examine(_ ordinal: UInt32, _ adopted: inout [Adoption]) {
+    if adopted[Int(ordinal)] == .untried { note(ordinal, isUsable: isPresent(ordinal), &adopted) }
+  }
+
+  private func isPresent(_ ordinal: UInt32) -> Bool {
+    let entry = table.objects[Int(ordinal)]
+    guard let size = try? store.size(of: entry.name.key) else { return false }
+    return size == entry.storedBytes && (!suspects.contains(entry.name) || isIntact(entry))
+  }
+
+  private func note(_ ordinal: UInt32, isUsable: Bool, _ adopted: inout [Adoption]) {
+    adopted[Int(ordinal)] = isUsable ? .usable : .refused
+    if !isUsable { missing.withLock { $0.append(table.objects[Int(ordinal)].name.digest.description) } }
   }
 }
 

@@ -64,7 +64,7 @@ import Testing
     try expect(64, "a parameter keys", "sftp://user@127.0.0.1/x?keys=y")
     // A folder that can't be made.
     let unmade = try place.firn("init", "--store", location.replacing("?", with: "/firn.json/x?"))
-    #expect(unmade.status == 9 && unmade.errors.contains("firn.json/x can't be made: what is above it is no folder"), "\(unmade)")
+    #expect(unmade.status == 9 && unmade.errors.contains("firn.json/x can't be created: its parent is not a folder"), "\(unmade)")
     // A folder that is not writable.
     try Folder.make(server.path("locked-\(name)"))
     let denied = try place.firn("init", "--store", server.location("locked-\(name)"))

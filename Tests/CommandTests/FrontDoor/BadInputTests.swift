@@ -337,9 +337,7 @@ import Testing
     let lines = Monitor<[String]>([])
     let command = try place.start("firn-snapshot", ["--verbose"]) { line in lines.update { $0.append(line) } }
     while command.exitCode() == nil {
-      for line in ProcessTable.commandLines() where line.contains("\(place.server.port)") || line.contains("firn") {
-        seen.update { _ = $0.insert(line) }
-      }
+      for line in ProcessTable.commandLines(ofFamily: command.id) { seen.update { _ = $0.insert(line) } }
       for (path, status) in (try? filesByPath(under: place.spool)) ?? [:] {
         #expect(status.mode & 0o077 == 0, "\(path)")
       }

@@ -108,7 +108,7 @@ import Testing
   @Test func `says what is wrong at the top, and refuses what it can't do`() throws {
     let place = try history(nights: [9])
     let page = try place.firn("report").output
-    #expect(page.contains("1 of 1 database needs attention") && page.contains("the newest snapshot is of 9 days ago"))
+    #expect(page.contains("1 of 1 database needs attention") && page.contains("the newest snapshot was taken 9 days ago"))
     #expect(try place.firn("report", "nothing").status == 10)
     #expect(try place.firn("report", "--days", "0").status == 64)
     #expect(try place.firn("report", "--output", "/nonexistent/page.html").status == 1)

@@ -184,7 +184,7 @@ import Testing
     #expect(rows == ["shop": 1, "crm": 0])
     Thread.sleep(forTimeInterval: 1.1)
     let status = try place.firn("status", "--server", "main", "--json")
-    let old = try databases(status).filter { ($0["problems"] as? [String] ?? []).contains { $0.hasPrefix("the newest snapshot is of") } }
+    let old = try databases(status).filter { ($0["problems"] as? [String] ?? []).contains { $0.hasPrefix("the newest snapshot was taken") } }
     #expect(old.map { $0["database"] as? String } == ["shop"], "\(status)")
   }
 

@@ -19,6 +19,8 @@ import Testing
       var log: [String] = []
       try history.refill()
       for _ in 0..<Int.random(in: 0...3, using: &random) { log.append(try history.step(&random)) }
+      // Summaries end at checkpoints, which a server makes every few minutes.
+      if random.next() % 4 > 0 { try place.work.sql("CHECKPOINT") }
       let result = try place.work.run("firn-snapshot", ["--json", "--lock-wait", "1s"] + (random.next() % 20 == 0 ? ["--full"] : []))
       // 3: tables lost many rows.
       guard result.status == 0 || result.status == 3 else {
@@ -36,7 +38,7 @@ import Testing
       if !wrong.isEmpty { break }
     }
     print("\(decisions) decisions, \(taken) tables taken over")
-    #expect(taken * 2 > decisions, "\(taken) of \(decisions)")
+    #expect(taken * 3 > decisions, "\(taken) of \(decisions)")
     #expect(try place.work.verify(place.work.database, "latest", "--read").status == 0)
     try server.destroy()
   }

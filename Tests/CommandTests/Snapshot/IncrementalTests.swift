@@ -60,7 +60,7 @@ import Testing
     let restored = try work.restore(work.database, incremental, "--as", "\(work.database)_copy", "--prove", "--store", copy)
     #expect(restored.status == 0, "\(restored)")
     let shown = try work.firn("show", work.database, incremental)
-    #expect(shown.output.contains("taken over, the oldest reading"), "\(shown)")
+    #expect(shown.output.contains("taken over, the oldest was read"), "\(shown)")
   }
 
   /// Changes that affect COPY text, or may affect it, and the tables that must be read afterwards.
@@ -274,6 +274,42 @@ import Testing
     _ = try place.work.run(clock: ["-f", "+9d"], "firn-snapshot", ["--json"])
     #expect(try place.tables().values.allSatisfy { !$0.isTaken })
     try server.destroy()
+  }
+
+  @Test func `that reads everything on request finds what the one before took over wrongly`() throws {
+    let place = try IncrementalPlace(
+      on: IncrementalPlace.shared.get(),
+      "CREATE TABLE t AS SELECT g, md5(g::text) v FROM generate_series(1, 3000) g; CREATE TABLE other AS SELECT 1 a")
+    for _ in 1...2 { _ = try place.snapshot() }
+    // As if the last snapshot had other rows: what its record says of them is changed, and the list of checksums with it.
+    let key = try #require(try filesByPath(under: place.work.store).keys.filter { $0.hasSuffix("/manifest.json") }.max())
+    let file = place.work.store.appending(key)
+    let text = String(decoding: try Folder.contents(of: file), as: UTF8.self)
+    let digest = try #require(try place.tables()["public.t"]?.sha256)
+    try Folder.write(Array(text.replacing(digest, with: String(digest.reversed())).utf8), to: file)
+    let full = try place.work.snapshot("--full")
+    #expect(full.status == 3 && full.errors.contains("public.t seemed unchanged since"), "\(full)")
+    try place.expectRight(try place.tables(), "")
+  }
+
+  @Test func `waits for no session that waits for it`() throws {
+    let place = try IncrementalPlace(on: IncrementalPlace.shared.get(), "CREATE TABLE t AS SELECT g FROM generate_series(1, 3000) g")
+    for _ in 1...2 { _ = try place.snapshot() }
+    let server = place.work.server
+    // While the summaries are waited for, a session wants a catalog for itself that the exporting session has looked at.
+    let summarizer = Int32(try server.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walsummarizer'")) ?? 0
+    ProcessTable.send(SIGSTOP, to: summarizer)
+    defer { ProcessTable.send(SIGCONT, to: summarizer) }
+    let command = try place.work.start("firn-snapshot", ["--verbose"])
+    let exporting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'firn-snapshot' AND state = 'idle in transaction'"
+    let deadline = ContinuousClock.now + .seconds(60)
+    while try server.sql(exporting) != "1", ContinuousClock.now < deadline { Thread.sleep(forTimeInterval: 0.05) }
+    let locker = WorkerThread(name: "vacuum") { _ = try? server.sql("VACUUM FULL pg_type", in: place.work.database) }
+    Thread.sleep(forTimeInterval: 1)
+    ProcessTable.send(SIGCONT, to: summarizer)
+    #expect(command.wait() == 0)
+    locker.join()
+    try place.expectRight(try place.tables(), "")
   }
 
   @Test func `reads every table within a week, though nothing changes`() throws {

@@ -98,7 +98,7 @@ import Testing
       let isWell = trouble == nil
       #expect((state.status == 0) == isWell && problems.isEmpty == isWell, "night \(night): \(problems)")
       if trouble != nil, trouble != .rowsLeftOut {
-        #expect(problems.contains { $0.hasPrefix("the newest snapshot is of ") }, "night \(night): \(problems)")
+        #expect(problems.contains { $0.hasPrefix("the newest snapshot was taken ") }, "night \(night): \(problems)")
       }
       let told = try Folder.contents(of: metrics)
       let lines = String(decoding: told, as: UTF8.self).split(separator: "\n")

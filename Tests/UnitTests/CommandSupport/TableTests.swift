@@ -8,7 +8,7 @@ import Testing
     rows: [
       ["shop", "20261122T020000Z-k3f9", "pre-migration", "2.3 h", "complete", "verified 12 days ago"],
       ["analytics", "20261122T020107Z-8u2c", "nightly", "44 min", "INCOMPLETE", "not verified"],
-    ], details: [["the newest snapshot is of 12 days ago, and that is longer than max-age in firn.yaml allows"]])
+    ], details: [["the newest snapshot was taken 12 days ago, and that is longer than max-age in firn.yaml allows"]])
 
   @Test func `stands on one line for each row if there is room`() {
     let lines = table.lines(columns: nil)

@@ -34,10 +34,15 @@ enum SchemaDump {
 }
 
 extension ArchiveDirectory {
+  /// Bytes; a million tables have about half of it.
+  static let sizeLimit = 1 << 30
+
   /// Reads the table of contents of an archive in a folder.
   /// - Throws: `FirnError.unsoundArchive`.
   init(ofArchive folder: FilePath) throws {
-    do { self = try ArchiveDirectory(parsing: Folder.contents(of: folder.appending(ArchiveFile.contents))) } catch let error as Unreadable {
+    do { self = try ArchiveDirectory(parsing: Folder.contents(of: folder.appending(ArchiveFile.contents), limit: Self.sizeLimit)) } catch let error
+      as Unreadable
+    {
       throw FirnError.unsoundArchive(reason: error.reason)
     }
   }

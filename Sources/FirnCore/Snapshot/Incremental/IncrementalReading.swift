@@ -9,6 +9,15 @@ internal import SystemPackage
 ///
 /// It never fails a snapshot: if the server or the store does not answer a question, the tables are read.
 final class IncrementalReading {
+  /// Which tables are read.
+  enum Reading {
+    case changed
+    /// All, and those that seem unchanged are compared with the parent.
+    case all
+    /// All, and the parent does not count.
+    case anew
+  }
+
   /// Tables that must be read: their definition in the dump differs from the parent's.
   struct Mistake: Error {
     let tables: Set<UInt32>
@@ -35,7 +44,7 @@ final class IncrementalReading {
       guard missing.isEmpty else {
         return progress.note("all tables are read: \(connection.user) is no member of \(missing.joined(separator: " and "))")
       }
-      watch = try ChangeWatch(request.settings.with(database: connection.database))
+      watch = try ChangeWatch(request.settings.with(database: connection.database), beside: connection)
     }
   }
 
@@ -59,15 +68,18 @@ final class IncrementalReading {
   ///   - connection: in the transaction of the snapshot.
   ///   - index: of the parent.
   ///   - left: tables that must be read.
+  ///   - reading: which tables are read.
   func decide(
     on connection: Connection, _ request: SnapshotRequest, encoding: String, pgDump: String, parent: Manifest?, index: ParentIndex?,
-    without left: Set<UInt32>, readsAll: Bool
+    without left: Set<UInt32>, reading: Reading
   ) throws {
     guard let watch else { return }
+    defer { watch.rest() }
     try unlessRefused("all tables are read") {
       storage = Dictionary(try connection.tableStorage().map { ($0.oid, $0) }, uniquingKeysWith: { first, _ in first })
       surroundings = try watch.surroundings(encoding: encoding, pgDump: pgDump)
-      guard !readsAll, let parent, let index else { return }
+      // If a takeover was refuted, the parent is not to be trusted.
+      guard reading != .anew, let parent, let index else { return }
       guard let base = parent.changeBase else { return progress.note("all tables are read: \(parent.id) has no record of the server's log") }
       guard let surroundings, surroundings == base.surroundings else {
         return progress.note("all tables are read: the server or pg_dump is not the one of \(parent.id)")
@@ -75,9 +87,19 @@ final class IncrementalReading {
       progress.begin("asking what changed")
       guard try watch.catchUp(progress) else { return }
       var plan = TakeoverPlan(Array(storage.values), parent: parent, touched: try watch.touchedFiles(since: base), without: left)
-      plan.read(try unusable(plan, index), because: "its objects in the store can't be used again")
-      let now = request.now()
-      plan.chooseChecks(now: now, elapsed: now.timeIntervalSince(parent.startedAt), period: request.rereadPeriod)
+      // pg_dump takes its arguments in the encoding of the archive.
+      if encoding != "UTF8" {
+        let names = plan.taken.filter { !("\($0.value.schema)\($0.value.name)".utf8.allSatisfy { $0 < 0x80 }) }
+        plan.read(names.keys, because: "its name is not ASCII, and the database is not in UTF-8")
+      }
+      if reading == .all {
+        plan.checkAll()
+      } else {
+        plan.read(try unusable(plan, index), because: "its objects in the store can't be used again")
+        let now = request.now()
+        plan.limit(relations: request.incremental == .yes ? 0 : try connection.relationCount())
+        plan.chooseChecks(now: now, elapsed: now.timeIntervalSince(parent.startedAt), period: request.rereadPeriod)
+      }
       self.plan = plan
       for (oid, reason) in plan.reasons { progress.note("\(storage[oid].map { "\($0.schema).\($0.name)" } ?? "\(oid)"): \(reason)") }
     }
@@ -109,7 +131,7 @@ final class IncrementalReading {
   }
 
   private static func complete(_ file: FilePath, _ plan: TakeoverPlan) throws -> [UInt32: String] {
-    let directory = try ArchiveDirectory(parsing: Folder.contents(of: file))
+    let directory = try ArchiveDirectory(parsing: Folder.contents(of: file, limit: ArchiveDirectory.sizeLimit))
     let definitions = Dictionary(
       directory.entries.filter { $0.kind == "TABLE" }.map { ($0.oid, definition($0)) }, uniquingKeysWith: { first, _ in first })
     let mistaken = plan.taken.filter { definitions[$0.key] == nil || definitions[$0.key] != $0.value.state?.definition }
@@ -133,7 +155,9 @@ final class IncrementalReading {
       outcome.bytes += taken.bytes
       names[taken.file] = name
     }
-    try index.takeOver(names, into: table)
+    do { try index.takeOver(names, into: table) } catch let error where (error as? StoreError)?.isOfOneFile ?? (error is RepositoryError) {
+      throw Mistake(tables: Set(plan.taken.keys))
+    }
   }
 
   /// Tables that seemed unchanged, and whose rows are not the parent's.

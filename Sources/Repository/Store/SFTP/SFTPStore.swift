@@ -131,7 +131,7 @@ package final class SFTPStore: Store {
     } catch StoreError.missing {
       // Folders that are not there are made.
       throw StoreError.refused(
-        location: location, reason: "\(location) can't be made: what is above it is no folder, or none that \(place.user) may write to",
+        location: location, reason: "\(location) can't be created: its parent is not a folder, or \(place.user) may not write there",
         hint: place.path.hasPrefix("/~/")
           ? "is the path right? It begins in the home of \(place.user)"
           : "is the path right? It begins at the root of the server; one in the home of \(place.user) is written /~/PATH")
