@@ -84,6 +84,19 @@ extension Connection {
     return zip(["pg_checkpoint", "pg_monitor"], row).filter { $1 != "t" }.map(\.0)
   }
 
+  /// Runs a body in a transaction that goes on if it fails.
+  package func withinSavepoint<Result>(_ body: () throws -> Result) throws -> Result {
+    try execute("SAVEPOINT firn")
+    do {
+      let result = try body()
+      try execute("RELEASE SAVEPOINT firn")
+      return result
+    } catch {
+      try execute("ROLLBACK TO SAVEPOINT firn; RELEASE SAVEPOINT firn")
+      throw error
+    }
+  }
+
   package func databaseOID() throws -> UInt32? {
     try value("SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()").flatMap { UInt32($0) }
   }

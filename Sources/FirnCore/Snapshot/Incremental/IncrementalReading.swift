@@ -76,7 +76,9 @@ final class IncrementalReading {
     guard let watch else { return }
     defer { watch.rest() }
     try unlessRefused("all tables are read") {
-      storage = Dictionary(try connection.tableStorage().map { ($0.oid, $0) }, uniquingKeysWith: { first, _ in first })
+      // An error must not end the transaction, which the dump needs.
+      let tables = try connection.withinSavepoint { try connection.tableStorage() }
+      storage = Dictionary(tables.map { ($0.oid, $0) }, uniquingKeysWith: { first, _ in first })
       surroundings = try watch.surroundings(encoding: encoding, pgDump: pgDump)
       // If a takeover was refuted, the parent is not to be trusted.
       guard reading != .anew, let parent, let index else { return }
