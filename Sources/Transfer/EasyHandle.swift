@@ -167,7 +167,8 @@ internal import SystemPackage
 
   private func error(_ code: CURLcode) -> TransferError {
     let detail = unsafe String(cString: message)
-    let reason = unsafe detail.isEmpty ? String(cString: curl_easy_strerror(code)) : detail
+    // How long it took differs each time, and a failure that repeats is reported once.
+    let reason = unsafe (detail.isEmpty ? String(cString: curl_easy_strerror(code)) : detail).replacing(/\ after \d+ ms/, with: "")
     switch code {
     case CURLE_COULDNT_RESOLVE_HOST, CURLE_COULDNT_RESOLVE_PROXY, CURLE_COULDNT_CONNECT: return .unreachable(reason: reason)
     case CURLE_REMOTE_FILE_NOT_FOUND:

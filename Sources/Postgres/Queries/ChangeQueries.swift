@@ -210,7 +210,8 @@ extension Connection {
   /// The tables of users with everything that the text of their rows depends on.
   ///
   /// The fingerprint holds the columns, and the closure of their types over elements, domains, ranges and composites with the labels of
-  /// enums and their output functions, and the versions of all extensions. Types whose text depends on other rows of the catalogs, or on
+  /// enums and their output functions, and the versions of all extensions. The transactions that changed these last are part of it: a label
+  /// may be renamed while the rows are read, and renamed back before the next snapshot. Types whose text depends on other rows of the catalogs, or on
   /// code that is not known, are a reason to read.
   package func tableStorage() throws -> [TableStorage] {
     let found = try rows(
@@ -233,8 +234,8 @@ extension Connection {
       types AS MATERIALIZED (
         SELECT y.oid, ROW(y.oid, y.typtype, y.typlen, y.typbyval, y.typalign, y.typdelim, y.typelem, y.typbasetype, y.typtypmod, y.typoutput,
             p.xmin, p.prosrc, p.probin, p.prolang,
-            (SELECT pg_catalog.array_agg(ROW(e.oid, e.enumlabel)::text ORDER BY e.oid) FROM pg_catalog.pg_enum e WHERE e.enumtypid = y.oid),
-            (SELECT pg_catalog.array_agg(ROW(a.attnum, a.atttypid, a.atttypmod, a.attisdropped, a.atthasmissing, a.attmissingval)::text
+            (SELECT pg_catalog.array_agg(ROW(e.oid, e.enumlabel, e.xmin)::text ORDER BY e.oid) FROM pg_catalog.pg_enum e WHERE e.enumtypid = y.oid),
+            (SELECT pg_catalog.array_agg(ROW(a.attnum, a.atttypid, a.atttypmod, a.attisdropped, a.atthasmissing, a.attmissingval, a.xmin)::text
               ORDER BY a.attnum) FROM pg_catalog.pg_attribute a WHERE y.typtype = 'c' AND a.attrelid = y.typrelid AND a.attnum > 0))::text AS facts,
           CASE WHEN y.oid < 16384 AND (y.typname ~ '^reg' OR y.typname = 'aclitem') THEN 'type ' || y.typname || ' depends on the catalogs'
             WHEN y.typtype = 'p' THEN 'type ' || y.typname || ' is a pseudo-type'
@@ -253,7 +254,7 @@ extension Connection {
         SELECT a.attrelid, pg_catalog.array_agg(ROW(a.attnum, a.attname, a.atttypid, a.atttypmod, a.attisdropped, a.attgenerated, a.atthasmissing,
             a.attmissingval, a.attlen, a.attbyval, a.attalign, r.facts)::text ORDER BY a.attnum)::text AS facts, min(r.reason) AS reason
         FROM columns a LEFT JOIN roots r ON r.root = a.atttypid AND NOT a.attisdropped GROUP BY a.attrelid),
-      extensions AS (SELECT pg_catalog.array_agg(ROW(extname, extversion)::text ORDER BY extname)::text AS facts FROM pg_catalog.pg_extension)
+      extensions AS (SELECT pg_catalog.array_agg(ROW(extname, extversion, xmin)::text ORDER BY extname)::text AS facts FROM pg_catalog.pg_extension)
       SELECT t.oid, t.nspname, t.relname, coalesce(pg_catalog.pg_relation_filenode(t.oid), 0), t.reltablespace,
         coalesce(pg_catalog.pg_relation_size(t.oid, 'main'), -1), pg_catalog.pg_relation_filenode(nullif(t.reltoastrelid, 0)),
         pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(ROW(d.facts, x.facts)::text, pg_catalog.getdatabaseencoding())), 'hex'),

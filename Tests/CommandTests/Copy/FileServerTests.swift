@@ -123,7 +123,7 @@ import Testing
     _ = try place.takeSnapshot()
     #expect(try place.verify("--read").status == 0)
     let behind = try status()
-    #expect(behind.status == 3 && behind.output.contains("2 snapshots behind: its newest is of"), "\(behind)")
+    #expect(behind.status == 3 && behind.output.contains("2 snapshots behind: its newest was taken"), "\(behind)")
     let copies =
       (try place.firn("status", "--json", "--config", configured).json()["databases"] as? [[String: Any]])?.first?["copies"] as? [[String: Any]]
     #expect(copies?.first?["behind"] as? Int == 2 && copies?.first?["newest"] as? String != nil, "\(String(describing: copies))")

@@ -110,7 +110,7 @@ import Testing
     try expect(64, "a bucket's name has 3 letters at least", "s3://ab/firn")
     try expect(64, "a parameter endpont", "s3://bucket/firn?endpont=http://127.0.0.1:1")
     try expect(64, "its endpoint is no", "s3://bucket/firn?endpoint=127.0.0.1")
-    try expect(64, "no folder, no bucket", "gopher://host/firn")
+    try expect(64, "neither a folder nor a bucket", "gopher://host/firn")
 
     // Keys that lie elsewhere.
     place.environment["AWS_ACCESS_KEY_ID"] = nil

@@ -66,6 +66,10 @@ import Testing
   /// Changes that affect COPY text, or may affect it, and the tables that must be read afterwards.
   static let changes: [(sql: String, read: Set<String>)] = [
     ("ALTER TYPE mood RENAME VALUE 'sad' TO 'gloomy'", ["direct", "domained", "arrayed", "composed", "nested"]),
+    (
+      "ALTER TYPE mood RENAME VALUE 'gloomy' TO 'x'; ALTER TYPE mood RENAME VALUE 'x' TO 'gloomy'",
+      ["direct", "domained", "arrayed", "composed", "nested"]
+    ),
     ("ALTER TABLE direct ADD COLUMN fast int DEFAULT 7", ["direct"]),
     ("ALTER TABLE direct DROP COLUMN fast", ["direct"]),
     ("ALTER TABLE plain RENAME COLUMN v TO w", ["plain"]),
