@@ -143,6 +143,7 @@ package struct SegmentBuilder {
   private var uses: [UInt32: Int64] = [:]
   private var count = 0
   private var file: String?
+  private var filesInSegment: Set<String> = []
   private var fileOffset: Int64 = 0
   private var next: ChunkLocation?
 
@@ -155,8 +156,17 @@ package struct SegmentBuilder {
     writeFileLine()
   }
 
+  /// Goes on with a file whose parts come from another table. A segment never has two parts of a file.
+  package mutating func resumeFile(_ name: String, at offset: Int64) throws {
+    // Its line stands there already, perhaps in a segment that has just begun.
+    if file == name && fileOffset == offset { return }
+    if filesInSegment.contains(name) { try flush() }
+    beginFile(name, at: offset)
+  }
+
   private mutating func writeFileLine() {
     guard let file else { return }
+    filesInSegment.insert(file)
     text += Array("F\t\(file)\t\(fileOffset)\n".utf8)
   }
 
@@ -192,6 +202,7 @@ package struct SegmentBuilder {
     text.removeAll(keepingCapacity: true)
     hooks.removeAll(keepingCapacity: true)
     uses.removeAll(keepingCapacity: true)
+    filesInSegment.removeAll(keepingCapacity: true)
     next = nil
     count = 0
   }

@@ -40,7 +40,7 @@ extension ParentIndex {
   package func takeOver(_ names: [String: String], into writer: ChunkTableWriter) throws {
     var builder = SegmentBuilder(writer: writer)
     try forEachPart(of: { names[$0] != nil }) { part in
-      builder.beginFile(names[part.file] ?? part.file, at: part.offset)
+      try builder.resumeFile(names[part.file] ?? part.file, at: part.offset)
       for chunk in part.chunks {
         guard let object = adopt(chunk.location.object) else {
           throw RepositoryError.malformed(key: table.key, reason: "an object of \(part.file) can't be used any more")

@@ -40,7 +40,10 @@ package struct SnapshotReader: Sendable {
     var found: [String: Found] = [:]
     for number in table.segments.indices {
       for part in try table.parts(ofSegment: number, contents) {
-        found[part.file, default: Found()].parts.append((part.offset, part.bytes, Int32(number)))
+        var file = found.removeValue(forKey: part.file) ?? Found()
+        // A file may end at the beginning of a segment.
+        if !part.chunks.isEmpty { file.parts.append((part.offset, part.bytes, Int32(number))) }
+        found[part.file] = file
         if let end = part.end { found[part.file]?.end = end }
       }
     }
@@ -98,8 +101,8 @@ package struct SnapshotReader: Sendable {
 
   /// A part of a file, of which frames begin to be fetched.
   private func open(_ file: FileEntry, _ segment: Int32, at offset: Int64, isNext: Bool) throws -> (part: SegmentPart, ahead: FramePrefetcher?) {
-    let parts = try parts(of: file.name, inSegment: Int(segment)).filter { $0.offset >= offset }
-    guard let part = parts.min(by: { $0.offset < $1.offset }), part.offset == offset || part.chunks.isEmpty else {
+    let parts = try parts(of: file.name, inSegment: Int(segment)).filter { $0.offset == offset && !$0.chunks.isEmpty }
+    guard let part = parts.first else {
       throw RepositoryError.malformed(key: table.key, reason: "a part of \(file.name) is missing")
     }
     return (part, cache.ahead(of: part.chunks.lazy.map(\.location), isNext: isNext))

@@ -296,6 +296,28 @@ import Testing
     try place.expectRight(try place.tables(), "")
   }
 
+  @Test func `can be read whole night after night, however chunk lists are divided`() throws {
+    // A segment of a chunk table has 4,096 chunks; each of these tables has about half as many.
+    let place = try IncrementalPlace(
+      on: IncrementalPlace.shared.get(),
+      (1...6).map { "CREATE TABLE t\($0) AS SELECT g id, repeat(md5(g::text || \($0)), 4) v FROM generate_series(1, 40000) g;" }.joined())
+    for night in 1...12 {
+      try place.work.sql("UPDATE t\(night % 6 + 1) SET v = v || 'x' WHERE id % 400 = \(night)")
+      try place.work.sql("CHECKPOINT")
+      try place.expectRight(try place.snapshot(), "night \(night)")
+      let read = try place.work.verify(place.work.database, "latest", "--read")
+      #expect(read.status == 0, "night \(night): \(read)")
+    }
+    #expect(try place.tables().values.count { $0.isTaken } >= 3)
+    let archive = try place.recovered(try #require(try place.work.listedSnapshots().last))
+    let folder = try TemporaryFolder()
+    let stock = folder.path("stock")
+    let dumped = try place.work.server.tool("pg_dump", ["-Fd", "-Z0", "-f", stock.string], in: place.work.database)
+    #expect(dumped.exitCode == 0)
+    #expect(try place.script(of: archive) == place.script(of: stock))
+    #expect(try place.work.restore(place.work.database, "latest", "--as", "\(place.work.database)_copy", "--prove").status == 0)
+  }
+
   @Test func `waits for no session that waits for it`() throws {
     let place = try IncrementalPlace(on: IncrementalPlace.shared.get(), "CREATE TABLE t AS SELECT g FROM generate_series(1, 3000) g")
     for _ in 1...2 { _ = try place.snapshot() }
