@@ -69,7 +69,7 @@ import Testing
       counter += 1
       let name = "t\(counter)"
       let columns = [
-        "id int, v text", "id int, v varchar(40), m mood DEFAULT 'm0'", "id int, v text, p pair DEFAULT ROW(1, 'm1')::pair",
+        "id int, v text", "id int, v varchar(40), m mood DEFAULT 'm0'", "id int, v text, p pair DEFAULT ROW(1, 'm\(labels - 1)')::pair",
         "id int, v text, big text",
       ][counter % 4]
       return """

@@ -22,7 +22,8 @@ struct IncrementalPlace {
   }
 
   static let settings = ["summarize_wal=on", "fsync=on", "max_prepared_transactions=10"]
-  static let shared = Result { try TestServer(binaries: TestServer.binaries(at: 2), settings: settings) }
+  /// Without autovacuum, which changes tables when it likes.
+  static let shared = Result { try TestServer(binaries: TestServer.binaries(at: 2), settings: settings + ["autovacuum=off"]) }
 
   struct Table {
     let sha256: String

@@ -158,7 +158,7 @@ import Testing
   }
 
   @Test func `reads everything where the server does not tell, or is not the one it was`() throws {
-    let server = try TestServer(binaries: TestServer.binaries(at: 2), settings: ["fsync=on"])
+    let server = try TestServer(binaries: TestServer.binaries(at: 2), settings: ["fsync=on", "autovacuum=off"])
     for setting in ["ALTER SYSTEM SET summarize_wal = on", "SELECT pg_reload_conf()"] { try server.sql(setting) }
     let place = try IncrementalPlace(on: server, (1...4).map { "CREATE TABLE t\($0) AS SELECT generate_series(1, 500) v;" }.joined())
     func taken() throws -> Int {
@@ -239,7 +239,7 @@ import Testing
   }
 
   @Test func `that took over what had changed is found by reading again, and raises an alarm`() throws {
-    let server = try TestServer(binaries: TestServer.binaries(at: 2), settings: IncrementalPlace.settings)
+    let server = try TestServer(binaries: TestServer.binaries(at: 2), settings: IncrementalPlace.settings + ["autovacuum=off"])
     let place = try IncrementalPlace(
       on: server, "CREATE TABLE t AS SELECT g, 'needle ' || md5(g::text) v FROM generate_series(1, 3000) g; CREATE TABLE other AS SELECT 1 a")
     for _ in 1...2 { _ = try place.snapshot() }
