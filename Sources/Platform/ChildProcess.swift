@@ -78,10 +78,10 @@ package final class ChildProcess: Sendable {
   package func stop() { signalGroup(SIGSTOP) }
   package func resume() { signalGroup(SIGCONT) }
 
-  /// Ends the program and all that it started: first with SIGTERM, then with SIGKILL after `grace`.
-  package func terminate(grace: Duration = .seconds(5)) {
+  /// Ends the program and all that it started: first with a signal that it can handle, then with SIGKILL after `grace`.
+  package func terminate(with signal: Int32 = SIGTERM, grace: Duration = .seconds(5)) {
     signalGroup(SIGCONT)
-    signalGroup(SIGTERM)
+    signalGroup(signal)
     let deadline = ContinuousClock.now + grace
     while ContinuousClock.now < deadline {
       if exitCode() != nil { break }
@@ -137,7 +137,11 @@ package final class ChildProcess: Sendable {
 
   /// Waits until the program has ended and its output was read. If a process that it started in another session
   /// keeps the output open, reading stops after 2 s.
-  @discardableResult package func wait() -> Int32 {
+  /// - Parameters:
+  ///   - grace: how long the program may take to end when `check` throws, before it is killed.
+  ///   - check: called every few milliseconds while the program runs. Where it throws, the program is ended.
+  /// - Returns: the exit code, or 128 + the signal that ended it.
+  package func wait(grace: Duration = .seconds(5), checking check: () throws -> Void) rethrows -> Int32 {
     var pause = 0.001
     while true {
       if let code = exitCode() {
@@ -150,10 +154,16 @@ package final class ChildProcess: Sendable {
         outputReader?.join()
         return code
       }
+      do { try check() } catch {
+        terminate(grace: grace)
+        throw error
+      }
       Thread.sleep(forTimeInterval: pause)
       pause = min(pause * 1.5, 0.01)
     }
   }
+
+  @discardableResult package func wait() -> Int32 { wait(checking: {}) }
 
   /// Its standard output, after `wait()`.
   package var standardOutput: [UInt8] { output.current }

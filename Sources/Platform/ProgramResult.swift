@@ -26,16 +26,14 @@ package struct ProgramResult: Sendable {
     let child = try ChildProcess(program, arguments: arguments, environment: environment, output: .kept) { line in
       lines.update { $0.append(line) }
     }
-    while child.exitCode() == nil {
-      if Interruption.signal != nil { child.terminate() }
-      try Interruption.check()
-      if let deadline, ContinuousClock.now > deadline {
-        child.terminate()
-        return nil
+    struct OutOfTime: Error {}
+    let code: Int32
+    do {
+      code = try child.wait {
+        try Interruption.check()
+        if let deadline, ContinuousClock.now > deadline { throw OutOfTime() }
       }
-      Thread.sleep(forTimeInterval: 0.002)
-    }
-    let code = child.wait()
+    } catch is OutOfTime { return nil }
     return ProgramResult(exitCode: code, output: child.standardOutput, errors: lines.current)
   }
 }

@@ -18,28 +18,22 @@ struct DumpSupervision {
   /// Returns when pg_dump has ended and the follower has been informed. Errors are recorded.
   func run(_ dump: DumpTool, messages: ToolMessages) {
     failure.capture {
-      let child = try dump.start(into: follower.folder, messages: messages)
-      let code = supervise(child)
-      if failure.error == nil && code != 0 {
-        throw PostgresError.toolFailed(tool: "pg_dump", exitCode: code, messages: messages.errors)
-      }
+      let code = try supervise(dump.start(into: follower.folder, messages: messages))
+      if code != 0 { throw PostgresError.toolFailed(tool: "pg_dump", exitCode: code, messages: messages.errors) }
     }
     follower.end()
   }
 
-  private func supervise(_ child: ChildProcess) -> Int32 {
+  private func supervise(_ child: ChildProcess) throws -> Int32 {
     var isStopped = false
     var watched = ContinuousClock.now
-    while child.exitCode() == nil {
+    return try child.wait {
       if let signal = Interruption.signal { failure.record(Interruption(signal: signal)) }
       if ContinuousClock.now - watched > Self.watchInterval {
         failure.capture(watch)
         watched = .now
       }
-      if failure.error != nil {
-        child.terminate()
-        break
-      }
+      try failure.check()
       let unread = follower.unreadBytes
       if !isStopped && unread > spoolCap {
         child.stop()
@@ -49,8 +43,6 @@ struct DumpSupervision {
         child.resume()
         isStopped = false
       }
-      Thread.sleep(forTimeInterval: 0.005)
     }
-    return child.wait()
   }
 }

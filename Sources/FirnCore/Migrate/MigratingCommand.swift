@@ -52,21 +52,18 @@ package struct MigratingCommand: Sendable {
     begun(child.id)
     var interruption: Interruption?
     var ranOutOfTime = false
-    while child.exitCode() == nil {
+    // It may want to tidy up.
+    let grace = Duration.seconds(30)
+    let code = child.wait {
       if let signal = Interruption.signal {
         interruption = Interruption(signal: signal)
-        child.signalGroup(signal)
-        // It may want to tidy up.
-        let deadline = ContinuousClock.now + .seconds(30)
-        while child.exitCode() == nil, ContinuousClock.now < deadline { Thread.sleep(forTimeInterval: 0.01) }
-        child.terminate()
+        child.terminate(with: signal, grace: grace)
       } else if let timeLimit, ContinuousClock.now - start > timeLimit {
         ranOutOfTime = true
-        child.terminate(grace: .seconds(30))
+        child.terminate(grace: grace)
       }
-      Thread.sleep(forTimeInterval: 0.005)
     }
     return Outcome(
-      process: child.id, exitCode: child.wait(), elapsed: ContinuousClock.now - start, interruption: interruption, ranOutOfTime: ranOutOfTime)
+      process: child.id, exitCode: code, elapsed: ContinuousClock.now - start, interruption: interruption, ranOutOfTime: ranOutOfTime)
   }
 }

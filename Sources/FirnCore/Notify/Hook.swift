@@ -39,18 +39,10 @@ package struct Hook: Sendable {
         input: input, output: .withErrors, makesPrivateFiles: false, onErrorLine: line)
     } catch { throw Failure(reason: "could not be started: \(error)") }
     let deadline = ContinuousClock.now + limit
-    while child.exitCode() == nil {
-      if let signal = Interruption.signal {
-        child.terminate(grace: .seconds(2))
-        throw Interruption(signal: signal)
-      }
-      if ContinuousClock.now > deadline {
-        child.terminate(grace: .seconds(2))
-        throw Failure(reason: "took longer than \(limit.components.seconds) s and was ended")
-      }
-      Thread.sleep(forTimeInterval: 0.005)
+    let code = try child.wait(grace: .seconds(2)) {
+      try Interruption.check()
+      if ContinuousClock.now > deadline { throw Failure(reason: "took longer than \(limit.components.seconds) s and was ended") }
     }
-    let code = child.wait()
     if code != 0 { throw Failure(reason: code > 128 ? "was ended by signal \(code - 128)" : "failed with exit code \(code)") }
   }
 }

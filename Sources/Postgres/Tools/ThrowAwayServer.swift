@@ -73,12 +73,7 @@ package final class ThrowAwayServer {
         "--pgdata", data.string, "--username", Self.superuser, "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions",
       ], environment: environment, confinement: confinement
     ) { initial.add($0) }
-    while maker.exitCode() == nil {
-      if Interruption.signal != nil { maker.terminate() }
-      try Interruption.check()
-      Thread.sleep(forTimeInterval: 0.01)
-    }
-    let code = maker.wait()
+    let code = try maker.wait(checking: Interruption.check)
     guard code == 0 else { throw PostgresError.toolFailed(tool: "initdb", exitCode: code, messages: initial.errors) }
     let options = [
       "listen_addresses=", "unix_socket_directories=\(socket)", "unix_socket_permissions=0700", "fsync=off", "full_page_writes=off",

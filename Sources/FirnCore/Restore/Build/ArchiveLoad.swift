@@ -236,16 +236,10 @@ struct ArchiveLoad {
     guard !entries.isEmpty else { return }
     let list = work.path.appending("restore.list")
     try Folder.write(entries.restoreList, to: list)
-    let child = try tool.start(of: folder, list: list, messages: messages)
-    var pause = 0.001
-    while child.exitCode() == nil {
+    let code = try tool.start(of: folder, list: list, messages: messages).wait {
       if let signal = Interruption.signal { failure.record(Interruption(signal: signal)) }
-      if failure.error != nil { child.terminate() }
-      Thread.sleep(forTimeInterval: pause)
-      pause = min(0.01, pause * 1.5)
+      try failure.check()
     }
-    let code = child.wait()
-    try failure.check()
     if code != 0 { throw PostgresError.toolFailed(tool: "pg_restore", exitCode: code, messages: messages.errors) }
   }
 }

@@ -77,9 +77,7 @@ struct SchemaProof {
       settings: RestoreSettings.usual(jobs: 1, sharedBuffers: 0, serverMajor: connection.serverMajor))
     tool.flags = selection.flags
     let messages = ToolMessages(tool: "pg_restore")
-    let child = try tool.start(of: archive, list: list, messages: messages)
-    let code = child.waitUnlessInterrupted()
-    try Interruption.check()
+    let code = try tool.start(of: archive, list: list, messages: messages).wait(checking: Interruption.check)
     guard code == 0 else { throw PostgresError.toolFailed(tool: "pg_restore", exitCode: code, messages: messages.errors) }
     return try SchemaDump.take(of: connection, tools: build.tools, into: folder.path.appending("reference"))
   }

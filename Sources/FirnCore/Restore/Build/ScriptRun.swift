@@ -25,23 +25,11 @@ struct ScriptRun {
           "--file", script.string,
         ], environment: ToolAccess.environment
       ) { messages.add($0) }
-      let code = child.waitUnlessInterrupted()
-      try Interruption.check()
+      let code = try child.wait(checking: Interruption.check)
       guard code == 0 else {
         throw ScriptFailed(script: script, messages: messages.errors.isEmpty ? ["exit code \(code)"] : messages.errors)
       }
     }
-  }
-}
-
-extension ChildProcess {
-  /// Waits for its end. A signal to this process ends it.
-  func waitUnlessInterrupted() -> Int32 {
-    while exitCode() == nil {
-      if Interruption.signal != nil { terminate() }
-      Thread.sleep(forTimeInterval: 0.01)
-    }
-    return wait()
   }
 }
 
