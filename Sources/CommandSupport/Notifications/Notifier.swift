@@ -155,7 +155,7 @@ struct Notifier {
       report.elapsed = elapsed
       report.error = failure?.messageWithoutRows ?? report.error
       report.hint = failure?.hint ?? report.hint
-      if case .known(let databases) = states { report.states = databases.map(RunReport.DatabaseState.init) }
+      if case .known(let status) = states { report.states = status.databases.map(RunReport.DatabaseState.init) }
     }
     note(status, failure)
     return states
@@ -164,7 +164,7 @@ struct Notifier {
   private func storeStates() -> MetricsFile.StoreStates {
     // Without identities: one with a passphrase would ask for it.
     guard let status = try? context.status(in: Repository(opening: context.record.store ?? context.store())) else { return .unknown }
-    return .known(status.databases)
+    return .known(status)
   }
 
   private func note(_ status: ExitStatus, _ failure: FailureReport?) {

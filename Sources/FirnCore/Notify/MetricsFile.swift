@@ -90,15 +90,17 @@ package struct MetricsFile: Sendable {
 
   /// The state of a store.
   package enum StoreStates: Sendable {
-    case known([StoreStatus.Database])
+    case known(StoreStatus)
     /// It could not be asked.
     case unknown
     /// Nobody asked it.
     case unasked
   }
 
-  private static func samples(of states: [StoreStatus.Database], in store: String) -> [Sample] {
-    states.flatMap { state -> [Sample] in
+  private static func samples(of status: StoreStatus, in store: String) -> [Sample] {
+    let missing = status.missing.map { Sample(.isOK, [("store", store), ("source", $0.source), ("database", $0.database)], 0) }
+    return missing
+      + status.databases.flatMap { state -> [Sample] in
       let labels = [("store", store), ("source", state.source), ("database", state.database)]
       var samples = [Sample(.isOK, labels, state.problems.isEmpty ? 1 : 0)]
       if let complete = state.newestComplete { samples.append(Sample(.lastSuccess, labels, complete.timeIntervalSince1970)) }
@@ -155,11 +157,11 @@ package struct MetricsFile: Sendable {
     let failed = samples.contains { $0.metric == .runExitCode && ![0, 3].contains($0.value) }
     if failed, !isCertain { samples.removeAll { values[$0.key] == nil } }
     switch states {
-    case .known(let databases):
+    case .known(let status):
       values = values.filter { value in !Metric.allCases.contains { $0.isOfStore && isOfStore(value.key, $0) } }
-      samples += Self.samples(of: databases, in: store)
+      samples += Self.samples(of: status, in: store)
       // One that has lost them all is not well.
-      if databases.isEmpty { samples.append(Sample(.isOK, [("store", store)], 0)) }
+      if status.databases.isEmpty { samples.append(Sample(.isOK, [("store", store)], 0)) }
     case .unknown:
       let known = values.keys.filter { isOfStore($0, .isOK) }
       for key in known { values[key] = "0" }

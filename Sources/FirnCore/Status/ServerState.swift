@@ -55,8 +55,21 @@ struct ServerComparison {
         if before.count > 1, before.isDisjoint(with: databases.all) {
           return ["server \(server.state.name) has none of the databases with snapshots: was it recreated, or is its address wrong?"]
         }
-        return databases.wanted.subtracting(own).sorted().map { "\(server.state.name)/\($0) has no snapshot" }
+        return missing(on: server, beside: own).map { "\(server.state.name)/\($0) has no snapshot" }
       }
     }
+  }
+
+  /// Databases that should have a snapshot and have none, with their sources.
+  /// - Parameter known: databases with snapshots, with their sources.
+  func missing(beside known: [(source: String, database: String)]) -> [(source: String, database: String)] {
+    servers.flatMap { server in
+      missing(on: server, beside: Set(known.filter { $0.source.isSame(as: server.folder) }.map(\.database))).map { (server.folder, $0) }
+    }
+  }
+
+  private func missing(on server: (state: ServerState, folder: String), beside own: Set<String>) -> [String] {
+    guard case .success(let databases) = server.state.databases else { return [] }
+    return databases.wanted.subtracting(own).sorted()
   }
 }

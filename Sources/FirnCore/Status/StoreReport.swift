@@ -127,10 +127,13 @@ package struct StoreReport: Sendable, Encodable {
     let listing = try repository.catalog.listing().filter { $0.place.id.startDate >= since }
     // Looked up once: of many databases each has many snapshots.
     let snapshots = Dictionary(grouping: listing) { "\($0.place.source.keyComponent)/\($0.place.database.keyComponent)" }
-    databases = try status.databases.map { state in
+    let reports = Monitor<[Int: Database]>([:])
+    try forEachInParallel(Array(status.databases.enumerated()), thread: "report") { number, state in
       let own = snapshots["\(state.source.keyComponent)/\(state.database.keyComponent)", default: []].sorted { $0.place.id < $1.place.id }
-      return try Self.database(state, own, repository, tableCount, now, progress)
+      let report = try Self.database(state, own, repository, tableCount, now, progress)
+      reports.update { $0[number] = report }
     }
+    databases = reports.current.sorted { $0.key < $1.key }.map(\.value)
   }
 
   private static func database(

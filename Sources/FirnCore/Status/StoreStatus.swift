@@ -10,7 +10,7 @@ package struct StoreStatus: Sendable {
     package var proofAge: Duration = .seconds(8 * 86400)
     /// How long ago a table may have been read that newer snapshots have taken over.
     package var unreadAge: Duration = .seconds(8 * 86400)
-    /// Other ages of snapshots, of databases of a source: its name, and a pattern for theirs. The first that fits counts.
+    /// Age limits of single databases: the source's name, a pattern for the database's name, the age. The first match applies.
     package var exceptions: [(source: String, pattern: String, age: Duration)] = []
 
     package init() {}
@@ -45,7 +45,7 @@ package struct StoreStatus: Sendable {
     package let restoreSeconds: Double?
     /// Copies in stores that answered.
     package let copies: [CopyState]
-    /// Whether its server no longer has it. Then its snapshots may be as old as they are.
+    /// Whether its server no longer has it. Then the age limits do not apply.
     package fileprivate(set) var isGone = false
     /// Descriptions of problems.
     package fileprivate(set) var problems: [String]
@@ -102,6 +102,8 @@ package struct StoreStatus: Sendable {
   package let databases: [Database]
   /// Problems that belong to no database with snapshots, such as a run that could not connect.
   package let problems: [String]
+  /// Databases of servers that are backed up as a whole, without a snapshot, with their sources.
+  package let missing: [(source: String, database: String)]
   package var isSound: Bool { problems.isEmpty && databases.allSatisfy(\.problems.isEmpty) }
 
   /// - Parameters:
@@ -112,7 +114,7 @@ package struct StoreStatus: Sendable {
   ///   - words: describes the error of a store.
   package init(
     of places: [SnapshotPath], in repository: Repository, copies: [Copy] = [], runs histories: RunHistories? = nil, servers: [ServerState] = [],
-    isWhole: Bool = true, limits: Limits, now: Date, age: (Date) -> String, words: @escaping (any Error) -> String = { "\($0)" }
+    isWhole: Bool = true, limits: Limits, now: Date, age: @escaping @Sendable (Date) -> String, words: @escaping (any Error) -> String = { "\($0)" }
   ) throws {
     let unreachable = copies.compactMap { copy -> String? in
       if case .failure(let error) = copy.snapshots { "the copies in \(copy.location) cannot be read: \(words(error))" } else { nil }
@@ -120,16 +122,22 @@ package struct StoreStatus: Sendable {
     let groups = Dictionary(grouping: places) { "\($0.source.keyComponent)/\($0.database.keyComponent)" }
     let names = try repository.catalog.sourceNames(of: places.map(\.source))
     let comparison = try ServerComparison(servers, in: repository.catalog, words: words)
-    let found = try groups.sorted { $0.key < $1.key }.compactMap { _, places -> Database? in
-      guard let first = places.first else { return nil }
+    let states = Monitor<[String: Database]>([:])
+    let gone = Set(groups.filter { _, places in places.first.map(comparison.hasLost) ?? false }.keys)
+    try forEachInParallel(Array(groups), thread: "status") { key, places in
+      guard let first = places.first else { return }
       let name = names[first.source] ?? first.source
-      return try Self.database(
+      let state = try Self.database(
         places.sorted { $0.id > $1.id }, name, repository, copies, unreachable,
-        limits.applied(to: first.database, of: [first.source, name]), now, age, isGone: comparison.hasLost(first))
+        limits.applied(to: first.database, of: [first.source, name]), now, age, isGone: gone.contains(key))
+      states.update { $0[key] = state }
     }
+    let found = states.current.sorted { $0.key < $1.key }.map(\.value)
     let runs = FailedRuns(histories, beside: found, isWhole: isWhole, age)
     databases = found.map { runs.added(to: $0) }
-    problems = comparison.problems(beside: found.filter { $0.newest != nil }.map { ($0.source, $0.database) }) + runs.others
+    let known = found.filter { $0.newest != nil }.map { ($0.source, $0.database) }
+    missing = comparison.missing(beside: known)
+    problems = comparison.problems(beside: known) + runs.others
   }
 
   /// Failed runs, in words, for the databases that they are about.
@@ -281,7 +289,7 @@ package struct StoreStatus: Sendable {
     (error as? RepositoryError)?.isOfOneSnapshot ?? (error as? StoreError)?.isOfOneFile ?? false
   }
 
-  /// A database that was dropped by mistake is a problem for this long after its newest snapshot. One that was given up is none later.
+  /// A dropped database is reported for this long after its newest snapshot. After that the drop is taken as intended.
   private static let graceOfGone: Duration = .seconds(8 * 86400)
 
   /// - Parameter places: of one database, the newest first.
@@ -359,8 +367,8 @@ package struct StoreStatus: Sendable {
     for state in states where state.foreign > 0 {
       let what = "\(state.foreign) newer snapshot\(state.foreign == 1 ? "" : "s") that \(state.foreign == 1 ? "is" : "are") not here"
       problems.append(
-        "\(state.location) has \(what): this store was put back to what it was (firn copy --from brings them), a wrong clock dated them, or another "
-          + "machine copies there under the name \(first.source), and each prunes what is the other's (source in firn.yaml gives each its own)")
+        "\(state.location) has \(what): this store may have been rolled back (firn copy --from fetches them), a clock may have been wrong, or "
+          + "another machine copies there under the name \(first.source) (source in firn.yaml gives each its own)")
     }
     var database = Database(
       source: first.source, sourceName: sourceName, database: first.database, newest: newest, newestIsDamaged: newestIsDamaged,

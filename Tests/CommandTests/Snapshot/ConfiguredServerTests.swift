@@ -127,8 +127,10 @@ import Testing
     let file = place.folder.path(".config/firn/firn.yaml")
     let metrics = place.folder.path("firn.prom")
     try Folder.write(Array("servers: {main: {database-url: '\(place.server.url("postgres"))'}}\nmetrics: \(metrics)\n".utf8), to: file)
+    try place.server.sql("CREATE DATABASE fresh")
     #expect(try place.snapshot("shop").status == 0)
-    #expect(String(decoding: try Folder.contents(of: metrics), as: UTF8.self).contains("firn_status_ok"))
+    let samples = String(decoding: try Folder.contents(of: metrics), as: UTF8.self).split(separator: "\n").filter { $0.hasPrefix("firn_status_ok") }
+    #expect(samples.contains { $0.hasSuffix("database=\"fresh\"} 0") } && samples.contains { $0.contains("database=\"shop\"") }, "\(samples)")
     var elsewhere = place
     elsewhere.environment["DATABASE_URL"] = other.url("shop")
     let foreign = try elsewhere.snapshot("--json")
