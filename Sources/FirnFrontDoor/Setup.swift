@@ -4,6 +4,8 @@ import FirnCore
 import Foundation
 import Platform
 import Postgres
+import Repository
+import SystemPackage
 
 /// Shows or makes the roles that backups and restores need.
 struct Setup: FirnCommand {
@@ -11,8 +13,8 @@ struct Setup: FirnCommand {
     "setup", abstract: "Show the roles that snapshots and restores need on a server, and create them.",
     discussion: """
       Prints SQL for what is missing: a role that may read everything, and one for restores with the least rights that the server's databases \
-      need. --apply runs it, in one transaction. It needs a superuser: as root it connects as the Unix user postgres; on another machine, \
-      name one with --superuser-url.
+      need. --apply runs it in one transaction, as a superuser: run it as root on the server's machine, or name a superuser with \
+      --superuser-url.
       """)
   @Flag(help: "Run the SQL.") var apply = false
   @Option(help: ArgumentHelp("Connect as this superuser. Default: as the Unix user postgres, on this machine.", valueName: "url")) var superuserURL:
@@ -20,12 +22,18 @@ struct Setup: FirnCommand {
   @Option(name: .customLong("server"), help: ArgumentHelp("Name of a server in firn.yaml.", valueName: "name")) var serverName: String?
   @Option(help: ArgumentHelp("Role for snapshots: the name of the Unix user that runs Firn.", valueName: "name")) var role = "firn"
   @Option(help: ArgumentHelp("The role for restores.", valueName: "name")) var restoreRole = "firn_restore"
+  @Option(
+    help: ArgumentHelp(
+      "Also give this Unix group access to the store's folder, for operators who are not root. For the package's store: firn.",
+      valueName: "group"))
+  var operators: String?
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
     if serverName != nil && superuserURL != nil { throw UsageError("--server and --superuser-url exclude each other") }
     let own = try serverName.map { try context.choosing(context.servers([$0])[0]) } ?? context
     let settings = try superuserURL.map { try ConnectionSettings($0) } ?? own.serverAsWhoRuns()
+    let shared = try operators.map { try sharedFolder(for: $0, context) }
     let user = try unixUser()
     func connect(_ database: String) throws -> Connection {
       let settings = settings.with(database: database)
@@ -38,16 +46,45 @@ struct Setup: FirnCommand {
     if !common.json { show(setup, context) }
     if apply { try setup.apply(on: server) }
     if common.json { try context.output(json: Report(setup, applied: apply)) }
-    guard !common.json else { return .done }
-    if setup.steps.isEmpty {
-      context.tell("nothing is missing on \(server.target)")
-    } else {
-      context.tell(apply ? "done, on \(server.target)" : "nothing was changed; --apply runs this SQL")
+    if !common.json {
+      if setup.steps.isEmpty {
+        context.tell("nothing is missing on \(server.target)")
+      } else {
+        context.tell(apply ? "done, on \(server.target)" : "nothing was changed; --apply runs this SQL")
+      }
     }
+    if let shared { try share(shared, context) }
+    guard !common.json else { return .done }
     if context.configuration.restoreRole != restoreRole {
       context.tell("to let firn-restore use this role, add to firn.yaml:\n  restore:\n    role: \(restoreRole)")
     }
     return .done
+  }
+
+  /// - Throws: `UsageError` if there is no such group, or it could not reach the store.
+  private func sharedFolder(for group: String, _ context: CommandContext) throws -> SharedFolder {
+    guard let store = try context.store() as? LocalStore else {
+      throw UsageError("--operators is for a store in a folder", hint: "a bucket or a file server has permissions of its own")
+    }
+    guard Folder.exists(store.root) else { throw UsageError("there is no folder \(store.root)", hint: "create the repository first: firn init") }
+    guard let shared = SharedFolder(store.root, group: group) else {
+      throw UsageError("there is no group \(group) on this machine", hint: "addgroup \(group.shellWord)")
+    }
+    if let closed = shared.closedFolders.first {
+      throw UsageError("the group \(group) cannot pass the folder \(closed)", hint: "chgrp \(group.shellWord) \(closed) && chmod g+x \(closed)")
+    }
+    return shared
+  }
+
+  private func share(_ shared: SharedFolder, _ context: CommandContext) throws {
+    guard !shared.isShared else { return context.tell("the group \(shared.group) already has access to \(shared.root)") }
+    if apply {
+      try shared.apply()
+      context.tell("the group \(shared.group) has access to \(shared.root); to add an operator: adduser NAME \(shared.group)")
+    } else {
+      if !common.json { for command in shared.commands { context.output("# \(command)") } }
+      context.tell("--apply also gives the group \(shared.group) access to \(shared.root)")
+    }
   }
 
   /// PostgreSQL lets its own Unix user in as superuser, whose ids root takes to connect; nil to connect as who runs this.

@@ -161,6 +161,10 @@ package struct File: ~Copyable, Sendable {
     }
   }
 
+  package func permit(_ mode: UInt32) throws(SystemError) {
+    if fchmod(descriptor, mode) != 0 { throw SystemError("change the mode of", path.string) }
+  }
+
   /// Lets every user read it.
   package func permitReading() throws(SystemError) {
     if fchmod(descriptor, 0o644) != 0 { throw SystemError("change the mode of", path.string) }

@@ -33,6 +33,20 @@ package enum Folder {
     throw SystemError("make folder", path.string, number: number == EEXIST ? ENOTDIR : number)
   }
 
+  /// The mode bit of a folder that passes its group on to what is created in it.
+  package static let setGroupID: UInt32 = 0o2000
+
+  /// Sets the group and the mode of a folder or file. A link is an error: it may lead anywhere.
+  /// - Parameter group: nil to keep it.
+  package static func permit(_ path: FilePath, _ mode: UInt32, group: UInt32? = nil) throws(SystemError) {
+    let descriptor = unsafe path.withPlatformString { unsafe open($0, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) }
+    guard descriptor >= 0 else { throw SystemError("open", path.string) }
+    defer { close(descriptor) }
+    // The group first: a change of it may clear the set-group-ID bit.
+    if let group, fchown(descriptor, UInt32.max, group) != 0 { throw SystemError("change the group of", path.string) }
+    if fchmod(descriptor, mode) != 0 { throw SystemError("change the mode of", path.string) }
+  }
+
   /// Creates a folder with mode 0700; an existing folder is an error.
   package static func makeNew(_ path: FilePath) throws(SystemError) {
     if unsafe path.withPlatformString({ unsafe mkdir($0, 0o700) }) != 0 { throw SystemError("make folder", path.string) }

@@ -68,6 +68,9 @@ package enum Host {
     unsafe getpwnam(name).map { unsafe (user: $0.pointee.pw_uid, group: $0.pointee.pw_gid) }
   }
 
+  /// The id of a group; nil if there is none of that name.
+  package static func group(named name: String) -> UInt32? { unsafe getgrnam(name).map { unsafe $0.pointee.gr_gid } }
+
   /// The name of the user who runs this.
   package static var userName: String {
     unsafe getpwuid(geteuid()).map { unsafe String(cString: $0.pointee.pw_name) } ?? "\(geteuid())"

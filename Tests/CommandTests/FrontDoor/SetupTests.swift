@@ -64,4 +64,36 @@ import Testing
     let refused = try place.firn("setup", "--superuser-url", server.address("postgres", user: "weak"))
     #expect(refused.status == 6 && refused.errors.contains("weak is not a superuser"), "\(refused)")
   }
+
+  @Test func `gives a group of operators access to the store and to all that comes into it`() throws {
+    let server = try TestServer(binaries: TestServer.binaries(at: 0))
+    try server.sql("CREATE DATABASE shop")
+    try server.sql("CREATE TABLE t AS SELECT generate_series(1, 9) a", in: "shop")
+    var place = try Workplace(on: server, database: "shop")
+    place.environment["PGPASSWORD"] = TestServer.password
+    let group = String(decoding: try ProgramResult.run("/usr/bin/id", ["-gn"], environment: [:]).output, as: UTF8.self).trimmingCharacters(in: .newlines)
+    func setup(_ arguments: String...) throws -> CommandResult {
+      try place.run("firn", ["setup", "--superuser-url", server.address("postgres")] + arguments)
+    }
+    #expect(try setup("--store", place.folder.path("none").string, "--operators", group).errors.contains("create the repository first"))
+    #expect(try place.snapshot("shop").status == 0)
+    let unknown = try setup("--operators", "no-such-group")
+    #expect(unknown.status == 64 && unknown.errors.contains("there is no group no-such-group"), "\(unknown)")
+    let folder = place.store.removingLastComponent()
+    try Folder.permit(folder, 0o700)
+    let closed = try setup("--operators", group, "--apply")
+    // A folder of that very group passes with its own permission alone.
+    #expect(closed.status == 64 && closed.errors.contains("cannot pass the folder"), "\(closed)")
+    try Folder.permit(folder, 0o710)
+    let shown = try setup("--operators", group)
+    #expect(shown.status == 0 && shown.output.contains("# chgrp -R \(group.shellWord) \(place.store.string.shellWord)"), "\(shown)")
+    #expect(try filesByPath(under: place.store).values.allSatisfy { $0.mode & 0o070 == 0 })
+    let applied = try setup("--operators", group, "--apply")
+    #expect(applied.status == 0 && applied.errors.contains("has access to"), "\(applied)")
+    #expect(try setup("--operators", group, "--apply").errors.contains("already has access"))
+    #expect(try place.snapshot("shop").status == 0 && place.verify("--read").status == 0)
+    for (path, status) in try filesByPath(under: place.store) {
+      #expect(status.mode == (status.kind == .folder ? 0o2770 : 0o660), "\(path)")
+    }
+  }
 }

@@ -37,7 +37,7 @@ for job in snapshot verify prune; do
   inside systemd-analyze security --no-pager --offline=true --threshold=20 "firn-$job@app.service" "firn-$job.service" >/dev/null && echo "confined: $job"
 done
 inside setpriv --reuid=firn --regid=firn --clear-groups env HOME=/var/lib/firn firn init 2>/dev/null && [ -e "$root/var/lib/firn/store/firn.json" ] && echo 'a store is made'
-[ "$(inside stat -c '%U:%G %a' /etc/firn/firn.yaml /var/lib/firn | tr '\n' ' ')" = 'root:firn 640 firn:firn 700 ' ] && echo "others can't read it"
+[ "$(inside stat -c '%U:%G %a' /etc/firn/firn.yaml /var/lib/firn | tr '\n' ' ')" = 'root:firn 640 firn:firn 710 ' ] && echo "others can't read it"
 inside runuser -u nobody -- firn list 2>/dev/null || echo 'user nobody is refused'
 inside runuser -u nobody -- env HOME=/tmp firn init 2>/dev/null || echo 'a stranger makes no store'
 # As root would by mistake: the timers run as firn.

@@ -3,8 +3,9 @@ internal import Platform
 package import SystemPackage
 internal import Synchronization
 
-/// A store in a folder. Files have mode 0600, folders 0700. If root writes to a store of another user, the files are
-/// given to that user, whose own runs have to read them.
+/// A store in a folder. Files have mode 0600, folders 0700. If the root passes its group on (set-group-ID), they also have the
+/// permissions that the group has on the root. If root writes to a store of another user, the files are given to that user,
+/// whose own runs have to read them.
 package final class LocalStore: Store {
   private struct Unflushed: Sendable {
     var files: [FilePath] = []
@@ -15,6 +16,8 @@ package final class LocalStore: Store {
   private let unflushed = Mutex(Unflushed())
   /// The owner of the store, if this process is root and the owner is not.
   private let owner: (user: UInt32, group: UInt32)?
+  /// The group's permissions on the root, if it passes its group on.
+  private let groupMode: UInt32
   private static let temporaryPrefix = ".writing-"
 
   package init(root: FilePath) {
@@ -23,6 +26,8 @@ package final class LocalStore: Store {
     let folder = Host.isRoot ? Self.existing(root) : nil
     let status = folder.flatMap { try? Folder.status(of: $0, followingLinks: true) }
     owner = status.flatMap { $0.owner == 0 ? nil : ($0.owner, $0.group) }
+    let mode = (try? Folder.status(of: root, followingLinks: true))?.mode ?? 0
+    groupMode = mode & Folder.setGroupID == 0 ? 0 : mode & 0o070
   }
 
   /// The folder itself, or the nearest above it that exists.
@@ -34,7 +39,7 @@ package final class LocalStore: Store {
 
   package var location: String { root.string }
 
-  /// Folders beneath the root that are known to be no links.
+  /// Folders below the root that were checked and are not links.
   private let known = Mutex<Set<FilePath>>([])
 
   /// The path of a file. Nothing beneath the root is reached through a link: it may lead anywhere.
@@ -42,7 +47,7 @@ package final class LocalStore: Store {
     let target = root.appending(key)
     var folder = target.removingLastComponent()
     while folder.components.count > root.components.count, !known.withLock({ $0.contains(folder) }) {
-      // One that is missing may lie behind a link further up.
+      // A missing folder may be behind a link further up.
       if let status = try Folder.status(of: folder) {
         try refuseLink(folder, status)
         _ = known.withLock { $0.insert(folder) }
@@ -152,6 +157,7 @@ package final class LocalStore: Store {
     let file = try File(passing, .create)
     // By descriptor: the folder's owner could put a link in place of the name.
     if let owner { try? file.changeOwner(user: owner.user, group: owner.group) }
+    if groupMode != 0 { try? file.permit(0o600 | groupMode & 0o060) }
     try fill(file)
     if durability == .immediate { try file.synchronize() } else { file.startWriteback() }
   }
@@ -159,12 +165,13 @@ package final class LocalStore: Store {
   private func makeFolder(_ folder: FilePath) throws(SystemError) {
     var missing: [FilePath] = []
     var parent = folder
-    while owner != nil, !parent.components.isEmpty, !Folder.exists(parent) {
+    while owner != nil || groupMode != 0, !parent.components.isEmpty, !Folder.exists(parent) {
       missing.append(parent)
       parent.removeLastComponent()
     }
     try Folder.make(folder)
-    // Where root may not, as on some network file systems, it stays root's.
+    if groupMode != 0 { for folder in missing { try? Folder.permit(folder, 0o700 | Folder.setGroupID | groupMode) } }
+    // If root may not change the owner, as on some network file systems, root stays the owner.
     if let owner { for folder in missing { try? Folder.changeOwner(of: folder, user: owner.user, group: owner.group) } }
   }
 
