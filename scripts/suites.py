@@ -7,12 +7,16 @@ PATTERN is a regular expression for the names of suites. Prints the output of su
 import concurrent.futures
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 # Suites that take longest begin first, so that none of them is left alone at the end.
 LONGEST = ["swap of databases", "is killed", "Firn installed", "made by others", "oddity", "simulated worlds", "Sixty nights"]
+# These begin next, whole.
+LONG = ["file server", "firn-prune`", "as pg_restore does", "An incremental snapshot", "firn-migrate", "A drill", "kept database", "forget"]
 # Tests wait for servers, locks and clocks, so more run than there are processors.
 AT_ONCE = int(os.environ.get("FIRN_TEST_JOBS", 0)) or 2 + (os.cpu_count() or 2)
 # Seconds; none comes near it.
@@ -31,8 +35,8 @@ def suites(program):
 
 
 def rank(name, tests):
-    places = [place for place, part in enumerate(LONGEST) if part in name]
-    return (places[0] if places else len(LONGEST), -len(tests[name]))
+    order = LONGEST + LONG
+    return (next((place for place, part in enumerate(order) if part in name), len(order)), -len(tests[name]))
 
 
 def run(program, name, test=None, shard=None):
@@ -40,6 +44,11 @@ def run(program, name, test=None, shard=None):
     environment = dict(os.environ)
     if shard:
         environment["FIRN_TEST_SHARD"] = shard
+    # Clusters in memory go with their suite. Its servers end with it, and write until they have.
+    memory = tempfile.mkdtemp(prefix="", dir=os.environ["FIRN_TEST_MEMORY"]) if "FIRN_TEST_MEMORY" in os.environ else None
+    if memory:
+        os.chmod(memory, 0o711)
+        environment["FIRN_TEST_MEMORY"] = memory
     began = time.monotonic()
     command = [program, "--testing-library", "swift-testing", "--no-parallel", "--filter", pattern]
     try:
@@ -48,6 +57,12 @@ def run(program, name, test=None, shard=None):
         status, output = done.returncode, done.stdout
     except subprocess.TimeoutExpired as late:
         status, output = -1, (late.stdout or b"") + f"\nnot finished after {LIMIT} s\n".encode()
+    finally:
+        for _ in range(100 if memory else 0):
+            shutil.rmtree(memory, ignore_errors=True)
+            if not os.path.exists(memory):
+                break
+            time.sleep(0.1)
     text = re.sub(r"\x1b\[[0-9;]*m", "", output.decode(errors="replace"))
     title = name.split(".", 1)[1].strip("`") + (f" ({shard})" if shard else f": {test.strip('`()')}" if test else "")
     # A suite whose tests were all filtered away would pass.

@@ -6,8 +6,11 @@ package import SystemPackage
 package final class TemporaryFolder: Sendable {
   package let path: FilePath
 
-  package init() throws {
-    let root = ProcessInfo.processInfo.environment["TMPDIR"] ?? "/var/tmp"
+  /// - Parameter inMemory: for a PostgreSQL server's files, of which it creates and deletes thousands. `scripts/test` names a folder if
+  ///   there is enough memory.
+  package init(inMemory: Bool = false) throws {
+    let environment = ProcessInfo.processInfo.environment
+    let root = (inMemory ? environment["FIRN_TEST_MEMORY"] : nil) ?? environment["TMPDIR"] ?? "/var/tmp"
     path = FilePath(root).appending("t-\(UUID().uuidString.prefix(8).lowercased())")
     try Folder.make(path)
   }

@@ -44,7 +44,7 @@ package final class TestServer: Sendable {
     let digits = String(decoding: version.output, as: UTF8.self).drop { !$0.isNumber }.prefix { $0.isNumber }
     guard let number = Int(digits) else { throw Unavailable("\(binaries) holds no PostgreSQL server") }
     major = number
-    home = try TemporaryFolder()
+    home = try TemporaryFolder(inMemory: true)
     port = try Loopback.freePort()
     let secret = try home.write(Self.password + "\n", to: "password")
     if let user = Account.unprivileged {

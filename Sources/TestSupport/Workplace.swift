@@ -11,7 +11,8 @@ package struct Workplace: Sendable {
 
   /// Makes a store and an empty database.
   package init(on server: TestServer, database: String? = nil) throws {
-    folder = try TemporaryFolder()
+    // Drills create clusters in its spool.
+    folder = try TemporaryFolder(inMemory: true)
     self.server = server
     self.database = try database ?? server.makeDatabase()
     let spool = folder.path("spool")
