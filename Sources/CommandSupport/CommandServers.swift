@@ -70,7 +70,7 @@ extension CommandContext {
     return context
   }
 
-  /// Connects once, if sessions take the role for restores, so that a missing role is no riddle.
+  /// Connects once, if sessions take the role for restores, so that a missing role gives a clear error.
   /// - Throws: `ConfigurationError` if the server lets this user in, but not into that role.
   package func requireRestoreRole(_ options: ConnectionOptions) throws {
     // Only servers of the configuration have it.
@@ -131,7 +131,7 @@ extension CommandContext {
           "add --server \(servers[0])\(servers.count > 1 ? ", or another of \(servers.dropFirst().joined(separator: ", "))" : ""); or --database-url")
     }
     if let name = serverVariable {
-      let words = "\(name) in the environment comes before database-url in \(configurationName), which is not looked at"
+      let words = "\(name) in the environment comes before database-url in \(configurationName), which is ignored"
       if common.verbose && isNew(words) { tell(words) }
       return ConnectionSettings()
     }
@@ -160,7 +160,7 @@ extension CommandContext {
     guard lacks("service") else { return settings }
     let places = [("PGSERVICE", true), ("PGHOSTADDR", lacks("hostaddr")), ("PGHOST", lacks("host") && lacks("hostaddr"))]
     for (name, counts) in places where counts && !(environment[name] ?? "").isEmpty {
-      throw UsageError("\(name) in the environment would lead server \(configuration.source ?? "") elsewhere", hint: "unset it")
+      throw UsageError("\(name) in the environment would point server \(configuration.source ?? "") to another host", hint: "unset it")
     }
     var settings = settings
     for (name, keyword, value) in [("PGPORT", "port", "5432"), ("PGUSER", "user", Host.userName)] where !(environment[name] ?? "").isEmpty {
@@ -169,7 +169,7 @@ extension CommandContext {
     return settings
   }
 
-  /// The server of the configuration or the environment, connected to as the user who runs this, whatever role they name.
+  /// The server of the configuration or the environment, connected to as the current user, not as the role they name.
   package func serverAsWhoRuns() throws -> ConnectionSettings {
     try (givesServer() ? self : onlyServer.map(choosing) ?? self).givenSettings(nil).withoutUser
   }
@@ -195,7 +195,7 @@ extension CommandContext {
   /// - Throws: `UsageError` if it is a URL. It is not printed, because it may hold a password.
   package static func name(_ given: String) throws -> String {
     guard given.prefixMatch(of: /(?i)(postgres(ql)?|postgis):\/\/.*(@|password=)/) != nil else { return given }
-    throw UsageError("a database's name is wanted, not a URL", hint: "give the URL with --database-url, or as DATABASE_URL, where fewer see it")
+    throw UsageError("give a database name, not a URL", hint: "give the URL with --database-url, or as DATABASE_URL, where fewer see it")
   }
 
   /// The database in the connection settings; nil if libpq would use its default.

@@ -5,7 +5,7 @@ internal import Postgres
 package import Repository
 
 extension CommandContext {
-  /// How long copies may say nothing: who wants to know how things stand is not to wait for a server that is gone.
+  /// Time limit for copies, so that the status does not wait for a server that is gone.
   private static let patience: Duration = .seconds(20)
 
   /// The data of `firn status`.
@@ -23,7 +23,7 @@ extension CommandContext {
   }
 
   /// Begins to ask the configured servers for their databases, all at once.
-  /// - Returns: what waits for their answers.
+  /// - Returns: a function that waits for their answers.
   private func askServers() -> () throws -> [ServerState] {
     let answers = configuration.servers.map { server in
       let answer = Monitor<ServerState?>(nil)
@@ -67,7 +67,7 @@ extension CommandContext {
   }
 
   /// Begins to ask all copies at once.
-  /// - Returns: what waits for their answers.
+  /// - Returns: a function that waits for their answers.
   private func lookIntoCopies(beside places: [SnapshotPath]) -> () throws -> [StoreStatus.Copy] {
     let answers = configuration.copies.enumerated().map { number, location in
       let answer = Monitor(Answer(name: "copy \(number + 1)"))

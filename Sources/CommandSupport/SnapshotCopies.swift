@@ -27,7 +27,7 @@ package struct SnapshotCopies {
     for store in stores {
       if store.location == own.location { throw UsageError("\(own.location) can't hold its own copies", hint: "name another store") }
       if Self.isWithin(store.location, own.location) || Self.isWithin(own.location, store.location) {
-        throw UsageError("of \(own.location) and \(store.location) one lies in the other", hint: "a store lies beside others: name another place")
+        throw UsageError("one of \(own.location) and \(store.location) lies inside the other", hint: "a store lies beside others: name another place")
       }
     }
   }
@@ -58,9 +58,9 @@ package struct SnapshotCopies {
 
     package var interruption: Interruption? { outcomes.lazy.compactMap { $0.failure as? Interruption }.first }
 
-    /// How a command ends that was to make these, and nothing else.
+    /// The exit status of a command that only makes copies.
     package var status: ExitStatus {
-      // Where none was made the reason says more.
+      // If no copy was made, report the reason.
       if let failure = outcomes.first?.failure, outcomes.allSatisfy({ $0.failure != nil }) { return FailureReport(failure).status }
       return areAllMade ? .done : .doneWithWarnings
     }
@@ -73,7 +73,7 @@ package struct SnapshotCopies {
       }
     }
 
-    /// Tells of each, the failed ones as warnings.
+    /// Prints the result of each copy; failures as warnings.
     package func tell(_ context: CommandContext) {
       for outcome in outcomes {
         if outcome.failure is Interruption {
@@ -83,10 +83,10 @@ package struct SnapshotCopies {
           let part = outcome.snapshots == 0 ? "no copy" : "\(outcome.snapshots) of \(outcome.wanted) snapshots are"
           context.warn("\(part) in \(outcome.location): \(report.message)" + (report.hint.map { "; \($0)" } ?? ""))
         } else if outcome.bytes == 0 {
-          context.tell("\(outcome.location) has it already")
+          context.tell("\(outcome.location) already has this snapshot")
         } else {
           let objects = "\(outcome.objects) object\(outcome.objects == 1 ? "" : "s")"
-          let missed = outcome.missed == 0 ? "" : ", with \(outcome.missed) that it had missed"
+          let missed = outcome.missed == 0 ? "" : ", including \(Quantity.count(outcome.missed, "snapshot")) that it lacked"
           context.tell("copied to \(outcome.location): \(Quantity.size(outcome.bytes)) in \(objects)\(missed)")
         }
       }
@@ -108,7 +108,7 @@ package struct SnapshotCopies {
     }
     for outcome in outcomes {
       if outcome.isNew {
-        context.tell("\(outcome.location) was no repository, and is one now")
+        context.tell("created a repository in \(outcome.location)")
         if outcome.isAmongFiles { context.warnOfFiles(in: outcome.location) }
         if outcome.recipients == [], outcome.location.contains("://") {
           context.warn("anyone who can read \(outcome.location) can read the databases in it: like the store it is copied from, it is not encrypted")

@@ -1,6 +1,6 @@
 /// Corrections of mistyped words.
 package enum Spelling {
-  /// - Returns: nil if no word is near: one of which most letters differ is no slip of the fingers.
+  /// - Returns: nil if no word is similar enough.
   package static func nearest(to word: String, in words: [String]) -> String? {
     words.min { distance($0, word) < distance($1, word) }.flatMap { isNear($0, word) ? $0 : nil }
   }

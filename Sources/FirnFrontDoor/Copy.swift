@@ -14,9 +14,10 @@ struct Copy: FirnCommand {
       """)
   @Argument(help: "An id, the beginning of one, latest, latest:verified, latest:KIND or before:TIME, chosen for each database.")
   var snapshot = "all"
-  @Option(help: ArgumentHelp("The store to copy from. Default: --store.", valueName: "location")) var from: String?
+  @Option(help: ArgumentHelp("The store to copy from. Default: the store of --store or firn.yaml.", valueName: "location")) var from: String?
   @Option(help: ArgumentHelp("The store to copy to. Default: the stores in firn.yaml. May be repeated.", valueName: "location")) var to: [String] = []
-  @Flag(name: .customLong("init"), help: "Create a repository there although this machine has seen one there before, which is gone now.")
+  @Flag(
+    name: .customLong("init"), help: "Create a new repository in the target even if this machine copied to one there before and it is now missing.")
   var beginsAnew = false
   @Option(help: "Copy only this database, or SOURCE/DATABASE.") var database: String?
   @Flag(help: "Show what would be copied, and copy nothing.") var dryRun = false

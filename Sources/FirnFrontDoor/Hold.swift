@@ -8,9 +8,9 @@ import Repository
 /// Keeps a snapshot from being pruned.
 struct Hold: FirnCommand {
   static let configuration = CommandSupport.configuration(
-    "hold", abstract: "Protect a snapshot from pruning, until a day or for ever.",
+    "hold", abstract: "Protect a snapshot from pruning, until a day or forever.",
     discussion: """
-      firn prune shows the reason of a hold. --release removes the hold; type the snapshot's id to confirm. Each store has its own \
+      firn-prune shows the reason of a hold. --release removes the hold; type the snapshot's id to confirm. Each store has its own \
       holds: firn copy copies the hold with the snapshot, and the copied hold must be released in that store.
       """)
   @Argument(help: "Database name, or SOURCE/DATABASE.", completion: Completions.databases) var database: String
@@ -18,10 +18,10 @@ struct Hold: FirnCommand {
   var snapshot: String
   @Option(
     help: ArgumentHelp(
-      "Last day of the hold, as 2027-01-31 (that day included in every time zone), or a time, as 2027-01-31T12:00 (UTC). Default: for ever.",
+      "Last day of the hold, such as 2027-01-31 (it ends when that day is over everywhere), or a time in UTC, such as 2027-01-31T12:00. Default: forever.",
       valueName: "time"))
   var until: String?
-  @Option(help: ArgumentHelp("The reason, shown by firn prune. Required unless --release is given.", valueName: "text")) var why: String?
+  @Option(help: ArgumentHelp("The reason, shown by firn-prune. Required unless --release is given.", valueName: "text")) var why: String?
   @Flag(help: "Remove the hold.") var release = false
   @OptionGroup var confirmation: ConfirmationOption
   @OptionGroup var common: CommonOptions

@@ -11,7 +11,7 @@ struct Init: FirnCommand {
   static let configuration = CommandSupport.configuration("init", abstract: "Create a repository.")
   @Option(
     help: ArgumentHelp(
-      "Average size of a chunk in bytes, a power of two; half of it for tables with narrow rows. Smaller chunks find more repeated data but need more memory and index space. Default: 4KiB.",
+      "Average size of a chunk in bytes, a power of two. Tables with narrow rows use half of it. Smaller chunks find more repeated data but need more memory and index space. Default: 4KiB.",
       valueName: "size"))
   var chunkSize: String?
   @Option(

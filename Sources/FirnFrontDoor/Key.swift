@@ -21,7 +21,7 @@ struct KeyNew: FirnCommand {
     "new", abstract: "Create an age identity in a new file, and print its recipient.",
     discussion: "Create it on another machine. The machine that is backed up needs only the recipient.")
   @Argument(help: "A file that does not exist.") var file: String
-  @Flag(help: "Protect the file by a passphrase, as age does.") var passphrase = false
+  @Flag(help: "Protect the file with a passphrase, as age does.") var passphrase = false
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
@@ -73,7 +73,7 @@ struct KeyAdd: FirnCommand {
   static var program: String { "firn key" }
   static let configuration = CommandSupport.configuration(
     "add", abstract: "Encrypt new files to one more recipient.",
-    discussion: "Existing contents of the repository are not changed: only the previous identities open them.")
+    discussion: "Existing files are not changed: only the identities of the previous recipients can decrypt them.")
   @Argument(help: "age1…, or a line ssh-ed25519 … of a public key.") var recipient: String
   @OptionGroup var common: CommonOptions
 
@@ -137,7 +137,9 @@ struct KeyTrust: FirnCommand {
   static var program: String { "firn key" }
   static let configuration = CommandSupport.configuration(
     "trust", abstract: "Accept the current recipients of a repository on this machine.",
-    discussion: "A machine stores nothing if the recipients changed since its last run, since the change may not be yours.")
+    discussion:
+      "Firn refuses to store anything if a repository's recipients changed since the last run on this machine, because someone else may have changed them."
+  )
   @OptionGroup var confirmation: ConfirmationOption
   @OptionGroup var common: CommonOptions
 

@@ -11,9 +11,9 @@ struct Status: FirnCommand {
     "status", abstract: "Show how old the newest snapshot and its last verification are.",
     discussion:
       """
-      For monitoring. Exit code 3 if something needs attention: a snapshot or verification older than max-age or max-proof-age in \
-      firn.yaml; an incomplete or damaged snapshot, or one that lost many rows or is missing in a store of copies; a failed run; a database \
-      of the servers in firn.yaml without a snapshot; a server that cannot be reached.
+      For monitoring. Exit code 3 if something needs attention, such as: a snapshot, a verification or a table's last reading that is too old \
+      (max-age, max-proof-age and max-unread-age in firn.yaml); an incomplete or damaged snapshot, or one that lost many rows; a failed \
+      drill or run; a database without a snapshot; a copy that is behind; a server that cannot be reached.
       """)
   @Argument(help: "Database, or SOURCE/DATABASE (default: all).", completion: Completions.databases) var database: String?
   @OptionGroup var source: SourceOption

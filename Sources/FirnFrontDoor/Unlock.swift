@@ -8,11 +8,12 @@ import Repository
 /// Removes locks, after a look at who holds them.
 struct Unlock: FirnCommand {
   static let configuration = CommandSupport.configuration(
-    "unlock", abstract: "Show the locks of a store, and remove those of dead processes.",
+    "unlock", abstract: "Show the locks of a store, and remove those of processes that are not known to be running.",
     discussion: """
       Every run removes the locks of dead processes of this machine. It also removes locks of other machines that were not refreshed for \
       half an hour. Use this command for other locks: of a lost machine, or unreadable ones. Locks of running processes of this machine \
-      are never removed. To confirm, type the number of locks to remove, such as: remove 1 lock.
+      are never removed, but those of processes on other machines may be: check there first. To confirm, type the phrase shown, such as: \
+      remove 1 lock.
       """)
   @OptionGroup var confirmation: ConfirmationOption
   @OptionGroup var common: CommonOptions

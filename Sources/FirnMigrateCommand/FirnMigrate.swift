@@ -17,8 +17,8 @@ struct FirnMigrate: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "firn-migrate", abstract: "Migrate a PostgreSQL database with a way back.",
     discussion: """
-      check examines the database. run takes a snapshot, stops the application, runs the migration, checks the result, and goes back if \
-      it is not healthy. rehearse tries the migration on a restored copy and reports what it would do. watch shows one that is running. \
+      check examines the database. run takes a snapshot, stops the application, runs the migration, and checks the result. \
+      After a failure it stops and prints how to go back, or rolls back or restores if --on-failure says so. rehearse tries the migration on a restored copy and reports what it would do. watch shows one that is running. \
       backfill changes the rows of a large table in batches.
       """,
     version: FirnVersion.text,

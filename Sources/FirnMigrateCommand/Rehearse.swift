@@ -12,7 +12,7 @@ struct Rehearse: MigrateCommand {
   static let configuration = CommandSupport.configuration(
     "rehearse", abstract: "Try a migration on a restored snapshot, and report what it would do to production.",
     discussion: """
-      The snapshot is restored into a throw-away server, the command runs against it with DATABASE_URL, and everything it does to the tables \
+      The snapshot is restored on a throw-away server, the command runs against it with DATABASE_URL, and everything it does to the tables \
       is recorded. Times are measured on a server without fsync and without other sessions, so production may differ.
       """)
 
@@ -28,14 +28,23 @@ struct Rehearse: MigrateCommand {
     help: ArgumentHelp(
       "A column or table that the migration drops or renames on purpose, as schema.table.column. May be repeated.", valueName: "name"))
   var expectDrop: [String] = []
-  @Option(help: ArgumentHelp("Time limit for the command.", valueName: "duration")) var timeLimit: String?
-  @Option(name: .customLong("pg-bin"), help: ArgumentHelp("Look here for PostgreSQL's programs first. May be repeated.", valueName: "folder"))
+  @Option(help: ArgumentHelp("Time limit for the command. Default: none.", valueName: "duration")) var timeLimit: String?
+  @Option(
+    name: .customLong("pg-bin"),
+    help: ArgumentHelp(
+      "Look here for PostgreSQL's programs first. May be repeated. Default: env FIRN_PG_BIN, then pg-bin in firn.yaml, then Debian's folders and the PATH.",
+      valueName: "folder"))
   var toolFolders: [String] = []
-  @Option(help: ArgumentHelp("Directory for temporary files and the server. Default: $TMPDIR or /var/tmp.", valueName: "folder")) var spool: String?
-  @Option(help: ArgumentHelp("Number of tables restored at the same time.", valueName: "n")) var jobs: Int?
+  @Option(
+    help: ArgumentHelp("Directory for temporary files and the server. Default: spool in firn.yaml, then $TMPDIR or /var/tmp.", valueName: "folder"))
+  var spool: String?
+  @Option(
+    help: ArgumentHelp(
+      "Number of tables restored at the same time. Default: jobs in firn.yaml, then the number of processors, at most 8.", valueName: "n")) var jobs:
+    Int?
   @Option(
     name: .customLong("run"),
-    help: ArgumentHelp("Run this file with psql in the restored copy first, as for masking. May be repeated.", valueName: "file"))
+    help: ArgumentHelp("Run this file with psql in the restored copy first, for example to mask data. May be repeated.", valueName: "file"))
   var scripts: [String] = []
   @Flag(help: "Rehearse even if the kernel can't confine the server.") var unconfined = false
   @OptionGroup var common: CommonOptions

@@ -21,12 +21,12 @@ struct Run: MigrateCommand {
   @OptionGroup var check: CheckOptions
   @Option(help: ArgumentHelp("Action after a failure: stop (show how to go back), rollback, restore. Default: stop.", valueName: "answer"))
   var onFailure: String?
-  @Option(help: ArgumentHelp("Shell command that rolls back migrations. Their number is in the variable STEP.", valueName: "command")) var rollback:
-    String?
-  @Option(help: ArgumentHelp("Restore the snapshot after a failure. Give the database's name: it replaces the confirmation.", valueName: "database"))
+  @Option(help: ArgumentHelp("Shell command that rolls back. The variable STEP holds the number of migrations to roll back.", valueName: "command"))
+  var rollback: String?
+  @Option(help: ArgumentHelp("The same as --on-failure restore, without a question. The value must be the database's name.", valueName: "database"))
   var restoreOnFailure: String?
   @Option(help: ArgumentHelp("How long the command's statements wait for a lock. Default: 10s.", valueName: "duration")) var lockTimeout: String?
-  @Option(help: ArgumentHelp("Time limit for the command.", valueName: "duration")) var timeLimit: String?
+  @Option(help: ArgumentHelp("Time limit for the command. Default: none.", valueName: "duration")) var timeLimit: String?
   @Option(help: ArgumentHelp("Keep logs and checklists here. Default: ~/.local/state/firn/migrations.", valueName: "folder")) var logFolder: String?
   @Option(help: ArgumentHelp("The application's revision, for the snapshot's tag. Default: git's HEAD here.", valueName: "id")) var revision: String?
   @Flag(help: "Continue even if the snapshot is incomplete.") var allowIncomplete = false

@@ -17,8 +17,8 @@ struct FirnPrune: FirnCommand {
     "firn-prune", abstract: "Remove old snapshots, and the objects that only they needed.",
     discussion: """
       Prints a plan. Nothing is removed without --apply. A confirmation is required if more than half of a database's snapshots would be \
-      removed. Always kept, whatever the policy: the newest snapshot, the newest complete one, the newest verified one, and \
-      those on hold (firn hold). Incomplete and damaged snapshots do not count for the rules.
+      removed. Always kept, whatever the policy: the newest snapshot, the newest complete one, the newest verified one, \
+      those on hold (firn hold), and for two weeks those of kind pre-restore, unless the policy has rules for that kind. Incomplete and damaged snapshots do not count for the rules.
       """)
 
   @Argument(help: "Database name, or SOURCE/DATABASE. Default: all databases of the store.", completion: Completions.databases) var database: String?
@@ -28,18 +28,21 @@ struct FirnPrune: FirnCommand {
   @OptionGroup var confirmation: ConfirmationOption
   @Option(
     help: ArgumentHelp(
-      "Remove only this snapshot of the database, whatever the policy's rules say; asks for a confirmation. May be repeated.",
+      "With --apply: remove only this snapshot of the database, after a confirmation. Rules are ignored; minimum-count, minimum-age, holds and the newest snapshots are not. May be repeated.",
       valueName: "id"))
   var remove: [String] = []
   @Option(help: ArgumentHelp("Show why this snapshot is kept or removed.", valueName: "id")) var explain: String?
   @Option(help: ArgumentHelp("Show which snapshots the policy would keep over this time, such as 400d.", valueName: "duration")) var simulate: String?
   @Option(help: ArgumentHelp("With --simulate: the time between two snapshots.", valueName: "duration")) var every = "1d"
   @Flag(help: "Remove no snapshots, only objects that no snapshot needs and files of interrupted runs.") var gcOnly = false
-  @Option(help: ArgumentHelp("Limit the number of objects deleted per second.", valueName: "n")) var maxRate: Int?
+  @Option(
+    name: [.customLong("max-deletes"), .customLong("max-rate")],
+    help: ArgumentHelp("Delete at most this many objects per second. Default: no limit.", valueName: "n"))
+  var maxDeletes: Int?
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
-    if let maxRate, maxRate < 1 { throw ValidationError("--max-rate takes a number from 1 on") }
+    if let maxDeletes, maxDeletes < 1 { throw ValidationError("--max-deletes takes a number from 1 on") }
     if explain != nil || simulate != nil, apply || gcOnly { throw ValidationError("--explain and --simulate only show something") }
     if !remove.isEmpty {
       if remove.contains("") { throw ValidationError("--remove wants the id of a snapshot") }
@@ -76,7 +79,7 @@ struct FirnPrune: FirnCommand {
     do {
       outcome = try context.withProgress { progress in
         let operation = PruneOperation(
-          repository: repository, policy: policy, named: named, calendar: calendar, progress: progress, deletions: DeletionPace(perSecond: maxRate))
+          repository: repository, policy: policy, named: named, calendar: calendar, progress: progress, deletions: DeletionPace(perSecond: maxDeletes))
         return try operation.run(on: places, apply: apply) { plan in
           let approved = try approve(plan, name, named ?? [], context)
           planned = approved.plan.removed
@@ -182,7 +185,7 @@ struct FirnPrune: FirnCommand {
 
   private func collect(_ repository: Repository, _ context: CommandContext) throws -> ExitStatus {
     let outcome = try context.withProgress { progress in
-      try PruneOperation(repository: repository, policy: RetentionPolicy(), progress: progress, deletions: DeletionPace(perSecond: maxRate))
+      try PruneOperation(repository: repository, policy: RetentionPolicy(), progress: progress, deletions: DeletionPace(perSecond: maxDeletes))
         .collect(apply: apply)
     }
     try context.result(CollectionReport(freedBytes: outcome.bytes, objects: outcome.objects, applied: apply))

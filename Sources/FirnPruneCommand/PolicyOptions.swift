@@ -19,7 +19,10 @@ struct PolicyOptions: ParsableArguments {
   @Option(help: ArgumentHelp("The same for years.", valueName: "n")) var keepYearly: Int?
   @Option(help: ArgumentHelp("Keep snapshots that began less than this time before the newest one, such as 36h.", valueName: "duration"))
   var keepWithin: String?
-  @Option(help: ArgumentHelp("Time zone in which days begin, such as Europe/Berlin. Default: UTC.", valueName: "zone")) var timeZone: String?
+  @Option(
+    help: ArgumentHelp(
+      "Time zone in which days begin, such as Europe/Berlin. Default: time-zone of the policy, then of firn.yaml, then UTC.", valueName: "zone"))
+  var timeZone: String?
 
   private var counts: [(name: String, count: Int?)] {
     [

@@ -26,18 +26,22 @@ struct FirnRestore: FirnCommand {
   var snapshot: String?
   @Flag(
     help:
-      "Restore every database of a source that is missing on the server: --all [SNAPSHOT]. Databases that exist are left alone, unless --confirm gives the phrase that is printed."
+      "Restore every database of a source that is missing on the server: --all [SNAPSHOT]. Existing databases are left alone. To replace them too, repeat the command with --confirm and the phrase that it prints, even on a terminal."
   ) var all = false
-  @Option(name: .customLong("as"), help: ArgumentHelp("Create a new database of this name instead of replacing one.", valueName: "name"))
+  @Option(
+    name: .customLong("as"),
+    help: ArgumentHelp(
+      "Create a new database of this name instead of replacing one. With --data-only: the existing database to fill.", valueName: "name"))
   var newName: String?
   @Option(help: ArgumentHelp("Restore into this existing, empty database, if your role may not create databases.", valueName: "name"))
   var into: String?
   @Flag(help: "Drop the database first and build the new one in its place, for a disk that can't hold both. No --undo.") var inPlace = false
-  @Flag(help: "Bring back the database that was replaced last.") var undo = false
+  @Flag(help: "Bring back the previous database. The current one is kept.") var undo = false
   @Option(help: ArgumentHelp("With --undo: the kept database to bring back.", valueName: "name")) var kept: String?
-  @Flag(help: "Drop the kept databases, each after a confirmation.") var forgetOld = false
-  @Flag(help: "Only clean up after a killed restore.") var recover = false
-  @Flag(help: "Dump the new database again and compare every table's bytes and the schema.") var prove = false
+  @Flag(help: "Drop the kept databases of this name, each after a confirmation. With --confirm NAME: only that one.") var forgetOld = false
+  @Flag(help: "Clean up after a killed restore: drop unfinished databases, start a stopped application, and report a lost database.") var recover =
+    false
+  @Flag(help: "Read the new database back, and compare every table's bytes and the schema with the snapshot.") var prove = false
   @Flag(help: "Check all prerequisites, show what would be done, and stop.") var dryRun = false
   @OptionGroup var confirmation: ConfirmationOption
   @Flag(help: "Take no snapshot of the replaced database.") var noSafetySnapshot = false
@@ -49,7 +53,8 @@ struct FirnRestore: FirnCommand {
   @Option(
     name: .customLong("run"),
     help: ArgumentHelp(
-      "With --as: run this file with psql in the new database before it gets its name, as for masking. May be repeated.", valueName: "file"))
+      "With --as: run this file with psql in the new database before it gets its name, for example to mask data. May be repeated.", valueName: "file")
+  )
   var scripts: [String] = []
   @OptionGroup var rate: RateOption
   @OptionGroup var parts: PartOptions

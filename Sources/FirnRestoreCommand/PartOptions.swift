@@ -21,9 +21,10 @@ struct PartOptions: ParsableArguments {
   var excludedTableData: [String] = []
   @Option(help: ArgumentHelp("Restore nothing; write an archive in pg_dump's directory format to this folder.", valueName: "folder")) var export:
     String?
-  @Flag(help: "Restore the schema without rows.") var schemaOnly = false
-  @Flag(help: "Restore only rows, into existing, empty tables of the live database, or of the one named with --as.") var dataOnly = false
-  @Flag(help: "Restore all tables except damaged ones.") var onlyIntact = false
+  @Flag(help: "With --as, --into or --export: restore the schema without rows.") var schemaOnly = false
+  @Flag(help: "Restore only rows, into existing, empty tables of the live database, or of the database named with --as, which must exist.")
+  var dataOnly = false
+  @Flag(help: "Leave out damaged tables, list them, and restore the rest (exit code 3).") var onlyIntact = false
   @Option(help: ArgumentHelp("Make this role the owner of everything.", valueName: "role")) var owner: String?
   @Flag(help: "Make the restoring role the owner of everything.") var noOwner = false
   @Flag(help: "Restore no privileges.") var noPrivileges = false

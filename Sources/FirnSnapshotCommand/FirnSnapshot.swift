@@ -22,20 +22,26 @@ struct FirnSnapshot: FirnCommand {
     name: .customLong("exclude-database"),
     help: ArgumentHelp("With --all: leave out databases that match this pattern (* and ?). May be repeated.", valueName: "pattern"))
   var excludedDatabases: [String] = []
-  @Option(help: "Purpose: nightly, pre-migration, manual, or your own word.") var kind = "manual"
+  @Option(
+    help: "Purpose, for lists and retention: nightly, hourly, pre-migration (reads every table), or a word of your own. Restores use pre-restore.")
+  var kind = "manual"
   @Option(name: .customLong("tag"), help: ArgumentHelp("A label to find the snapshot by. May be repeated.", valueName: "key=value")) var tags:
     [String] = []
   @Option(
     help: ArgumentHelp("Exclude the rows of tables that match this pattern (pg_dump's --exclude-table-data). May be repeated.", valueName: "pattern"))
   var excludeTableData: [String] = []
   @Flag(help: "Read every table, also those that have not changed since the last snapshot.") var full = false
-  @Option(help: ArgumentHelp("How long to wait for another session's lock.", valueName: "duration")) var lockWait: String?
+  @Option(
+    help: ArgumentHelp(
+      "How long to wait for a table that another session has locked, such as 30s; 0s: not at all. Default: lock-wait in firn.yaml, then 30s.",
+      valueName: "duration")) var lockWait: String?
   @Option(help: ArgumentHelp("Name of the server in the store. Default: its host and cluster.", valueName: "name")) var source: String?
-  @Flag(help: "Use the source again although another server has taken it over.") var takeSourceBack = false
-  @Option(help: ArgumentHelp("Disk space for pg_dump's temporary output. Default: 512MiB.", valueName: "size")) var spoolCap: String?
+  @Flag(help: "Continue this source although another server has used it since.") var takeSourceBack = false
+  @Option(help: ArgumentHelp("Disk space for pg_dump's temporary output. Default: spool-cap in firn.yaml, then 512MiB.", valueName: "size"))
+  var spoolCap: String?
   @Option(help: ArgumentHelp("Copy the snapshot to this store, in addition to the stores in firn.yaml. May be repeated.", valueName: "store"))
   var copyTo: [String] = []
-  @Flag(help: "Check everything, show which databases would be taken, and store nothing.") var dryRun = false
+  @Flag(help: "Check everything, show which databases would be backed up, and store nothing.") var dryRun = false
   @OptionGroup var rate: RateOption
   @OptionGroup var server: ServerOptions
   @OptionGroup var common: CommonOptions

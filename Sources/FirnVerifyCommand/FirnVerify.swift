@@ -15,7 +15,7 @@ struct FirnVerify: FirnCommand {
   static let configuration = CommandSupport.configuration(
     "firn-verify", abstract: "Verify that snapshots are intact and can be restored.",
     discussion: """
-      --quick checks that every object exists with its size; --read reads every byte; --drill restores each snapshot into a throw-away \
+      --quick checks that every object exists with its size; --read reads every byte; --drill restores each snapshot on a throw-away \
       server and compares everything with the snapshot. --against compares a snapshot with a live database.
       """)
 
@@ -31,19 +31,26 @@ struct FirnVerify: FirnCommand {
     help: ArgumentHelp(
       "Check that every object exists, and read this share of them, such as 5%. Each run continues where the last one stopped.", valueName: "share"))
   var sample: String?
-  @Flag(help: "Fetch damaged files from other stores, named with --from. Replaced files are kept.") var repair = false
+  @Flag(help: "Fetch damaged files from other stores, named with --from. Replaced files are kept under quarantine/.") var repair = false
   @Option(name: .customLong("from"), help: ArgumentHelp("A store to repair from. May be repeated.", valueName: "store")) var donors: [String] = []
   @OptionGroup var rate: RateOption
   @Option(help: ArgumentHelp("Compare the snapshot with a live database, table by table.", valueName: "url")) var against: String?
   @Option(
     help: ArgumentHelp(
-      "Verify only snapshots of this server, by its name. With --drill, a URL restores on that server, under a temporary name, instead of a throw-away one.",
+      "Verify only snapshots of the server of this name. With --drill and a URL: restore on that server, under a temporary name, instead of a throw-away one.",
       valueName: "name|url"))
   var server: String?
-  @Option(name: .customLong("pg-bin"), help: ArgumentHelp("Look here for PostgreSQL's programs first. May be repeated.", valueName: "folder"))
+  @Option(
+    name: .customLong("pg-bin"),
+    help: ArgumentHelp(
+      "Look here for PostgreSQL's programs first. May be repeated. Default: env FIRN_PG_BIN, then pg-bin in firn.yaml, then Debian's folders and the PATH.",
+      valueName: "folder"))
   var toolFolders: [String] = []
-  @Option(help: ArgumentHelp("Directory for drills (default: $TMPDIR or /var/tmp).", valueName: "folder")) var spool: String?
-  @Option(help: ArgumentHelp("Number of tables processed at the same time in a drill.", valueName: "n")) var jobs: Int?
+  @Option(help: ArgumentHelp("Directory for drills. Default: spool in firn.yaml, then $TMPDIR or /var/tmp.", valueName: "folder")) var spool: String?
+  @Option(
+    help: ArgumentHelp(
+      "Number of tables processed at the same time in a drill. Default: jobs in firn.yaml, then the number of processors, at most 8.", valueName: "n")
+  ) var jobs: Int?
   @Option(
     help: ArgumentHelp("The search_path for drills, as for firn-restore. Default: the snapshot's, or empty.", valueName: "list")) var searchPath:
     String?

@@ -11,7 +11,7 @@ package struct Confinement: Sendable {
   package var readable: [FilePath]
   /// Folders that it may change as it likes.
   package var writable: [FilePath]
-  /// Whether it may open connections of its own. TCP is refused all the same where the kernel can.
+  /// Whether it may open connections. TCP stays forbidden if the kernel supports that.
   package var mayConnect = false
 
   package init(readable: [FilePath], writable: [FilePath]) {

@@ -1,6 +1,6 @@
 package import SystemPackage
 
-/// A lock on a file that ends with its holder, however that ends.
+/// A file lock that the kernel releases when its holder ends, even by a crash.
 package final class FileLock: Sendable {
   private let file: File
 

@@ -2,7 +2,7 @@ internal import CLinux
 package import SystemPackage
 internal import Glibc
 
-/// Tells of files in one folder as they are created and closed (inotify).
+/// Reports files in one folder as they are created and closed (inotify).
 package struct FolderWatch: ~Copyable, Sendable {
   package enum Event: Sendable, Equatable {
     case created(String)

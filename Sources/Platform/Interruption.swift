@@ -2,7 +2,7 @@ internal import CLinux
 internal import Foundation
 internal import Synchronization
 
-/// The operator's (or the system's) wish that the program ends: SIGINT, SIGTERM, SIGHUP or SIGQUIT.
+/// A request to end the program: SIGINT, SIGTERM, SIGHUP or SIGQUIT.
 package struct Interruption: Error, Equatable {
   package let signal: Int32
 
@@ -27,7 +27,7 @@ package struct Interruption: Error, Equatable {
     }
   }
 
-  /// Forgets a signal that has been answered, so that what cleans up can run to its end.
+  /// Clears a handled signal, so that cleanup can finish.
   package static func clear() { received.withLock { $0 = nil } }
 
   /// Runs `body` to its end even if a signal arrives, which takes effect afterwards.
@@ -38,13 +38,13 @@ package struct Interruption: Error, Equatable {
     return try body()
   }
 
-  /// Takes the signals over, for the whole process. To be called before any other thread starts.
+  /// Handles these signals for the whole process. Call it before any other thread starts.
   /// A writer to a closed pipe gets an error instead of a signal.
   package static func takeOver() {
     _ = Glibc.signal(SIGPIPE, SIG_IGN)
-    // Whoever stopped us from the keyboard would not stop what writes for us, which is in a group of its own.
+    // Ctrl-Z would stop this process but not its children, which have their own process groups.
     _ = Glibc.signal(SIGTSTP, SIG_IGN)
-    // Without this we would not learn when our children end.
+    // Otherwise waitpid would not report ended children.
     _ = Glibc.signal(SIGCHLD, SIG_DFL)
     var signals = sigset_t()
     unsafe sigemptyset(&signals)

@@ -6,9 +6,14 @@ package import SystemPackage
 internal import Yams
 
 /// A configuration that can't be used, with the line of the mistake.
-package struct ConfigurationError: Error, Sendable {
+package struct ConfigurationError: Error, Equatable {
   package let message: String
   package let hint: String?
+
+  package init(message: String, hint: String?) {
+    self.message = message
+    self.hint = hint
+  }
 }
 
 /// The values of `firn.yaml`. Flags and environment come before them.

@@ -31,7 +31,7 @@ package enum ExitStatus: Int32, CaseIterable, Sendable {
     case .usage: "wrong usage"
     case .configuration: "wrong configuration"
     case .interrupted: "interrupted by SIGINT (Ctrl-C); unfinished data was removed, or the next run removes it"
-    case .terminated: "ended by SIGTERM, SIGHUP or SIGQUIT (shells show 143, 129 or 131); no unfinished data is kept"
+    case .terminated: "ended by a signal: SIGTERM (143), SIGHUP (129) or SIGQUIT (131); unfinished data was removed, or the next run removes it"
     }
   }
 }

@@ -21,7 +21,9 @@ package struct CommonOptions: ParsableArguments {
   package var store: String?
 
   @Option(
-    name: .long, help: ArgumentHelp("File of the age identity for an encrypted repository. Default: env FIRN_IDENTITY.", valueName: "file"))
+    name: .long,
+    help: ArgumentHelp(
+      "File of the age identity for an encrypted repository. Default: env FIRN_IDENTITY, then identity in firn.yaml.", valueName: "file"))
   package var identity: String?
 
   @Flag(name: .long, help: "Print one JSON object.")

@@ -3,8 +3,11 @@ package import Repository
 
 /// `--max-rate`, for commands that move bytes to and from stores.
 package struct RateOption: ParsableArguments {
-  @Option(help: ArgumentHelp("Limit bandwidth to and from the store, in bytes per second, such as 50MB.", valueName: "bytes")) package var maxRate:
-    String?
+  @Option(
+    help: ArgumentHelp(
+      "Limit bandwidth to and from the store, in bytes per second, such as 50MB. Each store has its own limit. Default: no limit.", valueName: "bytes"
+    ))
+  package var maxRate: String?
 
   package init() {}
 

@@ -16,7 +16,7 @@ package struct ConnectionOptions: ParsableArguments {
   @Option(
     name: .customLong("server"),
     help: ArgumentHelp(
-      "Name of a server in firn.yaml. For firn-restore also a source of the store. firn-snapshot --all takes several.", valueName: "name"))
+      "Name of a server in firn.yaml. Restores also take a source of the store; firn-snapshot --all takes several.", valueName: "name"))
   package var servers: [String] = []
 
   package init() {}
@@ -34,7 +34,11 @@ package struct SourceOption: ParsableArguments {
 
 /// Where PostgreSQL's tools are.
 package struct ToolOptions: ParsableArguments {
-  @Option(name: .customLong("pg-bin"), help: ArgumentHelp("Look here for pg_dump and pg_restore first. May be repeated.", valueName: "folder"))
+  @Option(
+    name: .customLong("pg-bin"),
+    help: ArgumentHelp(
+      "Look here for pg_dump and pg_restore first. May be repeated. Default: env FIRN_PG_BIN, then pg-bin in firn.yaml, then Debian's folders and the PATH.",
+      valueName: "folder"))
   package var folders: [String] = []
 
   package init() {}
@@ -42,7 +46,9 @@ package struct ToolOptions: ParsableArguments {
 
 /// The folder for temporary files.
 package struct SpoolOption: ParsableArguments {
-  @Option(name: .customLong("spool"), help: ArgumentHelp("Directory for temporary files (default: $TMPDIR or /var/tmp).", valueName: "folder"))
+  @Option(
+    name: .customLong("spool"),
+    help: ArgumentHelp("Directory for temporary files. Default: spool in firn.yaml, then $TMPDIR or /var/tmp.", valueName: "folder"))
   package var folder: String?
 
   package init() {}
@@ -57,7 +63,8 @@ package struct ServerOptions: ParsableArguments {
   @Option(
     name: .long,
     help: ArgumentHelp(
-      "Number of tables, or with --all of small databases, processed at the same time. Default: the number of processors, at most 8.", valueName: "n")
+      "Number of tables, or with --all of small databases, processed at the same time. Default: jobs in firn.yaml, then the number of processors, at most 8.",
+      valueName: "n")
   )
   package var jobs: Int?
 

@@ -14,7 +14,7 @@ package enum Confirmation {
   /// Whether there is a terminal to ask at.
   package static var canAsk: Bool { Terminal.inputIsTerminal && Terminal.errorIsTerminal }
 
-  /// Returns where the phrase was given, on the command line or by hand. A wrong word is not asked for again.
+  /// Returns if the phrase is correct. After a wrong one it does not ask again.
   /// - Parameter given: what `--confirm` says.
   /// - Throws: `FirnError.notConfirmed`.
   package static func require(_ phrase: String, given: String?) throws {

@@ -19,7 +19,7 @@ package enum HelpSections {
       Example("firn init", "Create the repository in the default location."),
       Example("firn snapshot shop", "Take a snapshot of the database shop."),
       Example("firn list", "List all snapshots."),
-      Example("firn restore shop", "Replace shop by its newest snapshot, after a confirmation."),
+      Example("firn restore shop", "Replace shop with its newest snapshot, after a confirmation."),
       Example("firn help restoring", "Read the guide on restoring."),
     ],
     "firn-snapshot": [
@@ -31,12 +31,12 @@ package enum HelpSections {
     ],
     "firn-verify": [
       Example("firn-verify shop latest", "Read every byte of the newest snapshot."),
-      Example("firn-verify shop latest --drill", "Restore it into a throw-away server and compare."),
+      Example("firn-verify shop latest --drill", "Restore it on a throw-away server and compare."),
       Example("firn-verify --sample 5%", "Read the next twentieth of the store, every night."),
       Example("firn-verify shop --repair --from s3://bucket/firn", "Repair damaged files from a copy."),
     ],
     "firn-restore": [
-      Example("firn-restore shop", "Replace shop by its newest snapshot; the previous database is kept."),
+      Example("firn-restore shop", "Replace shop with its newest snapshot; the previous database is kept."),
       Example("firn-restore shop --undo", "Bring the previous database back."),
       Example("firn-restore shop before:2h --as shop_old", "Restore an earlier state beside it."),
       Example("firn-restore shop --table public.orders", "Restore one table's rows into a new schema of the live database."),
@@ -79,7 +79,7 @@ package enum HelpSections {
       Example("firn init --store s3://bucket/firn --recipient age1…", "Create an encrypted one in a bucket."),
     ],
     "firn setup": [
-      Example("firn setup", "Show the SQL that is missing."),
+      Example("firn setup", "Show the SQL that --apply would run."),
       Example("firn setup --apply", "Create the roles, as root on the server's machine."),
     ],
     "firn list": [
@@ -113,7 +113,7 @@ package enum HelpSections {
       Example("firn hold shop latest --why audit --until 2027-01-31", "Keep a snapshot until the end of January 2027."),
       Example("firn hold shop 20261122T020000Z-k3f9 --release", "Release it."),
     ],
-    "firn unlock": [Example("firn unlock", "List the locks, and remove those of dead processes, after a confirmation.")],
+    "firn unlock": [Example("firn unlock", "List the locks, and remove stale ones after a confirmation.")],
   ]
 
   /// The name of the command that arguments lead to, such as `firn key new` for `help key new`.

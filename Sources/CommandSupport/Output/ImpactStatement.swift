@@ -25,7 +25,7 @@ package struct ImpactStatement {
       "",
       isInPlace
         ? "This DESTROYS database \(impact.database) and rebuilds it from snapshot \(manifest.id)."
-        : "This puts snapshot \(manifest.id) in the place of database \(impact.database).", "",
+        : "This replaces database \(impact.database) with snapshot \(manifest.id).", "",
       "  server      PostgreSQL \(impact.serverVersion) at \(impact.server)", "  database    \(current(impact))",
       "  connected   \(Self.list(impact.applications))",
       "  snapshot    of \(Quantity.time(manifest.startedAt)), \(Quantity.age(of: manifest.startedAt, now: now)): \(Quantity.tables(manifest.tables.count)), \(Quantity.rows(manifest.rows)), \(Quantity.size(manifest.bytes))",
@@ -63,7 +63,7 @@ package struct ImpactStatement {
       "",
       isInPlace
         ? "The application has no database until the new one is built. Nothing has been changed yet."
-        : "Its sessions are ended for the second of the swap. Nothing has been changed yet.", "",
+        : "Its sessions are ended during the swap, for about a second. Nothing has been changed yet.", "",
     ]
     // Also with --quiet: the operator must know what they confirm.
     context.explain(lines)

@@ -1,4 +1,5 @@
 package import Foundation
+internal import Platform
 
 /// Sizes, durations and times as people read and write them.
 package enum Quantity {
@@ -19,7 +20,7 @@ package enum Quantity {
   /// which some mean months.
   package static func duration(_ text: String) -> Duration? {
     let digits = text.prefix { $0.isNumber }
-    let units: [String: Int64] = ["ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000]
+    let units: [String: Int64] = ["ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000]
     guard let number = Int64(digits), number < 1 << 40,
       let factor = text == "0" ? 0 : units[text.dropFirst(digits.count).trimmingCharacters(in: .whitespaces)]
     else { return nil }
@@ -69,10 +70,10 @@ package enum Quantity {
     return result
   }
 
-  /// As `1 table`, `12 tables`.
   /// As `1 object`, `1 234 objects`.
   package static func count(_ number: Int, _ noun: String) -> String { number == 1 ? "1 \(noun)" : "\(count(Int64(number))) \(noun)s" }
 
+  /// As `1 table`, `12 tables`.
   package static func tables(_ number: Int) -> String { number == 1 ? "1 table" : "\(count(Int64(number))) tables" }
 
   /// As `1 row`, `1 234 rows`.
@@ -81,9 +82,7 @@ package enum Quantity {
   /// Formats a time as `2026-11-22 02:00 UTC (03:00 here)`; the local time only if it differs.
   package static func time(_ date: Date, zone: TimeZone = .current) -> String {
     func parts(_ zone: TimeZone) -> String {
-      var calendar = Calendar(identifier: .gregorian)
-      calendar.timeZone = zone
-      let parts = calendar.dateComponents([.year, .month, .day, .hour, .minute], from: date)
+      let parts = Calendar.gregorian(in: zone).dateComponents([.year, .month, .day, .hour, .minute], from: date)
       return String(
         format: "%04d-%02d-%02d %02d:%02d", parts.year ?? 0, parts.month ?? 0, parts.day ?? 0, parts.hour ?? 0, parts.minute ?? 0)
     }

@@ -202,7 +202,7 @@ package struct ServerExamination: Sendable {
     let missing = try connection.rolesMissingForIncremental()
     guard missing.isEmpty else {
       return Finding(
-        "incremental", .warn, "every snapshot reads all tables: \(connection.user) is no member of \(missing.joined(separator: " and "))",
+        "incremental", .warn, "every snapshot reads all tables: \(connection.user) is not a member of \(missing.joined(separator: " and "))",
         hint: "GRANT \(missing.joined(separator: ", ")) TO \(role)")
     }
     return Finding("incremental", .pass, "snapshots of large databases read only what changed")

@@ -2,14 +2,14 @@ internal import Platform
 
 /// How fast objects may be deleted.
 package struct DeletionPace: Sendable {
-  /// How many go between two looks at the lock.
+  /// Number of deletions between two checks of the lock.
   let batch: Int
-  /// Waits as long as so many have to take.
+  /// Waits as long as this many deletions must take.
   let pause: @Sendable (_ count: Int) throws -> Void
 
   package static let unlimited = DeletionPace(perSecond: nil)
 
-  /// - Parameter perSecond: deletions a second; nil for as fast as can be.
+  /// - Parameter perSecond: deletions a second; nil for no limit.
   package init(perSecond: Int?) {
     batch = min(perSecond ?? 128, 128)
     pause = { count in
@@ -17,7 +17,7 @@ package struct DeletionPace: Sendable {
     }
   }
 
-  /// For tests that say what happens meanwhile.
+  /// For tests that act between batches.
   package init(batch: Int, pause: @escaping @Sendable (_ count: Int) throws -> Void) {
     self.batch = batch
     self.pause = pause

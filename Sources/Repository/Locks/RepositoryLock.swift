@@ -308,7 +308,7 @@ package final class RepositoryLock: Sendable {
           if onlyReads { continue }
           return .holder(
             "\(record.purpose), process \(record.process) on \(record.host), which ended while deleting files: "
-              + "what it asked the store for may be under way for \(Int(entry.modified + settling - now)) s")
+              + "the store may still be deleting files for it; try again in \(Int(entry.modified + settling - now)) s")
         }
         if try clear({ try store.delete([entry.key]) }) { dead += 1 }
         continue

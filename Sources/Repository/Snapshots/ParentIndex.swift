@@ -4,7 +4,7 @@ internal import Synchronization
 
 /// Finds chunks of an earlier snapshot in bounded memory, following it as a new stream follows the old one.
 ///
-/// A sample of its digests is kept, with the segment of the chunk table each lies in; where a sampled chunk comes by, its
+/// A sample of its digests is kept, with the segment of the chunk table each lies in. When a sampled chunk is found, its
 /// segment is loaded, and the chunks after it are found there. (Sparse indexing: Lillibridge et al., FAST 2009.)
 package final class ParentIndex: Sendable {
   package let table: ChunkTable
@@ -31,7 +31,7 @@ package final class ParentIndex: Sendable {
 
   /// - Parameters:
   ///   - contents: where the table lies.
-  ///   - store: where the objects do.
+  ///   - store: holds the objects.
   package init(
     table: ChunkTable, in contents: StoredContents, objectsIn store: any Store, registry: ObjectRegistry, suspects: Set<ObjectName> = []
   ) {
@@ -53,8 +53,8 @@ package final class ParentIndex: Sendable {
     self.hooks = hooks
     adopted = Mutex(
       table.objects.map { object in
-        // History-aware rewriting: an object of which little is still used is not kept alive for it.
-        // (Fu et al., USENIX ATC 2014.)
+        // Objects that are mostly unused are not reused, so that they can be deleted. (History-aware rewriting: Fu et al.,
+        // USENIX ATC 2014.)
         object.usedBytes * 2 < object.plainBytes ? .refused : .untried
       })
   }
@@ -62,7 +62,7 @@ package final class ParentIndex: Sendable {
   /// Warnings about the earlier snapshot: missing or damaged objects, and its table.
   package var warnings: [String] {
     missing.withLock { $0 }.map { "object \($0) of the parent was gone or damaged; its bytes are stored again" }
-      + (isTableDamaged.withLock { $0 } ? ["the parent's chunk table can't be read in parts; what these name is stored again"] : [])
+      + (isTableDamaged.withLock { $0 } ? ["the parent's chunk table can't be read in parts; the data of these parts is stored again"] : [])
   }
 
   fileprivate func segment(of hook: ChunkDigest) -> Int? { hooks[hook].map(Int.init) }

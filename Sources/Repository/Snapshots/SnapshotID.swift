@@ -89,14 +89,6 @@ extension Date {
   package var idStamp: String { SnapshotID.stamp(self) }
 }
 
-extension Calendar {
-  package static var utc: Calendar {
-    var calendar = Calendar(identifier: .gregorian)
-    calendar.timeZone = .gmt
-    return calendar
-  }
-}
-
 /// The keys of a snapshot's own files: what its list of checksums names besides objects.
 package struct SnapshotFiles: Sendable, Equatable {
   /// The suffix of encrypted files.

@@ -1,3 +1,4 @@
+internal import Platform
 package import Foundation
 
 /// Which snapshot of a database a user means.
@@ -23,8 +24,8 @@ package enum SnapshotSelector: Sendable, Equatable {
     }
   }
 
-  /// A time as people write it: `2026-11-22`, `2026-11-22 02:00`, `2026-11-22T02:00:00`; `02:00` for the last time it was that late;
-  /// `2h` (also `m`, `d`, `w`) for that long ago; `today` and `yesterday` for their beginning. With a `Z` at its end, and in the form that
+  /// A time as people write it: `2026-11-22`, `2026-11-22 02:00`, `2026-11-22T02:00:00`; `02:00` for the most recent 02:00;
+  /// `2h` (also `m` or `min`, `d`, `w`) for that long ago; `today` and `yesterday` for the start of that day. With a `Z` at its end, and in the form that
   /// ids have, it is in UTC.
   /// - Parameter zone: of times without a `Z`.
   package static func time(_ text: String, now: Date = Date(), zone: TimeZone = .current) -> Date? {
@@ -39,8 +40,8 @@ package enum SnapshotSelector: Sendable, Equatable {
     if text == "now" { return now }
     if text == "today" { return today }
     if text == "yesterday" { return calendar.date(byAdding: .day, value: -1, to: today) }
-    if let match = text.wholeMatch(of: /(\d{1,5})([mhdw])(?: ago)?/), let count = Double(match.output.1) {
-      let unit: Double = ["m": 60, "h": 3600, "d": 86400, "w": 7 * 86400][match.output.2] ?? 0
+    if let match = text.wholeMatch(of: /(\d{1,5})(m|min|h|d|w)(?: ago)?/), let count = Double(match.output.1) {
+      let unit: Double = ["m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400][match.output.2] ?? 0
       return now - count * unit
     }
     guard let match = text.wholeMatch(of: /(\d{1,2}):(\d\d)(?::(\d\d))?Z?/), let hour = Int(match.output.1), let minute = Int(match.output.2),

@@ -60,7 +60,7 @@ package protocol Store: Sendable {
   func list(_ prefix: String, _ body: (StoreEntry) throws -> Void) throws
   /// The size of a file; nil if there is none.
   func size(of key: StoreKey) throws -> Int64?
-  /// Renames whatever has a key, durably, and replaces the target. It happens in one step, or the file is visible under both keys for a
+  /// Renames a file or folder, durably, and replaces the target. It happens in one step, or the file is visible under both keys for a
   /// moment. It is never missing under both.
   /// - Returns: false if the key does not exist.
   @discardableResult func rename(_ key: StoreKey, as aside: StoreKey) throws -> Bool
@@ -76,7 +76,8 @@ package protocol Store: Sendable {
 }
 
 extension Store {
-  /// The result of reading no bytes, for servers that know no empty range.
+  /// Checks that an offset lies within a file, for servers without empty ranges.
+  /// - Throws: `StoreError.missing`, `StoreError.truncated`.
   func requirePlace(_ offset: Int64, in key: StoreKey) throws {
     guard let size = try size(of: key) else { throw StoreError.missing(key) }
     guard size >= offset else { throw StoreError.truncated(key) }

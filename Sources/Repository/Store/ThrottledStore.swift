@@ -1,7 +1,7 @@
 internal import Platform
 package import SystemPackage
 
-/// A store to and from which bytes move no faster than is wanted, for all who use it together.
+/// A store with limited bandwidth, shared by all its users.
 package struct ThrottledStore: Store {
   private let store: any Store
   /// Bytes a second.

@@ -34,7 +34,7 @@ import Testing
     _ = try place.takeSnapshot()
     #expect(try status().contains("the copies in \(copy) are 1 snapshot behind"))
     let caught = try snapshot()
-    #expect(caught.errors.contains("with 1 that it had missed"), "\(caught)")
+    #expect(caught.errors.contains("including 1 snapshot that it lacked"), "\(caught)")
 
     // It is not mounted.
     try Folder.rename(copy, to: aside)

@@ -129,7 +129,7 @@ import Testing
     #expect(copies?.first?["behind"] as? Int == 2 && copies?.first?["newest"] as? String != nil, "\(String(describing: copies))")
     // The next snapshot brings with it what the copy missed; what it has lost by its own retention it does not.
     let caught = try place.snapshot("--config", configured)
-    #expect(caught.status == 0 && caught.errors.contains("with 2 that it had missed"), "\(caught)")
+    #expect(caught.status == 0 && caught.errors.contains("including 2 snapshots that it lacked"), "\(caught)")
     #expect(try place.verify("--read").status == 0)
     #expect(try status().status == 0)
     let there = try place.firn("list", "--json", "--store", location).json()["snapshots"] as? [[String: Any]]

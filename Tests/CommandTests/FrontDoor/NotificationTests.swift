@@ -300,7 +300,8 @@ import Testing
     #expect(try place.snapshot().status == 10)
     #expect(try ok(first) == [" 1"] && ok(second) == [" 0"])
     try Folder.rename(place.folder.path("away"), to: second)
-    #expect(try place.verify("--quick").status == 0)
+    // Verifications leave a failed snapshot unanswered.
+    #expect(try place.snapshot().status == 0)
     #expect(try ok(second) == [" 1"])
     // A failure from before its database was known is over with the next run.
     let runs = try text(place, "firn.prom").split(separator: "\n").filter {

@@ -64,11 +64,11 @@ import Testing
     try place.server.sql("CREATE DATABASE \"\(name)\"")
     try place.sql("CREATE TABLE schema_migrations (version text)")
     let other = try place.restore(name, "--recover")
-    #expect(other.status == 3 && other.errors.contains("\(name) IS NOT WHAT IT WAS"), "\(other)")
+    #expect(other.status == 3 && other.errors.contains("THE ORIGINAL DATABASE \(name) IS GONE"), "\(other)")
     try place.server.sql("DROP DATABASE \"\(name)\"")
     // A part of it is no way back either.
     #expect(try place.restore(name, id, "--as", name, "--schema-only").status == 0)
-    #expect(try place.restore(name, "--recover").errors.contains("\(name) IS NOT WHAT IT WAS"))
+    #expect(try place.restore(name, "--recover").errors.contains("THE ORIGINAL DATABASE \(name) IS GONE"))
     try place.server.sql("DROP DATABASE \"\(name)\"")
     // By the policy that keeps least, what is in that snapshot stays for two weeks.
     let older = try place.restore(name)

@@ -102,8 +102,10 @@ import Testing
     try store.write([1], to: "snapshots/s/d/x", durability: .immediate)
     _ = try ProgramResult.run(
       "/bin/sh", ["-c", "printf 'x' > \"$FOLDER/snapshots/s/$(printf '\\377')\""], environment: ["FOLDER": folder.path.string])
-    #expect(throws: StoreError.self) { try store.list("snapshots/") }
-    #expect(throws: StoreError.self) { try GarbageCollector(store: store).collect() }
+    let unknown = StoreError.unreachable(
+      location: store.location, reason: "\(store.location)/snapshots/s holds a name that is not UTF-8, \u{fffd}, so its content is unknown")
+    #expect(throws: unknown) { try store.list("snapshots/") }
+    #expect(throws: unknown) { try GarbageCollector(store: store).collect() }
   }
 
   @Test func `in a folder clears away what cut-off writes left, and nothing else`() throws {

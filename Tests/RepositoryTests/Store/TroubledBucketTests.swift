@@ -45,7 +45,7 @@ import Transfer
       #expect(try store.read("x", limit: 100) == Array("found".utf8))
     }
     guard case .refused(_, let reason, let hint) = failure({ _ = try store("lost").read("x", limit: 9) }) else { Issue.record("not refused"); return }
-    #expect(reason.contains("elsewhere") && hint?.contains("region") == true)
+    #expect(reason.contains("in another region") && hint?.contains("region") == true)
   }
 
   @Test func `reports a wrong clock, with the server's time`() throws {

@@ -30,8 +30,11 @@ import Testing
   @Test func `can't ask for more than a machine has`() {
     let levels = (1..<12).map { "b\($0): &b\($0) [\(Array(repeating: "*b\($0 - 1)", count: 10).joined(separator: ","))]\n" }.joined()
     let deep = "store: " + String(repeating: "[", count: 100_000)
-    for text in ["b0: &b0 [x, x]\n\(levels)? *b11\n: x\n", deep] {
-      #expect(throws: ConfigurationError.self) { try Configuration(parsing: text, name: "firn.yaml") }
+    #expect(throws: ConfigurationError(message: "firn.yaml uses more than 16 aliases", hint: "write out what they stand for")) {
+      try Configuration(parsing: "b0: &b0 [x, x]\n\(levels)? *b11\n: x\n", name: "firn.yaml")
+    }
+    #expect(throws: notYAML(1, "Maximum nesting level reached, set with yaml_set_max_nest_level())")) {
+      try Configuration(parsing: deep, name: "firn.yaml")
     }
   }
 
@@ -58,6 +61,10 @@ import Testing
   }
 
   @Test func `that is no YAML is refused`() {
-    #expect(throws: ConfigurationError.self) { try Configuration(parsing: "store: [a\n", name: "firn.yaml") }
+    #expect(throws: notYAML(2, "did not find expected ',' or ']'")) { try Configuration(parsing: "store: [a\n", name: "firn.yaml") }
+  }
+
+  private func notYAML(_ line: Int, _ reason: String) -> ConfigurationError {
+    ConfigurationError(message: "firn.yaml line \(line): it is not YAML: \(reason)", hint: "look at that line, and at the one before it")
   }
 }

@@ -34,18 +34,31 @@ import Testing
   }
 
   @Test func `that says what can't be meant is refused`() throws {
-    for text in [
-      "size-goal: 0", "size-goal: 500", "keep: {within: 6m}", "keep: {last: -1}", "keep: {dayly: 7}", "keep: 7", "minimum-count: 0",
-      "keep: {within: 0.5}",
-      "kinds: nightly",
-    ] {
-      #expect(throws: ConfigurationError.self, "\(text)") { try PolicyFile(parsing: text, name: "policy.yaml") }
+    let cases: [(text: String, message: String, hint: String?)] = [
+      ("size-goal: 0", "size-goal is not a size with its unit, such as 500GiB", nil),
+      ("size-goal: 500", "size-goal is not a size with its unit, such as 500GiB", nil),
+      ("keep: {within: 6m}", "within is not a duration such as 30s", nil),
+      ("keep: {within: 0.5}", "within is not a duration such as 30s", nil),
+      ("keep: {last: -1}", "last is not a number from 0 to 1000000", nil),
+      ("keep: {dayly: 7}", "there is no key dayly", "did you mean daily?"),
+      (
+        "keep: 7", "keep is not a list of keys and values",
+        "its keys are last, hourly, daily, weekly, monthly, quarterly, yearly, within, minimum-age"
+      ),
+      ("minimum-count: 0", "minimum-count is not a number from 1 to 1000000", nil),
+      ("kinds: nightly", "kinds is not a list of keys and values", nil),
+    ]
+    for (text, message, hint) in cases {
+      #expect(throws: ConfigurationError(message: "policy.yaml line 1: \(message)", hint: hint)) {
+        try PolicyFile(parsing: text, name: "policy.yaml")
+      }
     }
   }
 
   @Test func `that is a pipe does not block`() throws {
     let folder = try TemporaryFolder()
     try folder.makeFIFO("policy.yaml")
-    #expect(throws: ConfigurationError.self) { try PolicyFile(named: folder.path("policy.yaml").string) }
+    let path = folder.path("policy.yaml").string
+    #expect(throws: ConfigurationError(message: "\(path) is no file", hint: nil)) { try PolicyFile(named: path) }
   }
 }

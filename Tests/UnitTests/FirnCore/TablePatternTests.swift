@@ -16,7 +16,11 @@ import Testing
     #expect(try matches(#""a.b"."c*""#, "a.b", "c*") && !matches(#""a.b"."c*""#, "a.b", "cd") && matches(#""it""s""#, "x", "it\"s"))
     // Composed and decomposed are two names.
     #expect(try !matches("\u{e9}", "x", "e\u{301}"))
-    for wrong in ["", ".", "a.b.c", "a.", ".b", "\"open"] { #expect(throws: FirnError.self) { try TablePattern(wrong) } }
+    let reason = "a table is named as SCHEMA.TABLE, odd names within double quotes"
+    for wrong in ["", ".", "a.", ".b", "\"open"] {
+      #expect(throws: FirnError.invalidName(name: wrong, reason: reason)) { try TablePattern(wrong) }
+    }
+    #expect(throws: FirnError.invalidName(name: "a.b.c", reason: "a table is named as SCHEMA.TABLE")) { try TablePattern("a.b.c") }
   }
 
   @Test func `leads to statements of an archive that are taken apart`() {

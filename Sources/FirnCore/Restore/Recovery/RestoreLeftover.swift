@@ -62,8 +62,8 @@ package struct RestoreLeftover: Sendable {
     guard owner.state == .whole else { return try owner.loss(on: server) }
     let target = owner.target ?? ""
     return
-      "database \(name) is snapshot \(owner.snapshot ?? "") of \(target), completely restored and counted, and only needs its name: once no other "
-      + "database has it, \(Connection.renameStatement(name, to: target)), and \(Connection.commentStatement(target, nil)); or drop it if it is not needed"
+      "database \(name) holds snapshot \(owner.snapshot ?? "") of \(target), complete and counted, and only has to be renamed. Once the name "
+      + "is free: \(Connection.renameStatement(name, to: target)), and \(Connection.commentStatement(target, nil)); or drop it if it is not needed"
   }
 
   /// Replaces a database by an empty one with the same marker.

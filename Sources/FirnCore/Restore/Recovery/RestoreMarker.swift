@@ -52,8 +52,8 @@ struct RestoreMarker: Codable {
     let what =
       switch state {
       case nil: "not finished"
-      case .whole: "whole, and not named"
-      case .mark: "not finished; empty, for what follows alone"
+      case .whole: "complete, waiting for its name"
+      case .mark: "not finished; this empty database only holds the following record"
       }
     let facts = String(decoding: try JSONEncoder().encode(self), as: UTF8.self)
     return Connection.commentStatement(name, "restore of \(snapshot ?? "") by firn, \(what): \(facts)")
@@ -77,9 +77,12 @@ struct RestoreMarker: Codable {
     let there = try server.databaseOID(target)
     // Applications may have created an empty one in its place.
     if let there, try !server.isHalfDropped(target), inPlace.oid.map({ $0 == there }) ?? true { return nil }
-    let what = there == nil ? "IS GONE: it" : "IS NOT WHAT IT WAS, WHICH IS GONE: that"
+    let what =
+      there == nil
+      ? "\(target) IS GONE: it was dropped for an in-place restore that did not finish"
+      : "THE ORIGINAL DATABASE \(target) IS GONE: it was dropped for an in-place restore that did not finish, and the database of this name is another one"
     let before = inPlace.safetySnapshot.map { "; the database as it was: firn-restore \(target.shellWord) \($0)" } ?? ""
     let store = inPlace.store.map { " (these are in \($0))" } ?? ""
-    return "\(target) \(what) was dropped to be replaced in place. To continue: firn-restore \(target.shellWord) \(snapshot)\(before)\(store)"
+    return "\(what). To continue: firn-restore \(target.shellWord) \(snapshot)\(before)\(store)"
   }
 }

@@ -3,8 +3,8 @@ internal import Platform
 package import Postgres
 internal import SystemPackage
 
-/// A note on the disk that an application is stopped, and how it is started again: should this process be killed, the next one
-/// finds it.
+/// A file that says that an application is stopped, and how to start it. If this process is killed, the next run reads it and starts
+/// the application.
 package struct StoppedApplication: Sendable {
   private struct Record: ProcessNote {
     let host: String
@@ -44,7 +44,7 @@ package struct StoppedApplication: Sendable {
 
   /// Starts the application. The note stays for the next run if a part of it does not start.
   /// - Parameter note: nil if nothing was stopped.
-  /// - Returns: what did not start, in words.
+  /// - Returns: messages about what did not start.
   static func start(_ application: ApplicationControl, noted note: StoppedApplication?, _ progress: WorkProgress) -> [String] {
     let failures = application.startAll(progress)
     if failures.isEmpty { note?.remove() }
@@ -61,7 +61,7 @@ package struct StoppedApplication: Sendable {
     }
   }
 
-  /// Says that the application has nothing to start with while its database is none of these.
+  /// Records that the application must not be started until one of these databases has the name.
   func awaitDatabase(_ oids: [UInt32]) {
     var waiting = record
     waiting.awaited = oids
@@ -94,7 +94,7 @@ package struct StoppedApplication: Sendable {
         (try? ServerConnection.open(server(), except: record.database).hasUsableDatabase(record.database, among: awaited)) != true
       {
         told.append(
-          "the application is stopped since a restore of \(record.database) ended after dropping it: it is started when the database is restored")
+          "the application is still stopped: a restore dropped \(record.database) and did not finish. It is started once the database is restored")
         continue
       }
       let failures = ApplicationControl.startAll(record.start, progress)
@@ -105,7 +105,7 @@ package struct StoppedApplication: Sendable {
       if failures.isEmpty {
         try? Folder.removeFile(path)
       } else {
-        told.append("it is tried again by the next run, until it starts or \(path) is removed")
+        told.append("the next run tries again, until the application starts or you delete \(path)")
       }
     }
     return told

@@ -6,14 +6,14 @@ package import Repository
 /// A restore failed after the database it was to replace had been dropped.
 package struct DatabaseDestroyed: Error {
   package let database: String
-  /// Whether it is known to be gone: a server that went away as it was dropped can't be asked.
+  /// Whether the database is certainly gone; false if the server disappeared during the drop.
   package let isCertain: Bool
   /// The snapshot that was made of it.
   package let safetySnapshot: SnapshotID?
-  /// The new database, whole and counted, where only giving it its name failed.
+  /// The complete new database, if only renaming it failed.
   package let built: String?
   package let cause: any Error
-  /// Whether an application was stopped, and is.
+  /// Whether the application was stopped and still is.
   package let applicationIsStopped: Bool
 }
 
@@ -23,7 +23,7 @@ package struct TrialFailed: Error {
   package let cause: any Error
 }
 
-/// The new database is whole; only its name is not its own.
+/// The new database is complete but could not be renamed.
 struct NotNamed: Error {
   let built: String
   let cause: any Error
@@ -58,7 +58,7 @@ struct DestructiveRestore {
     do {
       try maintenance.stopAll(progress)
       try requireSameDatabase()
-      // Rows written after this are in no copy.
+      // A session could still write rows that the snapshot would not contain.
       try server.endSessions(in: [name])
       safety = try takeSafetySnapshot()
       result = try build(safety) { newName in

@@ -10,7 +10,7 @@ package struct KeptDatabase: Sendable {
     /// The name it had.
     package let database: String
     package let keptAt: Date
-    /// The snapshot that took its place; nil where an earlier database did.
+    /// The snapshot that took its place; nil if a kept database was brought back.
     package let snapshot: String?
     /// The comment it had.
     package let comment: String?

@@ -44,7 +44,7 @@ package struct KeptDatabaseOperation {
     // There is no current database to compare the owner with.
     if present == nil, name == nil, Set(all.map(\.owner)).count > 1 {
       throw FirnError.refused(
-        reasons: ["databases of several owners say they were \(database): look which is meant, and name it with --kept"]
+        reasons: ["databases of several owners were kept as \(database): check which one you want, and name it with --kept"]
           + all.map { "\($0.name) belongs to \($0.owner)" })
     }
     var reasons = try SwapPreflight(server: server, database: kept.name).reasons()
@@ -52,10 +52,14 @@ package struct KeptDatabaseOperation {
       reasons = try SwapPreflight(server: server, database: database).reasons() + reasons
       // Any role that may create databases can write such a comment.
       if kept.owner != present.owner {
-        reasons.append("\(kept.name) belongs to \(kept.owner), \(database) to \(present.owner): look whether it is what its comment says")
+        reasons.append("\(kept.name) belongs to \(kept.owner), \(database) to \(present.owner): check that it really is the previous database")
       }
     }
-    if !kept.isUsable { reasons.append("\(kept.name) takes no sessions: ALTER DATABASE … ALLOW_CONNECTIONS, unless dropping it was cut off") }
+    if !kept.isUsable {
+      reasons.append(
+        "\(kept.name) does not accept connections: run ALTER DATABASE … ALLOW_CONNECTIONS true; if a DROP DATABASE was interrupted, it cannot be brought back"
+      )
+    }
     guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
     let swap = try DatabaseSwap(bringingBack: kept, on: server, at: time)
     return UndoPlan(

@@ -80,7 +80,7 @@ final class ChangeWatch {
     return Set(writersAtLocks.filter { transactions.contains($0.transaction) }.map(\.relation))
   }
 
-  /// Waits until the summaries tell everything up to the snapshot. They end at checkpoints.
+  /// Waits until the summaries cover everything up to the snapshot. They end at checkpoints.
   /// - Returns: whether they do.
   func catchUp(_ progress: WorkProgress) throws -> Bool {
     guard !isCaughtUp else { return true }
@@ -128,7 +128,7 @@ final class ChangeWatch {
   }
 
   /// The files that changed since an earlier snapshot. Call it when `catchUp` has succeeded.
-  /// - Throws: `Unusable` if the summaries don't tell.
+  /// - Throws: `Unusable` if the summaries can't be used.
   func touchedFiles(since base: ChangeBase) throws -> TouchedFiles {
     let connection = try connected()
     guard isCaughtUp, let end, let start = LogPosition(base.begin), let parentEnd = LogPosition(base.end) else {
@@ -140,7 +140,7 @@ final class ChangeWatch {
     if touched.isAll { throw Unusable(reason: "the whole database was moved or copied") }
     guard let range = ranges.first(where: { $0.start.description == base.witness.start && $0.end.description == base.witness.end }),
       range.start <= parentEnd, range.end >= parentEnd, try connection.digest(ofSummary: range, timeline: timeline) == base.witness.sha256
-    else { throw Unusable(reason: "the WAL summary at \(base.end) is not the one of then") }
+    else { throw Unusable(reason: "the WAL summary at \(base.end) is not the one that the parent recorded") }
     guard try connection.modificationTime(ofSummary: range, timeline: timeline) == base.witness.modifiedAt else {
       throw Unusable(reason: "the WAL summary at \(base.end) was written again")
     }

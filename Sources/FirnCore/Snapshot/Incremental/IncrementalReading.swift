@@ -14,7 +14,7 @@ final class IncrementalReading {
     case changed
     /// All, and those that seem unchanged are compared with the parent.
     case all
-    /// All, and the parent does not count.
+    /// All, and the parent is ignored.
     case anew
   }
 
@@ -42,7 +42,7 @@ final class IncrementalReading {
       guard obstacles.isEmpty else { return progress.note("all tables are read: \(obstacles.joined(separator: ", "))") }
       let missing = try connection.rolesMissingForIncremental()
       guard missing.isEmpty else {
-        return progress.note("all tables are read: \(connection.user) is no member of \(missing.joined(separator: " and "))")
+        return progress.note("all tables are read: \(connection.user) is not a member of \(missing.joined(separator: " and "))")
       }
       watch = try ChangeWatch(request.settings.with(database: connection.database), beside: connection)
     }
@@ -67,11 +67,11 @@ final class IncrementalReading {
   /// - Parameters:
   ///   - connection: in the transaction of the snapshot.
   ///   - index: of the parent.
-  ///   - left: tables that must be read.
+  ///   - mustRead: tables that are read for another reason.
   ///   - reading: which tables are read.
   func decide(
     on connection: Connection, _ request: SnapshotRequest, encoding: String, pgDump: String, parent: Manifest?, index: ParentIndex?,
-    without left: Set<UInt32>, reading: Reading
+    without mustRead: Set<UInt32>, reading: Reading
   ) throws {
     guard let watch else { return }
     defer { watch.rest() }
@@ -88,7 +88,7 @@ final class IncrementalReading {
       }
       progress.begin("asking what changed")
       guard try watch.catchUp(progress) else { return }
-      var plan = TakeoverPlan(Array(storage.values), parent: parent, touched: try watch.touchedFiles(since: base), without: left)
+      var plan = TakeoverPlan(Array(storage.values), parent: parent, touched: try watch.touchedFiles(since: base), without: mustRead)
       // pg_dump takes its arguments in the encoding of the archive.
       if encoding != "UTF8" {
         let names = plan.taken.filter { !("\($0.value.schema)\($0.value.name)".utf8.allSatisfy { $0 < 0x80 }) }
@@ -141,7 +141,7 @@ final class IncrementalReading {
     guard let (bytes, names) = directory.addingRows(plan.taken.compactMapValues { $0.state?.copyStatement }), names.count == plan.taken.count else {
       throw Mistake(tables: Set(plan.taken.keys))
     }
-    // In place: a new file would be taken for one of pg_dump's.
+    // Rewritten in place: a new file would look like one of pg_dump's.
     try File(file, .replace).write(bytes.span)
     return names
   }

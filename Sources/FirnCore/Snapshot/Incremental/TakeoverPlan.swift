@@ -19,13 +19,13 @@ package struct TakeoverPlan: Sendable {
   ///   - tables: the server's.
   ///   - parent: the parent's tables.
   ///   - touched: the files that changed since.
-  ///   - left: tables that must be read, for a reason that is known elsewhere.
-  package init(_ tables: [TableStorage], parent: Manifest, touched: TouchedFiles, without left: Set<UInt32>) {
+  ///   - mustRead: tables that are read for another reason.
+  package init(_ tables: [TableStorage], parent: Manifest, touched: TouchedFiles, without mustRead: Set<UInt32>) {
     let before = Dictionary(
       parent.tables.compactMap { table in table.state.map { ($0.oid, table) } }, uniquingKeysWith: { first, _ in first })
     for table in tables {
       guard let old = before[table.oid] else { continue }
-      if let reason = left.contains(table.oid) ? "it is read on request" : Self.reasonToRead(table, old, touched) {
+      if let reason = mustRead.contains(table.oid) ? "it is read on request" : Self.reasonToRead(table, old, touched) {
         reasons[table.oid] = reason
       } else {
         taken[table.oid] = old
@@ -44,7 +44,7 @@ package struct TakeoverPlan: Sendable {
     if state.filenode == 0 || state.filenode != table.filenode || state.tablespace != table.tablespace || state.toast != table.toast {
       return "it was rewritten"
     }
-    if table.bytes < 0 || state.bytes != table.bytes { return "its size is another" }
+    if table.bytes < 0 || state.bytes != table.bytes { return "its size changed" }
     if state.fingerprint != table.fingerprint { return "its columns, their types or the extensions were changed" }
     if touched.isAll || touched.filenodes.contains(table.filenode) || table.toast.map(touched.filenodes.contains) ?? false { return "it was changed" }
     return nil
@@ -110,7 +110,7 @@ package struct TakeoverPlan: Sendable {
       length += table.name.utf8.count + 3
       if length > Self.longestPatterns || table.bytes < Int64(relations) * Self.bytesPerComparison {
         taken[oid] = nil
-        reasons[oid] = "it is too small to be left out of many tables"
+        reasons[oid] = "it is too small: excluding it would take longer than reading it"
       }
     }
   }
@@ -138,14 +138,14 @@ package struct TakeoverPlan: Sendable {
     return patterns
   }
 
-  /// Tables whose rows are others than the parent's, in words.
+  /// Messages about tables whose rows differ from the parent's.
   /// - Parameter digests: of the rows that were read, by the tables' ids.
   package func refutations(_ digests: [UInt32: String], parent: SnapshotID) -> [String] {
     checked.sorted { $0.value.displayName < $1.value.displayName }.compactMap { oid, table in
       guard let digest = digests[oid], digest != table.sha256 else { return nil }
       return
-        "\(table.displayName) seemed unchanged since \(parent), and its rows are others: SHA-256 \(table.sha256.prefix(16))… then, \(digest.prefix(16))… now; "
-        + "snapshots after \(table.readIn ?? parent) may have old rows of it"
+        "\(table.displayName) seemed unchanged since \(parent), but its rows differ: SHA-256 \(table.sha256.prefix(16))… then, \(digest.prefix(16))… now; "
+        + "snapshots after \(table.readIn ?? parent) may hold old rows of it"
     }
   }
 }

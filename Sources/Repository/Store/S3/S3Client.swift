@@ -69,7 +69,7 @@ final class S3Client: Sendable {
 
   /// Whether an answer means a temporary fault, though its status does not say so.
   static func isPassing(_ response: TransferResponse) -> Bool {
-    // A copy that failed after it began is a success with an error in it.
+    // A copy within the server can fail after status 200 was sent.
     let isSuccess = response.status == 200 && response.body.count < 1 << 14 && response.body.first == UInt8(ascii: "<")
     guard isSuccess || response.status == 400 || response.status == 409, let document = S3Document(response.body) else { return false }
     return (!isSuccess || document.name == "Error") && passingCodes.contains(document.first("Code") ?? "")
@@ -93,12 +93,13 @@ final class S3Client: Sendable {
     return try TransferEngine.shared.perform(transfer)
   }
 
-  /// Learns from an answer what to do otherwise: another region, another key.
+  /// Adapts the region or the key to an answer.
+  /// - Returns: whether to repeat the request.
   private func corrects(_ response: TransferResponse, _ request: Request, _ used: Used) throws -> Bool {
     guard response.status >= 300, ![404, 409, 412, 416].contains(response.status) else { return false }
     let document = S3Document(response.body)
     let code = document?.first("Code") ?? ""
-    // The answer to HEAD has no words.
+    // The answer to HEAD has no body.
     let mayHaveExpired = request.method == "HEAD" && used.key.token != nil && (response.status == 400 || response.status == 403)
     if code == "ExpiredToken" || code == "ExpiredTokenException" || mayHaveExpired {
       credentials.forget(used.key)
@@ -141,17 +142,17 @@ final class S3Client: Sendable {
     case ("NoSuchKey", _): return .missing(request.key ?? "")
     case ("InvalidRange", _), (_, 416): return .truncated(request.key ?? "")
     case ("InvalidAccessKeyId", _): return refused("the server does not know the key", "check AWS_ACCESS_KEY_ID or the profile")
-    case ("SignatureDoesNotMatch", _): return refused("the secret is not the key's", "check AWS_SECRET_ACCESS_KEY or the profile")
+    case ("SignatureDoesNotMatch", _): return refused("the secret does not match the key", "check AWS_SECRET_ACCESS_KEY or the profile")
     case ("ExpiredToken", _), ("ExpiredTokenException", _), ("TokenRefreshRequired", _):
       return refused("the key has expired", "get a new session, or configure credentials-command")
-    case ("RequestTimeTooSkewed", _): return refused("this machine's clock is not the server's\(skew(response))", "set the clock")
+    case ("RequestTimeTooSkewed", _): return refused("this machine's clock differs from the server's\(skew(response))", "set the clock")
     case ("QuotaExceeded", _), ("XMinioStorageFull", _), (_, 507): return .full(location: location.text)
     case ("AccessDenied", _), (_, 401), (_, 403):
       let reason = "the server denies \(Self.right(request.method)) in \(location.text)" + (document?.first("Message").map { ": \($0)" } ?? "")
       if ["PUT", "POST", "DELETE"].contains(request.method) { return .readOnly(location: location.text, reason: reason) }
       return refused(reason, "check the key's rights on the bucket")
     case (_, 404): return .missing(request.key ?? "")
-    case (_, 301), (_, 307), (_, 308): return refused("the bucket is elsewhere", "name its region, or its endpoint")
+    case (_, 301), (_, 307), (_, 308): return refused("the bucket is in another region", "name its region, or its endpoint")
     default:
       let words = document?.first("Message").map { ": \($0)" } ?? ""
       return .unreachable(location: location.text, reason: "\(location.text) answered \(response.status) \(code)\(words)")
