@@ -68,7 +68,7 @@ let package = Package(
       dependencies: ["Digests", "FirnCore", "Platform", "Repository", "Retention", "TestSupport", system()]),
     .testTarget(
       name: "CommandTests", dependencies: ["Digests", "Encryption", "FirnCore", "Platform", "Postgres", "Repository", "TestSupport", system()],
-      exclude: ["Databases", "Migrations", "Package", "Rails", "Stub", "Torture"]),
+      exclude: ["Databases", "Migrations", "Package", "Rails", "Stub", "Torture", "Version1"]),
   ]
 )
 

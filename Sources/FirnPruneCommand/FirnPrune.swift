@@ -79,7 +79,8 @@ struct FirnPrune: FirnCommand {
     do {
       outcome = try context.withProgress { progress in
         let operation = PruneOperation(
-          repository: repository, policy: policy, named: named, calendar: calendar, progress: progress, deletions: DeletionPace(perSecond: maxDeletes))
+          repository: repository, policy: policy, named: named, calendar: calendar, progress: progress, deletions: DeletionPace(perSecond: maxDeletes)
+        )
         return try operation.run(on: places, apply: apply) { plan in
           let approved = try approve(plan, name, named ?? [], context)
           planned = approved.plan.removed

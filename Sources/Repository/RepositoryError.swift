@@ -1,3 +1,6 @@
+internal import Compression
+internal import Digests
+
 /// Errors of a repository that callers and users need to distinguish.
 package enum RepositoryError: Error, Equatable {
   case noRepository(location: String)
@@ -40,5 +43,19 @@ package enum RepositoryError: Error, Equatable {
     case .malformed, .damagedObject: true
     default: false
     }
+  }
+}
+
+extension RepositoryError {
+  /// Runs `body`, which reads an object.
+  /// - Throws: `damagedObject` for whatever is wrong with that object, and errors of the store.
+  static func naming<Result>(_ object: ObjectName, _ body: () throws -> Result) throws -> Result {
+    func damaged(_ reason: String) -> RepositoryError { .damagedObject(name: object.digest.description, reason: reason) }
+    do { return try body() } catch let error as CompressionError { throw damaged(error.reason) } catch let error as RepositoryError {
+      if case .malformed(_, let reason) = error { throw damaged(reason) }
+      throw error
+    } catch StoreError.missing { throw damaged("it is missing") } catch StoreError.truncated { throw damaged("it is cut off") } catch StoreError
+      .notAFile
+    { throw damaged("it is no ordinary file") } catch StoreError.unreadable(_, let reason) { throw damaged("it can't be read: \(reason)") }
   }
 }

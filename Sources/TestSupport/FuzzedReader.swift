@@ -15,6 +15,8 @@ package enum FuzzedReader: UInt8, CaseIterable, Sendable {
   case manifest, chunkTable, storedChunkTable, checksums, format, configuration
   /// The SQL of roles and tablespaces, and the table of contents of an archive of pg_dump.
   case globals, archive
+  /// A list of a large file's chunks, as it is stored.
+  case chunkList
 
   private static let place = SnapshotPath(key: "snapshots/s/app/20231114T221320Z-aaaa/manifest.json")
 
@@ -52,6 +54,21 @@ package enum FuzzedReader: UInt8, CaseIterable, Sendable {
       let place = Manifest.ChunkTablePlace(headBytes: Int64(head), bytes: Int64(bytes.count))
       let table = try ChunkTable(contents, key: "chunks", place: place, objectsAreEncrypted: false)
       for number in table.segments.indices { _ = try table.parts(ofSegment: number, contents) }
+    case .chunkList:
+      let store = MemoryStore()
+      let head = try ZstdDecompressor().lengthOfFirstFrame(in: bytes) ?? bytes.count
+      let name = ObjectName(SHA256Digest(of: bytes))
+      try store.write(bytes, to: name.key, durability: .immediate)
+      let line = "L\t\(name.digest)\t\(bytes.count)\t\(bytes.count)\t\(head)\t\(name.digest)\t1.dat\t0\t0\n"
+      var compressor = try ZstdCompressor()
+      let text = try Self.largeFile.get().head + Array(line.utf8)
+      let table = try compressor.compress(text.span, effort: .table)
+      try store.write(table, to: "chunks", durability: .immediate)
+      let contents = StoredContents(store)
+      let place = Manifest.ChunkTablePlace(headBytes: Int64(table.count), bytes: Int64(table.count))
+      let read = try ChunkTable(contents, key: "chunks", place: place, objectsAreEncrypted: false)
+      if let damage = read.lists.first?.damage { throw damage }
+      for number in read.segments.indices { _ = try read.parts(ofSegment: number, contents) }
     case .checksums: _ = try ChecksumFile(parsing: bytes, key: "SHA256SUMS").objects
     case .format:
       let format = try RepositoryFormat(parsing: bytes, location: "store")
@@ -73,6 +90,21 @@ package enum FuzzedReader: UInt8, CaseIterable, Sendable {
       }
     case .configuration: _ = try Configuration(parsing: String(decoding: bytes, as: UTF8.self), name: "firn.yaml")
     }
+  }
+
+  /// A list, and the head of its chunk table up to the line that names it.
+  private static let largeFile = Result<(list: [UInt8], head: [UInt8]), any Error> {
+    let store = MemoryStore()
+    let snapshots = try SyntheticSnapshots(in: store, chunkAverage: 1024)
+    var random = SeededRandom(seed: 7)
+    let rows = (0..<30_000).map { "\($0)\t\(random.next() as UInt64)\n" }.joined() + "\\.\n\n\n"
+    let manifest = try snapshots.take(["1.dat": Array(rows.utf8)], night: 1)
+    let table = try store.read(manifest.place.chunkTable, limit: 1 << 20)
+    let text = try ZstdDecompressor().decompressAll(Array(table[..<Int(manifest.chunkTable.headBytes)]), limit: 1 << 20)
+    guard let list = text.firstRange(of: Array("L\t".utf8)),
+      let name = ObjectName(hexadecimal: String(decoding: text[list.upperBound...].prefix(64), as: UTF8.self))
+    else { throw Unavailable("no list in the chunk table") }
+    return (try store.read(name.key, limit: 1 << 20), Array(text[..<list.lowerBound]))
   }
 
   /// Inputs that the reader takes, for a fuzzer to begin with.
@@ -102,6 +134,7 @@ package enum FuzzedReader: UInt8, CaseIterable, Sendable {
       let head = Int(manifest.chunkTable.headBytes)
       let text = try decompressor.decompressAll(Array(table[..<head]), limit: 1 << 20)
       return [text + [0] + (try decompressor.decompressAll(Array(table[head...]), limit: 1 << 20))]
+    case .chunkList: return [try Self.largeFile.get().list]
     case .storedChunkTable: return [try store.read(place.chunkTable, limit: 1 << 20)]
     case .checksums: return [try store.read(place.checksums, limit: 1 << 20)]
     case .globals:

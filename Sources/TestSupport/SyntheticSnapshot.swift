@@ -43,7 +43,7 @@ package struct SyntheticSnapshots {
     }
     let folder = scratch.path("night-\(night)-\(database)")
     try Folder.make(folder)
-    let writer = ChunkTableWriter(scratch: folder, registry: registry)
+    let writer = ChunkTableWriter(scratch: folder, registry: registry, parent: index)
     let packer = ObjectPacker(store: repository.store, format: repository.format, registry: registry, threads: 2, failure: FirstFailure())
     var sink = ChunkSink(packer: packer)
     var segments = SegmentBuilder(writer: writer)
@@ -86,9 +86,9 @@ package struct SyntheticSnapshots {
         schema: "public", name: String(name.dropLast(4)), file: name, rows: max(0, Int64(bytes.count { $0 == 0x0A }) - 3), bytes: Int64(bytes.count),
         sha256: "\(SHA256Digest(of: bytes))")
     }
-    manifest.storedBytes = registry.added.bytes
+    manifest.storedBytes = registry.added.bytes + table.written.values.reduce(0, +)
     var checksums = [own.chunkTable: table.digest]
-    var written = registry.written
+    var written = registry.written.merging(table.written) { $1 }
     written[own.chunkTable] = table.place.storedBytes
     try repository.catalog.begin(place, holding: lock)
     for (key, bytes) in [(own.manifest, try encryption.encrypted(JSON.bytes(manifest))), (own.globals, []), (own.recoverScript, [])] {
@@ -96,8 +96,9 @@ package struct SyntheticSnapshots {
       checksums[key] = SHA256Digest(of: bytes)
       written[key] = Int64(bytes.count)
     }
-    let list = ChecksumFile(objects: try registry.completed().map(\.name), files: checksums, summary: encryption.isOn ? .init(of: manifest) : nil)
-    try repository.catalog.commit(list, of: place, reused: registry.reused, written: written, holding: lock)
+    let list = ChecksumFile(
+      objects: try registry.completed().map(\.name) + table.lists.map(\.name), files: checksums, summary: encryption.isOn ? .init(of: manifest) : nil)
+    try repository.catalog.commit(list, of: place, reused: registry.reused.merging(table.reused) { $1 }, written: written, holding: lock)
     return manifest
   }
 

@@ -101,14 +101,14 @@ package struct MetricsFile: Sendable {
     let missing = status.missing.map { Sample(.isOK, [("store", store), ("source", $0.source), ("database", $0.database)], 0) }
     return missing
       + status.databases.flatMap { state -> [Sample] in
-      let labels = [("store", store), ("source", state.source), ("database", state.database)]
-      var samples = [Sample(.isOK, labels, state.problems.isEmpty ? 1 : 0)]
-      if let complete = state.newestComplete { samples.append(Sample(.lastSuccess, labels, complete.timeIntervalSince1970)) }
-      if let proof = state.proof { samples.append(Sample(.lastProof, labels, proof.checkedAt.timeIntervalSince1970)) }
-      if let seconds = state.restoreSeconds { samples.append(Sample(.restoreTime, labels, seconds)) }
-      samples += state.copies.map { Sample(.copyBehind, labels + [("copy", $0.location)], Double($0.behind)) }
-      return samples
-    }
+        let labels = [("store", store), ("source", state.source), ("database", state.database)]
+        var samples = [Sample(.isOK, labels, state.problems.isEmpty ? 1 : 0)]
+        if let complete = state.newestComplete { samples.append(Sample(.lastSuccess, labels, complete.timeIntervalSince1970)) }
+        if let proof = state.proof { samples.append(Sample(.lastProof, labels, proof.checkedAt.timeIntervalSince1970)) }
+        if let seconds = state.restoreSeconds { samples.append(Sample(.restoreTime, labels, seconds)) }
+        samples += state.copies.map { Sample(.copyBehind, labels + [("copy", $0.location)], Double($0.behind)) }
+        return samples
+      }
   }
 
   package static func samples(of manifest: Manifest, in store: String) -> [Sample] {

@@ -52,8 +52,8 @@ struct SnapshotRun {
     let facts = try gatherFacts()
     let exclusions = try exclusions(facts)
     let registry = ObjectRegistry()
-    let table = ChunkTableWriter(scratch: scratch, registry: registry)
     let index = try parentIndex(registry)
+    let table = ChunkTableWriter(scratch: scratch, registry: registry, parent: index)
     let access = try ToolAccess(as: connection, folder: scratch)
     let spool = scratch.appending("spool")
     let engine = DumpEngine(
@@ -262,8 +262,8 @@ struct SnapshotRun {
     manifest.largeObjects = facts.largeObjects
     manifest.bytes = outcome.bytes
     let added = registry.added
-    manifest.newObjects = added.objects
-    manifest.storedBytes = added.bytes + chunkTable.place.storedBytes
+    manifest.newObjects = added.objects + chunkTable.written.count
+    manifest.storedBytes = added.bytes + chunkTable.storedBytes
 
     let globals = try writeGlobals(globals, to: files.globals, encryption)
     let excluded = missing.map { QualifiedName(schema: $0.schema, name: $0.name) }.filter(exclusions.tables.contains)
@@ -282,7 +282,7 @@ struct SnapshotRun {
       manifest.warnings.append("the database's collation is of version \(recorded), the server's library of \(actual): its indexes may be wrong")
     }
     var checksums = [files.chunkTable: chunkTable.digest, files.globals: globals.digest]
-    var written = registry.written
+    var written = registry.written.merging(chunkTable.written) { $1 }
     written[files.chunkTable] = chunkTable.place.storedBytes
     written[files.globals] = globals.bytes
     try repository.catalog.begin(place, holding: lock)
@@ -299,8 +299,10 @@ struct SnapshotRun {
     }
     try Interruption.check()
     let list = ChecksumFile(
-      objects: try registry.completed().map(\.name), files: checksums, summary: encryption.isOn ? .init(of: manifest) : nil)
-    try repository.catalog.commit(list, of: place, reused: registry.reused, written: written, holding: lock, mayBeFirst: parent == nil)
+      objects: try registry.completed().map(\.name) + chunkTable.lists.map(\.name), files: checksums,
+      summary: encryption.isOn ? .init(of: manifest) : nil)
+    try repository.catalog.commit(
+      list, of: place, reused: registry.reused.merging(chunkTable.reused) { $1 }, written: written, holding: lock, mayBeFirst: parent == nil)
     if parent == nil, (try? repository.catalog.lacksSnapshots()) ?? false {
       notes.update {
         $0.append(
@@ -308,7 +310,7 @@ struct SnapshotRun {
       }
     }
     let isParent = manifest.kind != Manifest.safetyKind || parent == nil
-    if encryption.isOn, isParent, (try? cache?.save(manifest, list, chunkTable: chunkTable.file)) == nil {
+    if encryption.isOn, isParent, (try? cache?.save(manifest, list, chunkTable)) == nil {
       notes.update { $0.append("what the snapshot consists of could not be remembered in the cache: the next one will store everything once more") }
     }
     return manifest

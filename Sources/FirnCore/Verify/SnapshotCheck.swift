@@ -28,8 +28,8 @@ final class SnapshotCheck {
     guard opens, repository.hasReadableContents else { return try problems + checkPresence(checksums) }
     let manifest = try repository.catalog.manifest(of: place)
     let reader = try SnapshotReader(repository.contents, manifest: manifest)
-    for object in reader.table.objects where !checksums.contains(object.name) {
-      problems.append(.init(object: object.name.digest.description, reason: "it is in use but not in SHA256SUMS"))
+    for object in reader.table.objects.map(\.name) + reader.table.lists.map(\.name) where !checksums.contains(object) {
+      problems.append(.init(object: object.digest.description, reason: "it is in use but not in SHA256SUMS"))
     }
     let spoiled = try spoiledFiles(reader)
     problems += spoiled.problems
@@ -68,13 +68,14 @@ final class SnapshotCheck {
   }
 
   private func checkSizes(_ reader: SnapshotReader) throws -> [VerifyOperation.Problem] {
-    try reader.table.objects.compactMap { object in
+    let sizes = reader.table.objects.map { ($0.name, $0.storedBytes) } + reader.table.lists.map { ($0.name, $0.reference.storedBytes) }
+    return try sizes.compactMap { object, storedBytes in
       objectsChecked += 1
-      if damaged[object.name] != nil { return nil }
-      let name = object.name.digest.description
+      if damaged[object] != nil { return nil }
+      let name = object.digest.description
       do {
-        guard let size = try repository.store.size(of: object.name.key) else { return .init(object: name, reason: "it is missing") }
-        return size == object.storedBytes ? nil : .init(object: name, reason: "it has \(size) bytes instead of \(object.storedBytes)")
+        guard let size = try repository.store.size(of: object.key) else { return .init(object: name, reason: "it is missing") }
+        return size == storedBytes ? nil : .init(object: name, reason: "it has \(size) bytes instead of \(storedBytes)")
       } catch StoreError.notAFile {
         return .init(object: name, reason: "it is no ordinary file")
       }
@@ -84,10 +85,11 @@ final class SnapshotCheck {
   /// Reads every file of the archive, several at once.
   private func checkTables(_ reader: SnapshotReader, but spoiled: Set<String>) throws -> [VerifyOperation.Problem] {
     let manifest = reader.manifest
-    let files = try reader.files()
+    let unlisted = Set(reader.table.lists.filter { spoiled.contains($0.file) }.map(\.file))
+    let files = try reader.files(without: unlisted)
     let tables = Dictionary(manifest.tables.map { ($0.file, $0) }, uniquingKeysWith: { first, _ in first })
     var problems: [VerifyOperation.Problem] = []
-    for file in Array(tables.keys.sorted()) + [ArchiveFile.contents] where files[file] == nil {
+    for file in Array(tables.keys.sorted()) + [ArchiveFile.contents] where files[file] == nil && !unlisted.contains(file) {
       problems.append(.init(table: tables[file]?.displayName, reason: "\(file) is not in the chunk table"))
     }
     problems += RestoreSource.contradictions(between: files, and: manifest).map { .init(reason: $0) }
@@ -108,12 +110,19 @@ final class SnapshotCheck {
   /// Finds the files that damaged objects affect.
   private func spoiledFiles(_ reader: SnapshotReader) throws -> (files: Set<String>, problems: [VerifyOperation.Problem]) {
     let mine = reader.table.objects.map(\.name).filter { damaged[$0] != nil }
-    guard !mine.isEmpty else { return ([], []) }
+    let lists = reader.table.lists.filter { damaged[$0.name] != nil || $0.damage != nil }
+    guard !mine.isEmpty || !lists.isEmpty else { return ([], []) }
     let tables = Dictionary(reader.manifest.tables.map { ($0.file, $0.displayName) }, uniquingKeysWith: { first, _ in first })
     var files: Set<String> = []
     var named: Set<ObjectName> = []
     var problems: [VerifyOperation.Problem] = []
-    for file in try reader.files().values.sorted(by: { $0.name < $1.name }) {
+    for list in lists {
+      files.insert(list.file)
+      named.insert(list.name)
+      let reason = damaged[list.name] ?? list.damage.map { Self.problem($0).reason } ?? ""
+      problems.append(.init(table: tables[list.file] ?? list.file, object: list.name.digest.description, reason: reason))
+    }
+    for file in try reader.files(without: files).values.sorted(by: { $0.name < $1.name }) {
       for object in try reader.objects(of: file) where damaged[object] != nil {
         files.insert(file.name)
         named.insert(object)

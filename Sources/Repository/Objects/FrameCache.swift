@@ -69,23 +69,11 @@ package final class FrameCache: Sendable {
   private func decode(_ key: Key, _ ahead: FramePrefetcher?) throws -> [UInt8] {
     let object = table.objects[Int(key.object)]
     let frame = object.frames[Int(key.frame)]
-    do {
+    return try RepositoryError.naming(object.name) {
       let fetched = try ahead?.stored(key)
       let start = starts[Int(key.object)][Int(key.frame)]
       let stored = try fetched ?? contents.read(object.name.key, start..<(start + Int64(frame.stored)), of: lengths[Int(key.object)])[...]
       return try ZstdDecompressor().decompress(stored.span, plainLength: Int(frame.plain))
-    } catch let error as CompressionError {
-      throw RepositoryError.damagedObject(name: object.name.digest.description, reason: error.reason)
-    } catch RepositoryError.malformed(_, let reason) {
-      throw RepositoryError.damagedObject(name: object.name.digest.description, reason: reason)
-    } catch StoreError.missing {
-      throw RepositoryError.damagedObject(name: object.name.digest.description, reason: "it is missing")
-    } catch StoreError.truncated {
-      throw RepositoryError.damagedObject(name: object.name.digest.description, reason: "it is cut off")
-    } catch StoreError.notAFile {
-      throw RepositoryError.damagedObject(name: object.name.digest.description, reason: "it is no ordinary file")
-    } catch StoreError.unreadable(_, let reason) {
-      throw RepositoryError.damagedObject(name: object.name.digest.description, reason: "it can't be read: \(reason)")
     }
   }
 }

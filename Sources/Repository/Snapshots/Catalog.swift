@@ -157,7 +157,7 @@ package struct Catalog: Sendable {
       guard SHA256Digest(of: bytes) == end.manifest else { return nil }
       if contents.areEncrypted { return end.summary }
       // It matches the list, so a newer format is not damage.
-      if let version = try? JSON.decoder.decode(Version.self, from: Data(bytes)).formatVersion, version > RepositoryFormat.newestVersion {
+      if let version = try? JSON.decoder.decode(Version.self, from: Data(bytes)).formatVersion, version > Manifest.newestVersion {
         throw RepositoryError.newerFormat(location: listed.place.prefix, version: version)
       }
       return try? JSON.decoder.decode(Manifest.Summary.self, from: Data(bytes))

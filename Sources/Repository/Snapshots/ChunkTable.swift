@@ -1,5 +1,6 @@
 internal import Compression
 package import Digests
+internal import Platform
 internal import Synchronization
 
 /// Where a chunk's bytes are.
@@ -78,11 +79,14 @@ package struct SegmentPart: Sendable {
 
 /// Which bytes of which object make up which file: a text in zstd frames, read by Firn in pieces and by `recover.sh` in a row.
 ///
-/// The head lists objects (`O`, with their frames, `f`) and segments (`S`, with sampled digests of their chunks, `h`).
+/// The head lists objects (`O`, with their frames, `f`), lists (`L`) and segments (`S`, with sampled digests of their chunks, `h`).
 /// After it every segment is one frame: parts of files (`F`), runs of chunks that lie one behind the other (`@`), chunks,
-/// and the ends of files (`E`). The guide to the repository format has the grammar.
+/// and the ends of files (`E`). A list is an object with segments of a large file, which snapshots share. The guide to the
+/// repository format has the grammar.
 package struct ChunkTable: Sendable {
   package struct Segment: Sendable {
+    /// The list that it lies in, counted in `lists`; nil if it lies in the table's own file.
+    let list: Int?
     /// Counted from the end of the head, stored bytes.
     package let offset: Int64
     package let storedBytes: Int
@@ -90,7 +94,9 @@ package struct ChunkTable: Sendable {
     package let hooks: [ChunkDigest]
   }
 
-  static let signature = "firn-chunks\t1"
+  static let signature = "firn-chunks\t2"
+  /// Of tables without lists.
+  static let firstSignature = "firn-chunks\t1"
   /// Chunks in a segment at most.
   package static let segmentLimit = 4096
   /// One digest in this many is a hook.
@@ -100,64 +106,101 @@ package struct ChunkTable: Sendable {
   package let key: StoreKey
   package let headBytes: Int64
   package let objects: [ObjectEntry]
+  /// Those of the table's own file first, then those of its lists.
   package let segments: [Segment]
+  package let lists: [ChunkList]
 
   /// As it is before it is encrypted.
   private let length: StoredContents.Length
   private let blocks = SegmentBlocks()
 
-  /// Reads the head.
-  /// - Parameter objectsAreEncrypted: whether the objects of the table are encrypted.
-  package init(_ contents: StoredContents, key: StoreKey, place: Manifest.ChunkTablePlace, objectsAreEncrypted: Bool) throws {
+  /// Reads the head, and those of its lists.
+  /// - Parameters:
+  ///   - objectsAreEncrypted: whether the objects of the table are encrypted.
+  ///   - folder: where the lists lie; nil if they lie beside the other objects.
+  package init(
+    _ contents: StoredContents, key: StoreKey, place: Manifest.ChunkTablePlace, objectsAreEncrypted: Bool, listsIn folder: StoreKey? = nil
+  ) throws {
     self.key = key
     length = place.length
     headBytes = place.headBytes
     guard place.headBytes > 0, place.headBytes <= place.bytes, place.headBytes < 1 << 31 else {
       throw RepositoryError.malformed(key: key, reason: "its head has no sound length")
     }
-    let stored = try contents.read(key, 0..<place.headBytes, of: place.length)
-    let text: [UInt8]
-    do {
-      text = try ZstdDecompressor().decompressAll(stored, limit: 1 << 30)
-    } catch {
-      throw RepositoryError.malformed(key: key, reason: error.reason)
-    }
-    (objects, segments) = try Self.parse(head: text, key: key, objectsAreEncrypted: objectsAreEncrypted)
-    let segmentsEnd = segments.last.map { $0.offset + Int64($0.storedBytes) } ?? 0
+    let text = try Self.headText(contents, key: key, place.headBytes, of: place.length)
+    var head = ChunkTableHeadParser(text, key: key, objectsAreEncrypted: objectsAreEncrypted)
+    try head.parse()
+    objects = head.objects
+    let segmentsEnd = head.segments.last.map { $0.offset + Int64($0.storedBytes) } ?? 0
     guard headBytes + segmentsEnd == place.bytes else { throw RepositoryError.malformed(key: key, reason: "its length is wrong") }
+    (lists, segments) = try Self.read(head, contents, listsIn: folder)
   }
 
-  /// A table with the head of that text.
+  /// A table with the head of that text, without the contents of its lists.
   package init(head text: [UInt8], key: StoreKey) throws {
     self.key = key
     headBytes = 0
     length = .init(content: 0, stored: 0)
-    (objects, segments) = try Self.parse(head: text, key: key, objectsAreEncrypted: false)
+    var head = ChunkTableHeadParser(text, key: key, objectsAreEncrypted: false)
+    try head.parse()
+    (objects, segments, lists) = (head.objects, head.segments, [])
   }
 
-  private static func parse(head text: [UInt8], key: StoreKey, objectsAreEncrypted: Bool) throws -> ([ObjectEntry], [Segment]) {
-    var head = ChunkTableHeadParser(text, key: key, objectsAreEncrypted: objectsAreEncrypted)
-    try head.parse()
-    return (head.objects, head.segments)
+  private static func headText(_ contents: StoredContents, key: StoreKey, _ bytes: Int64, of length: StoredContents.Length) throws -> [UInt8] {
+    let stored = try contents.read(key, 0..<bytes, of: length)
+    do { return try ZstdDecompressor().decompressAll(stored, limit: 1 << 30) } catch {
+      throw RepositoryError.malformed(key: key, reason: error.reason)
+    }
+  }
+
+  /// Reads the heads of the lists, several at once if requests to the store are slow. A damaged list has no segments.
+  private static func read(
+    _ head: ChunkTableHeadParser, _ contents: StoredContents, listsIn folder: StoreKey?
+  ) throws -> (lists: [ChunkList], segments: [Segment]) {
+    guard !head.lists.isEmpty else { return ([], head.segments) }
+    let ordinals = Dictionary(head.objects.enumerated().map { ($1.name, UInt32($0)) }, uniquingKeysWith: { first, _ in first })
+    let found = Monitor<[Int: (list: ChunkList, segments: [Segment])]>([:])
+    try forEachInParallel(Array(head.lists.enumerated()), thread: "lists", threads: contents.store.requestsAtOnce) { number, reference in
+      var list = ChunkList(reference, key: folder.map { "\($0)\(reference.name.digest)" } ?? reference.name.key)
+      var segments: [Segment] = []
+      do {
+        try RepositoryError.naming(reference.name) {
+          let text = try headText(contents, key: list.key, reference.headBytes, of: reference.storedLength)
+          segments = try list.parse(head: text, ordinals, number: number)
+        }
+      } catch let error as RepositoryError where error.isDamage {
+        list.damage = error
+      }
+      found.update { [list, segments] in $0[number] = (list, segments) }
+    }
+    let inOrder = found.current.sorted { $0.key < $1.key }.map(\.value)
+    return (inOrder.map(\.list), head.segments + inOrder.flatMap(\.segments))
   }
 
   /// Reads one segment.
   package func parts(ofSegment number: Int, _ contents: StoredContents) throws -> [SegmentPart] {
     let segment = segments[number]
-    let start = headBytes + segment.offset
+    let list = segment.list.map { lists[$0] }
     // A result of a faulty transfer is not cached.
     if let stored = try storedTogether(number, contents), let text = try? ZstdDecompressor().decompress(stored.span, plainLength: segment.plainBytes)
     {
-      return try parts(inSegment: text)
+      return try parts(inSegment: text, of: list)
     }
-    let stored = try contents.read(key, start..<(start + Int64(segment.storedBytes)), of: length)
+    guard let list else { return try parts(alone: segment, contents, of: nil) }
+    return try RepositoryError.naming(list.name) { try parts(alone: segment, contents, of: list) }
+  }
+
+  private func parts(alone segment: Segment, _ contents: StoredContents, of list: ChunkList?) throws -> [SegmentPart] {
+    let key = list?.key ?? key
+    let start = (list?.headBytes ?? headBytes) + segment.offset
+    let stored = try contents.read(key, start..<(start + Int64(segment.storedBytes)), of: list?.length ?? length)
     let text: [UInt8]
     do {
       text = try ZstdDecompressor().decompress(stored.span, plainLength: segment.plainBytes)
     } catch {
       throw RepositoryError.malformed(key: key, reason: error.reason)
     }
-    return try parts(inSegment: text)
+    return try parts(inSegment: text, of: list)
   }
 
   /// The stored bytes of a segment, read together with its neighbours if requests to the store are slow.
@@ -165,16 +208,20 @@ package struct ChunkTable: Sendable {
   private func storedTogether(_ number: Int, _ contents: StoredContents) throws -> ArraySlice<UInt8>? {
     guard contents.store.requestsAtOnce > 1 else { return nil }
     let segment = segments[number]
-    let id = segment.offset / SegmentBlocks.size
+    let id = SegmentBlocks.ID(of: segment)
     if let block = blocks.block(id) { return block.bytes(of: segment) }
     var (first, last) = (number, number)
-    while first > 0, segments[first - 1].offset / SegmentBlocks.size == id { first -= 1 }
-    while last + 1 < segments.count, segments[last + 1].offset / SegmentBlocks.size == id { last += 1 }
+    while first > 0, SegmentBlocks.ID(of: segments[first - 1]) == id { first -= 1 }
+    while last + 1 < segments.count, SegmentBlocks.ID(of: segments[last + 1]) == id { last += 1 }
     let start = segments[first].offset
     let end = segments[last].offset + Int64(segments[last].storedBytes)
+    let list = segment.list.map { lists[$0] }
+    let head = list?.headBytes ?? headBytes
     // Damage to one is no damage to those beside it.
     let bytes: [UInt8]
-    do { bytes = try contents.read(key, (headBytes + start)..<(headBytes + end), of: length) } catch let error as StoreError where error.isOfOneFile {
+    do {
+      bytes = try contents.read(list?.key ?? key, (head + start)..<(head + end), of: list?.length ?? length)
+    } catch let error as StoreError where error.isOfOneFile {
       return nil
     } catch is RepositoryError { return nil }
     let block = SegmentBlocks.Block(id: id, start: start, bytes: bytes)
@@ -183,8 +230,9 @@ package struct ChunkTable: Sendable {
   }
 
   /// The parts listed in the text of a segment.
-  package func parts(inSegment text: [UInt8]) throws -> [SegmentPart] {
-    var scanner = FieldScanner(text, key: key)
+  /// - Parameter list: the list that it lies in; nil for the table's own file.
+  package func parts(inSegment text: [UInt8], of list: ChunkList? = nil) throws -> [SegmentPart] {
+    var scanner = FieldScanner(text, key: list?.key ?? key)
     var parts: [SegmentPart] = []
     var part: SegmentPart?
     var next: (object: UInt32, frame: UInt32, offset: UInt32)?
@@ -195,10 +243,14 @@ package struct ChunkTable: Sendable {
         if let part { parts.append(part) }
         let name = try scanner.text()
         guard Self.isFileName(name) else { throw scanner.malformed("a file's name is malformed") }
-        part = SegmentPart(file: name, offset: try scanner.number())
+        part = SegmentPart(file: list?.file ?? name, offset: (list?.reference.offset ?? 0) + (try scanner.number()))
       case UInt8(ascii: "@"):
         _ = try scanner.letter()
-        let object = Int(try scanner.number(limit: Int64(UInt32.max)))
+        var object = Int(try scanner.number(limit: Int64(UInt32.max)))
+        if let list {
+          guard object < list.objects.count else { throw scanner.malformed("a place outside its objects") }
+          object = Int(list.objects[object].ordinal)
+        }
         let frame = Int(try scanner.number(limit: Int64(UInt32.max)))
         let offset = try scanner.number(limit: Int64(ZstdLimits.plainFrame))
         guard object < objects.count, frame < objects[object].frames.count else { throw scanner.malformed("a place outside its objects") }
@@ -237,8 +289,21 @@ package struct ChunkTable: Sendable {
 
 /// Stored bytes of segments that lie beside each other, the last ones kept.
 private final class SegmentBlocks: Sendable {
+  /// Segments of one file whose offset is the same multiple of this, in bytes, are read together.
+  private static let size: Int64 = 1 << 20
+
+  struct ID: Equatable, Sendable {
+    private let list: Int?
+    private let number: Int64
+
+    init(of segment: ChunkTable.Segment) {
+      list = segment.list
+      number = segment.offset / SegmentBlocks.size
+    }
+  }
+
   struct Block: Sendable {
-    let id: Int64
+    let id: ID
     /// Counted as a segment's offset.
     let start: Int64
     let bytes: [UInt8]
@@ -249,14 +314,12 @@ private final class SegmentBlocks: Sendable {
     }
   }
 
-  /// Segments whose offset is the same multiple of this, in bytes, come together.
-  static let size: Int64 = 1 << 20
   /// As many as files are read at once, and more.
   private static let capacity = 16
   /// The last used one last.
   private let kept = Mutex<[Block]>([])
 
-  func block(_ id: Int64) -> Block? {
+  func block(_ id: ID) -> Block? {
     kept.withLock { kept in
       guard let place = kept.firstIndex(where: { $0.id == id }) else { return nil }
       let block = kept.remove(at: place)

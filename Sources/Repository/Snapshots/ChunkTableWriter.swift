@@ -5,74 +5,162 @@ internal import Platform
 package import SystemPackage
 internal import Synchronization
 
-/// Collects the segments of a new chunk table in a file of this machine, from several threads.
+/// Collects the segments of a new chunk table, and of its lists, in files of this machine, from several threads.
 package final class ChunkTableWriter: Sendable {
   private struct State: Sendable {
-    var segments: [(stored: Int, plain: Int, hooks: [ChunkDigest])] = []
+    var segments: [StoredSegment] = []
+    var drafts: [ChunkListDraft] = []
+    var numberOfDrafts = 0
+    /// Lists of the parent that this table shares.
+    var shared: [ChunkList.Reference] = []
   }
 
-  private let scratch: FilePath
+  /// A finished table.
+  package struct Outcome: Sendable {
+    package let place: Manifest.ChunkTablePlace
+    /// Of its stored file.
+    package let digest: SHA256Digest
+    /// The local file that holds it unencrypted.
+    package let file: FilePath
+    /// Its lists, whether they were stored for it, and the local files that hold those unencrypted.
+    package let lists: [List]
+
+    package struct List: Sendable {
+      package let name: ObjectName
+      package let storedBytes: Int64
+      package let isNew: Bool
+      let file: FilePath?
+    }
+
+    /// Stored bytes of the lists of earlier snapshots that it shares, by key.
+    package var reused: [StoreKey: Int64] { bytes(new: false) }
+    /// Stored bytes of the lists that were written for it, by key.
+    package var written: [StoreKey: Int64] { bytes(new: true) }
+    /// Bytes that it added to the store.
+    package var storedBytes: Int64 { place.storedBytes + written.values.reduce(0, +) }
+
+    private func bytes(new: Bool) -> [StoreKey: Int64] {
+      Dictionary(lists.filter { $0.isNew == new }.map { ($0.name.key, $0.storedBytes) }, uniquingKeysWith: { first, _ in first })
+    }
+  }
+
+  fileprivate let scratch: FilePath
   private let registry: ObjectRegistry
+  private let parent: ParentIndex?
   private let state = Mutex(State())
 
-  /// - Parameter scratch: a folder for temporary files.
-  package init(scratch: FilePath, registry: ObjectRegistry) {
+  /// - Parameters:
+  ///   - scratch: a folder for temporary files.
+  ///   - parent: its lists are used again where they would be the same.
+  package init(scratch: FilePath, registry: ObjectRegistry, parent: ParentIndex? = nil) {
     self.scratch = scratch
     self.registry = registry
+    self.parent = parent
   }
 
   private var segmentsPath: FilePath { scratch.appending("chunks.segments") }
 
-  fileprivate func add(_ text: [UInt8], hooks: [ChunkDigest], uses: [UInt32: Int64]) throws {
-    var compressor = try ZstdCompressor()
-    let frame = try compressor.compress(text.span, effort: .table)
-    registry.addUses(uses)
+  fileprivate func add(_ segment: SegmentText) throws {
+    let frame = try segment.compressed()
+    registry.addUses(segment.uses)
     try state.withLock { state in
       try File(segmentsPath, .append).write(frame.span)
-      state.segments.append((frame.count, text.count, hooks))
+      state.segments.append(.init(stored: frame.count, plain: segment.text.count, hooks: segment.hooks))
     }
   }
 
+  fileprivate func beginList(of file: String, at offset: Int64) -> ChunkListDraft {
+    let number = state.withLock { state in
+      state.numberOfDrafts += 1
+      return state.numberOfDrafts
+    }
+    return ChunkListDraft(file: file, offset: offset, path: scratch.appending("list-\(number)"))
+  }
+
+  fileprivate func add(_ draft: ChunkListDraft) {
+    registry.addUses(draft.usesByObject)
+    state.withLock { $0.drafts.append(draft) }
+  }
+
+  /// Shares a list of the parent.
+  /// - Parameters:
+  ///   - reference: with the file's name in this snapshot.
+  ///   - uses: the bytes that it uses of objects of this snapshot.
+  func share(_ reference: ChunkList.Reference, uses: [UInt32: Int64]) {
+    registry.addUses(uses)
+    state.withLock { $0.shared.append(reference) }
+  }
+
   /// Stores the table. Every object must already be in the store.
-  /// - Returns: its location, the digest of its file, and the local file that holds it unencrypted.
-  package func finish(
-    store: any Store, key: StoreKey, encryption: StoreEncryption
-  ) throws -> (place: Manifest.ChunkTablePlace, digest: SHA256Digest, file: FilePath) {
+  package func finish(store: any Store, key: StoreKey, encryption: StoreEncryption) throws -> Outcome {
     let path = scratch.appending("chunks.tsv.zst")
-    let segments = state.withLock { $0.segments }
+    let (segments, drafts, shared) = state.withLock { ($0.segments, $0.drafts, $0.shared) }
     let objects = try registry.completed()
-    var output = try TableOutput(path)
+    let stored = try storeLists(drafts, objects, in: store, encryption)
+    var output = try TableOutput(path, signature: ChunkTable.signature)
     for object in objects {
       output.text += Array("O\t\(object.name.digest)\t\(object.storedBytes)\t\(object.usedBytes)\n".utf8)
       for frame in object.frames { output.text += Array("f\t\(frame.stored)\t\(frame.plain)\n".utf8) }
       if output.text.count > 1 << 20 { try output.flushText() }
     }
-    for segment in segments {
-      output.text += Array("S\t\(segment.stored)\t\(segment.plain)\n".utf8)
-      for hook in segment.hooks {
-        output.text += [UInt8(ascii: "h"), 0x09]
-        hook.appendHexadecimal(to: &output.text)
-        output.text.append(0x0A)
-      }
-      if output.text.count > 1 << 20 { try output.flushText() }
+    // In the files' order, not in that in which threads came to them.
+    for reference in (stored.map(\.reference) + shared).sorted(by: { ($0.file, $0.offset) < ($1.file, $1.offset) }) {
+      output.text += reference.line
     }
-    try output.flushText()
-    let headBytes = output.bytes
+    let headBytes = try output.end(with: segments)
     if !segments.isEmpty { try output.append(contentsOf: segmentsPath) }
     var place = Manifest.ChunkTablePlace(headBytes: headBytes, bytes: output.bytes)
-    guard let encryptor = try encryption.encryptor() else {
+    let digest: SHA256Digest
+    if let encryptor = try encryption.encryptor() {
+      let encrypted = scratch.appending("chunks.tsv.zst.age")
+      let length: Int64
+      (digest, length) = try Self.encrypt(path, with: encryptor, to: encrypted)
+      place.sealedBytes = length
+      try store.write(contentsOf: encrypted, to: key)
+    } else {
+      digest = output.hasher.finalize()
       try store.write(contentsOf: path, to: key)
-      return (place, output.hasher.finalize(), path)
     }
-    let encrypted = scratch.appending("chunks.tsv.zst.age")
-    let digest = try Self.encrypt(path, with: encryptor, to: encrypted, &place)
-    try store.write(contentsOf: encrypted, to: key)
-    return (place, digest, path)
+    let lists = stored.map(\.list) + shared.map { Outcome.List(name: $0.name, storedBytes: $0.storedBytes, isNew: false, file: nil) }
+    return Outcome(place: place, digest: digest, file: path, lists: lists)
   }
 
+  /// Stores lists, except those that the parent has in the same form.
+  private func storeLists(
+    _ drafts: [ChunkListDraft], _ objects: [ObjectEntry], in store: any Store, _ encryption: StoreEncryption
+  ) throws -> [(reference: ChunkList.Reference, list: Outcome.List)] {
+    let found = Monitor<[Int: (reference: ChunkList.Reference, list: Outcome.List)]>([:])
+    try forEachInParallel(Array(drafts.enumerated()), thread: "lists", threads: store.requestsAtOnce) { [self] number, draft in
+      let (path, headBytes, bytes, digest) = try draft.finish(objects)
+      func note(_ reference: ChunkList.Reference, isNew: Bool) {
+        let list = Outcome.List(name: reference.name, storedBytes: reference.storedBytes, isNew: isNew, file: path)
+        found.update { $0[number] = (reference, list) }
+      }
+      func reference(_ name: ObjectName, storedBytes: Int64) -> ChunkList.Reference {
+        .init(
+          name: name, storedBytes: storedBytes, bytes: bytes, headBytes: headBytes, digest: digest, file: draft.file, offset: draft.offset,
+          length: draft.length)
+      }
+      if let known = parent?.list(digest: digest) { return note(reference(known.name, storedBytes: known.storedBytes), isNew: false) }
+      guard let encryptor = try encryption.encryptor() else {
+        let name = ObjectName(digest, isEncrypted: false)
+        try store.write(contentsOf: path, to: name.key)
+        return note(reference(name, storedBytes: bytes), isNew: true)
+      }
+      let encrypted = path.removingLastComponent().appending("\(path.lastComponent?.string ?? "list").age")
+      let (name, length) = try Self.encrypt(path, with: encryptor, to: encrypted)
+      let object = ObjectName(name, isEncrypted: true)
+      try store.write(contentsOf: encrypted, to: object.key)
+      try Folder.removeFile(encrypted)
+      note(reference(object, storedBytes: length), isNew: true)
+    }
+    return found.current.sorted { $0.key < $1.key }.map(\.value)
+  }
+
+  /// - Returns: the digest and the length of the encrypted file.
   private static func encrypt(
-    _ path: FilePath, with encryptor: AgeEncryptor, to encrypted: FilePath, _ place: inout Manifest.ChunkTablePlace
-  ) throws -> SHA256Digest {
+    _ path: FilePath, with encryptor: AgeEncryptor, to encrypted: FilePath
+  ) throws -> (digest: SHA256Digest, bytes: Int64) {
     var encryptor = encryptor
     var hasher = SHA256Hasher()
     var length: Int64 = 0
@@ -92,24 +180,40 @@ package final class ChunkTableWriter: Sendable {
     }
     encryptor.finish(into: &pending)
     try put()
-    place.sealedBytes = length
-    return hasher.finalize()
+    return (hasher.finalize(), length)
   }
 }
 
-/// The finished table as it is written: its length and digest are known at the end.
+/// The finished table, or a list, as it is written: its length and digest are known at the end.
 private struct TableOutput: ~Copyable {
-  var text = Array((ChunkTable.signature + "\n").utf8)
+  var text: [UInt8]
   private(set) var bytes: Int64 = 0
   private(set) var hasher = SHA256Hasher()
   private let file: File
   private var compressor: ZstdCompressor
 
-  init(_ path: FilePath) throws {
+  init(_ path: FilePath, signature: String) throws {
     let file = try File(path, .replace)
     let compressor = try ZstdCompressor()
+    text = Array((signature + "\n").utf8)
     self.file = file
     self.compressor = compressor
+  }
+
+  /// Ends the head.
+  /// - Returns: its length.
+  mutating func end(with segments: [StoredSegment]) throws -> Int64 {
+    for segment in segments {
+      text += Array("S\t\(segment.stored)\t\(segment.plain)\n".utf8)
+      for hook in segment.hooks {
+        text += [UInt8(ascii: "h"), 0x09]
+        hook.appendHexadecimal(to: &text)
+        text.append(0x0A)
+      }
+      if text.count > 1 << 20 { try flushText() }
+    }
+    try flushText()
+    return bytes
   }
 
   mutating func flushText() throws {
@@ -135,75 +239,221 @@ private struct TableOutput: ~Copyable {
   }
 }
 
-/// One thread's view of a `ChunkTableWriter`: the lines of the segment it is filling.
-package struct SegmentBuilder {
-  private let writer: ChunkTableWriter
-  private var text: [UInt8] = []
-  private var hooks: [ChunkDigest] = []
-  private var uses: [UInt32: Int64] = [:]
-  private var count = 0
-  private var file: String?
-  private var filesInSegment: Set<String> = []
-  private var fileOffset: Int64 = 0
+/// A segment that was written to a file of this machine.
+private struct StoredSegment: Sendable {
+  let stored: Int
+  let plain: Int
+  let hooks: [ChunkDigest]
+}
+
+/// The lines of a segment that is being filled.
+private struct SegmentText: Sendable {
+  private(set) var text: [UInt8] = []
+  private(set) var hooks: [ChunkDigest] = []
+  /// Bytes that it uses of each object.
+  private(set) var uses: [UInt32: Int64] = [:]
+  /// Chunks, and ends of files: files without chunks must not make a segment grow for ever.
+  private(set) var count = 0
   private var next: ChunkLocation?
 
-  package init(writer: ChunkTableWriter) { self.writer = writer }
+  var isEmpty: Bool { text.isEmpty }
 
-  /// - Parameter offset: of the part of the file that follows.
-  package mutating func beginFile(_ name: String, at offset: Int64 = 0) {
-    file = name
-    fileOffset = offset
-    writeFileLine()
-  }
+  mutating func beginFile(_ name: String, at offset: Int64) { text += Array("F\t\(name)\t\(offset)\n".utf8) }
 
-  /// Goes on with a file whose parts come from another table. A segment never has two parts of a file.
-  package mutating func resumeFile(_ name: String, at offset: Int64) throws {
-    // Its line stands there already, perhaps in a segment that has just begun.
-    if file == name && fileOffset == offset { return }
-    if filesInSegment.contains(name) { try flush() }
-    beginFile(name, at: offset)
-  }
-
-  private mutating func writeFileLine() {
-    guard let file else { return }
-    filesInSegment.insert(file)
-    text += Array("F\t\(file)\t\(fileOffset)\n".utf8)
-  }
-
-  package mutating func add(_ digest: ChunkDigest, at location: ChunkLocation) throws {
+  /// - Parameter offset: of the chunk in its file.
+  mutating func add(_ digest: ChunkDigest, at location: ChunkLocation, offset: Int64) {
     if let next, next.object == location.object, next.frame == location.frame, next.offset == location.offset {
     } else {
       text += Array("@\t\(location.object)\t\(location.frame)\t\(location.offset)\n".utf8)
     }
     // A later stream starts at the first chunk of a segment, and the first chunks of a file decide how it is cut.
-    if count == 0 || fileOffset < Cutter.sampleSize || digest.high & ChunkTable.hookMask == 0 { hooks.append(digest) }
+    if count == 0 || offset < Cutter.sampleSize || digest.high & ChunkTable.hookMask == 0 { hooks.append(digest) }
     digest.appendHexadecimal(to: &text)
     text += Array("\t\(location.length)\n".utf8)
     uses[location.object, default: 0] += Int64(location.length)
     next = ChunkLocation(object: location.object, frame: location.frame, offset: location.offset + location.length, length: 0)
-    fileOffset += Int64(location.length)
     count += 1
-    if count >= ChunkTable.segmentLimit {
-      try flush()
-      writeFileLine()
-    }
   }
 
-  package mutating func endFile(digest: SHA256Digest) throws {
-    text += Array("E\t\(fileOffset)\t\(digest)\n".utf8)
-    file = nil
-    // Files without chunks must not make a segment grow for ever.
+  mutating func endFile(bytes: Int64, digest: SHA256Digest) {
+    text += Array("E\t\(bytes)\t\(digest)\n".utf8)
     count += 1
-    if count >= ChunkTable.segmentLimit { try flush() }
   }
 
-  package mutating func flush() throws {
-    if !text.isEmpty { try writer.add(text, hooks: hooks, uses: uses) }
+  mutating func clear() {
     text.removeAll(keepingCapacity: true)
     hooks.removeAll(keepingCapacity: true)
     uses.removeAll(keepingCapacity: true)
-    filesInSegment.removeAll(keepingCapacity: true)
     next = nil
     count = 0
+  }
+
+  func compressed() throws -> [UInt8] {
+    var compressor = try ZstdCompressor()
+    return try compressor.compress(text.span, effort: .table)
+  }
+}
+
+/// A list that is being filled. Its bytes depend on nothing but the chunks and their places in the objects.
+private struct ChunkListDraft: Sendable {
+  let file: String
+  let offset: Int64
+  /// Bytes of the part of the file that it lists.
+  private(set) var length: Int64 = 0
+  private let path: FilePath
+  private var segments: [StoredSegment] = []
+  private var segment = SegmentText()
+  /// Objects of the snapshot in the order in which the list came to name them, and their numbers there.
+  private var objects: [UInt32] = []
+  private var numbers: [UInt32: UInt32] = [:]
+  private var uses: [Int64] = []
+
+  init(file: String, offset: Int64, path: FilePath) {
+    (self.file, self.offset, self.path) = (file, offset, path)
+    segment.beginFile(ChunkList.fileName, at: 0)
+  }
+
+  /// Chunks that it lists.
+  private(set) var count = 0
+  var usesByObject: [UInt32: Int64] { Dictionary(uniqueKeysWithValues: zip(objects, uses)) }
+
+  mutating func add(_ digest: ChunkDigest, at location: ChunkLocation) throws {
+    var location = location
+    location.object = number(of: location.object)
+    uses[Int(location.object)] += Int64(location.length)
+    segment.add(digest, at: location, offset: offset + length)
+    length += Int64(location.length)
+    count += 1
+    if segment.count >= ChunkTable.segmentLimit {
+      try flush()
+      segment.beginFile(ChunkList.fileName, at: length)
+    }
+  }
+
+  private mutating func number(of object: UInt32) -> UInt32 {
+    if let known = numbers[object] { return known }
+    let number = UInt32(objects.count)
+    objects.append(object)
+    uses.append(0)
+    numbers[object] = number
+    return number
+  }
+
+  mutating func endFile(digest: SHA256Digest) throws {
+    segment.endFile(bytes: offset + length, digest: digest)
+    try flush()
+  }
+
+  /// Ends a list in the middle of its file.
+  mutating func end() throws { if segment.count > 0 { try flush() } }
+
+  private mutating func flush() throws {
+    let frame = try segment.compressed()
+    try File(path, .append).write(frame.span)
+    segments.append(.init(stored: frame.count, plain: segment.text.count, hooks: segment.hooks))
+    segment.clear()
+  }
+
+  /// Writes the list to a file of its own.
+  /// - Parameter entries: the objects of the snapshot.
+  func finish(_ entries: [ObjectEntry]) throws -> (path: FilePath, headBytes: Int64, bytes: Int64, digest: SHA256Digest) {
+    let target = path.removingLastComponent().appending("\(path.lastComponent?.string ?? "list").zst")
+    var output = try TableOutput(target, signature: ChunkList.signature)
+    for (object, used) in zip(objects, uses) { output.text += Array("o\t\(entries[Int(object)].name.digest)\t\(used)\n".utf8) }
+    let headBytes = try output.end(with: segments)
+    try output.append(contentsOf: path)
+    try Folder.removeFile(path)
+    let bytes = output.bytes
+    return (target, headBytes, bytes, output.hasher.finalize())
+  }
+}
+
+/// The chunks of a file that is under way. Those of a large file go into lists of its own.
+struct FileChunks {
+  let name: String
+  /// Bytes of the chunks so far.
+  private(set) var length: Int64 = 0
+  /// Chunks of a file that may turn out small.
+  fileprivate private(set) var pending: [ChunkRecord] = []
+  fileprivate private(set) var isLarge = false
+  private var draft: ChunkListDraft?
+  private let writer: ChunkTableWriter
+
+  init(_ name: String, writer: ChunkTableWriter) {
+    self.name = name
+    self.writer = writer
+  }
+
+  mutating func add(_ chunk: ChunkRecord) throws {
+    if isLarge {
+      try list(chunk, at: length)
+    } else {
+      pending.append(chunk)
+    }
+    length += Int64(chunk.location.length)
+    guard !isLarge, pending.count >= ChunkList.fewestChunks else { return }
+    isLarge = true
+    var offset: Int64 = 0
+    for chunk in pending {
+      try list(chunk, at: offset)
+      offset += Int64(chunk.location.length)
+    }
+    pending = []
+  }
+
+  private mutating func list(_ chunk: ChunkRecord, at offset: Int64) throws {
+    if draft == nil { draft = writer.beginList(of: name, at: offset) }
+    try draft?.add(chunk.digest, at: chunk.location)
+    if ChunkList.ends(after: chunk.digest, count: draft?.count ?? 0), var full = draft {
+      try full.end()
+      writer.add(full)
+      draft = nil
+    }
+  }
+
+  /// Ends a large file.
+  fileprivate mutating func end(digest: SHA256Digest) throws {
+    var last = draft ?? writer.beginList(of: name, at: length)
+    try last.endFile(digest: digest)
+    writer.add(last)
+  }
+}
+
+/// One thread's view of a `ChunkTableWriter`: the segment that it fills with small files, and the file that is under way.
+package struct SegmentBuilder {
+  private let writer: ChunkTableWriter
+  private var segment = SegmentText()
+  private var file: FileChunks?
+
+  package init(writer: ChunkTableWriter) { self.writer = writer }
+
+  package mutating func beginFile(_ name: String) { file = FileChunks(name, writer: writer) }
+
+  package mutating func add(_ digest: ChunkDigest, at location: ChunkLocation) throws {
+    try file?.add(ChunkRecord(digest: digest, location: location))
+  }
+
+  package mutating func endFile(digest: SHA256Digest) throws {
+    if let file { try add(file, digest: digest) }
+    file = nil
+  }
+
+  /// Adds a whole file.
+  mutating func add(_ file: FileChunks, digest: SHA256Digest) throws {
+    var file = file
+    if file.isLarge { return try file.end(digest: digest) }
+    if segment.count + file.pending.count > ChunkTable.segmentLimit { try flush() }
+    segment.beginFile(file.name, at: 0)
+    var offset: Int64 = 0
+    for chunk in file.pending {
+      segment.add(chunk.digest, at: chunk.location, offset: offset)
+      offset += Int64(chunk.location.length)
+    }
+    segment.endFile(bytes: file.length, digest: digest)
+  }
+
+  package mutating func flush() throws {
+    if !segment.isEmpty { try writer.add(segment) }
+    segment.clear()
   }
 }

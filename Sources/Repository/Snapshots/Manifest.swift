@@ -112,7 +112,10 @@ package struct Manifest: Codable, Sendable {
     var length: StoredContents.Length { .init(content: bytes, stored: storedBytes) }
   }
 
-  package var formatVersion = RepositoryFormat.newestVersion
+  /// The newest version this program reads and writes. Version 1 has no lists in its chunk table.
+  package static let newestVersion = 2
+
+  package var formatVersion = Manifest.newestVersion
   package var id: SnapshotID
   package var source: String
   package var database: String
@@ -183,7 +186,7 @@ package struct Manifest: Codable, Sendable {
     let data = Data(bytes)
     let manifest = try? JSON.decoder.decode(Self.self, from: data)
     let version = manifest?.formatVersion ?? (try? JSON.decoder.decode(Version.self, from: data))?.formatVersion
-    if let version, version > RepositoryFormat.newestVersion { throw RepositoryError.newerFormat(location: key, version: version) }
+    if let version, version > Manifest.newestVersion { throw RepositoryError.newerFormat(location: key, version: version) }
     guard let manifest, manifest.place == place, manifest.isSound else {
       throw RepositoryError.malformed(key: key, reason: "it is cut off or was changed")
     }

@@ -19,6 +19,8 @@ package struct ParentCache: Sendable {
   private let store: LocalStore
   private let recipients: [String]
   private static let markName = "mark.json"
+  /// The folder with the lists of its chunk table.
+  private static let listsName = "lists/"
 
   /// - Parameter root: where the caches of all repositories are.
   package init(root: FilePath, of repository: Repository) {
@@ -40,19 +42,28 @@ package struct ParentCache: Sendable {
       var parent = manifest
       // Here it lies unencrypted.
       parent.chunkTable.sealedBytes = nil
-      return ParentSnapshot(manifest: parent, contents: StoredContents(store), chunkTable: files.chunkTable)
+      return ParentSnapshot(
+        manifest: parent, contents: StoredContents(store), chunkTable: files.chunkTable, lists: place.prefix + Self.listsName)
     }
     return nil
   }
 
   /// Remembers a committed snapshot and removes the earlier ones from the cache.
-  /// - Parameter chunkTable: the file that holds the table unencrypted.
-  package func save(_ manifest: Manifest, _ checksums: ChecksumFile, chunkTable: FilePath) throws {
+  package func save(_ manifest: Manifest, _ checksums: ChecksumFile, _ table: ChunkTableWriter.Outcome) throws {
     let place = manifest.place
     let files = place.files(areEncrypted: false)
     let folder = String(place.prefix.dropLast(place.id.description.utf8.count + 1))
     let old = try store.list(folder).map(\.key).filter { !$0.hasPrefix(place.prefix) }
-    try store.write(contentsOf: chunkTable, to: files.chunkTable)
+    for list in table.lists {
+      let name = "\(list.name.digest)"
+      if let file = list.file {
+        try store.write(contentsOf: file, to: place.prefix + Self.listsName + name)
+      } else if let known = old.first(where: { $0.hasSuffix("/\(Self.listsName)\(name)") }) {
+        // If it is not there, what it lists is stored once more.
+        try store.write(try store.read(known, limit: 1 << 31), to: place.prefix + Self.listsName + name, durability: .deferred)
+      }
+    }
+    try store.write(contentsOf: table.file, to: files.chunkTable)
     try store.write(try JSON.bytes(manifest), to: files.manifest, durability: .deferred)
     try store.flush()
     // Last: without it the rest is not looked at.

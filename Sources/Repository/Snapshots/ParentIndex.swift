@@ -9,7 +9,7 @@ internal import Synchronization
 package final class ParentIndex: Sendable {
   package let table: ChunkTable
   let contents: StoredContents
-  private let store: any Store
+  let store: any Store
   private let registry: ObjectRegistry
   private let hooks: [ChunkDigest: Int32]
   /// Objects that were found damaged once: they are read before they are used again.
@@ -62,7 +62,8 @@ package final class ParentIndex: Sendable {
   /// Warnings about the earlier snapshot: missing or damaged objects, and its table.
   package var warnings: [String] {
     missing.withLock { $0 }.map { "object \($0) of the parent was gone or damaged; its bytes are stored again" }
-      + (isTableDamaged.withLock { $0 } ? ["the parent's chunk table can't be read in parts; the data of these parts is stored again"] : [])
+      + (isTableDamaged.withLock { $0 } || table.lists.contains { $0.damage != nil }
+        ? ["the parent's chunk table can't be read in parts; the data of these parts is stored again"] : [])
   }
 
   fileprivate func segment(of hook: ChunkDigest) -> Int? { hooks[hook].map(Int.init) }
@@ -107,6 +108,17 @@ package final class ParentIndex: Sendable {
       examine(ordinal, &adopted)
       return adopted[Int(ordinal)] != .refused
     }
+  }
+
+  /// A list of the earlier snapshot with these bytes, if it may be used again.
+  func list(digest: SHA256Digest) -> ChunkList.Reference? {
+    guard let list = table.lists.first(where: { $0.reference.digest == digest && $0.damage == nil }), isPresent(list) else { return nil }
+    return list.reference
+  }
+
+  func isPresent(_ list: ChunkList) -> Bool {
+    guard let size = try? store.size(of: list.name.key) else { return false }
+    return size == list.reference.storedBytes && !suspects.contains(list.name)
   }
 
   /// Asks the store for objects, several at once.

@@ -10,7 +10,11 @@ package struct ParentSnapshot: Sendable {
   package let contents: StoredContents
   package let chunkTable: StoreKey
 
-  package init(manifest: Manifest, contents: StoredContents, chunkTable: StoreKey) {
+  /// The folder of the table's lists; nil if they lie beside the other objects.
+  private let lists: StoreKey?
+
+  package init(manifest: Manifest, contents: StoredContents, chunkTable: StoreKey, lists: StoreKey? = nil) {
+    self.lists = lists
     self.manifest = manifest
     self.contents = contents
     self.chunkTable = chunkTable
@@ -23,7 +27,7 @@ package struct ParentSnapshot: Sendable {
   package func index(
     objectsIn store: any Store, objectsAreEncrypted: Bool, registry: ObjectRegistry, suspects: Set<ObjectName> = []
   ) throws -> ParentIndex {
-    let table = try ChunkTable(contents, key: chunkTable, place: manifest.chunkTable, objectsAreEncrypted: objectsAreEncrypted)
+    let table = try ChunkTable(contents, key: chunkTable, place: manifest.chunkTable, objectsAreEncrypted: objectsAreEncrypted, listsIn: lists)
     return ParentIndex(table: table, in: contents, objectsIn: store, registry: registry, suspects: suspects)
   }
 }

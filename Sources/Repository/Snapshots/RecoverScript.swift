@@ -77,12 +77,20 @@ package enum RecoverScript {
     # Which bytes go where: one line a run of chunks, sorted by object, so that each object is decompressed once.
     printf 'reading the chunk table\n' >&2
     content "$here/chunks.tsv.zst$suffix" "$target/.table"
+    # Large files are listed in objects of their own: these follow the table, each after a line with the file's name
+    # and the place of its first chunk there.
+    perl -ne 'print if s/^L\t//' "$target/.table" > "$target/.lists"
+    while read -r name stored bytes head digest file offset rest; do
+      folder=${name%"${name#??}"}
+      content "$store/objects/$folder/$name.zst$suffix" "$target/.list" < /dev/null
+      { printf 'T\t%s\t%s\n' "$file" "$offset"; cat "$target/.list"; } >> "$target/.table"
+    done < "$target/.lists"
     perl -e '
       use strict; use warnings;
       open my $table, "<", "$ARGV[0]/.table" or die "$!";
       open my $lines, ">", "$ARGV[0]/.lines" or die "$!";
       open my $sums, ">", "$ARGV[0]/.sums" or die "$!";
-      my (@names, @frames, $file, $at, $object, $place, @run);
+      my (@names, @frames, %number, $file, $at, $object, $place, @run, $listed, $first, @objects);
       my $contents = 0;
       sub put { printf $lines "%08d\t%d\t%d\t%d\t%s\n", @run if @run; @run = () }
       while (<$table>) {
@@ -94,14 +102,20 @@ package enum RecoverScript {
           else { put(); @run = ($object, $place, $n, $at, $file) }
           $place += $n; $at += $n;
         }
-        elsif ($f[0] eq "@") { $object = $f[1]; $place = $frames[$f[1]][$f[2]] + $f[3] }
+        elsif ($f[0] eq "@") {
+          $object = defined $listed ? $objects[$f[1]] : $f[1];
+          $place = $frames[$object][$f[2]] + $f[3];
+        }
         elsif ($f[0] eq "F") {
           put(); ($file, $at) = @f[1, 2];
+          if (defined $listed) { $file = $listed; $at += $first }
           $file =~ /^[a-z0-9_][a-z0-9_.]*$/ or die "not a file name: $file";
           open my $new, ">>", "$ARGV[0]/archive/$file" or die "$file: $!";
         }
         elsif ($f[0] eq "E") { put(); print $sums "$f[2]  archive/$file\n"; $contents = 1 if $file eq "toc.dat" }
-        elsif ($f[0] eq "O") { push @names, $f[1]; push @frames, [0] }
+        elsif ($f[0] eq "T") { put(); ($listed, $first) = @f[1, 2]; @objects = () }
+        elsif ($f[0] eq "o") { push @objects, $number{$f[1]} // die "an object is not in the chunk table\n" }
+        elsif ($f[0] eq "O") { $number{$f[1]} = @names; push @names, $f[1]; push @frames, [0] }
         elsif ($f[0] eq "f") { push @{$frames[-1]}, $frames[-1][-1] + $f[2] }
       }
       put();
@@ -157,7 +171,7 @@ package enum RecoverScript {
     printf 'checking the archive\n' >&2
     (cd "$target" && sha256sum --quiet -c .sums >&2) || fail "the archive differs from what was dumped"
     content "$here/globals.sql.zst$suffix" "$target/globals.sql"
-    rm -f "$target/.sums" "$target/.names" "$target/.runs" "$target/.lines" "$target/.table"
+    rm -f "$target/.sums" "$target/.names" "$target/.runs" "$target/.lines" "$target/.table" "$target/.lists" "$target/.list"
 
     cat <<END
     Snapshot $snapshot is in $target.

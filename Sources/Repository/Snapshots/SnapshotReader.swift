@@ -32,33 +32,26 @@ package struct SnapshotReader: Sendable {
   package var objectsRead: Int { cache.objectsRead }
 
   /// Every file of the archive, by name. Reads the whole chunk table once.
-  package func files() throws -> [String: FileEntry] {
-    struct Found {
-      var parts: [(offset: Int64, length: Int64, segment: Int32)] = []
-      var end: SegmentPart.FileEnd?
-    }
-    var found: [String: Found] = [:]
+  /// - Parameter left: files that are left out.
+  /// - Throws: `RepositoryError.damagedObject` if a list can't be read.
+  package func files(without left: Set<String> = []) throws -> [String: FileEntry] {
+    for list in table.lists where !left.contains(list.file) { if let damage = list.damage { throw damage } }
+    var found: [String: FileParts] = [:]
     for number in table.segments.indices {
-      for part in try table.parts(ofSegment: number, contents) {
-        var file = found.removeValue(forKey: part.file) ?? Found()
-        // A file may end at the beginning of a segment.
-        if !part.chunks.isEmpty { file.parts.append((part.offset, part.bytes, Int32(number))) }
-        found[part.file] = file
-        if let end = part.end { found[part.file]?.end = end }
+      if let list = table.segments[number].list, left.contains(table.lists[list].file) { continue }
+      for part in try table.parts(ofSegment: number, contents) where !left.contains(part.file) {
+        found[part.file, default: FileParts()].add(part, segment: number)
       }
     }
     var files: [String: FileEntry] = [:]
     for (name, file) in found {
-      var place: Int64 = 0
-      let parts = file.parts.sorted { ($0.offset, $0.length) < ($1.offset, $1.length) }
-      for part in parts {
-        guard part.offset == place else { throw RepositoryError.malformed(key: table.key, reason: "a part of \(name) is missing") }
-        place += part.length
+      guard let (segments, bytes) = file.segments() else {
+        throw RepositoryError.malformed(key: table.key, reason: "a part of \(name) is missing")
       }
-      guard let end = file.end, end.bytes == place else {
+      guard let end = file.end, end.bytes == bytes else {
         throw RepositoryError.malformed(key: table.key, reason: "the end of \(name) is missing")
       }
-      files[name] = FileEntry(name: name, bytes: end.bytes, digest: end.digest, segments: parts.map(\.segment))
+      files[name] = FileEntry(name: name, bytes: end.bytes, digest: end.digest, segments: segments)
     }
     return files
   }
@@ -125,7 +118,7 @@ package struct SnapshotReader: Sendable {
     return parts[file] ?? []
   }
 
-  /// The objects that hold any byte of the file.
+  /// The objects that hold any byte of the file, and its lists.
   package func objects(of file: FileEntry) throws -> Set<ObjectName> {
     var ordinals: Set<UInt32> = []
     for segment in Set(file.segments) {
@@ -133,6 +126,6 @@ package struct SnapshotReader: Sendable {
         for chunk in part.chunks { ordinals.insert(chunk.location.object) }
       }
     }
-    return Set(ordinals.map { table.objects[Int($0)].name })
+    return Set(ordinals.map { table.objects[Int($0)].name }).union(table.lists.filter { $0.file == file.name }.map(\.name))
   }
 }

@@ -71,7 +71,8 @@ import Testing
     try server.sql("CREATE TABLE t AS SELECT generate_series(1, 9) a", in: "shop")
     var place = try Workplace(on: server, database: "shop")
     place.environment["PGPASSWORD"] = TestServer.password
-    let group = String(decoding: try ProgramResult.run("/usr/bin/id", ["-gn"], environment: [:]).output, as: UTF8.self).trimmingCharacters(in: .newlines)
+    let group = String(decoding: try ProgramResult.run("/usr/bin/id", ["-gn"], environment: [:]).output, as: UTF8.self).trimmingCharacters(
+      in: .newlines)
     func setup(_ arguments: String...) throws -> CommandResult {
       try place.run("firn", ["setup", "--superuser-url", server.address("postgres")] + arguments)
     }

@@ -27,13 +27,14 @@ import Testing
       var random = SeededRandom(seed: seed)
       store = LocalStore(root: folder.path("store"))
       donor = MemoryStore()
-      let synthetic = try SyntheticSnapshots(in: store, chunkAverage: 2048, frameBytes: 1 << 14, objectBytes: 1 << 14)
+      let synthetic = try SyntheticSnapshots(in: store, chunkAverage: 512, frameBytes: 1 << 14, objectBytes: 1 << 14)
       func rows(_ count: Int) -> [UInt8] {
         Array(
           (0..<count).map { "\($0)\t\(UInt64.random(in: 0 ... .max, using: &random))\t\(UInt64.random(in: 0...99, using: &random))\n" }.joined().utf8)
       }
       let end = Array("\\.\n\n\n".utf8)
-      var kept = ["1.dat": rows(1500), "2.dat": rows(4000), "3.dat": rows(60)]
+      // The second is listed by itself.
+      var kept = ["1.dat": rows(1500), "2.dat": rows(8000), "3.dat": rows(60)]
       for night in 0..<3 {
         var files = kept.mapValues { $0 + end }
         files["toc.dat"] = Array("contents of night \(night)".utf8)
@@ -248,7 +249,7 @@ import Testing
     #expect(try subject.verify().isSound)
     let place = subject.places[1]
     let text = String(decoding: subject.files[place.manifest]!, as: UTF8.self)
-    let newer = Array(text.replacing("\"formatVersion\" : \(RepositoryFormat.newestVersion)", with: "\"formatVersion\" : 99").utf8)
+    let newer = Array(text.replacing("\"formatVersion\" : \(Manifest.newestVersion)", with: "\"formatVersion\" : 99").utf8)
     #expect(newer != subject.files[place.manifest]!)
     try Folder.write(newer, to: subject.path(place.manifest))
     let outcome = try subject.verify()

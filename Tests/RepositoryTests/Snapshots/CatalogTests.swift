@@ -97,7 +97,7 @@ import Testing
     let bytes = try store.read(manifest.place.manifest, limit: Manifest.sizeLimit)
     let listed = try #require(try catalog.listing().first)
     #expect(try catalog.summary(of: listed)?.kind == "nightly")
-    let version = RepositoryFormat.newestVersion
+    let version = Manifest.newestVersion
     let text = String(decoding: bytes, as: UTF8.self)
     let newer = Array(text.replacing("\"formatVersion\" : \(version)", with: "\"formatVersion\" : \(version + 1)").utf8)
     #expect(newer != bytes)

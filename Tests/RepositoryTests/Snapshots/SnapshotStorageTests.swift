@@ -164,4 +164,33 @@ import Testing
       store.damage(entry.key) { $0 = whole }
     }
   }
+
+  @Test func `share the lists of a large file, and after a change those of its other parts`() throws {
+    let store = MemoryStore()
+    let snapshots = try SyntheticSnapshots(in: store, chunkAverage: 512)
+    var random = SeededRandom(seed: 5)
+    var rows = (0..<12_000_000).map { _ in UInt8.random(in: 33...126, using: &random) }
+    for place in stride(from: 99, to: rows.count, by: 100) { rows[place] = 0x0A }
+    func lists(_ manifest: Manifest) throws -> [ChunkList] {
+      try SnapshotReader(snapshots.repository.contents, manifest: manifest).table.lists
+    }
+    let small = Array("1\n2\n".utf8)
+    let first = try snapshots.take(["1.dat": rows, "2.dat": small], night: 0)
+    let before = try lists(first)
+    #expect(before.count >= 4 && before.allSatisfy { $0.file == "1.dat" })
+    // Another name, and another order of files.
+    let second = try snapshots.take(["7.dat": rows, "3.dat": small], night: 1)
+    #expect(try lists(second).map(\.name) == before.map(\.name) && second.storedBytes < 10_000)
+    #expect(try snapshots.files(of: second) == ["7.dat": rows, "3.dat": small])
+    rows.replaceSubrange(2_000_000..<2_000_050, with: Array("changed\n".utf8))
+    let third = try snapshots.take(["7.dat": rows], night: 2)
+    let shared = Set(try lists(third).map(\.name)).intersection(before.map(\.name))
+    #expect(shared.count >= before.count / 2 && shared.count < before.count)
+    #expect(try snapshots.files(of: third) == ["7.dat": rows])
+    // A list that is gone is stored again, and the chunks that it alone told of.
+    try store.delete([before[1].name.key])
+    #expect(throws: RepositoryError.damagedObject(name: "\(before[1].name.digest)", reason: "it is missing")) { try snapshots.files(of: second) }
+    let fourth = try snapshots.take(["7.dat": rows], night: 3)
+    #expect(try snapshots.files(of: fourth) == ["7.dat": rows])
+  }
 }
