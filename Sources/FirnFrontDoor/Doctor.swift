@@ -65,7 +65,8 @@ struct Doctor: FirnCommand {
     do {
       return try ServerExamination(
         settings: context.connectionSettings(server), restoreSettings: context.restoring.connectionSettings(server),
-        anyDatabase: context.namesNoDatabase(server), backedUp: { databases(of: $0, context) }, toolFolders: context.toolFolders(tools)
+        anyDatabase: context.namesNoDatabase(server), backedUp: { databases(of: $0, context) }, gain: { gain(on: $0, context) },
+        toolFolders: context.toolFolders(tools)
       ) { FailureReport($0).message }.run()
     } catch {
       try Interruption.check()
@@ -99,13 +100,24 @@ struct Doctor: FirnCommand {
     return Finding("configuration", .pass, text)
   }
 
-  private func databases(of server: Connection, _ context: CommandContext) -> Set<String> {
-    guard let catalog = try? context.repository().catalog, let places = try? catalog.snapshots(),
+  /// The snapshots of a server's databases, the oldest first.
+  private func snapshots(of server: Connection, in catalog: Catalog, _ context: CommandContext) -> [String: [SnapshotPath]] {
+    guard let places = try? catalog.snapshots(),
       let source = try? ServerSource(of: server, named: context.configuration.source, in: catalog).folder
-    else { return [] }
-    let own = Dictionary(grouping: places.filter { $0.source == source }, by: \.database)
+    else { return [:] }
+    return Dictionary(grouping: places.filter { $0.source == source }, by: \.database)
+  }
+
+  private func databases(of server: Connection, _ context: CommandContext) -> Set<String> {
+    guard let catalog = try? context.repository().catalog else { return [] }
     // Usually the newest snapshot decides.
+    let own = snapshots(of: server, in: catalog, context)
     return Set(own.filter { _, places in places.reversed().contains { !catalog.isSafetySnapshot($0) } }.keys)
+  }
+
+  private func gain(on server: Connection, _ context: CommandContext) -> IncrementalGain? {
+    guard let repository = try? context.repository() else { return nil }
+    return IncrementalGain(of: snapshots(of: server, in: repository.catalog, context).values, in: repository)
   }
 
   private func store(_ role: String, _ location: String, _ context: CommandContext) -> StoreExamination {

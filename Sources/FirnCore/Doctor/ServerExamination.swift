@@ -12,20 +12,24 @@ package struct ServerExamination: Sendable {
   private let anyDatabase: Bool
   private let restoreSettings: ConnectionSettings
   private let backedUp: @Sendable (_ server: Connection) -> Set<String>
+  private let gain: @Sendable (_ server: Connection) -> IncrementalGain?
 
   /// - Parameters:
   ///   - anyDatabase: whether no database was named, so that another will do if there is none of the role's name.
   ///   - restoreSettings: how firn-restore connects.
   ///   - backedUp: the databases of a server that have snapshots, which are examined too.
+  ///   - gain: what incremental snapshots of a server would not have read.
   ///   - words: describes an error.
   package init(
     settings: ConnectionSettings, restoreSettings: ConnectionSettings, anyDatabase: Bool,
-    backedUp: @escaping @Sendable (_ server: Connection) -> Set<String>, toolFolders: [FilePath],
+    backedUp: @escaping @Sendable (_ server: Connection) -> Set<String>, gain: @escaping @Sendable (_ server: Connection) -> IncrementalGain?,
+    toolFolders: [FilePath],
     now: @escaping @Sendable () -> Date = { Date() }, words: @escaping @Sendable (any Error) -> String
   ) {
     self.settings = settings
     self.restoreSettings = restoreSettings
     self.backedUp = backedUp
+    self.gain = gain
     self.toolFolders = toolFolders
     self.anyDatabase = anyDatabase
     self.words = words
@@ -193,16 +197,20 @@ package struct ServerExamination: Sendable {
   private func incremental(_ connection: Connection) throws -> Finding {
     let obstacles = try connection.obstaclesToIncremental()
     let role = Connection.identifier(connection.user)
+    func all(_ reason: String) -> String {
+      let known = gain(connection)?.text.map { "; \($0)" } ?? ""
+      return "every snapshot reads all tables: \(reason)\(known)"
+    }
     guard obstacles.isEmpty else {
       let hint =
         obstacles.contains("summarize_wal is off")
         ? "ALTER SYSTEM SET summarize_wal = on; SELECT pg_reload_conf(); then only changed tables are read (large databases)" : nil
-      return Finding("incremental", .pass, "every snapshot reads all tables: \(obstacles.joined(separator: ", "))", hint: hint)
+      return Finding("incremental", .pass, all(obstacles.joined(separator: ", ")), hint: hint)
     }
     let missing = try connection.rolesMissingForIncremental()
     guard missing.isEmpty else {
       return Finding(
-        "incremental", .warn, "every snapshot reads all tables: \(connection.user) is not a member of \(missing.joined(separator: " and "))",
+        "incremental", .warn, all("\(connection.user) is not a member of \(missing.joined(separator: " and "))"),
         hint: "GRANT \(missing.joined(separator: ", ")) TO \(role)")
     }
     return Finding("incremental", .pass, "snapshots of large databases read only what changed")

@@ -36,6 +36,7 @@ import Testing
       let wrong = stock.filter { found[$0.key]?.sha256 != $0.value }.map(\.key)
       #expect(wrong.isEmpty && found.count == stock.count, "round \(round): \(wrong), after \(log)")
       if !wrong.isEmpty { break }
+      if round % 10 == 0 { #expect(try place.work.verify(place.work.database, "latest", "--read").status == 0, "round \(round), after \(log)") }
     }
     print("\(decisions) decisions, \(taken) tables taken over")
     #expect(taken * 3 > decisions, "\(taken) of \(decisions)")
@@ -73,7 +74,7 @@ import Testing
         "id int, v text, big text",
       ][counter % 4]
       return """
-        CREATE TABLE \(name) (\(columns)); INSERT INTO \(name) (id, v) SELECT g, md5(g::text) FROM generate_series(1, 300) g;
+        CREATE TABLE \(name) (\(columns)); INSERT INTO \(name) (id, v) SELECT g, md5(g::text) FROM generate_series(1, \(counter % 4 == 1 ? 9000 : 300)) g;
         \(counter % 4 == 3 ? "UPDATE \(name) SET big = (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 300) i) WHERE id % 50 = 0;" : "")
         """
     }
