@@ -13,20 +13,18 @@ package struct StreamedFile: Sendable {
   /// Whether it ends as pg_dump ends the rows of a table.
   package let endsAsTable: Bool
 
-  /// A table's rows that were read earlier.
-  init(rows: Int64, bytes: Int64, digest: SHA256Digest, name: String) {
-    self.init(name: name, bytes: bytes, digest: digest, lines: rows + Int64(Self.tableEnd.count { $0 == 0x0A }), endsAsTable: true)
-  }
-
-  init(name: String, bytes: Int64, digest: SHA256Digest, lines: Int64, endsAsTable: Bool) {
-    (self.name, self.bytes, self.digest, self.lines, self.endsAsTable) = (name, bytes, digest, lines, endsAsTable)
-  }
-
   /// Rows of a table: its lines without those that end it.
   package var rows: Int64 { lines - Int64(Self.tableEnd.count { $0 == 0x0A }) }
 
   /// pg_dump writes this after the last row (pg_dump.c, dumpTableData_copy).
   static let tableEnd = Array("\\.\n\n\n".utf8)
+}
+
+extension StreamedFile {
+  /// A table's rows that were read earlier.
+  init(rows: Int64, bytes: Int64, digest: SHA256Digest, name: String) {
+    self.init(name: name, bytes: bytes, digest: digest, lines: rows + Int64(Self.tableEnd.count { $0 == 0x0A }), endsAsTable: true)
+  }
 }
 
 /// Counts, hashes and keeps the end of a stream of COPY text.
