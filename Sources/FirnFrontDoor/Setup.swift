@@ -53,7 +53,7 @@ struct Setup: FirnCommand {
         context.tell(apply ? "done, on \(server.target)" : "nothing was changed; --apply runs this SQL")
       }
     }
-    if let shared { try share(shared, context) }
+    if let shared, let operators { try share(shared, with: operators, context) }
     guard !common.json else { return .done }
     if context.configuration.restoreRole != restoreRole {
       context.tell("to let firn-restore use this role, add to firn.yaml:\n  restore:\n    role: \(restoreRole)")
@@ -61,30 +61,26 @@ struct Setup: FirnCommand {
     return .done
   }
 
-  /// - Throws: `UsageError` if there is no such group, or it could not reach the store.
+  /// - Throws: `UsageError` if the group can't be given access to the store.
   private func sharedFolder(for group: String, _ context: CommandContext) throws -> SharedFolder {
     guard let store = try context.store() as? LocalStore else {
       throw UsageError("--operators is for a store in a folder", hint: "a bucket or a file server has permissions of its own")
     }
-    guard Folder.exists(store.root) else { throw UsageError("there is no folder \(store.root)", hint: "create the repository first: firn init") }
-    guard let shared = SharedFolder(store.root, group: group) else {
-      throw UsageError("there is no group \(group) on this machine", hint: "addgroup \(group.shellWord)")
-    }
-    if let closed = shared.closedFolders.first {
-      throw UsageError("the group \(group) cannot pass the folder \(closed)", hint: "chgrp \(group.shellWord) \(closed) && chmod g+x \(closed)")
-    }
+    let shared = try SharedFolder(store.root, group: group)
+    if let obstacle = shared.obstacle { throw UsageError(obstacle.message, hint: obstacle.hint) }
     return shared
   }
 
-  private func share(_ shared: SharedFolder, _ context: CommandContext) throws {
-    guard !shared.isShared else { return context.tell("the group \(shared.group) already has access to \(shared.root)") }
-    if apply {
-      try shared.apply()
-      context.tell("the group \(shared.group) has access to \(shared.root); to add an operator: adduser NAME \(shared.group)")
-    } else {
+  private func share(_ shared: SharedFolder, with group: String, _ context: CommandContext) throws {
+    let location = context.storeLocation
+    guard apply else {
       if !common.json { for command in shared.commands { context.output("# \(command)") } }
-      context.tell("--apply also gives the group \(shared.group) access to \(shared.root)")
+      return context.tell("--apply also gives the group \(group) access to \(location)")
     }
+    let lock = try RepositoryLock(.exclusive, on: context.repository().store, purpose: "firn setup --operators")
+    defer { lock.release() }
+    try shared.apply()
+    context.tell("the group \(group) has access to \(location); to add an operator: adduser NAME \(group)")
   }
 
   /// PostgreSQL lets its own Unix user in as superuser, whose ids root takes to connect; nil to connect as who runs this.

@@ -71,9 +71,21 @@ package enum Host {
   /// The id of a group; nil if there is none of that name.
   package static func group(named name: String) -> UInt32? { unsafe getgrnam(name).map { unsafe $0.pointee.gr_gid } }
 
+  /// The name of a user; its number if it has none.
+  package static func name(ofUser id: UInt32) -> String { unsafe getpwuid(id).map { unsafe String(cString: $0.pointee.pw_name) } ?? "\(id)" }
+
+  /// The groups that a user is in.
+  package static func groups(ofUser id: UInt32) -> Set<UInt32> {
+    guard let entry = unsafe getpwuid(id) else { return [] }
+    var groups = [UInt32](repeating: 0, count: 4096)
+    var count = Int32(groups.count)
+    guard unsafe getgrouplist(entry.pointee.pw_name, entry.pointee.pw_gid, &groups, &count) >= 0 else { return [] }
+    return Set(groups.prefix(Int(count)))
+  }
+
   /// The name of the user who runs this.
   package static var userName: String {
-    unsafe getpwuid(geteuid()).map { unsafe String(cString: $0.pointee.pw_name) } ?? "\(geteuid())"
+    name(ofUser: geteuid())
   }
 
   package static func raiseFileLimit() -> Int {

@@ -41,12 +41,13 @@ package struct RestoreOperation {
 
   private func prepare() throws -> Preparation {
     progress.begin("checking prerequisites")
-    let source = try RestoreSource(repository, request.place)
+    let source = try RestoreSource(repository, request.place, isPartial: request.scope.isPartial || request.scope.onlyIntact)
     let server = try ServerConnection.open(request.settings, except: replaced)
     let role = try RestoringRole(
       of: server, creatableExtensions: ExtensionTrial(server: server, target: request.target).creatable(source), finalName: request.target.name)
     let damaged = request.scope.onlyIntact ? try source.damagedFiles(progress) : []
     let selection = try RestoreSelection(source, scope: request.scope, role: role, damaged: damaged)
+    try source.requireLists(of: selection.manifest.tables)
     let properties = try properties(source.manifest, role, server)
     let findings = try RestorePreflight(
       server: server, repository: repository, request: request, selection: selection, properties: properties, role: role

@@ -9,16 +9,20 @@ struct RestoreSource {
   let manifest: Manifest
   let reader: SnapshotReader
   let files: [String: SnapshotReader.FileEntry]
+  /// Files that damaged lists of the chunk table are about.
+  private let unlisted: [String: RepositoryError]
   let directory: ArchiveDirectory
 
-  /// - Throws: `RepositoryError` where the snapshot can't be read as what it is.
-  init(_ repository: Repository, _ place: SnapshotPath) throws {
+  /// - Parameter isPartial: whether files that damaged lists are about may be missing.
+  /// - Throws: `SnapshotDamaged`, or `RepositoryError` if the snapshot can't be read as what it is.
+  init(_ repository: Repository, _ place: SnapshotPath, isPartial: Bool = false) throws {
     let manifest = try repository.catalog.intactManifest(of: place)
     let reader = try SnapshotReader(repository.contents, manifest: manifest)
-    let files = try reader.files()
-    (self.manifest, self.reader, self.files) = (manifest, reader, files)
+    let (files, unlisted) = try reader.listedFiles()
+    (self.manifest, self.reader, self.files, self.unlisted) = (manifest, reader, files, unlisted)
+    if !isPartial { try Self.requireLists(of: manifest.tables, unlisted) }
     // The chunk table must agree with the manifest, whose checksum was verified.
-    for table in manifest.tables where files[table.file]?.digest.description != table.sha256 {
+    for table in manifest.tables where unlisted[table.file] == nil && files[table.file]?.digest.description != table.sha256 {
       throw RepositoryError.malformed(
         key: reader.table.key, reason: "\(table.displayName) is \(files[table.file] == nil ? "missing" : "another than the manifest's")")
     }
@@ -50,6 +54,15 @@ struct RestoreSource {
     return found
   }
 
+  /// - Throws: `SnapshotDamaged` if a damaged list is about one of the tables.
+  func requireLists(of tables: [Manifest.Table]) throws { try Self.requireLists(of: tables, unlisted) }
+
+  private static func requireLists(of tables: [Manifest.Table], _ unlisted: [String: RepositoryError]) throws {
+    let damaged = tables.filter { unlisted[$0.file] != nil }
+    guard let cause = damaged.first.flatMap({ unlisted[$0.file] }) else { return }
+    throw SnapshotDamaged(tables: damaged.map(\.displayName).sorted(), cause: cause)
+  }
+
   /// Runs `body` and names the affected tables if it finds damage.
   /// - Throws: `SnapshotDamaged` for a damaged object, and errors of `body`.
   func namingDamage<Result>(_ body: () throws -> Result) throws -> Result { try Self.namingDamage(manifest, reader, files, body) }
@@ -78,7 +91,7 @@ struct RestoreSource {
   /// - Returns: the files whose bytes are not those that were dumped, or can't be had.
   func damagedFiles(_ progress: WorkProgress) throws -> Set<String> {
     progress.begin("reading the snapshot", expected: manifest.bytes)
-    let damaged = Monitor<Set<String>>([])
+    let damaged = Monitor(Set(unlisted.keys))
     try forEachInParallel(files.values.sorted { $0.bytes < $1.bytes }, thread: "verify") { [reader] file in
       do {
         try reader.read(file) { progress.advance(by: $0.count) }

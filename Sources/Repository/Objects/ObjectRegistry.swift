@@ -33,7 +33,12 @@ package final class ObjectRegistry: Sendable {
 
   func addUses(_ uses: [UInt32: Int64]) {
     slots.withLock { slots in
-      for (ordinal, bytes) in uses { slots[Int(ordinal)].used += bytes }
+      // Lists say themselves what they use, and may have been changed.
+      for (ordinal, bytes) in uses {
+        let slot = Int(ordinal)
+        let (sum, overflows) = slots[slot].used.addingReportingOverflow(bytes)
+        slots[slot].used = overflows ? .max : sum
+      }
     }
   }
 

@@ -19,6 +19,8 @@ package struct ChunkList: Sendable {
     count >= shortest && (count >= longest || (digest.high >> 16) & endMask == 0)
   }
 
+  /// Bytes of a head's text at most: more than 65,536 chunks could need.
+  static let longestHead = 1 << 24
   /// Files with fewer chunks are listed in the table itself.
   static let fewestChunks = 512
 
@@ -72,6 +74,7 @@ package struct ChunkList: Sendable {
       guard let ordinal = ordinals[object.name] else { throw RepositoryError.malformed(key: key, reason: "an object is not in the chunk table") }
       return (ordinal, object.used)
     }
+    guard Set(objects.map(\.ordinal)).count == objects.count else { throw RepositoryError.malformed(key: key, reason: "an object is named twice") }
     let end = head.segments.last.map { $0.offset + Int64($0.storedBytes) } ?? 0
     guard headBytes + end == reference.bytes else { throw RepositoryError.malformed(key: key, reason: "its length is wrong") }
     return head.segments

@@ -127,7 +127,7 @@ package struct ChunkTable: Sendable {
     guard place.headBytes > 0, place.headBytes <= place.bytes, place.headBytes < 1 << 31 else {
       throw RepositoryError.malformed(key: key, reason: "its head has no sound length")
     }
-    let text = try Self.headText(contents, key: key, place.headBytes, of: place.length)
+    let text = try Self.headText(contents, key: key, place.headBytes, of: place.length, limit: 1 << 30)
     var head = ChunkTableHeadParser(text, key: key, objectsAreEncrypted: objectsAreEncrypted)
     try head.parse()
     objects = head.objects
@@ -146,9 +146,11 @@ package struct ChunkTable: Sendable {
     (objects, segments, lists) = (head.objects, head.segments, [])
   }
 
-  private static func headText(_ contents: StoredContents, key: StoreKey, _ bytes: Int64, of length: StoredContents.Length) throws -> [UInt8] {
+  private static func headText(
+    _ contents: StoredContents, key: StoreKey, _ bytes: Int64, of length: StoredContents.Length, limit: Int
+  ) throws -> [UInt8] {
     let stored = try contents.read(key, 0..<bytes, of: length)
-    do { return try ZstdDecompressor().decompressAll(stored, limit: 1 << 30) } catch {
+    do { return try ZstdDecompressor().decompressAll(stored, limit: limit) } catch {
       throw RepositoryError.malformed(key: key, reason: error.reason)
     }
   }
@@ -165,7 +167,8 @@ package struct ChunkTable: Sendable {
       var segments: [Segment] = []
       do {
         try RepositoryError.naming(reference.name) {
-          let text = try headText(contents, key: list.key, reference.headBytes, of: reference.storedLength)
+          let text = try headText(
+            contents, key: list.key, reference.headBytes, of: reference.storedLength, limit: ChunkList.longestHead)
           segments = try list.parse(head: text, ordinals, number: number)
         }
       } catch let error as RepositoryError where error.isDamage {

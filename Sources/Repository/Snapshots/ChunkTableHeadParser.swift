@@ -70,7 +70,7 @@ struct ChunkTableHeadParser {
 
   private mutating func parseList() throws -> ChunkList.Reference {
     guard let name = SHA256Digest(hexadecimal: try scanner.text()) else { throw scanner.malformed("a list has no name") }
-    let (stored, bytes, head) = (try scanner.number(), try scanner.number(), try scanner.number(limit: 1 << 31))
+    let (stored, bytes, head) = (try scanner.number(), try scanner.number(), try scanner.number(limit: Int64(ChunkList.longestHead)))
     guard let digest = SHA256Digest(hexadecimal: try scanner.text()) else { throw scanner.malformed("a list has no digest") }
     let file = try scanner.text()
     guard ChunkTable.isFileName(file) else { throw scanner.malformed("a file's name is malformed") }

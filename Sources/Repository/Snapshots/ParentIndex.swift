@@ -12,6 +12,8 @@ package final class ParentIndex: Sendable {
   let store: any Store
   private let registry: ObjectRegistry
   private let hooks: [ChunkDigest: Int32]
+  /// Its readable lists by the digests of their bytes.
+  private let lists: [SHA256Digest: Int]
   /// Objects that were found damaged once: they are read before they are used again.
   private let suspects: Set<ObjectName>
   /// For each of its objects, how it is used.
@@ -51,6 +53,8 @@ package final class ParentIndex: Sendable {
       }
     }
     self.hooks = hooks
+    lists = Dictionary(
+      table.lists.enumerated().filter { $1.damage == nil }.map { ($1.reference.digest, $0) }, uniquingKeysWith: { first, _ in first })
     adopted = Mutex(
       table.objects.map { object in
         // Objects that are mostly unused are not reused, so that they can be deleted. (History-aware rewriting: Fu et al.,
@@ -112,8 +116,8 @@ package final class ParentIndex: Sendable {
 
   /// A list of the earlier snapshot with these bytes, if it may be used again.
   func list(digest: SHA256Digest) -> ChunkList.Reference? {
-    guard let list = table.lists.first(where: { $0.reference.digest == digest && $0.damage == nil }), isPresent(list) else { return nil }
-    return list.reference
+    guard let number = lists[digest], isPresent(table.lists[number]) else { return nil }
+    return table.lists[number].reference
   }
 
   func isPresent(_ list: ChunkList) -> Bool {

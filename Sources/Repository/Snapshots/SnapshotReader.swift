@@ -56,6 +56,19 @@ package struct SnapshotReader: Sendable {
     return files
   }
 
+  /// The files, and those that damaged lists are about, with the damage.
+  package func listedFiles() throws -> (files: [String: FileEntry], unlisted: [String: RepositoryError]) {
+    var unlisted: [String: RepositoryError] = [:]
+    for list in table.lists { if let damage = list.damage { unlisted[list.file] = damage } }
+    while true {
+      do { return (try files(without: Set(unlisted.keys)), unlisted) } catch RepositoryError.damagedObject(let name, let reason) {
+        let lists = table.lists.filter { $0.name.digest.description == name && unlisted[$0.file] == nil }
+        guard !lists.isEmpty else { throw RepositoryError.damagedObject(name: name, reason: reason) }
+        for list in lists { unlisted[list.file] = .damagedObject(name: name, reason: reason) }
+      }
+    }
+  }
+
   /// Hands out the file's bytes in order and checks them against its digest.
   /// - Throws: what `body` throws, or `RepositoryError` for damage. An error may come after bytes that were right.
   package func read(_ file: FileEntry, _ body: (Span<UInt8>) throws -> Void) throws {

@@ -71,30 +71,49 @@ import Testing
     try server.sql("CREATE TABLE t AS SELECT generate_series(1, 9) a", in: "shop")
     var place = try Workplace(on: server, database: "shop")
     place.environment["PGPASSWORD"] = TestServer.password
-    let group = String(decoding: try ProgramResult.run("/usr/bin/id", ["-gn"], environment: [:]).output, as: UTF8.self).trimmingCharacters(
-      in: .newlines)
     func setup(_ arguments: String...) throws -> CommandResult {
       try place.run("firn", ["setup", "--superuser-url", server.address("postgres")] + arguments)
     }
+    // As root, the store is another user's; otherwise it is ours.
+    let owner = Account.unprivileged
+    let group = try #require(owner == nil ? Self.word("id", "-gn") : Self.word("id", "-gn", "postgres"))
     #expect(try setup("--store", place.folder.path("none").string, "--operators", group).errors.contains("create the repository first"))
+    if let owner {
+      #expect(try setup("--operators", group, "--apply").errors.contains("belongs to root"))
+      for path in [""] + (try filesByPath(under: place.store).keys) {
+        try Folder.changeOwner(of: place.store.appending(path), user: owner.user, group: owner.group)
+      }
+    }
     #expect(try place.snapshot("shop").status == 0)
     let unknown = try setup("--operators", "no-such-group")
     #expect(unknown.status == 64 && unknown.errors.contains("there is no group no-such-group"), "\(unknown)")
+    let foreign = try setup("--operators", "daemon", "--apply")
+    #expect(foreign.status == 64 && foreign.errors.contains("is not in the group daemon"), "\(foreign)")
     let folder = place.store.removingLastComponent()
     try Folder.permit(folder, 0o700)
     let closed = try setup("--operators", group, "--apply")
-    // A folder of that very group passes with its own permission alone.
     #expect(closed.status == 64 && closed.errors.contains("cannot pass the folder"), "\(closed)")
-    try Folder.permit(folder, 0o710)
+    try Folder.permit(folder, 0o711)
+    let link = place.folder.path("link")
+    try FileManager.default.createSymbolicLink(atPath: link.string, withDestinationPath: place.store.string)
+    #expect(try setup("--store", link.string, "--operators", group, "--apply").status == 64)
     let shown = try setup("--operators", group)
     #expect(shown.status == 0 && shown.output.contains("# chgrp -R \(group.shellWord) \(place.store.string.shellWord)"), "\(shown)")
     #expect(try filesByPath(under: place.store).values.allSatisfy { $0.mode & 0o070 == 0 })
-    let applied = try setup("--operators", group, "--apply")
-    #expect(applied.status == 0 && applied.errors.contains("has access to"), "\(applied)")
-    #expect(try setup("--operators", group, "--apply").errors.contains("already has access"))
-    #expect(try place.snapshot("shop").status == 0 && place.verify("--read").status == 0)
-    for (path, status) in try filesByPath(under: place.store) {
-      #expect(status.mode == (status.kind == .folder ? 0o2770 : 0o660), "\(path)")
+    for _ in 0..<2 {
+      let applied = try setup("--operators", group, "--apply")
+      #expect(applied.status == 0 && applied.errors.contains("has access to"), "\(applied)")
+      #expect(try Folder.status(of: place.store)?.mode == 0o2770)
+      #expect(try place.snapshot("shop").status == 0 && place.verify("--read").status == 0)
+      for (path, status) in try filesByPath(under: place.store) {
+        #expect(status.mode == (status.kind == .folder ? 0o2770 : 0o660), "\(path)")
+      }
     }
+  }
+
+  /// The output of a program that prints one word.
+  private static func word(_ program: String, _ arguments: String...) throws -> String {
+    let output = try ProgramResult.run(FilePath("/usr/bin/\(program)"), arguments, environment: [:]).output
+    return String(decoding: output, as: UTF8.self).trimmingCharacters(in: .newlines)
   }
 }

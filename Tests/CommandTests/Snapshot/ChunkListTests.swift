@@ -112,10 +112,23 @@ import Testing
       #expect(repaired.status == 3, "\(repaired)")
       #expect(try Folder.contents(of: path) == sound)
     }
+    let target = "\(place.database)_b"
+    for cut in [0, sound.count - 200] {
+      try Folder.removeFile(path)
+      if cut > 0 { try Folder.write(Array(sound.prefix(cut)) + [UInt8](repeating: 1, count: 200), to: path) }
+      let refused = try place.restore(place.database, "--as", target)
+      #expect(refused.status == 4 && refused.errors.contains(name) && refused.errors.contains("public.large"), "\(refused)")
+      #expect(try place.restore(place.database, "--as", target, "--table", "large").status == 4)
+      // Other tables come back all the same.
+      let rest = try place.restore(place.database, "--as", target, "--only-intact")
+      #expect(rest.status == 3 && rest.errors.contains("public.large"), "\(rest)")
+      #expect(try place.server.sql("SELECT count(*) FROM small", in: target) == "9")
+      try place.server.sql("DROP DATABASE \"\(target)\"")
+      #expect(try place.restore(place.database, "--table", "small").status == 0)
+      #expect(try place.restore(place.database, "--only-intact", "--export", place.folder.path("export-\(cut)").string).status == 3)
+    }
     try Folder.removeFile(path)
     #expect(try place.verify("--quick").status == 4)
-    let refused = try place.restore(place.database, "--as", "\(place.database)_b")
-    #expect(refused.status == 4 && refused.errors.contains(name), "\(refused)")
     // The next snapshot stores it again.
     _ = try place.snapshot()
     #expect(try place.verify(place.database, "latest", "--read").status == 0)

@@ -37,7 +37,7 @@ package struct ArchiveExport {
     let lock = try StoreHousekeeping(store: repository.store).sharedLock(purpose: "firn-restore of \(place.database)", onlyReads: true)
     defer { lock.release() }
     guard try Folder.status(of: folder) == nil else { throw FirnError.refused(reasons: ["\(folder) exists: name a new folder"]) }
-    let source = try RestoreSource(repository, place)
+    let source = try RestoreSource(repository, place, isPartial: scope.onlyIntact)
     let damaged = scope.onlyIntact ? try source.damagedFiles(progress) : []
     let selection = try RestoreSelection(source, scope: scope, role: .any, damaged: damaged, isForStockTools: true)
     // Whole under its name or not there at all.

@@ -48,8 +48,9 @@ package struct TableRestore {
     let lock = try StoreHousekeeping(store: repository.store).sharedLock(purpose: "firn-restore of \(place.database)", onlyReads: true)
     defer { lock.release() }
     progress.begin("checking prerequisites")
-    let source = try RestoreSource(repository, place)
+    let source = try RestoreSource(repository, place, isPartial: true)
     let tables = try source.tables(matching: patterns)
+    try source.requireLists(of: tables)
     let connection = try Connection(settings, applicationName: "firn-restore")
     try connection.refusePooler()
     try connection.makeCommitsDurable()

@@ -157,7 +157,7 @@ package final class LocalStore: Store {
     let file = try File(passing, .create)
     // By descriptor: the folder's owner could put a link in place of the name.
     if let owner { try? file.changeOwner(user: owner.user, group: owner.group) }
-    if groupMode != 0 { try? file.permit(0o600 | groupMode & 0o060) }
+    if groupMode != 0 { try file.permit(0o600 | groupMode & 0o060) }
     try fill(file)
     if durability == .immediate { try file.synchronize() } else { file.startWriteback() }
   }
@@ -170,7 +170,7 @@ package final class LocalStore: Store {
       parent.removeLastComponent()
     }
     try Folder.make(folder)
-    if groupMode != 0 { for folder in missing { try? Folder.permit(folder, 0o700 | Folder.setGroupID | groupMode) } }
+    if groupMode != 0 { for folder in missing { try Folder.permit(folder, 0o700 | Folder.setGroupID | groupMode) } }
     // If root may not change the owner, as on some network file systems, root stays the owner.
     if let owner { for folder in missing { try? Folder.changeOwner(of: folder, user: owner.user, group: owner.group) } }
   }

@@ -3,61 +3,88 @@ package import SystemPackage
 
 /// Gives the Unix group of operators access to a store in a folder.
 package struct SharedFolder: Sendable {
-  package let root: FilePath
-  package let group: String
-  private let id: UInt32
+  /// Why the group can't be given access, and what helps.
+  package let obstacle: (message: String, hint: String)?
+  private let root: FilePath
+  private let owner: UInt32
+  private let group: UInt32
+  private let groupName: String
 
-  /// - Returns: nil if there is no such group.
-  package init?(_ root: FilePath, group: String) {
-    guard let id = Host.group(named: group) else { return nil }
-    (self.root, self.group, self.id) = (root, group, id)
+  /// - Throws: `SystemError`.
+  package init(_ root: FilePath, group name: String) throws {
+    self.root = root
+    groupName = name
+    let status = try Folder.status(of: root)
+    let id = Host.group(named: name)
+    (owner, group) = (status?.owner ?? 0, id ?? 0)
+    obstacle = Self.obstacle(root, status, group: id, name)
   }
 
-  /// Folders above the store that the group can't pass, the uppermost first.
-  package var closedFolders: [FilePath] {
-    var closed: [FilePath] = []
+  private static func obstacle(_ root: FilePath, _ status: FileStatus?, group: UInt32?, _ name: String) -> (message: String, hint: String)? {
+    guard let status, status.kind == .folder else {
+      return ("\(root) is no folder", "create the repository first: firn init; a link does not do: name the folder itself")
+    }
+    guard let group else { return ("there is no group \(name) on this machine", "addgroup \(name.shellWord)") }
+    // Whoever may rename files in a store that root writes to could have root write elsewhere.
+    if status.owner == 0, Host.isRoot, group != 0 {
+      return ("\(root) belongs to root", "give the store to the user who takes the backups, such as firn")
+    }
+    if !Host.groups(ofUser: status.owner).contains(group) {
+      let owner = Host.name(ofUser: status.owner)
+      return ("\(owner), who owns \(root), is not in the group \(name)", "adduser \(owner.shellWord) \(name.shellWord)")
+    }
+    return closedFolder(above: root, to: group).map {
+      ("the group \(name) cannot pass the folder \($0)", "chgrp \(name.shellWord) \($0) && chmod g+x \($0)")
+    }
+  }
+
+  /// The uppermost folder above the store that the group can't pass.
+  private static func closedFolder(above root: FilePath, to group: UInt32) -> FilePath? {
+    var closed: FilePath?
     var folder = root.removingLastComponent()
     while !folder.components.isEmpty {
       if let status = try? Folder.status(of: folder, followingLinks: true), status.mode & 0o001 == 0,
-        status.group != id || status.mode & 0o010 == 0
+        status.group != group || status.mode & 0o010 == 0
       {
-        closed.insert(folder, at: 0)
+        closed = folder
       }
       folder.removeLastComponent()
     }
     return closed
   }
 
-  /// Whether the store already gives the group access to what is created in it.
-  package var isShared: Bool {
-    guard let status = try? Folder.status(of: root, followingLinks: true) else { return false }
-    return status.group == id && status.mode & Folder.setGroupID != 0 && status.mode & 0o070 == 0o070
-  }
-
   /// The same in shell commands.
   package var commands: [String] {
     let path = root.string.shellWord
     return [
-      "chgrp -R \(group.shellWord) \(path)", "chmod -R g+rwX \(path)", "find \(path) -type d -exec chmod g+s {} +",
+      "chgrp -R \(groupName.shellWord) \(path)", "chmod -R g+rwX \(path)", "find \(path) -type d -exec chmod g+s {} +",
     ]
   }
 
-  /// Gives the group access to the store and to everything in it. Root does it as the store's owner, who could replace a folder
-  /// by a link to something else meanwhile.
-  /// - Throws: `SystemError`.
+  /// Gives the group access to everything in the store, and to the store itself last: until then only the owner can interfere. Root
+  /// acts as the owner. Call it while the store's exclusive lock is held.
+  /// - Throws: `SystemError`. Then it may be repeated.
   package func apply() throws {
-    guard Host.isRoot, let owner = try Folder.status(of: root, followingLinks: true)?.owner, owner != 0 else { return try share(root) }
-    try Host.acting(as: (owner, id)) { try share(root) }
+    func shareAll() throws {
+      try Folder.permit(root, 0o700)
+      try share(root)
+    }
+    guard Host.isRoot else { return try shareAll() }
+    try Host.acting(as: (owner, group), shareAll)
   }
 
   private func share(_ path: FilePath) throws(SystemError) {
     guard let status = try Folder.status(of: path) else { return }
-    guard status.kind == .folder else {
-      if status.kind == .file { try Folder.permit(path, status.mode & 0o777 | 0o060, group: id) }
-      return
+    let wanted: UInt32
+    switch status.kind {
+    case .file: wanted = 0o060
+    case .folder:
+      for name in try Folder.names(in: path) { try share(path.appending(name)) }
+      wanted = 0o070 | Folder.setGroupID
+    case .other: return
     }
-    // First of all: what is created meanwhile inherits it.
-    try Folder.permit(path, status.mode & 0o777 | 0o070 | Folder.setGroupID, group: id)
-    for name in try Folder.names(in: path) { try share(path.appending(name)) }
+    // Another operator's files are right already.
+    if status.group == group && status.mode & wanted == wanted { return }
+    try Folder.permit(path, status.mode & 0o777 | wanted, group: group)
   }
 }
