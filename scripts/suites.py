@@ -15,7 +15,7 @@ import time
 
 # Suites that take longest begin first, so that none of them is left alone at the end.
 LONGEST = ["swap of databases", "is killed", "Firn installed", "made by others", "oddity", "simulated worlds", "Sixty nights"]
-# These begin next, whole.
+# These follow. Each runs as one job.
 LONG = ["file server", "firn-prune`", "as pg_restore does", "An incremental snapshot", "firn-migrate", "A drill", "kept database", "forget"]
 # Tests wait for servers, locks and clocks, so more run than there are processors.
 AT_ONCE = int(os.environ.get("FIRN_TEST_JOBS", 0)) or 2 + (os.cpu_count() or 2)
@@ -45,7 +45,8 @@ def run(program, name, test=None, shard=None):
     if shard:
         environment["FIRN_TEST_SHARD"] = shard
     # Clusters in memory go with their suite. Its servers end with it, and write until they have.
-    memory = tempfile.mkdtemp(prefix="", dir=os.environ["FIRN_TEST_MEMORY"]) if "FIRN_TEST_MEMORY" in os.environ else None
+    folder = os.environ.get("FIRN_TEST_MEMORY")
+    memory = tempfile.mkdtemp(prefix="", dir=folder) if folder else None
     if memory:
         os.chmod(memory, 0o711)
         environment["FIRN_TEST_MEMORY"] = memory
@@ -63,6 +64,8 @@ def run(program, name, test=None, shard=None):
             if not os.path.exists(memory):
                 break
             time.sleep(0.1)
+        if memory and os.path.exists(memory):
+            print(f"left in memory: {memory}", flush=True)
     text = re.sub(r"\x1b\[[0-9;]*m", "", output.decode(errors="replace"))
     title = name.split(".", 1)[1].strip("`") + (f" ({shard})" if shard else f": {test.strip('`()')}" if test else "")
     # A suite whose tests were all filtered away would pass.

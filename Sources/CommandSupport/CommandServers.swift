@@ -22,7 +22,7 @@ extension CommandContext {
     return givesServer(options) || configuration.isOfNamedServer ? self : onlyServer.map(choosing) ?? self
   }
 
-  /// The context for each server that a command without a choice is about: the one that is named, or all of the configuration.
+  /// The contexts for the servers to examine: the named one, or, if none is named, all of the configuration.
   package func serversToExamine(_ options: ConnectionOptions) throws -> [CommandContext] {
     let isOpen = options.servers.isEmpty && !givesServer(options) && (configuration.databaseURL ?? "").isEmpty && configuration.servers.count > 1
     return isOpen ? configuration.servers.map(choosing) : [try choosing(options)]
@@ -51,7 +51,7 @@ extension CommandContext {
     return (name, CommandContext(choosing: nil, self).restoring)
   }
 
-  /// The option for commands that are to reach the same server, if there are several.
+  /// The `--server` option to add to a suggested command, so that it reaches the same server; empty if there is only one.
   package var serverOption: String {
     configuration.isOfNamedServer && configuration.servers.count > 1 ? " --server \(configuration.source ?? "")" : ""
   }
@@ -153,7 +153,7 @@ extension CommandContext {
     }
   }
 
-  /// A named server's settings, with what libpq would otherwise take from the environment, such as the port of another server.
+  /// A named server's settings, with defaults for what libpq would otherwise take from the environment, such as another server's port.
   private func pinned(_ settings: ConnectionSettings) throws -> ConnectionSettings {
     func lacks(_ keyword: String) -> Bool { settings.parameters[keyword] == nil }
     // A service has its own values for all of them.

@@ -116,7 +116,8 @@ struct Doctor: FirnCommand {
   }
 
   private func gain(on server: Connection, _ context: CommandContext) -> IncrementalGain? {
-    guard let repository = try? context.repository() else { return nil }
+    // Without identities: one with a passphrase would ask for it.
+    guard let repository = try? Repository(opening: context.store()), !repository.format.isEncrypted else { return nil }
     return IncrementalGain(of: snapshots(of: server, in: repository.catalog, context).values, in: repository)
   }
 

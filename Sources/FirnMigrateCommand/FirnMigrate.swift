@@ -38,7 +38,8 @@ struct CheckOptions: ParsableArguments {
   var migrations: String?
   @Option(
     help: ArgumentHelp(
-      "Warn about transactions that have been open longer than this; stop for ten times as long. Default: 30s.", valueName: "duration"))
+      "Warn about transactions that have been open longer than this; refuse to migrate if one has been open ten times as long. Default: 30s.",
+      valueName: "duration"))
   var maxTransaction: String?
 
   func request(_ context: CommandContext, _ settings: ConnectionSettings, _ tools: ToolOptions) throws -> MigrationCheck.Request {

@@ -17,7 +17,8 @@ struct FirnRestore: FirnCommand {
     "firn-restore", abstract: "Restore a snapshot. The replaced database is kept.",
     discussion: """
       The new database is built and checked beside the current one; then they swap names within a second. The previous database is kept, \
-      and --undo brings it back. With --as, nothing existing is changed. If anything fails, the new database is dropped again.
+      and --undo brings it back. With --as, no existing database is changed, except with --data-only. If anything fails before the swap, \
+      the new database is dropped again.
       """)
 
   @Argument(help: ArgumentHelp("Database name, or SOURCE/DATABASE.", valueName: "database"), completion: Completions.databases) var given: String?
@@ -45,8 +46,8 @@ struct FirnRestore: FirnCommand {
   @Flag(help: "Check all prerequisites, show what would be done, and stop.") var dryRun = false
   @OptionGroup var confirmation: ConfirmationOption
   @Flag(help: "Take no snapshot of the replaced database.") var noSafetySnapshot = false
-  @Flag(help: "Replace the database even if the snapshot is incomplete.") var allowIncomplete = false
-  @Flag(help: "With --in-place: allow a snapshot without a successful drill.") var untested = false
+  @Flag(help: "Replace the database even if the snapshot is incomplete, or parts of it cannot be restored.") var allowIncomplete = false
+  @Flag(help: "With --in-place: allow a snapshot that no drill has tried yet.") var untested = false
   @Flag(help: "Undo the swap if the health check fails.") var undoOnFailure = false
   @Option(name: .customLong("set"), help: ArgumentHelp("Server setting for the restoring sessions. May be repeated.", valueName: "name=value"))
   var settings: [String] = []

@@ -23,7 +23,9 @@ struct FirnSnapshot: FirnCommand {
     help: ArgumentHelp("With --all: leave out databases that match this pattern (* and ?). May be repeated.", valueName: "pattern"))
   var excludedDatabases: [String] = []
   @Option(
-    help: "Purpose, for lists and retention: nightly, hourly, pre-migration (reads every table), or a word of your own. Restores use pre-restore.")
+    help:
+      "Purpose, for lists and retention: nightly, hourly, pre-migration (reads every table), or a word of your own. Snapshots that restores take have the kind pre-restore."
+  )
   var kind = "manual"
   @Option(name: .customLong("tag"), help: ArgumentHelp("A label to find the snapshot by. May be repeated.", valueName: "key=value")) var tags:
     [String] = []
@@ -36,7 +38,7 @@ struct FirnSnapshot: FirnCommand {
       "How long to wait for a table that another session has locked, such as 30s; 0s: not at all. Default: lock-wait in firn.yaml, then 30s.",
       valueName: "duration")) var lockWait: String?
   @Option(help: ArgumentHelp("Name of the server in the store. Default: its host and cluster.", valueName: "name")) var source: String?
-  @Flag(help: "Continue this source although another server has used it since.") var takeSourceBack = false
+  @Flag(help: "Accept that another server took the latest snapshots under this source, and continue with this server.") var takeSourceBack = false
   @Option(help: ArgumentHelp("Disk space for pg_dump's temporary output. Default: spool-cap in firn.yaml, then 512MiB.", valueName: "size"))
   var spoolCap: String?
   @Option(help: ArgumentHelp("Copy the snapshot to this store, in addition to the stores in firn.yaml. May be repeated.", valueName: "store"))

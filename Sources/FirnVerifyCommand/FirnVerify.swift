@@ -26,7 +26,7 @@ struct FirnVerify: FirnCommand {
   var snapshot: String?
   @Flag(help: "Check that every object exists with its size.") var quick = false
   @Flag(help: "Read and check every byte, and compare every table with the manifest (default).") var read = false
-  @Flag(help: "Restore each snapshot, compare the copy with the snapshot, and drop it.") var drill = false
+  @Flag(help: "Restore each snapshot, compare the copy with it, and drop the copy.") var drill = false
   @Option(
     help: ArgumentHelp(
       "Check that every object exists, and read this share of them, such as 5%. Each run continues where the last one stopped.", valueName: "share"))

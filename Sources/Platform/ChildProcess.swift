@@ -139,7 +139,7 @@ package final class ChildProcess: Sendable {
   /// keeps the output open, reading stops after 2 s.
   /// - Parameters:
   ///   - grace: how long the program may take to end when `check` throws, before it is killed.
-  ///   - check: called every few milliseconds while the program runs. Where it throws, the program is ended.
+  ///   - check: called every few milliseconds while the program runs. If it throws, the program is ended.
   /// - Returns: the exit code, or 128 + the signal that ended it.
   package func wait(grace: Duration = .seconds(5), checking check: () throws -> Void) rethrows -> Int32 {
     var pause = 0.001

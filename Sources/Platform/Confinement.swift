@@ -2,16 +2,17 @@ internal import CLinux
 internal import Glibc
 package import SystemPackage
 
-/// Limits for a program and all that it starts: it reaches some folders, no network and no socket of other programs.
+/// Limits for a program and all that it starts: it reaches some folders, and unless `mayConnect` no network and no socket of other
+/// programs.
 ///
-/// Files are confined by Landlock (Linux 5.13 and later), connections and changes to other processes by seccomp; from 6.12 on signals to
-/// other programs, too. System V objects of the user's other programs are out of reach if the kernel allows a namespace for them.
+/// Landlock confines files (Linux 5.13 and later) and signals to other programs (6.12 and later); seccomp confines connections and
+/// changes to other processes. System V objects of the user's other programs are out of reach if the kernel allows a namespace for them.
 package struct Confinement: Sendable {
   /// Folders that it may read, and run programs from.
   package var readable: [FilePath]
   /// Folders that it may change as it likes.
   package var writable: [FilePath]
-  /// Whether it may open connections. TCP stays forbidden if the kernel supports that.
+  /// Whether it may connect to sockets. TCP is still forbidden if Landlock can forbid it; on older kernels it is allowed.
   package var mayConnect = false
 
   package init(readable: [FilePath], writable: [FilePath]) {

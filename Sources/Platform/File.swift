@@ -161,14 +161,13 @@ package struct File: ~Copyable, Sendable {
     }
   }
 
+  /// Sets its mode.
   package func permit(_ mode: UInt32) throws(SystemError) {
     if fchmod(descriptor, mode) != 0 { throw SystemError("change the mode of", path.string) }
   }
 
   /// Lets every user read it.
-  package func permitReading() throws(SystemError) {
-    if fchmod(descriptor, 0o644) != 0 { throw SystemError("change the mode of", path.string) }
-  }
+  package func permitReading() throws(SystemError) { try permit(0o644) }
 
   /// Lets those read it whom the user's umask lets.
   package func permitAsUsual() throws(SystemError) {

@@ -30,7 +30,7 @@ package struct Interruption: Error, Equatable {
   /// Clears a handled signal, so that cleanup can finish.
   package static func clear() { received.withLock { $0 = nil } }
 
-  /// Runs `body` to its end even if a signal arrives, which takes effect afterwards.
+  /// Runs `body` although a signal has arrived, which takes effect again afterwards. Another signal that arrives meanwhile interrupts it.
   package static func putOff<Result>(_ body: () throws -> Result) rethrows -> Result {
     let wish = signal
     clear()

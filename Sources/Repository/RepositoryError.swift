@@ -50,12 +50,22 @@ extension RepositoryError {
   /// Runs `body`, which reads an object.
   /// - Throws: `damagedObject` for whatever is wrong with that object, and errors of the store.
   static func naming<Result>(_ object: ObjectName, _ body: () throws -> Result) throws -> Result {
-    func damaged(_ reason: String) -> RepositoryError { .damagedObject(name: object.digest.description, reason: reason) }
-    do { return try body() } catch let error as CompressionError { throw damaged(error.reason) } catch let error as RepositoryError {
-      if case .malformed(_, let reason) = error { throw damaged(reason) }
-      throw error
-    } catch StoreError.missing { throw damaged("it is missing") } catch StoreError.truncated { throw damaged("it is cut off") } catch StoreError
-      .notAFile
-    { throw damaged("it is no ordinary file") } catch StoreError.unreadable(_, let reason) { throw damaged("it can't be read: \(reason)") }
+    do { return try body() } catch {
+      guard let reason = reason(error) else { throw error }
+      throw RepositoryError.damagedObject(name: object.digest.description, reason: reason)
+    }
+  }
+
+  /// What is wrong with an object that can't be read; nil if the error is about something else.
+  private static func reason(_ error: any Error) -> String? {
+    switch error {
+    case let error as CompressionError: error.reason
+    case RepositoryError.malformed(_, let reason): reason
+    case StoreError.missing: "it is missing"
+    case StoreError.truncated: "it is cut off"
+    case StoreError.notAFile: "it is no ordinary file"
+    case StoreError.unreadable(_, let reason): "it can't be read: \(reason)"
+    default: nil
+    }
   }
 }

@@ -76,7 +76,7 @@ import Testing
       }
     }
     #expect(different.current.isEmpty, "\(different.current.prefix(3))")
-    #expect(compared.current > Self.histories * Self.hosts * 9 / 10)
+    #expect(compared.current > Self.histories * Self.hosts * 97 / 100)
   }
 
   /// The snapshots that restic keeps, by host.

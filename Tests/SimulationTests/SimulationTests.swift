@@ -1,6 +1,7 @@
 import Foundation
 import Platform
 import Synchronization
+import TestSupport
 import Testing
 
 /// Snapshots, prunes, verifications and copies beside each other, over two stores, with everything going wrong that a seed says.
@@ -34,7 +35,7 @@ private struct Simulation {
 @Suite struct `In simulated worlds` {
   /// scripts/soak sets them.
   private var first: UInt64 { Self.setting("FIRN_SIMULATION_FIRST") ?? 0 }
-  private var seeds: UInt64 { Self.setting("FIRN_SIMULATION_SEEDS") ?? 10_000 }
+  private var seeds: UInt64 { Self.setting("FIRN_SIMULATION_SEEDS") ?? UInt64(Thoroughness.count(10_000, thorough: 20_000)) }
 
   private static func setting(_ name: String) -> UInt64? { ProcessInfo.processInfo.environment[name].flatMap(UInt64.init) }
 

@@ -21,7 +21,7 @@ package enum ExitStatus: Int32, CaseIterable, Sendable {
     case .failed: "unexpected failure"
     case .doneWithWarnings:
       "done, with warnings (an incomplete snapshot, a table that lost most of its rows, a copy that was not written), or something needs attention"
-    case .verificationFailed: "verification failed: damage, or a restored copy that differs"
+    case .verificationFailed: "verification failed: damage, a restored copy that differs because of the snapshot, or an unmet assertion"
     case .notConfirmed: "not confirmed"
     case .refused: "refused by a preflight check; nothing was changed"
     case .locked: "another run holds the lock"

@@ -63,7 +63,7 @@ package struct ServerOptions: ParsableArguments {
   @Option(
     name: .long,
     help: ArgumentHelp(
-      "Number of tables, or with --all of small databases, processed at the same time. Default: jobs in firn.yaml, then the number of processors, at most 8.",
+      "How many tables are processed at the same time, and with --all how many small databases. Default: jobs in firn.yaml, then the number of processors, at most 8.",
       valueName: "n")
   )
   package var jobs: Int?

@@ -63,7 +63,7 @@ package struct ImpactStatement {
       "",
       isInPlace
         ? "The application has no database until the new one is built. Nothing has been changed yet."
-        : "Its sessions are ended during the swap, for about a second. Nothing has been changed yet.", "",
+        : "Its sessions are ended at the swap; new ones wait for about a second. Nothing has been changed yet.", "",
     ]
     // Also with --quiet: the operator must know what they confirm.
     context.explain(lines)

@@ -1,6 +1,6 @@
 package import Repository
 
-/// What incremental snapshots of a server would not have read, by its last two snapshots of each database.
+/// The part of a server's last snapshots that incremental ones would not have read, by the last two snapshots of each database.
 package struct IncrementalGain: Sendable {
   /// Plain bytes of the newest snapshots.
   private(set) var bytes: Int64 = 0
@@ -11,8 +11,8 @@ package struct IncrementalGain: Sendable {
   /// - Parameter databases: the snapshots of each database, the oldest first.
   package init(of databases: some Sequence<[SnapshotPath]>, in repository: Repository) {
     for places in databases {
-      let last = places.reversed().lazy.filter { !repository.catalog.isSafetySnapshot($0) }
-        .compactMap { try? repository.readableManifest(of: $0) }.prefix(2)
+      let last = Array(
+        places.reversed().lazy.filter { !repository.catalog.isSafetySnapshot($0) }.compactMap { try? repository.readableManifest(of: $0) }.prefix(2))
       guard let newest = last.first, let before = last.dropFirst().first else { continue }
       add(newest, before)
     }
@@ -30,7 +30,7 @@ package struct IncrementalGain: Sendable {
   /// As `of 749 MB in the last snapshots, 690 MB in 18 tables were unchanged`; nil if nothing is known.
   var text: String? {
     guard bytes > 0 else { return nil }
-    func megabytes(_ bytes: Int64) -> String { "\((bytes + 500_000) / 1_000_000) MB" }
-    return "of \(megabytes(bytes)) in the last snapshots, \(megabytes(unchangedBytes)) in \(unchangedTables) tables were unchanged"
+    let tables = unchangedTables == 1 ? "1 table was" : "\(unchangedTables) tables were"
+    return "of \(megabytes(bytes)) in the last snapshots, \(megabytes(unchangedBytes)) in \(tables) unchanged"
   }
 }

@@ -68,7 +68,7 @@ package struct MetricsFile: Sendable {
       case .lastSuccess: "When the newest complete snapshot was begun."
       case .lastProof: "When a snapshot was last read whole and found intact."
       case .restoreTime: "How long the last drill took to restore."
-      case .isOK: "1 where firn status finds nothing wrong."
+      case .isOK: "1 if firn status finds nothing wrong; 0 also for a database of a configured server without a snapshot."
       case .copyBehind: "Snapshots that a copy lacks."
       case .snapshotBytes: "Plain bytes of the last snapshot made."
       case .snapshotStored: "Bytes that the last snapshot made added to the store."

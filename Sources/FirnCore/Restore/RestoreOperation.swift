@@ -47,7 +47,7 @@ package struct RestoreOperation {
       of: server, creatableExtensions: ExtensionTrial(server: server, target: request.target).creatable(source), finalName: request.target.name)
     let damaged = request.scope.onlyIntact ? try source.damagedFiles(progress) : []
     let selection = try RestoreSelection(source, scope: request.scope, role: role, damaged: damaged)
-    try source.requireLists(of: selection.manifest.tables)
+    if !request.scope.onlyIntact { try source.requireLists(of: selection.manifest.tables, largeObjects: !request.scope.isPartial) }
     let properties = try properties(source.manifest, role, server)
     let findings = try RestorePreflight(
       server: server, repository: repository, request: request, selection: selection, properties: properties, role: role
@@ -267,7 +267,7 @@ package struct RestoreOperation {
         })
     }
     progress.begin("reading that snapshot back", expected: safety.bytes)
-    let source = try RestoreSource(repository, safety.place)
+    let source = try RestoreSource(repository, safety.place, isPartial: true)
     let damaged = try source.damagedFiles(progress)
     guard damaged.isEmpty else {
       throw FirnError.refused(reasons: [

@@ -9,27 +9,28 @@ struct RestoreSource {
   let manifest: Manifest
   let reader: SnapshotReader
   let files: [String: SnapshotReader.FileEntry]
-  /// Files that damaged lists of the chunk table are about.
+  /// Files whose list in the store is damaged.
   private let unlisted: [String: RepositoryError]
   let directory: ArchiveDirectory
 
-  /// - Parameter isPartial: whether files that damaged lists are about may be missing.
+  /// - Parameter isPartial: whether files whose list is damaged may be missing.
   /// - Throws: `SnapshotDamaged`, or `RepositoryError` if the snapshot can't be read as what it is.
   init(_ repository: Repository, _ place: SnapshotPath, isPartial: Bool = false) throws {
     let manifest = try repository.catalog.intactManifest(of: place)
     let reader = try SnapshotReader(repository.contents, manifest: manifest)
     let (files, unlisted) = try reader.listedFiles()
     (self.manifest, self.reader, self.files, self.unlisted) = (manifest, reader, files, unlisted)
-    if !isPartial { try Self.requireLists(of: manifest.tables, unlisted) }
+    if !isPartial { try Self.requireLists(of: manifest.tables, largeObjects: true, unlisted) }
     // The chunk table must agree with the manifest, whose checksum was verified.
     for table in manifest.tables where unlisted[table.file] == nil && files[table.file]?.digest.description != table.sha256 {
       throw RepositoryError.malformed(
         key: reader.table.key, reason: "\(table.displayName) is \(files[table.file] == nil ? "missing" : "another than the manifest's")")
     }
     guard let file = files[ArchiveFile.contents] else {
+      if let damage = unlisted[ArchiveFile.contents] { throw SnapshotDamaged(tables: [ArchiveFile.contents], cause: damage) }
       throw RepositoryError.malformed(key: reader.table.key, reason: "\(ArchiveFile.contents) is missing")
     }
-    if let reason = Self.contradictions(between: files, and: manifest).first {
+    if let reason = Self.contradictions(between: files, and: manifest, unlisted: Set(unlisted.keys)).first {
       throw RepositoryError.malformed(key: reader.table.key, reason: reason)
     }
     var bytes: [UInt8] = []
@@ -41,12 +42,13 @@ struct RestoreSource {
 
   /// Files of a chunk table that are not those of the manifest. A table that the manifest leaves out, for one, would be left out of a
   /// restore, and of its proof.
-  static func contradictions(between files: [String: SnapshotReader.FileEntry], and manifest: Manifest) -> [String] {
+  /// - Parameter unlisted: files whose list is damaged.
+  static func contradictions(between files: [String: SnapshotReader.FileEntry], and manifest: Manifest, unlisted: Set<String>) -> [String] {
     let known = Set(manifest.tables.map(\.file) + [ArchiveFile.contents])
     // Files with rows, as pg_backup_directory.c names them.
     let unknown = files.values.filter { $0.name.hasSuffix(".dat") && !$0.isLargeObject && !known.contains($0.name) }.map(\.name).sorted()
     var found = unknown.map { "\($0) is of no table of the manifest" }
-    let largeObjects = files.values.count(where: \.isLargeObject)
+    let largeObjects = files.values.count(where: \.isLargeObject) + unlisted.count(where: ArchiveFile.isLargeObject)
     if largeObjects != manifest.largeObjects { found.append("it has \(largeObjects) large objects, the manifest says \(manifest.largeObjects)") }
     if let wanted = manifest.contentsSHA256, let contents = files[ArchiveFile.contents], wanted != contents.digest.description {
       found.append("toc.dat is another than the manifest's")
@@ -54,13 +56,16 @@ struct RestoreSource {
     return found
   }
 
-  /// - Throws: `SnapshotDamaged` if a damaged list is about one of the tables.
-  func requireLists(of tables: [Manifest.Table]) throws { try Self.requireLists(of: tables, unlisted) }
+  /// - Throws: `SnapshotDamaged` if the list of one of the tables is damaged.
+  func requireLists(of tables: [Manifest.Table], largeObjects: Bool = false) throws {
+    try Self.requireLists(of: tables, largeObjects: largeObjects, unlisted)
+  }
 
-  private static func requireLists(of tables: [Manifest.Table], _ unlisted: [String: RepositoryError]) throws {
+  private static func requireLists(of tables: [Manifest.Table], largeObjects: Bool, _ unlisted: [String: RepositoryError]) throws {
     let damaged = tables.filter { unlisted[$0.file] != nil }
-    guard let cause = damaged.first.flatMap({ unlisted[$0.file] }) else { return }
-    throw SnapshotDamaged(tables: damaged.map(\.displayName).sorted(), cause: cause)
+    let objects = largeObjects ? unlisted.keys.filter(ArchiveFile.isLargeObject) : []
+    guard let cause = (damaged.map(\.file) + objects).first.flatMap({ unlisted[$0] }) else { return }
+    throw SnapshotDamaged(tables: damaged.map(\.displayName).sorted() + (objects.isEmpty ? [] : ["large objects"]), cause: cause)
   }
 
   /// Runs `body` and names the affected tables if it finds damage.

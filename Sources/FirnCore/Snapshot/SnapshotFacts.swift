@@ -3,7 +3,7 @@ internal import Platform
 internal import Postgres
 internal import Repository
 
-/// What a snapshot records about the server and the database, and what it leaves out on request.
+/// Facts about the server and the database that a snapshot records, and the tables that it leaves out on request.
 extension SnapshotRun {
   struct Facts {
     var database: DatabaseFacts

@@ -4,7 +4,7 @@ internal import Platform
 internal import Postgres
 internal import Repository
 
-/// What a dump contains beside what the server has: its tables, the reasons why it is incomplete, and signs of trouble.
+/// Compares a dump with the server: its tables, the reasons why it is incomplete, and signs of trouble.
 extension SnapshotRun {
   /// Matches the archive's table of contents with the files that were read and the tables of the server.
   func match(

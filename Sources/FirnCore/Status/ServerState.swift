@@ -50,14 +50,18 @@ struct ServerComparison {
       case .failure(let error): return ["server \(server.state.name) could not be asked for its databases: \(words(error))"]
       case .success(let databases):
         let own = Set(known.filter { $0.source.isSame(as: server.folder) }.map(\.database))
-        // The server was recreated, or the address is wrong.
-        let before = own.subtracting(["postgres"])
-        if before.count > 1, before.isDisjoint(with: databases.all) {
+        if Self.isAnother(databases.all, than: own) {
           return ["server \(server.state.name) has none of the databases with snapshots: was it recreated, or is its address wrong?"]
         }
         return missing(on: server, beside: own).map { "\(server.state.name)/\($0) has no snapshot" }
       }
     }
+  }
+
+  /// Whether a server with these databases is not the one that was backed up: it was recreated, or its address is wrong.
+  private static func isAnother(_ all: Set<String>, than own: Set<String>) -> Bool {
+    let before = own.subtracting(["postgres"])
+    return before.count > 1 && before.isDisjoint(with: all)
   }
 
   /// Databases that should have a snapshot and have none, with their sources.
@@ -69,7 +73,7 @@ struct ServerComparison {
   }
 
   private func missing(on server: (state: ServerState, folder: String), beside own: Set<String>) -> [String] {
-    guard case .success(let databases) = server.state.databases else { return [] }
+    guard case .success(let databases) = server.state.databases, !Self.isAnother(databases.all, than: own) else { return [] }
     return databases.wanted.subtracting(own).sorted()
   }
 }

@@ -128,25 +128,27 @@ package struct StoreReport: Sendable, Encodable {
     // Looked up once: of many databases each has many snapshots.
     let snapshots = Dictionary(grouping: listing) { "\($0.place.source.keyComponent)/\($0.place.database.keyComponent)" }
     let reports = Monitor<[Int: Database]>([:])
-    try forEachInParallel(Array(status.databases.enumerated()), thread: "report") { number, state in
+    progress.begin("reading snapshots of \(status.databases.count) databases")
+    try forEachInParallel(
+      Array(status.databases.enumerated()), thread: "report", threads: max(processorCount, repository.store.requestsAtOnce)
+    ) { number, state in
       let own = snapshots["\(state.source.keyComponent)/\(state.database.keyComponent)", default: []].sorted { $0.place.id < $1.place.id }
-      let report = try Self.database(state, own, repository, tableCount, now, progress)
+      let report = try Self.database(state, own, repository, tableCount, now)
       reports.update { $0[number] = report }
     }
     databases = reports.current.sorted { $0.key < $1.key }.map(\.value)
   }
 
   private static func database(
-    _ state: StoreStatus.Database, _ listing: [ListedSnapshot], _ repository: Repository, _ tableCount: Int, _ now: Date, _ progress: WorkProgress
+    _ state: StoreStatus.Database, _ listing: [ListedSnapshot], _ repository: Repository, _ tableCount: Int, _ now: Date
   ) throws -> Database {
     var snapshots: [Snapshot] = []
     var drills: [Drill] = []
     var unreadable = 0
     var points: [String: [Table.Point]] = [:]
     var newest: Manifest?
-    for (number, listed) in listing.enumerated() {
+    for listed in listing {
       try Interruption.check()
-      progress.beginOthers("reading of \(state.database), snapshot \(number + 1) of \(listing.count)")
       let manifest: Manifest?
       let summary: Manifest.Summary
       do {

@@ -8,7 +8,7 @@ package struct StoreStatus: Sendable {
   package struct Limits: Sendable, Equatable {
     package var snapshotAge: Duration = .seconds(26 * 3600)
     package var proofAge: Duration = .seconds(8 * 86400)
-    /// How long ago a table may have been read that newer snapshots have taken over.
+    /// The longest time since a table that was taken over was last read.
     package var unreadAge: Duration = .seconds(8 * 86400)
     /// Age limits of single databases: the source's name, a pattern for the database's name, the age. The first match applies.
     package var exceptions: [(source: String, pattern: String, age: Duration)] = []
@@ -102,7 +102,7 @@ package struct StoreStatus: Sendable {
   package let databases: [Database]
   /// Problems that belong to no database with snapshots, such as a run that could not connect.
   package let problems: [String]
-  /// Databases of servers that are backed up as a whole, without a snapshot, with their sources.
+  /// Databases that have no snapshot although their server is backed up as a whole, with their sources.
   package let missing: [(source: String, database: String)]
   package var isSound: Bool { problems.isEmpty && databases.allSatisfy(\.problems.isEmpty) }
 
@@ -124,7 +124,9 @@ package struct StoreStatus: Sendable {
     let comparison = try ServerComparison(servers, in: repository.catalog, words: words)
     let states = Monitor<[String: Database]>([:])
     let gone = Set(groups.filter { _, places in places.first.map(comparison.hasLost) ?? false }.keys)
-    try forEachInParallel(Array(groups), thread: "status") { key, places in
+    try forEachInParallel(
+      Array(groups), thread: "status", threads: max(processorCount, repository.store.requestsAtOnce)
+    ) { key, places in
       guard let first = places.first else { return }
       let name = names[first.source] ?? first.source
       let state = try Self.database(
@@ -289,7 +291,7 @@ package struct StoreStatus: Sendable {
     (error as? RepositoryError)?.isOfOneSnapshot ?? (error as? StoreError)?.isOfOneFile ?? false
   }
 
-  /// A dropped database is reported for this long after its newest snapshot. After that the drop is taken as intended.
+  /// A dropped database is reported for at least this long after its newest snapshot. Later the drop is taken as intended.
   private static let graceOfGone: Duration = .seconds(8 * 86400)
 
   /// - Parameter places: of one database, the newest first.
@@ -335,7 +337,7 @@ package struct StoreStatus: Sendable {
       )
     }
     problems += try checks.problemsOfDrills(places)
-    // It is not backed up here: only restores took snapshots of it.
+    // Only restores took snapshots of it, so it is not backed up here; or none of its snapshots can be read.
     guard let newest else {
       return problems.isEmpty
         ? nil

@@ -95,7 +95,7 @@ final class SnapshotCheck {
     for file in Array(tables.keys.sorted()) + [ArchiveFile.contents] where files[file] == nil && !unlisted.contains(file) {
       problems.append(.init(table: tables[file]?.displayName, reason: "\(file) is not in the chunk table"))
     }
-    problems += RestoreSource.contradictions(between: files, and: manifest).map { .init(reason: $0) }
+    problems += RestoreSource.contradictions(between: files, and: manifest, unlisted: unlisted).map { .init(reason: $0) }
     do { _ = try GlobalsScript(of: manifest, in: repository) } catch let error as CompressionError {
       problems.append(.init(reason: "\(repository.files(of: place).globals) cannot be decompressed: \(error.reason)"))
     }
@@ -125,7 +125,14 @@ final class SnapshotCheck {
       let reason = damaged[list.name] ?? list.damage.map { Self.problem($0).reason } ?? ""
       problems.append(.init(table: tables[list.file] ?? list.file, object: list.name.digest.description, reason: reason))
     }
-    for file in try reader.files(without: files).values.sorted(by: { $0.name < $1.name }) {
+    let listed = try reader.listedFiles()
+    // Lists that were not among the objects that were read.
+    for (file, damage) in listed.unlisted.sorted(by: { $0.key < $1.key }) where !files.contains(file) {
+      files.insert(file)
+      let problem = Self.problem(damage)
+      problems.append(.init(table: tables[file] ?? file, object: problem.object, reason: problem.reason))
+    }
+    for file in listed.files.values.sorted(by: { $0.name < $1.name }) {
       for object in try reader.objects(of: file) where damaged[object] != nil {
         files.insert(file.name)
         named.insert(object)

@@ -264,11 +264,12 @@ package final class RepositoryLock: Sendable {
       }
     }
     /// Breaks the lock of a process that may be alive.
-    /// - Returns: whether that process will notice. If nothing can be written, no process continues to delete.
+    /// - Returns: whether that process will notice; also true if nothing can be written, because then no process can go on deleting.
     func breakLock(_ key: StoreKey) throws -> Bool {
       let isBroken = try clear {
         do { try store.rename(key, as: broken(key)) } catch StoreError.full {
-          // The mark may use the reserve. If that is gone as well, the process does not notice.
+          // The mark may use the reserve. If that is gone as well, the lock file is deleted without a mark: the process
+          /// notices, unless it is just writing the file again.
           if mode == .exclusive { try store.delete([reserve]) }
           do { try store.rename(key, as: broken(key)) } catch StoreError.full { try store.delete([key]) }
         }

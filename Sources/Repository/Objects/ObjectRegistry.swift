@@ -33,7 +33,7 @@ package final class ObjectRegistry: Sendable {
 
   func addUses(_ uses: [UInt32: Int64]) {
     slots.withLock { slots in
-      // Lists say themselves what they use, and may have been changed.
+      // The head of a list states these numbers; a damaged one may state any.
       for (ordinal, bytes) in uses {
         let slot = Int(ordinal)
         let (sum, overflows) = slots[slot].used.addingReportingOverflow(bytes)

@@ -2,14 +2,15 @@ internal import Digests
 
 /// An object that lists the chunks of a large file, or of a part of it. Snapshots of an unchanged table share it.
 ///
-/// Its head names the objects (`o`, with the bytes that it uses of each) and its segments as that of a chunk table does. In its
-/// segments objects are counted in its own head, and bytes from its beginning, so that it does not depend on the snapshot.
+/// Like the head of a chunk table, its head names its segments; it also names the objects (`o`, with the bytes that it uses of each).
+/// Its segments number objects by their order in this head, and count bytes from the start of the list, so that it does not depend on
+/// the snapshot.
 package struct ChunkList: Sendable {
   static let signature = "firn-list\t1"
-  /// What its segments call the file, whatever its name is in a snapshot.
+  /// The file's name in its segments, whatever it is in a snapshot.
   static let fileName = "rows"
-  /// A larger file has several lists, which end after this many chunks at least, at a chunk that its digest chooses: after a change in
-  /// the file, later lists are the same again.
+  /// A very large file has several lists. Each has at least this many chunks, and ends at a chunk that is chosen by its digest. So after
+  /// a change in the file, the later lists except the last are the same as before.
   static let shortest = 2 * ChunkTable.segmentLimit
   static let longest = 8 * shortest
   private static let endMask: UInt64 = 8191
@@ -31,14 +32,13 @@ package struct ChunkList: Sendable {
     /// Before it is encrypted.
     let bytes: Int64
     let headBytes: Int64
-    /// Of its bytes before they are encrypted.
+    /// The SHA-256 of its bytes before they are encrypted.
     let digest: SHA256Digest
     /// The file's name in the snapshot, and the part of it that is listed.
     package var file: String
     let offset: Int64
     let length: Int64
 
-    var end: Int64 { offset + length }
     var storedLength: StoredContents.Length { .init(content: bytes, stored: storedBytes) }
 
     /// Its line in a chunk table.
@@ -49,7 +49,7 @@ package struct ChunkList: Sendable {
 
   package let reference: Reference
   let key: StoreKey
-  /// The objects that its segments name, counted in the chunk table, and the bytes that it uses of each.
+  /// The objects that its segments name, by their numbers in the chunk table, with the bytes that it uses of each.
   private(set) var objects: [(ordinal: UInt32, used: Int64)] = []
   /// Why it can't be read.
   package internal(set) var damage: RepositoryError?

@@ -95,7 +95,7 @@ package struct ChunkTable: Sendable {
   }
 
   static let signature = "firn-chunks\t2"
-  /// Of tables without lists.
+  /// The first line of tables without lists.
   static let firstSignature = "firn-chunks\t1"
   /// Chunks in a segment at most.
   package static let segmentLimit = 4096

@@ -18,7 +18,7 @@ package final class ChunkTableWriter: Sendable {
   /// A finished table.
   package struct Outcome: Sendable {
     package let place: Manifest.ChunkTablePlace
-    /// Of its stored file.
+    /// The SHA-256 of its stored file.
     package let digest: SHA256Digest
     /// The local file that holds it unencrypted.
     package let file: FilePath
@@ -51,7 +51,7 @@ package final class ChunkTableWriter: Sendable {
 
   /// - Parameters:
   ///   - scratch: a folder for temporary files.
-  ///   - parent: its lists are used again where they would be the same.
+  ///   - parent: its lists are used again if they would be the same.
   package init(scratch: FilePath, registry: ObjectRegistry, parent: ParentIndex? = nil) {
     self.scratch = scratch
     self.registry = registry
@@ -266,7 +266,7 @@ private struct SegmentText: Sendable {
     } else {
       text += Array("@\t\(location.object)\t\(location.frame)\t\(location.offset)\n".utf8)
     }
-    // A later stream starts at the first chunk of a segment, and the first chunks of a file decide how it is cut.
+    // A later snapshot finds a segment by its first chunk, and decides by a file's first chunks how to cut it.
     if count == 0 || offset < Cutter.sampleSize || digest.high & ChunkTable.hookMask == 0 { hooks.append(digest) }
     digest.appendHexadecimal(to: &text)
     text += Array("\t\(location.length)\n".utf8)
@@ -294,7 +294,8 @@ private struct SegmentText: Sendable {
   }
 }
 
-/// A list that is being filled. Its bytes depend on nothing but the chunks and their places in the objects.
+/// A list that is being filled. Its bytes depend on the chunks and their places in the objects, those of a file's last list also on
+/// the file's length and digest, and not on the snapshot.
 private struct ChunkListDraft: Sendable {
   let file: String
   let offset: Int64

@@ -8,7 +8,7 @@ struct FileParts {
   /// Whether lists have parts of it, which were not read.
   private(set) var isListed = false
 
-  /// - Parameter segment: that lists the part.
+  /// - Parameter segment: the number of the segment that lists the part.
   mutating func add(_ part: SegmentPart, segment: Int = 0) {
     // A file may end at the beginning of a segment.
     if !part.chunks.isEmpty { parts.append((part.offset, part.bytes, Int32(segment))) }

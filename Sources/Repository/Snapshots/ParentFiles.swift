@@ -3,7 +3,8 @@ internal import Platform
 
 /// Files of an earlier snapshot that are taken over into a new one without being read.
 extension ParentIndex {
-  /// Those of the files all of whose chunks the table lists, with that length and digest, in objects that may be used again.
+  /// The files that can be taken over: every chunk is listed and lies in an object that may be used again. The length matches, and the
+  /// digest too if it is known without reading a list.
   package func reusable(_ files: [String: (bytes: Int64, digest: SHA256Digest)]) throws -> Set<String> {
     var found: [String: FileParts] = [:]
     var objects: [String: Set<UInt32>] = [:]

@@ -16,7 +16,7 @@ package struct SnapshotReader: Sendable {
   package let table: ChunkTable
   private let contents: StoredContents
   private let cache: FrameCache
-  /// Segments that were parsed last, by their numbers: thousands of small files lie in one. The last used one is the last.
+  /// The segments used most recently, with their numbers, because one may hold thousands of small files. The most recent is at the end.
   private let parsed = Monitor<[(number: Int, parts: [String: [SegmentPart]])]>([])
   private static let parsedAtOnce = 8
 
@@ -32,14 +32,14 @@ package struct SnapshotReader: Sendable {
   package var objectsRead: Int { cache.objectsRead }
 
   /// Every file of the archive, by name. Reads the whole chunk table once.
-  /// - Parameter left: files that are left out.
+  /// - Parameter skipped: files that are not wanted.
   /// - Throws: `RepositoryError.damagedObject` if a list can't be read.
-  package func files(without left: Set<String> = []) throws -> [String: FileEntry] {
-    for list in table.lists where !left.contains(list.file) { if let damage = list.damage { throw damage } }
+  package func files(without skipped: Set<String> = []) throws -> [String: FileEntry] {
+    for list in table.lists where !skipped.contains(list.file) { if let damage = list.damage { throw damage } }
     var found: [String: FileParts] = [:]
     for number in table.segments.indices {
-      if let list = table.segments[number].list, left.contains(table.lists[list].file) { continue }
-      for part in try table.parts(ofSegment: number, contents) where !left.contains(part.file) {
+      if let list = table.segments[number].list, skipped.contains(table.lists[list].file) { continue }
+      for part in try table.parts(ofSegment: number, contents) where !skipped.contains(part.file) {
         found[part.file, default: FileParts()].add(part, segment: number)
       }
     }
@@ -56,7 +56,7 @@ package struct SnapshotReader: Sendable {
     return files
   }
 
-  /// The files, and those that damaged lists are about, with the damage.
+  /// The files, and those whose list is damaged, with the damage.
   package func listedFiles() throws -> (files: [String: FileEntry], unlisted: [String: RepositoryError]) {
     var unlisted: [String: RepositoryError] = [:]
     for list in table.lists { if let damage = list.damage { unlisted[list.file] = damage } }
@@ -105,7 +105,7 @@ package struct SnapshotReader: Sendable {
     }
   }
 
-  /// A part of a file, of which frames begin to be fetched.
+  /// Finds a part of a file, and starts fetching its frames if that saves time.
   private func open(_ file: FileEntry, _ segment: Int32, at offset: Int64, isNext: Bool) throws -> (part: SegmentPart, ahead: FramePrefetcher?) {
     let parts = try parts(of: file.name, inSegment: Int(segment)).filter { $0.offset == offset && !$0.chunks.isEmpty }
     guard let part = parts.first else {

@@ -76,7 +76,7 @@ import Testing
     }
     // As root, the store is another user's; otherwise it is ours.
     let owner = Account.unprivileged
-    let group = try #require(owner == nil ? Self.word("id", "-gn") : Self.word("id", "-gn", "postgres"))
+    let group = try #require(owner == nil ? Self.word("id", "-gn") : Self.word("id", "-gn", String(owner?.user ?? 0)))
     #expect(try setup("--store", place.folder.path("none").string, "--operators", group).errors.contains("create the repository first"))
     if let owner {
       #expect(try setup("--operators", group, "--apply").errors.contains("belongs to root"))

@@ -51,7 +51,7 @@ import Testing
     }
     let errors = Monitor("")
     let run = try place.start(
-      "firn-prune", [place.database, "--keep-last", "1", "--apply", "--confirm", "remove 5 snapshots of \(place.database)", "--max-rate", "1"]
+      "firn-prune", [place.database, "--keep-last", "1", "--apply", "--confirm", "remove 5 snapshots of \(place.database)", "--max-deletes", "1"]
     ) { line in errors.update { $0 += line + "\n" } }
     while try place.listedSnapshots().count > 1, run.exitCode() == nil { Thread.sleep(forTimeInterval: 0.02) }
     ProcessTable.send(SIGINT, to: run.id)

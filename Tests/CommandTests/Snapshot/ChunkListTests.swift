@@ -134,6 +134,26 @@ import Testing
     #expect(try place.verify(place.database, "latest", "--read").status == 0)
   }
 
+  @Test func `of a large object leave the tables restorable when they are damaged`() throws {
+    let place = try workplace()
+    try place.sql("SELECT lo_from_bytea(0, string_agg(sha256(g::text::bytea), '')) FROM generate_series(1, 200000) g")
+    let id = try place.takeSnapshot()
+    let name = try #require(try lists(of: id, place).first { $0[6].hasPrefix("blob_") }?[1])
+    let path = place.store.appending("objects/\(name.prefix(2))/\(name).zst")
+    try Folder.removeFile(path)
+    let found = try place.verify("--read", "--json")
+    #expect(found.status == 4 && found.output.contains("blob_") && !found.output.contains("the manifest says"), "\(found)")
+    let target = "\(place.database)_b"
+    let refused = try place.restore(place.database, "--as", target)
+    #expect(refused.status == 4 && refused.errors.contains("large objects"), "\(refused)")
+    #expect(try place.restore(place.database, "--as", target, "--table", "large").status == 0)
+    try place.server.sql("DROP DATABASE \"\(target)\"")
+    #expect(try place.restore(place.database, "--export", place.folder.path("part").string, "--table", "small").status == 0)
+    let rest = try place.restore(place.database, "--as", target, "--only-intact")
+    #expect(rest.status == 3, "\(rest)")
+    #expect(try place.server.sql("SELECT count(*) FROM large", in: target) == "200000")
+  }
+
   @Test func `are made beside snapshots of version 1, which can still be read`() throws {
     let server = try TestServer.system.get()
     try server.sql("CREATE DATABASE \"shop\"")

@@ -187,7 +187,7 @@ import Testing
     let shared = Set(try lists(third).map(\.name)).intersection(before.map(\.name))
     #expect(shared.count >= before.count / 2 && shared.count < before.count)
     #expect(try snapshots.files(of: third) == ["7.dat": rows])
-    // A list that is gone is stored again, and the chunks that it alone told of.
+    // A list that is gone is stored again, with the chunks that it listed.
     try store.delete([before[1].name.key])
     #expect(throws: RepositoryError.damagedObject(name: "\(before[1].name.digest)", reason: "it is missing")) { try snapshots.files(of: second) }
     let fourth = try snapshots.take(["7.dat": rows], night: 3)

@@ -240,6 +240,9 @@ struct ArchiveLoad {
       if let signal = Interruption.signal { failure.record(Interruption(signal: signal)) }
       try failure.check()
     }
+    // A signal to all processes of a service ends the child first.
+    try Interruption.check()
+    try failure.check()
     if code != 0 { throw PostgresError.toolFailed(tool: "pg_restore", exitCode: code, messages: messages.errors) }
   }
 }

@@ -78,6 +78,8 @@ struct SchemaProof {
     tool.flags = selection.flags
     let messages = ToolMessages(tool: "pg_restore")
     let code = try tool.start(of: archive, list: list, messages: messages).wait(checking: Interruption.check)
+    // A signal to all processes of a service ends the child first.
+    try Interruption.check()
     guard code == 0 else { throw PostgresError.toolFailed(tool: "pg_restore", exitCode: code, messages: messages.errors) }
     return try SchemaDump.take(of: connection, tools: build.tools, into: folder.path.appending("reference"))
   }

@@ -26,6 +26,7 @@ struct ScriptRun {
         ], environment: ToolAccess.environment
       ) { messages.add($0) }
       let code = try child.wait(checking: Interruption.check)
+      try Interruption.check()
       guard code == 0 else {
         throw ScriptFailed(script: script, messages: messages.errors.isEmpty ? ["exit code \(code)"] : messages.errors)
       }

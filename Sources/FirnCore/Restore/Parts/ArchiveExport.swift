@@ -37,9 +37,10 @@ package struct ArchiveExport {
     let lock = try StoreHousekeeping(store: repository.store).sharedLock(purpose: "firn-restore of \(place.database)", onlyReads: true)
     defer { lock.release() }
     guard try Folder.status(of: folder) == nil else { throw FirnError.refused(reasons: ["\(folder) exists: name a new folder"]) }
-    let source = try RestoreSource(repository, place, isPartial: scope.onlyIntact)
+    let source = try RestoreSource(repository, place, isPartial: scope.isPartial || scope.onlyIntact)
     let damaged = scope.onlyIntact ? try source.damagedFiles(progress) : []
     let selection = try RestoreSelection(source, scope: scope, role: .any, damaged: damaged, isForStockTools: true)
+    if !scope.onlyIntact { try source.requireLists(of: selection.manifest.tables, largeObjects: !scope.isPartial) }
     // Whole under its name or not there at all.
     let parent = folder.removingLastComponent()
     let work = try WorkFolder(in: parent, prefix: ".\(folder.lastComponent?.string ?? "archive").firn-")

@@ -74,7 +74,7 @@ final class ChangeWatch {
     end = try connection.logInsertPosition()
   }
 
-  /// Tables to which a transaction had written that the snapshot does not see.
+  /// Tables written to by transactions that the snapshot may not see.
   var inFlight: Set<UInt32> {
     let transactions = Set(writersBefore.map(\.transaction))
     return Set(writersAtLocks.filter { transactions.contains($0.transaction) }.map(\.relation))
@@ -152,7 +152,7 @@ final class ChangeWatch {
     let reason: String
   }
 
-  /// Whether ranges, by their starts, leave nothing out.
+  /// Whether ranges, sorted by their starts, cover everything from `start` to `end`.
   static func cover(_ ranges: [SummarizedRange], from start: LogPosition, to end: LogPosition) -> Bool {
     guard let first = ranges.first, first.start <= start else { return false }
     var reached = first.end

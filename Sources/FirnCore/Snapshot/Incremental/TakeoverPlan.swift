@@ -94,15 +94,16 @@ package struct TakeoverPlan: Sendable {
     taken = [:]
   }
 
-  /// Bytes of all names in patterns together. Longer patterns cost PostgreSQL's regular expressions more than they save: 22 kB of Chinese
-  /// names are more than they can hold.
+  /// Bytes of all names in patterns together. Matching longer ones costs more than the exclusions save, and PostgreSQL's regular
+  /// expressions have a limit: 22 kB of Chinese names exceed it.
   private static let longestPatterns = 8 << 10
   /// Bytes of one pattern.
   private static let longestPattern = 2 << 10
   /// Bytes that are read in the time in which a server compares one name with one relation (3 µs, at 400 MB/s).
   private static let bytesPerComparison: Int64 = 1200
 
-  /// Leaves out tables that are read faster than pg_dump finds them in its list of exclusions: small ones, and the smallest of too many.
+  /// Removes tables from the plan, so that they are read, if reading is faster than excluding them: small tables, and the smallest if all
+  /// names together are too long.
   /// - Parameter relations: how many the database has.
   package mutating func limit(relations: Int) {
     var length = 0

@@ -170,9 +170,21 @@ package final class LocalStore: Store {
       parent.removeLastComponent()
     }
     try Folder.make(folder)
-    if groupMode != 0 { for folder in missing { try Folder.permit(folder, 0o700 | Folder.setGroupID | groupMode) } }
+    if groupMode != 0 { for folder in missing { try shareNew(folder) } }
     // If root may not change the owner, as on some network file systems, root stays the owner.
     if let owner { for folder in missing { try? Folder.changeOwner(of: folder, user: owner.user, group: owner.group) } }
+  }
+
+  /// Gives the group its permissions on a new folder. Another user may have made it at the same moment, and does the same.
+  private func shareNew(_ folder: FilePath) throws(SystemError) {
+    let mode = 0o700 | Folder.setGroupID | groupMode
+    for attempt in 1... {
+      do { return try Folder.permit(folder, mode) } catch {
+        if let status = try? Folder.status(of: folder), status.mode & mode == mode { return }
+        guard attempt < 50 else { throw error }
+        usleep(20_000)
+      }
+    }
   }
 
   private func temporaryName(in folder: FilePath) -> FilePath {

@@ -53,7 +53,7 @@ package struct SharedFolder: Sendable {
     return closed
   }
 
-  /// The same in shell commands.
+  /// Shell commands that give the same access as `apply()`.
   package var commands: [String] {
     let path = root.string.shellWord
     return [
