@@ -56,10 +56,17 @@ import Testing
       }
       let status: Int32
       if trouble == .killed {
-        let child = try ChildProcess(
-          "/usr/bin/faketime", arguments: faked(night, 0) + [FirnProgram.path("firn-snapshot").string] + arguments,
-          environment: tonight.environment
-        ) { _ in }
+        func start() throws -> ChildProcess {
+          let child = try ChildProcess(
+            "/usr/bin/faketime", arguments: faked(night, 0) + [FirnProgram.path("firn-snapshot").string] + arguments,
+            environment: tonight.environment
+          ) { _ in }
+          _ = listener.waits { $0.contains("/night/start") || child.exitCode() != nil }
+          return child
+        }
+        var child = try start()
+        // faketime names a semaphore by its process id; a killed faketime leaves its own behind.
+        while child.exitCode() == 1 { child = try start() }
         // Before anything can be committed: it has reported its start.
         #expect(listener.waits { $0.contains("/night/start") })
         child.signalGroup(SIGKILL)
