@@ -56,7 +56,7 @@ extension RepositoryError {
     }
   }
 
-  /// What is wrong with an object that can't be read; nil if the error is about something else.
+  /// The damage of an object that can't be read, in words; nil if the error is about something else.
   private static func reason(_ error: any Error) -> String? {
     switch error {
     case let error as CompressionError: error.reason

@@ -44,7 +44,7 @@ package final class ChunkTableWriter: Sendable {
     }
   }
 
-  fileprivate let scratch: FilePath
+  private let scratch: FilePath
   private let registry: ObjectRegistry
   private let parent: ParentIndex?
   private let state = Mutex(State())
@@ -110,17 +110,10 @@ package final class ChunkTableWriter: Sendable {
     let headBytes = try output.end(with: segments)
     if !segments.isEmpty { try output.append(contentsOf: segmentsPath) }
     var place = Manifest.ChunkTablePlace(headBytes: headBytes, bytes: output.bytes)
-    let digest: SHA256Digest
-    if let encryptor = try encryption.encryptor() {
-      let encrypted = scratch.appending("chunks.tsv.zst.age")
-      let length: Int64
-      (digest, length) = try Self.encrypt(path, with: encryptor, to: encrypted)
-      place.sealedBytes = length
-      try store.write(contentsOf: encrypted, to: key)
-    } else {
-      digest = output.hasher.finalize()
-      try store.write(contentsOf: path, to: key)
-    }
+    let encrypted = try Self.encrypted(path, encryption)
+    place.sealedBytes = encrypted?.bytes
+    try store.write(contentsOf: encrypted?.file ?? path, to: key)
+    let digest = encrypted?.digest ?? output.hasher.finalize()
     let lists = stored.map(\.list) + shared.map { Outcome.List(name: $0.name, storedBytes: $0.storedBytes, isNew: false, file: nil) }
     return Outcome(place: place, digest: digest, file: path, lists: lists)
   }
@@ -142,26 +135,22 @@ package final class ChunkTableWriter: Sendable {
           length: draft.length)
       }
       if let known = parent?.list(digest: digest) { return note(reference(known.name, storedBytes: known.storedBytes), isNew: false) }
-      guard let encryptor = try encryption.encryptor() else {
-        let name = ObjectName(digest, isEncrypted: false)
-        try store.write(contentsOf: path, to: name.key)
-        return note(reference(name, storedBytes: bytes), isNew: true)
-      }
-      let encrypted = path.removingLastComponent().appending("\(path.lastComponent?.string ?? "list").age")
-      let (name, length) = try Self.encrypt(path, with: encryptor, to: encrypted)
-      let object = ObjectName(name, isEncrypted: true)
-      try store.write(contentsOf: encrypted, to: object.key)
-      try Folder.removeFile(encrypted)
-      note(reference(object, storedBytes: length), isNew: true)
+      let encrypted = try Self.encrypted(path, encryption)
+      let name = ObjectName(encrypted?.digest ?? digest, isEncrypted: encrypted != nil)
+      try store.write(contentsOf: encrypted?.file ?? path, to: name.key)
+      if let encrypted { try Folder.removeFile(encrypted.file) }
+      note(reference(name, storedBytes: encrypted?.bytes ?? bytes), isNew: true)
     }
     return found.current.sorted { $0.key < $1.key }.map(\.value)
   }
 
-  /// - Returns: the digest and the length of the encrypted file.
-  private static func encrypt(
-    _ path: FilePath, with encryptor: AgeEncryptor, to encrypted: FilePath
-  ) throws -> (digest: SHA256Digest, bytes: Int64) {
-    var encryptor = encryptor
+  /// Encrypts a file into one beside it.
+  /// - Returns: nil if nothing is encrypted.
+  private static func encrypted(
+    _ path: FilePath, _ encryption: StoreEncryption
+  ) throws -> (file: FilePath, digest: SHA256Digest, bytes: Int64)? {
+    guard var encryptor = try encryption.encryptor() else { return nil }
+    let encrypted = FilePath("\(path)\(SnapshotFiles.encryptedSuffix)")
     var hasher = SHA256Hasher()
     var length: Int64 = 0
     let output = try File(encrypted, .replace)
@@ -180,7 +169,7 @@ package final class ChunkTableWriter: Sendable {
     }
     encryptor.finish(into: &pending)
     try put()
-    return (hasher.finalize(), length)
+    return (encrypted, hasher.finalize(), length)
   }
 }
 
@@ -342,11 +331,15 @@ private struct ChunkListDraft: Sendable {
 
   mutating func endFile(digest: SHA256Digest) throws {
     segment.endFile(bytes: offset + length, digest: digest)
-    try flush()
+    try end()
   }
 
-  /// Ends a list in the middle of its file.
-  mutating func end() throws { if segment.count > 0 { try flush() } }
+  /// Ends the list, also in the middle of its file. It waits for the end of the dump, so it gives back what it was filled with.
+  mutating func end() throws {
+    if segment.count > 0 { try flush() }
+    segment = SegmentText()
+    numbers = [:]
+  }
 
   private mutating func flush() throws {
     let frame = try segment.compressed()
