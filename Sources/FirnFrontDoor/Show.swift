@@ -48,7 +48,7 @@ struct Show: FirnCommand {
     lines += manifest.incompleteReasons.map { "           \($0)" }
     if let taken = manifest.takenOver {
       lines.append(
-        "read       \(Quantity.tables(manifest.tables.count - taken.tables)); \(taken.tables) unchanged of \(Quantity.size(taken.bytes)) taken over, the oldest was read \(Quantity.age(of: taken.oldestReading.startDate, now: now))"
+        "read       \(Quantity.tables(manifest.tables.count - taken.tables)); \(Quantity.tables(taken.tables, inPart: taken.inPart)) unchanged of \(Quantity.size(taken.bytes)) taken over, the oldest was read \(Quantity.age(of: taken.oldestReading.startDate, now: now))"
       )
     }
     lines += (manifest.refutations ?? []).map { "           \($0)" }
@@ -66,12 +66,19 @@ struct Show: FirnCommand {
     let width = tables.prefix(20).map { $0.displayName.count }.max() ?? 0
     for table in tables.prefix(20) {
       lines.append(
-        "  \(table.displayName.padding(toLength: width, withPad: " ", startingAt: 0))  \(Quantity.count(table.rows)) rows, \(Quantity.size(table.bytes))\(table.readIn.map { ", read in \($0)" } ?? "")"
+        "  \(table.displayName.padding(toLength: width, withPad: " ", startingAt: 0))  \(Quantity.count(table.rows)) rows, \(Quantity.size(table.bytes))\(Self.reading(of: table))"
       )
     }
     if tables.count > 20 { lines.append("  and \(tables.count - 20) smaller tables (all of them with --json)") }
     for line in lines { context.output(line) }
     return .done
+  }
+
+  private static func reading(of table: Manifest.Table) -> String {
+    guard let readIn = table.readIn else { return "" }
+    let count = table.ranges?.count ?? 0
+    return table.rangesTakenOver == count
+      ? ", read in \(readIn)" : ", \(table.rangesTakenOver) of \(count) parts not read, the oldest was read in \(readIn)"
   }
 
   private func compare(_ comparison: SnapshotComparison, _ context: CommandContext) throws -> ExitStatus {

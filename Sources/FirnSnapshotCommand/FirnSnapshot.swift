@@ -162,7 +162,7 @@ struct FirnSnapshot: FirnCommand {
           + "\(Quantity.size(manifest.storedBytes)) stored" + (manifest.complete ? "" : ", INCOMPLETE"))
       if let taken = manifest.takenOver {
         context.tell(
-          "\(Quantity.tables(taken.tables)) of \(Quantity.size(taken.bytes)) unchanged and not read; the oldest was read "
+          "\(Quantity.tables(taken.tables, inPart: taken.inPart)) of \(Quantity.size(taken.bytes)) unchanged and not read; the oldest was read "
             + Quantity.age(of: taken.oldestReading.startDate, now: Date()))
       }
     }

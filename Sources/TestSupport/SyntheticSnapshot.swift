@@ -25,12 +25,19 @@ package struct SyntheticSnapshots {
 
   package static func date(night: Int) -> Date { Date(timeIntervalSince1970: 1_700_000_000 + Double(night) * 86400) }
 
+  /// A range of a file that is divided.
+  package enum FileRange: Sendable {
+    case read([UInt8])
+    /// These bytes of the parent's file of that name.
+    case taken(Range<Int64>)
+  }
+
   /// Stores files as a committed snapshot.
+  /// - Parameter divided: further files, in ranges.
   @discardableResult package func take(
-    _ files: [String: [UInt8]], night: Int, database: String = "app", source: String = "s", kind: String = "nightly"
-  )
-    throws -> Manifest
-  {
+    _ files: [String: [UInt8]], divided: [String: [FileRange]] = [:], night: Int, database: String = "app", source: String = "s",
+    kind: String = "nightly"
+  ) throws -> Manifest {
     let lock = try RepositoryLock(.shared, on: repository.store, purpose: "a test")
     defer { lock.release() }
     var random = SeededRandom(seed: UInt64(night))
@@ -66,6 +73,38 @@ package struct SyntheticSnapshots {
         start = end
       }
       try segments.endFile(digest: SHA256Digest(of: bytes))
+    }
+    for (name, ranges) in divided {
+      var file = RangedFile("rows.1", writer: writer)
+      var digests: [SHA256Digest] = []
+      let whole = try parent.flatMap { try self.files(of: $0)[name] } ?? []
+      let unusable = try index?.unusableParts(of: name, bytes: Int64(whole.count)) ?? []
+      for range in ranges {
+        switch range {
+        case .taken(let bytes) where !unusable.contains(where: { $0.overlaps(bytes) }):
+          guard let index else { continue }
+          try file.takeOver(bytes, of: name, from: index)
+          digests.append(SHA256Digest(of: Array(whole[Int(bytes.lowerBound)..<Int(bytes.upperBound)])))
+        case .read, .taken:
+          let bytes =
+            switch range {
+            case .read(let bytes): bytes
+            case .taken(let bytes): Array(whole[Int(bytes.lowerBound)..<Int(bytes.upperBound)])
+            }
+          let chunker = try cutter.chunker(for: name, beginning: bytes.span.extracting(first: min(bytes.count, Cutter.sampleSize)), parent: &cursor)
+          var (start, chunks): (Int, [ChunkRecord]) = (0, [])
+          while let end = chunker.boundary(in: bytes.span, from: start, isLast: true) {
+            let digest = cutter.hasher.digest(of: bytes.span.extracting(start..<end))
+            let location = try cursor?.find(digest, length: end - start) ?? sink.append(bytes.span.extracting(start..<end))
+            chunks.append(ChunkRecord(digest: digest, location: location))
+            start = end
+          }
+          try file.add(chunks)
+          digests.append(SHA256Digest(of: bytes))
+        }
+      }
+      try file.end(digest: RangedHasher.digest(of: digests))
+      writer.rename(["rows.1": name])
     }
     try sink.closeObject()
     try segments.flush()

@@ -25,8 +25,9 @@ package final class TestServer: Sendable {
   package static let system = Result { try TestServer(place: 0) }
   package static let version16 = Result { try TestServer(place: 1) }
   package static let version18 = Result { try TestServer(place: 2) }
+  package static let version17 = Result { try TestServer(place: 3) }
 
-  /// The folders of servers that `scripts/test` names: the system's, 16, 18.
+  /// The folders of servers that `scripts/test` names: the system's, 16, 18, 17.
   package static func binaries(at place: Int) throws -> FilePath {
     let named = (ProcessInfo.processInfo.environment["FIRN_TEST_SERVERS"] ?? "").split(separator: ":")
     guard place < named.count else { throw Unavailable("no PostgreSQL server was named: run the tests by scripts/test") }

@@ -73,6 +73,16 @@ package enum Quantity {
   /// As `1 object`, `1 234 objects`.
   package static func count(_ number: Int, _ noun: String) -> String { number == 1 ? "1 \(noun)" : "\(count(Int64(number))) \(noun)s" }
 
+  /// As `12 tables and parts of another`.
+  /// - Parameter inPart: how many more tables are meant in part.
+  package static func tables(_ whole: Int, inPart: Int) -> String {
+    switch (whole, inPart) {
+    case (_, 0): tables(whole)
+    case (0, _): "parts of \(tables(inPart))"
+    default: "\(tables(whole)) and parts of \(inPart == 1 ? "another" : "\(inPart) others")"
+    }
+  }
+
   /// As `1 table`, `12 tables`.
   package static func tables(_ number: Int) -> String { number == 1 ? "1 table" : "\(count(Int64(number))) tables" }
 

@@ -1,6 +1,6 @@
 internal import Foundation
 internal import Platform
-package import Postgres
+internal import Postgres
 package import Repository
 package import SystemPackage
 
@@ -10,6 +10,8 @@ package struct DumpEngine {
     /// The files of the archive, without those of large objects.
     package var files: [String: StreamedFile] = [:]
     package var largeObjectFiles: Int64 = 0
+    /// Tables that were read in ranges. Their files are not among `files`.
+    var ranged: [RangedRows] = []
     package var bytes: Int64 = 0
     /// Warnings of pg_dump.
     package var warnings: [String] = []
@@ -41,11 +43,13 @@ package struct DumpEngine {
 
   /// - Throws: `PostgresError.toolFailed` where pg_dump failed, else what the store or the system threw first.
   /// - Parameters:
+  ///   - ranges: tables that are read at the same time, in ranges.
   ///   - complete: changes the table of contents, before it is stored.
   ///   - watch: asked now and then by this thread; throws where the dump can't go on.
   ///   - dumped: called by this thread when pg_dump has ended well, while what it wrote may still have to be stored.
-  package func run(
-    _ dump: DumpTool, complete: (@Sendable (FilePath) throws -> Void)? = nil, watch: @escaping () throws -> Void, dumped: () throws -> Void
+  func run(
+    _ dump: DumpTool, ranges: RangeReader.Request? = nil, complete: (@Sendable (FilePath) throws -> Void)? = nil,
+    watch: @escaping () throws -> Void, dumped: () throws -> Void
   ) throws -> Outcome {
     let failure = FirstFailure()
     let packer = ObjectPacker(
@@ -80,13 +84,20 @@ package struct DumpEngine {
       }
     }
 
+    let reader = ranges.map {
+      RangeReader($0, cutter: cutter, packer: packer, table: table, parent: parent, progress: progress, failure: failure)
+    }
+    let readers = reader?.start() ?? []
     let messages = ToolMessages(tool: "pg_dump")
     DumpSupervision(follower: follower, failure: failure, spoolCap: spoolCap, progress: progress, watch: watch).run(dump, messages: messages)
+    for thread in readers { thread.join() }
     if failure.error == nil { failure.capture(dumped) }
     for thread in threads { thread.join() }
     try packer.finish()
     return outcome.update { outcome in
       outcome.warnings += messages.warnings
+      outcome.ranged = reader?.results ?? []
+      outcome.bytes += outcome.ranged.reduce(0) { $0 + $1.file.bytes }
       return outcome
     }
   }

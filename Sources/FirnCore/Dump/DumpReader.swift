@@ -12,13 +12,17 @@ struct DumpReader {
   /// Bytes that may lie unread in the spool.
   private static let spoolCap: Int64 = 512 << 20
 
-  /// - Returns: the files of the archive. `toc.dat` stays in the spool.
-  func run(_ dump: DumpTool) throws -> [String: StreamedFile] {
-    let files = Monitor<[String: StreamedFile]>([:])
+  /// - Parameter divisions: ways in which a table may be divided into ranges, by the ranges' lengths in bytes. Which file is which
+  ///   table's is known at the end.
+  /// - Returns: for each file of the archive what was read, without ranges and in each of these ways. `toc.dat` stays in the spool.
+  func run(_ dump: DumpTool, divisions: [[Int64]] = []) throws -> [String: [[Int64]: StreamedFile]] {
+    let files = Monitor<[String: [[Int64]: StreamedFile]]>([:])
+    let ways = Set(divisions).union([[]])
     try read(dump) { name, pieces in
-      var tally = StreamTally()
-      try pieces { tally.add($0) }
-      files.update { $0[name] = tally.finish(name: name) }
+      var tallies = ways.map { (way: $0, tally: StreamTally(ranges: $0)) }
+      try pieces { piece in for place in tallies.indices { tallies[place].tally.add(piece) } }
+      let found = Dictionary(uniqueKeysWithValues: tallies.map { ($0.way, $0.tally.finish(name: name)) })
+      files.update { $0[name] = found }
     }
     return files.current
   }

@@ -29,12 +29,13 @@ extension StreamedFile {
 
 /// Counts, hashes and keeps the end of a stream of COPY text.
 package struct StreamTally {
-  private var hasher = SHA256Hasher()
+  private var hasher: RangedHasher
   private var bytes: Int64 = 0
   private var lines: Int64 = 0
   private var tail: [UInt8] = []
 
-  package init() {}
+  /// - Parameter ranges: the lengths of the ranges in which the table was dumped, in bytes; empty if it was dumped in one piece.
+  package init(ranges: [Int64] = []) { hasher = RangedHasher(ranges: ranges) }
 
   package mutating func add(_ piece: Span<UInt8>) {
     hasher.update(piece)
@@ -56,10 +57,9 @@ package struct StreamTally {
 /// and gives the disk back behind itself.
 struct FileStream {
   private let follower: SpoolFollower
-  private let cutter: Cutter
-  private var sink: ChunkSink
+  private var store: ChunkStore
   private var segments: SegmentBuilder
-  private var parent: ParentCursor?
+  private var chunks: [ChunkRecord] = []
   private let progress: WorkProgress
   private let failure: FirstFailure
   private var buffer: [UInt8]
@@ -75,12 +75,10 @@ struct FileStream {
     failure: FirstFailure
   ) {
     self.follower = follower
-    self.cutter = cutter
     self.progress = progress
     self.failure = failure
-    sink = ChunkSink(packer: packer)
+    store = ChunkStore(cutter: cutter, packer: packer, parent: parent)
     segments = SegmentBuilder(writer: table)
-    self.parent = parent.map { ParentCursor(index: $0) }
     buffer = [UInt8](repeating: 0, count: max(cutter.longestChunk, Cutter.sampleSize) + Self.readSize)
   }
 
@@ -99,7 +97,7 @@ struct FileStream {
       held += got
     }
     progress.advance(by: held)
-    let chunker = try cutter.chunker(for: name, beginning: buffer.span.extracting(first: held), parent: &parent)
+    let chunker = try store.chunker(for: name, beginning: buffer.span.extracting(first: held))
     while case let got = try file.read(into: &buffer, at: held, count: Self.readSize), got > 0 {
       tally.add(buffer.span.extracting(held..<(held + got)))
       progress.advance(by: got)
@@ -111,7 +109,7 @@ struct FileStream {
     _ = try cut(buffer.span.extracting(first: held), with: chunker, isLast: true)
     let streamed = tally.finish(name: name)
     try segments.endFile(digest: streamed.digest)
-    if streamed.bytes >= Self.largeFile { try sink.startNewStream() }
+    if streamed.bytes >= Self.largeFile { try store.startNewStream() }
     cannotPunchHoles = cannotPunchHoles || file.cannotPunchHoles
     try file.finish()
     return streamed
@@ -120,24 +118,15 @@ struct FileStream {
   /// Stores the chunks that `bytes` begins with.
   /// - Returns: where the last of them ends.
   private mutating func cut(_ bytes: Span<UInt8>, with chunker: Chunker, isLast: Bool) throws -> Int {
-    var start = 0
-    while let end = chunker.boundary(in: bytes, from: start, isLast: isLast) {
-      let chunk = bytes.extracting(start..<end)
-      let digest = cutter.hasher.digest(of: chunk)
-      if let known = try parent?.find(digest, length: end - start) {
-        sink.skip()
-        try segments.add(digest, at: known)
-      } else {
-        try segments.add(digest, at: try sink.append(chunk))
-      }
-      start = end
-    }
-    return start
+    chunks.removeAll(keepingCapacity: true)
+    let end = try store.store(bytes, with: chunker, isLast: isLast, into: &chunks)
+    for chunk in chunks { try segments.add(chunk.digest, at: chunk.location) }
+    return end
   }
 
   /// Hands over what is not yet full. Nothing may be streamed after it.
   mutating func finish() throws {
-    try sink.closeObject()
+    try store.finish()
     try segments.flush()
   }
 }

@@ -8,7 +8,7 @@ internal import Repository
 extension SnapshotRun {
   /// Matches the archive's table of contents with the files that were read and the tables of the server.
   func match(
-    _ contents: ArchiveDirectory, _ outcome: DumpEngine.Outcome, _ known: [UInt32: DumpedTable], _ plan: TakeoverPlan
+    _ contents: ArchiveDirectory, _ outcome: DumpEngine.Outcome, _ known: [UInt32: DumpedTable], _ incremental: IncrementalReading
   ) throws -> (tables: [Manifest.Table], missing: [DumpedTable]) {
     var tables: [Manifest.Table] = []
     var missing = known.filter { $0.value.hasRows && $0.value.ofExtension == nil }
@@ -21,7 +21,7 @@ extension SnapshotRun {
         schema: table.schema, name: table.name, file: file.name, rows: file.rows, bytes: file.bytes, sha256: file.digest.description)
       entry.loadedThrough = table.loadedThrough.map { .init(schema: $0.schema, name: $0.name) }
       entry.ofExtension = table.ofExtension
-      entry.readIn = plan.taken[listed.oid]?.readIn
+      (entry.ranges, entry.readIn) = incremental.reading(of: listed.oid)
       tables.append(entry)
     }
     guard outcome.files[ArchiveFile.contents] != nil else { throw FirnError.unsoundArchive(reason: "toc.dat never came") }

@@ -89,6 +89,7 @@ package struct SnapshotOperation {
     let attempts = 3
     var mustRead: Set<UInt32> = []
     var refutations: [String] = []
+    var readsRanges = true
     var number = 1
     var runs = 0
     while true {
@@ -98,7 +99,7 @@ package struct SnapshotOperation {
       let run = SnapshotRun(
         repository: repository, request: request, progress: progress, connection: connection, tools: tools, scratch: scratch,
         place: place, startedAt: startedAt, parent: parent, cache: cache, lock: lock, takeover: isOfRestore ? nil : own.takeover, notes: notes,
-        warnings: warnings, mustRead: mustRead, refutations: refutations)
+        warnings: warnings, mustRead: mustRead, refutations: refutations, readsRanges: readsRanges)
       switch try run.dump() {
       case .done(let manifest):
         if !isOfRestore {
@@ -115,6 +116,10 @@ package struct SnapshotOperation {
       case .mistaken(let tables):
         progress.note("\(tables.count) tables can't be taken over after all: they are read")
         mustRead.formUnion(tables)
+        try? Folder.removeTree(scratch)
+      case .undivided(let reason):
+        progress.note("no table is read in ranges: \(reason)")
+        readsRanges = false
         try? Folder.removeTree(scratch)
       case .refuted(let found):
         refutations = found

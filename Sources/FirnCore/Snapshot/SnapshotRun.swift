@@ -14,6 +14,8 @@ struct SnapshotRun {
     case changed(String)
     /// These tables must be read: their definition in the dump differs from the parent's.
     case mistaken(Set<UInt32>)
+    /// No table can be read in ranges, for this reason.
+    case undivided(String)
     /// Tables seemed unchanged since the parent and have other rows, in words: nothing may be taken over.
     case refuted([String])
   }
@@ -37,13 +39,15 @@ struct SnapshotRun {
   let mustRead: Set<UInt32>
   /// Takeovers that an earlier attempt found wrong, in words; if there are any, everything is read.
   let refutations: [String]
+  /// Whether very large tables may be read in ranges.
+  let readsRanges: Bool
 
   /// Bytes below which more sessions of pg_dump cost more than they save.
   private static let smallDatabase: Int64 = 4 << 20
 
   func dump() throws -> Outcome {
     progress.begin("locking tables")
-    let incremental = IncrementalReading(progress: progress)
+    let incremental = IncrementalReading(progress: progress, readsRanges: readsRanges)
     try incremental.begin(on: connection, request, size: parent?.manifest.bytes ?? connection.sizeOnDisk())
     let transaction = try ExportTransaction.begin(
       on: connection, lockWait: request.lockWait, progress: progress, locked: incremental.noteLocks)
@@ -65,23 +69,27 @@ struct SnapshotRun {
     defer { globals.wait() }
     try incremental.decide(
       on: connection, request, encoding: facts.database.encoding, pgDump: try tools.versionLine(of: "pg_dump"), parent: parent?.manifest,
-      index: index,
-      without: mustRead.union(transaction.tables.values.filter { exclusions.tables.contains($0.qualifiedName) }.map(\.oid)),
-      reading: reading)
+      index: index, without: mustRead,
+      excluded: Set(transaction.tables.values.filter { exclusions.tables.contains($0.qualifiedName) }.map(\.oid)), reading: reading)
     let expected = try max(0, (parent?.manifest.bytes ?? connection.databaseSize()) - incremental.plan.bytes)
     progress.begin("dumping", expected: expected)
     var outcome: DumpEngine.Outcome
     var rewritten: String?
     do {
+      var disabled: [String] = []
+      // Damage must be an error and not a warning.
+      if facts.canTurnOff { disabled = facts.damageHiders }
+      let ranges = incremental.ranges(
+        request.settings.with(database: connection.database), jobs: request.jobs, snapshot: transaction.snapshot, disabled: disabled)
+      let jobs = max(1, request.jobs - (ranges?.sessions ?? 0))
       var dump = DumpTool(
         tools: tools, access: access, database: connection.database, encoding: facts.database.encoding,
-        jobs: expected < Self.smallDatabase ? 1 : try transaction.dumpJobs(wanted: request.jobs) { note in notes.update { $0.append(note) } },
+        jobs: expected < Self.smallDatabase ? 1 : try transaction.dumpJobs(wanted: jobs) { note in notes.update { $0.append(note) } },
         snapshot: transaction.snapshot,
         lockWait: request.lockWait, excludedTableData: exclusions.patterns + incremental.plan.patterns)
-      // Damage must be an error and not a warning.
-      if facts.canTurnOff { dump.settingsToTurnOff = facts.damageHiders }
+      dump.settingsToTurnOff = disabled
       let name = dump.applicationName
-      outcome = try engine.run(dump, complete: incremental.completion) {
+      outcome = try engine.run(dump, ranges: ranges, complete: incremental.completion) {
         try transaction.check(dump: name)
         progress.show(item: try transaction.tables(dumpedBy: name).joined(separator: ", "))
       } dumped: {
@@ -94,6 +102,15 @@ struct SnapshotRun {
       return .changed("\(stuck.holder); the dump waited behind it")
     } catch let mistake as IncrementalReading.Mistake {
       return .mistaken(mistake.tables)
+    } catch let unusable as RangeReader.Unusable {
+      return .mistaken([unusable.table])
+    } catch let undivided as IncrementalReading.Undivided {
+      return .undivided(undivided.reason)
+    } catch let refused as RangeReader.Refused {
+      if case .statementFailed(_, SQLState.lockNotAvailable) = refused.error {
+        return .changed("\(try connection.sessionsInTheWay().first ?? "a session") waited for a lock")
+      }
+      return .undivided("\(refused.error)")
     } catch let error as PostgresError {
       // A schema change that waits for our locks blocks the workers of pg_dump: let it pass, then dump again.
       if case .toolFailed = error, (try? connection.someoneWaitsForUs()) == true {
@@ -103,12 +120,13 @@ struct SnapshotRun {
         progress.note("\(error)")
         return .mistaken(Set(incremental.plan.taken.keys))
       }
+      if case .toolFailed = error, !incremental.plan.ranged.isEmpty { return .undivided("\(error)") }
       throw error
     }
     if let rewritten { return .changed("\(rewritten) was rewritten") }
     let contents = try ArchiveDirectory(ofArchive: spool)
     let found = incremental.refutations(contents, outcome, parent: parent?.manifest.id)
-    if !found.isEmpty, !incremental.plan.taken.isEmpty { return .refuted(found) }
+    if !found.isEmpty, incremental.plan.takesOver { return .refuted(found) }
     return .done(
       try commit(
         outcome, contents, transaction, facts, exclusions, incremental, refutations: refutations + found, table: table, registry: registry,
@@ -147,7 +165,7 @@ struct SnapshotRun {
     globals: GlobalsDump
   ) throws -> Manifest {
     progress.begin("committing")
-    var (tables, missing) = try match(contents, outcome, transaction.tables, incremental.plan)
+    var (tables, missing) = try match(contents, outcome, transaction.tables, incremental)
     guard outcome.largeObjectFiles == facts.largeObjects else {
       throw FirnError.unsoundArchive(reason: "it holds \(outcome.largeObjectFiles) large objects of \(facts.largeObjects)")
     }
@@ -190,9 +208,10 @@ struct SnapshotRun {
         &tables, contents,
         ids: Dictionary(contents.entries.filter { $0.kind == "TABLE DATA" }.map { ($0.file, $0.oid) }, uniquingKeysWith: { first, _ in first }))
     }
-    if let parent = parent?.manifest, !incremental.plan.taken.isEmpty { manifest.readAllIn = parent.readAllIn ?? parent.id }
+    if let parent = parent?.manifest, incremental.plan.takesOver { manifest.readAllIn = parent.readAllIn ?? parent.id }
     manifest.refutations = refutations.isEmpty ? nil : refutations
     manifest.tables = tables
+    if tables.contains(where: { $0.ranges != nil }) { manifest.formatVersion = Manifest.newestVersion }
     manifest.largeObjects = facts.largeObjects
     manifest.bytes = outcome.bytes
     let added = registry.added

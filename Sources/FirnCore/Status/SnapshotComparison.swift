@@ -15,6 +15,7 @@ package struct SnapshotComparison: Sendable {
     package let before: Side?
     /// Nil if it is not in the second snapshot.
     package let after: Side?
+    /// False also if one was read in ranges and the other was not, or in others: then they can't be compared.
     package let isSame: Bool
   }
 

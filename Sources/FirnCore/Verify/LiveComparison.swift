@@ -52,19 +52,19 @@ package struct LiveComparison {
       snapshot: transaction.snapshot, lockWait: .seconds(30), excludedTableData: [])
     progress.begin("comparing", expected: manifest.bytes)
     let folder = work.path.appending("dump")
-    let seen = try DumpReader(spool: folder, progress: progress).run(dump)
-    var live: [QualifiedName: StreamedFile] = [:]
+    let seen = try DumpReader(spool: folder, progress: progress).run(dump, divisions: manifest.tables.map(\.rangeLengths))
+    var live: [QualifiedName: [[Int64]: StreamedFile]] = [:]
     for entry in try ArchiveDirectory(ofArchive: folder).entries where entry.kind == "TABLE DATA" {
       if let table = transaction.tables[entry.oid] { live[QualifiedName(schema: table.schema, name: table.name)] = seen[entry.file] }
     }
     let then = manifest.tables.map { table -> Table in
-      guard let now = live.removeValue(forKey: QualifiedName(schema: table.schema, name: table.name)) else {
+      guard let now = live.removeValue(forKey: QualifiedName(schema: table.schema, name: table.name))?[table.rangeLengths] else {
         return Table(name: table.displayName, state: .missing, rowsThen: table.rows, rowsNow: nil)
       }
       return Table(
         name: table.displayName, state: now.digest.description == table.sha256 ? .same : .differs, rowsThen: table.rows, rowsNow: now.rows)
     }
-    let new = live.map { Table(name: "\($0.schema).\($0.name)", state: .new, rowsThen: nil, rowsNow: $1.rows) }
+    let new = live.map { Table(name: "\($0.schema).\($0.name)", state: .new, rowsThen: nil, rowsNow: $1[[]]?.rows) }
     return then.sorted { $0.name < $1.name } + new.sorted { $0.name < $1.name }
   }
 }

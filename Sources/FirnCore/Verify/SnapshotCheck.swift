@@ -148,7 +148,7 @@ final class SnapshotCheck {
     _ file: SnapshotReader.FileEntry, table: Manifest.Table?, _ reader: SnapshotReader, _ progress: WorkProgress
   ) throws -> [VerifyOperation.Problem] {
     let name = table?.displayName ?? file.name
-    var tally = StreamTally()
+    var tally = StreamTally(ranges: table?.rangeLengths ?? [])
     do {
       try reader.read(file) { piece in
         tally.add(piece)

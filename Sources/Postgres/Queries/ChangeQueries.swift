@@ -15,13 +15,15 @@ package struct TableStorage: Sendable {
   package let fingerprint: String
   /// Why its rows are read each time; nil if they need not be.
   package let reasonToRead: String?
+  /// Bytes of its TOAST table's main file.
+  package let toastBytes: Int64
 
   package init(
     oid: UInt32, schema: String, name: String, filenode: UInt32, tablespace: UInt32, bytes: Int64, toast: UInt32?, fingerprint: String,
-    reasonToRead: String?
+    reasonToRead: String?, toastBytes: Int64 = 0
   ) {
     (self.oid, self.schema, self.name, self.filenode, self.tablespace) = (oid, schema, name, filenode, tablespace)
-    (self.bytes, self.toast, self.fingerprint, self.reasonToRead) = (bytes, toast, fingerprint, reasonToRead)
+    (self.bytes, self.toast, self.fingerprint, self.reasonToRead, self.toastBytes) = (bytes, toast, fingerprint, reasonToRead, toastBytes)
   }
 }
 
@@ -45,6 +47,8 @@ package struct TouchedFiles: Sendable {
   package var filenodes: Set<UInt32> = []
   /// Whether all of the database may have changed, as by a move to another tablespace.
   package var isAll = false
+  /// The ranges of blocks that changed, by number, of the files that were asked for.
+  package var ranges: [UInt32: Set<Int>] = [:]
 
   package init() {}
 }
@@ -71,16 +75,14 @@ extension Connection {
     return found
   }
 
+  /// Whether the server shows when a summary was written.
+  private var showsTimeOfSummaries: Bool { serverVersion >= 180000 }
+
   /// The predefined roles that this role would have to be a member of: for CHECKPOINT, and to see when summaries were written.
   package func rolesMissingForIncremental() throws -> [String] {
     guard serverVersion >= 170000 else { return [] }
-    let row =
-      try rows(
-        """
-        SELECT pg_catalog.pg_has_role(pg_catalog.current_user(), 'pg_checkpoint', 'USAGE'),
-          pg_catalog.has_function_privilege('pg_catalog.pg_ls_summariesdir()', 'EXECUTE')
-        """
-      ).first ?? []
+    let times = showsTimeOfSummaries ? "pg_catalog.has_function_privilege('pg_catalog.pg_ls_summariesdir()', 'EXECUTE')" : "true"
+    let row = try rows("SELECT pg_catalog.pg_has_role(pg_catalog.current_user(), 'pg_checkpoint', 'USAGE'), \(times)").first ?? []
     return zip(["pg_checkpoint", "pg_monitor"], row).filter { $1 != "t" }.map(\.0)
   }
 
@@ -138,6 +140,9 @@ extension Connection {
   /// Writes a random number of short records to the log. Otherwise a server that continued from a copy of its files, and did nearly the
   /// same, could reach the same log positions.
   package func scatterLog() throws {
+    if !showsTimeOfSummaries {
+      try execute("SELECT pg_catalog.pg_logical_emit_message(false, 'firn', pg_catalog.repeat(' ', \(Int.random(in: 1...1 << 18))))")
+    }
     try execute(String(repeating: "BEGIN; SELECT pg_catalog.pg_current_xact_id(); ROLLBACK; ", count: Int.random(in: 1...255)))
   }
 
@@ -173,8 +178,10 @@ extension Connection {
       """, [Self.number(ofTimeline: timeline), range.start.description, range.end.description])
   }
 
-  /// When the file of a summary was written, in seconds since 1970.
+  /// When the file of a summary was written, in seconds since 1970. PostgreSQL 17 does not show it: there it is when the server started. A server
+  /// whose files were put back was started since.
   package func modificationTime(ofSummary range: SummarizedRange, timeline: String) throws -> String? {
+    guard showsTimeOfSummaries else { return "server started \(try serverStart())" }
     // As TIMELINE, START and END in hexadecimal digits (walsummary.c, OpenWalSummaryFile).
     func digits(_ position: LogPosition) -> String {
       position.description.split(separator: "/").map { String(repeating: "0", count: max(0, 8 - $0.count)) + $0 }.joined()
@@ -185,26 +192,39 @@ extension Connection {
 
   /// The files of a database that were changed, truncated or created, by the summaries of that part of the log, and these summaries by
   /// their starts. Both come from one listing, because the server removes old summaries at any time.
+  /// - Parameter ranges: the first blocks of the ranges of files, by the files' numbers; the first range begins with block 0.
   package func touchedFiles(
-    of database: UInt32, timeline: String, from start: LogPosition, to end: LogPosition
+    of database: UInt32, timeline: String, from start: LogPosition, to end: LogPosition, ranges: [UInt32: [Int64]] = [:]
   ) throws -> (files: TouchedFiles, summaries: [SummarizedRange]) {
+    let files = ranges.keys.sorted()
     let found = try rows(
       """
       WITH listed AS MATERIALIZED (SELECT tli, start_lsn, end_lsn FROM pg_catalog.pg_available_wal_summaries()
-        WHERE tli = $1::int8 AND end_lsn >= $2::pg_catalog.pg_lsn AND start_lsn <= $3::pg_catalog.pg_lsn)
-      SELECT s.start_lsn, s.end_lsn, k.relfilenode FROM listed s LEFT JOIN LATERAL (
-        SELECT DISTINCT c.relfilenode FROM pg_catalog.pg_wal_summary_contents(s.tli, s.start_lsn, s.end_lsn) c
+        WHERE tli = $1::int8 AND end_lsn >= $2::pg_catalog.pg_lsn AND start_lsn <= $3::pg_catalog.pg_lsn),
+      divided AS MATERIALIZED (SELECT f, b::int8[] FROM ROWS FROM (unnest($5::pg_catalog.oid[]), unnest($6::text[])) AS u(f, b))
+      SELECT s.start_lsn, s.end_lsn, k.relfilenode, k.range, k.is_limit_block FROM listed s LEFT JOIN LATERAL (
+        SELECT DISTINCT c.relfilenode, pg_catalog.width_bucket(c.relblocknumber, d.b) - 1 AS range, c.is_limit_block
+        FROM pg_catalog.pg_wal_summary_contents(s.tli, s.start_lsn, s.end_lsn) c LEFT JOIN divided d ON d.f = c.relfilenode
         WHERE c.reldatabase = $4::pg_catalog.oid AND (c.relforknumber = 0 OR c.relfilenode = 0)) k ON true
       ORDER BY 1, 2
-      """, [Self.number(ofTimeline: timeline), start.description, end.description, "\(database)"])
-    var files = TouchedFiles()
+      """,
+      [
+        Self.number(ofTimeline: timeline), start.description, end.description, "\(database)",
+        "{\(files.map { "\($0)" }.joined(separator: ","))}",
+        "{\(files.map { "\"{\(ranges[$0, default: []].map { "\($0)" }.joined(separator: ","))}\"" }.joined(separator: ","))}",
+      ])
+    var touched = TouchedFiles()
     var summaries: [SummarizedRange] = []
     for row in found {
       if let range = Self.range(row), summaries.last != range { summaries.append(range) }
       guard let number = row[2].flatMap({ UInt32($0) }) else { continue }
-      if number == 0 { files.isAll = true } else { files.filenodes.insert(number) }
+      if number == 0 { touched.isAll = true } else { touched.filenodes.insert(number) }
+      guard let count = ranges[number]?.count, count > 0 else { continue }
+      let range = max(0, row[3].flatMap { Int($0) } ?? 0)
+      // All blocks from a limit on may be others: the file was cut there, or made.
+      touched.ranges[number, default: []].formUnion(row[4] == "t" ? range..<count : range..<(range + 1))
     }
-    return (files, summaries)
+    return (touched, summaries)
   }
 
   /// The tables of users with everything that the text of their rows depends on.
@@ -262,14 +282,16 @@ extension Connection {
           WHEN t.relam <> (SELECT oid FROM pg_catalog.pg_am WHERE amname = 'heap') THEN 'its access method is not heap'
           WHEN EXISTS (SELECT FROM pg_catalog.pg_depend m WHERE m.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND m.objid = t.oid
             AND m.deptype = 'e') THEN 'it belongs to an extension'
-          ELSE d.reason END
+          ELSE d.reason END,
+        coalesce(pg_catalog.pg_relation_size(nullif(t.reltoastrelid, 0), 'main'), 0)
       FROM tables t CROSS JOIN extensions x LEFT JOIN described d ON d.attrelid = t.oid
       """)
     return found.map { row in
       func number(_ place: Int) -> UInt32 { row[place].flatMap { UInt32($0) } ?? 0 }
       return TableStorage(
         oid: number(0), schema: row[1] ?? "", name: row[2] ?? "", filenode: number(3), tablespace: number(4),
-        bytes: row[5].flatMap { Int64($0) } ?? -1, toast: row[6].flatMap { UInt32($0) }, fingerprint: row[7] ?? "", reasonToRead: row[8])
+        bytes: row[5].flatMap { Int64($0) } ?? -1, toast: row[6].flatMap { UInt32($0) }, fingerprint: row[7] ?? "", reasonToRead: row[8],
+        toastBytes: row[9].flatMap { Int64($0) } ?? 0)
     }
   }
 }

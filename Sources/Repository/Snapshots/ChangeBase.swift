@@ -49,15 +49,26 @@ package struct ChangeBase: Codable, Sendable, Equatable {
 }
 
 extension Manifest {
-  /// The tables that were not read: how many, their bytes, and the snapshot whose reading is the oldest. Nil if all were read.
-  package var takenOver: (tables: Int, bytes: Int64, oldestReading: SnapshotID)? {
+  /// The rows that were not read: how many whole tables, how many tables in part, the bytes of both, and the oldest reading. Nil
+  /// if all was read.
+  package var takenOver: (tables: Int, inPart: Int, bytes: Int64, oldestReading: SnapshotID)? {
     let taken = tables.filter { $0.readIn != nil }
     guard let oldest = taken.compactMap(\.readIn).min() else { return nil }
-    return (taken.count, taken.reduce(0) { $0 + $1.bytes }, oldest)
+    let whole = taken.count { $0.rangesTakenOver == $0.ranges?.count ?? 0 }
+    return (whole, taken.count - whole, taken.reduce(0) { $0 + $1.bytesTakenOver }, oldest)
   }
 }
 
 extension Manifest.Table {
+  /// How many of its ranges were not read.
+  package var rangesTakenOver: Int { ranges?.count { $0.readIn != nil } ?? 0 }
+
+  /// Bytes of its rows that were not read.
+  package var bytesTakenOver: Int64 {
+    guard let ranges else { return readIn == nil ? 0 : bytes }
+    return ranges.reduce(0) { $0 + ($1.readIn == nil ? 0 : $1.bytes) }
+  }
+
   /// A table as the server had it when its snapshot was taken.
   package struct State: Codable, Sendable, Hashable {
     package let oid: UInt32

@@ -36,7 +36,7 @@ package struct ChunkList: Sendable {
     let digest: SHA256Digest
     /// The file's name in the snapshot, and the part of it that is listed.
     package var file: String
-    let offset: Int64
+    var offset: Int64
     let length: Int64
 
     var storedLength: StoredContents.Length { .init(content: bytes, stored: storedBytes) }

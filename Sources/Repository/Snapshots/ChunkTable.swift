@@ -24,6 +24,8 @@ package struct ChunkLocation: Hashable, Sendable {
 package struct ChunkRecord: Sendable {
   package let digest: ChunkDigest
   package let location: ChunkLocation
+
+  package init(digest: ChunkDigest, location: ChunkLocation) { (self.digest, self.location) = (digest, location) }
 }
 
 /// An object as a chunk table lists it.
@@ -67,9 +69,16 @@ package struct SegmentPart: Sendable {
   /// The place of the first chunk in the file.
   package let offset: Int64
   package var chunks: [ChunkRecord] = []
+  /// The lengths of ranges that end in this segment, and where in the file they end.
+  var ranges: [RangeEnd] = []
   /// The file's length and digest, where its end lies in this segment.
   package var end: FileEnd?
   var bytes: Int64 { chunks.reduce(0) { $0 + Int64($1.location.length) } }
+
+  struct RangeEnd: Sendable {
+    let length: Int64
+    let end: Int64
+  }
 
   package struct FileEnd: Sendable, Equatable {
     package let bytes: Int64
@@ -81,7 +90,7 @@ package struct SegmentPart: Sendable {
 ///
 /// The head lists objects (`O`, with their frames, `f`), lists (`L`) and segments (`S`, with sampled digests of their chunks, `h`).
 /// After it every segment is one frame: parts of files (`F`), runs of chunks that lie one behind the other (`@`), chunks,
-/// and the ends of files (`E`). A list is an object with segments of a large file, which snapshots share. The guide to the
+/// and the ends of ranges (`R`) and files (`E`). A list is an object with segments of a large file, which snapshots share. The guide to the
 /// repository format has the grammar.
 package struct ChunkTable: Sendable {
   package struct Segment: Sendable {
@@ -258,6 +267,11 @@ package struct ChunkTable: Sendable {
         let offset = try scanner.number(limit: Int64(ZstdLimits.plainFrame))
         guard object < objects.count, frame < objects[object].frames.count else { throw scanner.malformed("a place outside its objects") }
         next = (UInt32(object), UInt32(frame), UInt32(offset))
+      case UInt8(ascii: "R"):
+        _ = try scanner.letter()
+        let length = try scanner.number()
+        guard let known = part, known.end == nil else { throw scanner.malformed("a range without a file") }
+        part?.ranges.append(.init(length: length, end: known.offset + known.bytes))
       case UInt8(ascii: "E"):
         _ = try scanner.letter()
         let bytes = try scanner.number()

@@ -91,6 +91,14 @@ package final class ChunkTableWriter: Sendable {
     state.withLock { $0.shared.append(reference) }
   }
 
+  /// Gives large files, all of whose chunks are in lists, other names.
+  package func rename(_ names: [String: String]) {
+    state.withLock { state in
+      for place in state.drafts.indices { state.drafts[place].file = names[state.drafts[place].file] ?? state.drafts[place].file }
+      for place in state.shared.indices { state.shared[place].file = names[state.shared[place].file] ?? state.shared[place].file }
+    }
+  }
+
   /// Stores the table. Every object must already be in the store.
   package func finish(store: any Store, key: StoreKey, encryption: StoreEncryption) throws -> Outcome {
     let path = scratch.appending("chunks.tsv.zst")
@@ -264,6 +272,11 @@ private struct SegmentText: Sendable {
     count += 1
   }
 
+  mutating func endRange(length: Int64) {
+    text += Array("R\t\(length)\n".utf8)
+    count += 1
+  }
+
   mutating func endFile(bytes: Int64, digest: SHA256Digest) {
     text += Array("E\t\(bytes)\t\(digest)\n".utf8)
     count += 1
@@ -286,7 +299,7 @@ private struct SegmentText: Sendable {
 /// A list that is being filled. Its bytes depend on the chunks and their places in the objects, those of a file's last list also on
 /// the file's length and digest, and not on the snapshot.
 private struct ChunkListDraft: Sendable {
-  let file: String
+  var file: String
   let offset: Int64
   /// Bytes of the part of the file that it lists.
   private(set) var length: Int64 = 0
@@ -328,6 +341,8 @@ private struct ChunkListDraft: Sendable {
     numbers[object] = number
     return number
   }
+
+  mutating func endRange(length: Int64) { segment.endRange(length: length) }
 
   mutating func endFile(digest: SHA256Digest) throws {
     segment.endFile(bytes: offset + length, digest: digest)
@@ -371,10 +386,14 @@ struct FileChunks {
   fileprivate private(set) var pending: [ChunkRecord] = []
   fileprivate private(set) var isLarge = false
   private var draft: ChunkListDraft?
+  /// Whether the list ends before the next chunk.
+  private var isFull = false
   private let writer: ChunkTableWriter
 
-  init(_ name: String, writer: ChunkTableWriter) {
+  /// - Parameter isLarge: whether it has lists however few chunks it has.
+  init(_ name: String, isLarge: Bool = false, writer: ChunkTableWriter) {
     self.name = name
+    self.isLarge = isLarge
     self.writer = writer
   }
 
@@ -396,17 +415,35 @@ struct FileChunks {
   }
 
   private mutating func list(_ chunk: ChunkRecord, at offset: Int64) throws {
+    if isFull { try closeList() }
     if draft == nil { draft = writer.beginList(of: name, at: offset) }
     try draft?.add(chunk.digest, at: chunk.location)
-    if ChunkList.ends(after: chunk.digest, count: draft?.count ?? 0), var full = draft {
+    isFull = ChunkList.ends(after: chunk.digest, count: draft?.count ?? 0)
+  }
+
+  private mutating func closeList() throws {
+    if var full = draft {
       try full.end()
       writer.add(full)
-      draft = nil
     }
+    (draft, isFull) = (nil, false)
+  }
+
+  /// Ends a range. Its line stands in the list that has its last chunk.
+  mutating func endRange(length: Int64) { draft?.endRange(length: length) }
+
+  /// Shares a list of the parent that begins here.
+  /// - Parameter uses: the bytes that it uses of objects of this snapshot.
+  mutating func share(_ reference: ChunkList.Reference, uses: [UInt32: Int64]) throws {
+    try closeList()
+    var reference = reference
+    (reference.file, reference.offset) = (name, length)
+    writer.share(reference, uses: uses)
+    length += reference.length
   }
 
   /// Ends a large file.
-  fileprivate mutating func end(digest: SHA256Digest) throws {
+  mutating func end(digest: SHA256Digest) throws {
     var last = draft ?? writer.beginList(of: name, at: length)
     try last.endFile(digest: digest)
     writer.add(last)

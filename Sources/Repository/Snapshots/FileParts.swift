@@ -5,6 +5,7 @@ struct FileParts {
   private var parts: [(offset: Int64, length: Int64, segment: Int32)] = []
   /// The file's end, if it was read.
   private(set) var end: SegmentPart.FileEnd?
+  private var ranges: [SegmentPart.RangeEnd] = []
   /// Whether lists have parts of it, which were not read.
   private(set) var isListed = false
 
@@ -12,6 +13,7 @@ struct FileParts {
   mutating func add(_ part: SegmentPart, segment: Int = 0) {
     // A file may end at the beginning of a segment.
     if !part.chunks.isEmpty { parts.append((part.offset, part.bytes, Int32(segment))) }
+    ranges += part.ranges
     if let end = part.end { self.end = end }
   }
 
@@ -31,6 +33,9 @@ struct FileParts {
     }
     return (sorted.map(\.segment), place)
   }
+
+  /// The lengths of the ranges in the file's order, in bytes; empty if it is not divided.
+  var rangeLengths: [Int64] { ranges.sorted { $0.end < $1.end }.map(\.length) }
 
   func isWhole(bytes: Int64) -> Bool { segments().map { $0.bytes == bytes } ?? false }
 }

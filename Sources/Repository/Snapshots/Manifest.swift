@@ -43,6 +43,28 @@ package struct Manifest: Codable, Sendable {
     package var readIn: SnapshotID?
     /// Nil if no later snapshot can take its rows over.
     package var state: State?
+    /// The ranges in which a very large table was read, in order; nil if it was read in one piece. Then `sha256` is that of the ranges'
+    /// SHA-256 values, 32 bytes each.
+    package var ranges: [BlockRange]?
+
+    /// The rows in some blocks of a table.
+    package struct BlockRange: Codable, Sendable, Hashable {
+      /// It ends where the next range begins; the last one has no end.
+      package var firstBlock: Int64
+      package var rows: Int64
+      /// Bytes of its rows as COPY text.
+      package var bytes: Int64
+      package var sha256: String
+      /// The snapshot that read it; nil if it is this one.
+      package var readIn: SnapshotID?
+
+      package init(firstBlock: Int64, rows: Int64, bytes: Int64, sha256: String, readIn: SnapshotID?) {
+        (self.firstBlock, self.rows, self.bytes, self.sha256, self.readIn) = (firstBlock, rows, bytes, sha256, readIn)
+      }
+    }
+
+    /// The ranges' lengths in bytes.
+    package var rangeLengths: [Int64] { ranges?.map(\.bytes) ?? [] }
 
     package struct Root: Codable, Sendable, Hashable {
       package var schema: String
@@ -112,10 +134,12 @@ package struct Manifest: Codable, Sendable {
     var length: StoredContents.Length { .init(content: bytes, stored: storedBytes) }
   }
 
-  /// The newest version this program reads and writes. Version 1 has no lists in its chunk table.
-  package static let newestVersion = 2
+  /// The newest version this program reads. Version 1 has no lists in its chunk table, version 2 no ranges.
+  package static let newestVersion = 3
+  /// The version of snapshots without ranges.
+  package static let usualVersion = 2
 
-  package var formatVersion = Manifest.newestVersion
+  package var formatVersion = Manifest.usualVersion
   package var id: SnapshotID
   package var source: String
   package var database: String
@@ -237,7 +261,11 @@ package struct Manifest: Codable, Sendable {
         return number >= 0 && !overflows
       }
     }
-    return isSum(tables.map(\.rows)) && isSum(tables.map(\.bytes)) && isSum([largeObjects]) && isSum([bytes, storedBytes, Int64(newObjects)])
+    return tables.allSatisfy { table in
+      guard let ranges = table.ranges else { return true }
+      return isSum(ranges.map(\.rows)) && isSum(ranges.map(\.bytes)) && ranges.reduce(0) { $0 + $1.bytes } == table.bytes
+        && ranges.first?.firstBlock == 0 && zip(ranges, ranges.dropFirst()).allSatisfy { $0.firstBlock < $1.firstBlock }
+    } && isSum(tables.map(\.rows)) && isSum(tables.map(\.bytes)) && isSum([largeObjects]) && isSum([bytes, storedBytes, Int64(newObjects)])
       && isSum([chunkTable.headBytes, chunkTable.bytes, chunkTable.storedBytes]) && max(chunkTable.bytes, chunkTable.storedBytes) < 1 << 59
       && (0..<1_000_000_000).contains(versions.serverNumber)
   }

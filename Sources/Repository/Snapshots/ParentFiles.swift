@@ -41,19 +41,11 @@ extension ParentIndex {
   /// - Parameter names: the files' names here, by those in the earlier snapshot.
   /// - Throws: `RepositoryError.malformed` if one can't be used after all.
   package func takeOver(_ names: [String: String], into writer: ChunkTableWriter) throws {
-    func adopted(_ object: UInt32, of file: String) throws -> UInt32 {
-      guard let object = adopt(object) else {
-        throw RepositoryError.malformed(key: table.key, reason: "an object of \(file) can't be used any more")
-      }
-      return object
-    }
     for list in table.lists {
       guard let name = names[list.file] else { continue }
-      var uses: [UInt32: Int64] = [:]
-      for (object, used) in list.objects { uses[try adopted(object, of: list.file), default: 0] += used }
       var reference = list.reference
       reference.file = name
-      writer.share(reference, uses: uses)
+      writer.share(reference, uses: try uses(of: list))
     }
     var builder = SegmentBuilder(writer: writer)
     var files: [String: FileChunks] = [:]

@@ -8,6 +8,8 @@ package struct SnapshotReader: Sendable {
     package let name: String
     package let bytes: Int64
     package let digest: SHA256Digest
+    /// The lengths of the ranges that the digest is made of, in bytes; empty if the file is not divided.
+    package let ranges: [Int64]
     /// The segments that list its parts, in the file's order.
     fileprivate let segments: [Int32]
   }
@@ -51,7 +53,7 @@ package struct SnapshotReader: Sendable {
       guard let end = file.end, end.bytes == bytes else {
         throw RepositoryError.malformed(key: table.key, reason: "the end of \(name) is missing")
       }
-      files[name] = FileEntry(name: name, bytes: end.bytes, digest: end.digest, segments: segments)
+      files[name] = FileEntry(name: name, bytes: end.bytes, digest: end.digest, ranges: file.rangeLengths, segments: segments)
     }
     return files
   }
@@ -72,7 +74,7 @@ package struct SnapshotReader: Sendable {
   /// Hands out the file's bytes in order and checks them against its digest.
   /// - Throws: what `body` throws, or `RepositoryError` for damage. An error may come after bytes that were right.
   package func read(_ file: FileEntry, _ body: (Span<UInt8>) throws -> Void) throws {
-    var hasher = SHA256Hasher()
+    var hasher = RangedHasher(ranges: file.ranges)
     var done: Int64 = 0
     var next = try file.segments.first.map { try open(file, $0, at: 0, isNext: false) }
     for number in file.segments.indices {

@@ -27,7 +27,14 @@ struct IncrementalPlace {
 
   static let settings = ["summarize_wal=on", "fsync=on", "max_prepared_transactions=10"]
   /// Without autovacuum, which changes tables when it likes.
-  static let shared = Result { try TestServer(binaries: TestServer.binaries(at: 2), settings: settings + ["autovacuum=off"]) }
+  static let shared = server(2)
+  static let version17 = server(3)
+  /// Servers of each major release with WAL summaries.
+  static let all = [shared, version17]
+
+  private static func server(_ place: Int) -> Result<TestServer, any Error> {
+    Result { try TestServer(binaries: TestServer.binaries(at: place), settings: settings + ["autovacuum=off"]) }
+  }
 
   struct Table {
     let sha256: String

@@ -7,9 +7,10 @@ import Testing
 
 /// Snapshots that read only what changed since the one before.
 @Suite struct `An incremental snapshot` {
-  @Test func `is, entry by entry and byte by byte, what a full one is, and is restored, copied, checked and recovered as one`() throws {
+  @Test(arguments: IncrementalPlace.all.indices)
+  func `is, entry by entry and byte by byte, what a full one is, and is restored, copied, checked and recovered as one`(_ number: Int) throws {
     let place = try IncrementalPlace(
-      on: IncrementalPlace.shared.get(),
+      on: IncrementalPlace.all[number].get(),
       """
       CREATE SCHEMA "o dd"; CREATE TYPE mood AS ENUM ('sad', 'ok');
       CREATE TABLE b (id int PRIMARY KEY, t text, g int GENERATED ALWAYS AS (id * 2) STORED); CREATE TABLE a (id int GENERATED ALWAYS AS IDENTITY, m mood, b int REFERENCES b);
@@ -92,9 +93,10 @@ import Testing
     ("ALTER TABLE regs ALTER COLUMN t SET DEFAULT 'pg_class'", []),
   ]
 
-  @Test func `reads each table whose text may be another, and hardly any other`() throws {
+  @Test(arguments: IncrementalPlace.all.indices.prefix(Thoroughness.count(1, thorough: 2)))
+  func `reads each table whose text may be another, and hardly any other`(_ number: Int) throws {
     let place = try IncrementalPlace(
-      on: IncrementalPlace.shared.get(),
+      on: IncrementalPlace.all[number].get(),
       """
       CREATE SCHEMA other; CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE DOMAIN dmood AS mood; CREATE TYPE pair AS (m mood, n int);
       CREATE TYPE rmood AS RANGE (subtype = mood);
@@ -133,9 +135,12 @@ import Testing
     }
   }
 
-  @Test func `reads what transactions had written and not committed when the parent was taken`() throws {
+  @Test(arguments: IncrementalPlace.all.indices.prefix(Thoroughness.count(1, thorough: 2)))
+  func `reads what transactions had written and not committed when the parent was taken`(_ number: Int)
+    throws
+  {
     let place = try IncrementalPlace(
-      on: IncrementalPlace.shared.get(), (1...5).map { "CREATE TABLE t\($0) AS SELECT generate_series(1, 50) v;" }.joined())
+      on: IncrementalPlace.all[number].get(), (1...5).map { "CREATE TABLE t\($0) AS SELECT generate_series(1, 50) v;" }.joined())
     for _ in 1...2 { _ = try place.snapshot() }
     let server = place.work.server
     let (plain, sub, aborted) = (

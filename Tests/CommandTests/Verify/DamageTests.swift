@@ -249,7 +249,7 @@ import Testing
     #expect(try subject.verify().isSound)
     let place = subject.places[1]
     let text = String(decoding: subject.files[place.manifest]!, as: UTF8.self)
-    let newer = Array(text.replacing("\"formatVersion\" : \(Manifest.newestVersion)", with: "\"formatVersion\" : 99").utf8)
+    let newer = Array(text.replacing("\"formatVersion\" : \(Manifest.usualVersion)", with: "\"formatVersion\" : 99").utf8)
     #expect(newer != subject.files[place.manifest]!)
     try Folder.write(newer, to: subject.path(place.manifest))
     let outcome = try subject.verify()

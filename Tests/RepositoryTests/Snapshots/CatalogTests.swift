@@ -97,9 +97,9 @@ import Testing
     let bytes = try store.read(manifest.place.manifest, limit: Manifest.sizeLimit)
     let listed = try #require(try catalog.listing().first)
     #expect(try catalog.summary(of: listed)?.kind == "nightly")
-    let version = Manifest.newestVersion
+    let version = Manifest.usualVersion
     let text = String(decoding: bytes, as: UTF8.self)
-    let newer = Array(text.replacing("\"formatVersion\" : \(version)", with: "\"formatVersion\" : \(version + 1)").utf8)
+    let newer = Array(text.replacing("\"formatVersion\" : \(version)", with: "\"formatVersion\" : \(Manifest.newestVersion + 1)").utf8)
     #expect(newer != bytes)
     try store.write(newer, to: manifest.place.manifest, durability: .immediate)
     #expect(try catalog.summary(of: listed) == nil)

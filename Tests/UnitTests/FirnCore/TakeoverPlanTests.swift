@@ -71,12 +71,7 @@ import Testing
   }
 
   private static func plan(_ tables: [(bytes: Int64, readDaysAgo: Double)]) -> TakeoverPlan {
-    var manifest = Manifest(
-      place: SnapshotPath(source: "s", database: "d", id: id(daysAgo: 1)), kind: "nightly", startedAt: now, finishedAt: now,
-      versions: .init(firn: "1", pgDump: "18", server: "18", serverNumber: 180000),
-      properties: .init(
-        owner: "o", encoding: "UTF8", localeProvider: "c", collate: "C", ctype: "C", tablespace: "pg_default", connectionLimit: -1),
-      chunkTable: .init(headBytes: 1, bytes: 1))
+    var manifest = manifest()
     var storage: [TableStorage] = []
     for (number, table) in tables.enumerated() {
       let oid = UInt32(16400 + number)
@@ -90,6 +85,15 @@ import Testing
           oid: oid, schema: "public", name: "t\(number)", filenode: oid, tablespace: 0, bytes: 0, toast: nil, fingerprint: "f", reasonToRead: nil))
     }
     return TakeoverPlan(storage, parent: manifest, touched: TouchedFiles(), without: [])
+  }
+
+  private static func manifest() -> Manifest {
+    Manifest(
+      place: SnapshotPath(source: "s", database: "d", id: id(daysAgo: 1)), kind: "nightly", startedAt: now, finishedAt: now,
+      versions: .init(firn: "1", pgDump: "18", server: "18", serverNumber: 180000),
+      properties: .init(
+        owner: "o", encoding: "UTF8", localeProvider: "c", collate: "C", ctype: "C", tablespace: "pg_default", connectionLimit: -1),
+      chunkTable: .init(headBytes: 1, bytes: 1))
   }
 
   @Test func `reads a seventh again each night, the oldest readings first`() {
@@ -120,13 +124,72 @@ import Testing
 
   @Test func `names tables for pg_dump in arguments that are not too long`() {
     var plan = Self.plan((1...2000).map { (Int64($0) * 1000, 1) })
-    plan.limit(relations: 1000)
+    plan.limit(relations: 10_000)
     let patterns = plan.patterns
-    #expect(patterns.count > 1 && patterns.allSatisfy { $0.utf8.count < 3000 && $0.hasPrefix("\"public\".(\"t") && $0.hasSuffix("\")") })
-    #expect(patterns.reduce(0) { $0 + $1.utf8.count } < 9000)
-    // The largest ones, and none that is read faster than it is found in a list.
-    #expect(plan.taken.values.contains { $0.bytes == 2_000_000 } && plan.taken.values.allSatisfy { $0.bytes >= 1_200_000 })
+    #expect(patterns.count > 1 && patterns.allSatisfy { $0.utf8.count < 9000 && $0.hasPrefix("\"public\".(\"t") && $0.hasSuffix("\")") })
+    #expect(patterns.reduce(0) { $0 + $1.utf8.count } < 300_000)
+    // None that is read faster than it is found in a list.
+    #expect(plan.taken.count == 1801 && plan.taken.values.allSatisfy { $0.bytes >= 200_000 })
     #expect(patterns.reduce(0) { $0 + $1.split(separator: "|").count } == plan.taken.count)
+  }
+
+  /// A table of four ranges, of 100 blocks each, in 16 kB.
+  private static func divided(_ state: Manifest.Table.State? = state(bytes: 400 * 8192), readDaysAgo: [Double] = [1, 1, 1, 1]) -> Manifest.Table {
+    var table = old(state)
+    table.bytes = 400
+    table.ranges = readDaysAgo.enumerated().map { number, days in
+      .init(firstBlock: Int64(number * 100), rows: 1, bytes: 100, sha256: "r\(number)", readIn: days == 1 ? nil : id(daysAgo: days))
+    }
+    return table
+  }
+
+  private static func touched(_ files: Set<UInt32>, ranges: Set<Int>) -> TouchedFiles {
+    var touched = touched(files)
+    touched.ranges[20] = ranges
+    return touched
+  }
+
+  @Test func `takes over the ranges of a very large table in which nothing changed, except the last one`() {
+    func unchanged(_ table: TableStorage, _ old: Manifest.Table, _ touched: TouchedFiles) -> Set<Int> {
+      TakeoverPlan.unchangedRanges(table, old, touched)
+    }
+    let table = Self.storage(bytes: 410 * 8192)
+    #expect(unchanged(table, Self.divided(), Self.touched([20], ranges: [3])) == [0, 1, 2])
+    #expect(unchanged(table, Self.divided(), Self.touched([20], ranges: [1, 3])) == [0, 2])
+    // TOAST values are written once.
+    #expect(unchanged(table, Self.divided(), Self.touched([20, 21], ranges: [3])) == [0, 1, 2])
+    #expect(unchanged(table, Self.divided(), Self.touched([21], ranges: [])) == [0, 1, 2])
+  }
+
+  @Test func `reads all of a very large table if its blocks do not tell`() {
+    let table = Self.storage(bytes: 400 * 8192)
+    let touched = Self.touched([20], ranges: [3])
+    func size(_ filenode: UInt32 = 20, toast: UInt32? = 21, fingerprint: String = "f", isInFlight: Bool = false) -> Manifest.Table.State {
+      Self.state(filenode: filenode, toast: toast, bytes: 400 * 8192, fingerprint: fingerprint, isInFlight: isInFlight)
+    }
+    for state in [size(19), size(toast: 22), size(fingerprint: "g"), size(isInFlight: true), nil] {
+      #expect(TakeoverPlan.unchangedRanges(table, Self.divided(state), touched).isEmpty, "\(String(describing: state))")
+    }
+    #expect(TakeoverPlan.unchangedRanges(Self.storage(bytes: 399 * 8192), Self.divided(), touched).isEmpty)
+    #expect(TakeoverPlan.unchangedRanges(Self.storage(name: "u", bytes: 400 * 8192), Self.divided(), touched).isEmpty)
+    #expect(TakeoverPlan.unchangedRanges(table, Self.old(Self.state(bytes: 400 * 8192)), touched).isEmpty)
+    #expect(TakeoverPlan.unchangedRanges(table, Self.divided(), Self.touched([20], isAll: true)).isEmpty)
+  }
+
+  @Test func `reads the ranges of a very large table again in a week, some each night`() {
+    var readings = [Double](repeating: 1, count: 28)
+    for night in 1...20 {
+      var manifest = Self.manifest()
+      manifest.tables = [Self.divided(readDaysAgo: readings)]
+      manifest.tables[0].bytes = 2800
+      var plan = TakeoverPlan(
+        [Self.storage(bytes: 400 * 8192)], parent: manifest, touched: Self.touched([20], ranges: [27]), without: [])
+      plan.chooseChecks(now: Self.now, elapsed: 86400)
+      let read = plan.partial[16400].map { Set(readings.indices).subtracting($0.taken) } ?? []
+      #expect(read.count <= 6, "night \(night)")
+      for place in readings.indices { readings[place] = read.contains(place) ? 1 : readings[place] + 1 }
+      #expect((readings.max() ?? 0) <= 7, "night \(night)")
+    }
   }
 
   @Test func `finds a table whose rows are others after all`() {

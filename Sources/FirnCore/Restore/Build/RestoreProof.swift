@@ -88,7 +88,7 @@ struct RestoreProof {
         let digest = try rowSet(of: load, condition, connection, progress)
         return found.update { $0.partitions[root, default: RowSetDigest()].add(digest) }
       }
-      var tally = StreamTally()
+      var tally = StreamTally(ranges: table.rangeLengths)
       try connection.copyOut(load.statement.dumping(condition: condition), what: table.displayName) { piece in
         tally.add(piece)
         progress.advance(by: piece.count)

@@ -128,21 +128,24 @@ final class ChangeWatch {
   }
 
   /// The files that changed since an earlier snapshot. Call it when `catchUp` has succeeded.
+  /// - Parameter ranges: the first blocks of the ranges of files, by the files' numbers.
   /// - Throws: `Unusable` if the summaries can't be used.
-  func touchedFiles(since base: ChangeBase) throws -> TouchedFiles {
+  func touchedFiles(since base: ChangeBase, ranges: [UInt32: [Int64]]) throws -> TouchedFiles {
     let connection = try connected()
     guard isCaughtUp, let end, let start = LogPosition(base.begin), let parentEnd = LogPosition(base.end) else {
       throw Unusable(reason: "its place in the write-ahead log can't be read")
     }
     guard try connection.obstaclesToIncremental().isEmpty else { throw Unusable(reason: "the server's settings were changed") }
-    let (touched, ranges) = try connection.touchedFiles(of: database, timeline: timeline, from: start, to: end)
+    let (touched, ranges) = try connection.touchedFiles(of: database, timeline: timeline, from: start, to: end, ranges: ranges)
     guard Self.cover(ranges, from: start, to: end) else { throw Unusable(reason: "WAL summaries are missing between \(start) and \(end)") }
     if touched.isAll { throw Unusable(reason: "the whole database was moved or copied") }
     guard let range = ranges.first(where: { $0.start.description == base.witness.start && $0.end.description == base.witness.end }),
       range.start <= parentEnd, range.end >= parentEnd, try connection.digest(ofSummary: range, timeline: timeline) == base.witness.sha256
     else { throw Unusable(reason: "the WAL summary at \(base.end) is not the one that the parent recorded") }
     guard try connection.modificationTime(ofSummary: range, timeline: timeline) == base.witness.modifiedAt else {
-      throw Unusable(reason: "the WAL summary at \(base.end) was written again")
+      throw Unusable(
+        reason: "the WAL summary at \(base.end) was written again"
+          + (connection.serverMajor < 18 ? ", or the server was started since: PostgreSQL \(connection.serverMajor) does not show which" : ""))
     }
     return touched
   }

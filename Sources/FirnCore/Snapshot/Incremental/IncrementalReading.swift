@@ -23,20 +23,31 @@ final class IncrementalReading {
     let tables: Set<UInt32>
   }
 
+  /// No table may be read in ranges.
+  struct Undivided: Error {
+    let reason: String
+  }
+
   private let progress: WorkProgress
   private var watch: ChangeWatch?
+  private var isWanted = false
   private var storage: [UInt32: TableStorage] = [:]
   private var surroundings: ChangeBase.Surroundings?
   private(set) var plan = TakeoverPlan()
   /// The names of the archive's files for tables that are taken over, by object ids.
   private let files = Monitor<[UInt32: String]>([:])
+  /// The ranges of tables that were read in ranges.
+  private(set) var rows: [UInt32: RangedRows] = [:]
+  /// Whether tables may be read in ranges.
+  private let readsRanges: Bool
 
-  init(progress: WorkProgress) { self.progress = progress }
+  init(progress: WorkProgress, readsRanges: Bool) { (self.progress, self.readsRanges) = (progress, readsRanges) }
 
   /// Starts to record which tables are written. Call it before the tables are locked.
   /// - Parameter size: the estimated bytes of a full dump.
   func begin(on connection: Connection, _ request: SnapshotRequest, size: Int64) throws {
     guard request.kind != Manifest.safetyKind, request.incremental.isWorthwhile(size) else { return }
+    isWanted = true
     try unlessRefused("all tables are read") {
       let obstacles = try connection.obstaclesToIncremental()
       guard obstacles.isEmpty else { return progress.note("all tables are read: \(obstacles.joined(separator: ", "))") }
@@ -68,17 +79,80 @@ final class IncrementalReading {
   ///   - connection: in the transaction of the snapshot.
   ///   - index: of the parent.
   ///   - mustRead: tables that are read for another reason.
+  ///   - excluded: tables whose rows are not wanted.
   ///   - reading: which tables are read.
   func decide(
+    on connection: Connection, _ request: SnapshotRequest, encoding: String, pgDump: String, parent: Manifest?, index: ParentIndex?,
+    without mustRead: Set<UInt32>, excluded: Set<UInt32>, reading: Reading
+  ) throws {
+    // pg_dump takes its arguments, and a session its statements, in the encoding of the archive.
+    let readsRanges = readsRanges && isWanted && connection.readsRanges && encoding == "UTF8"
+    guard watch != nil || readsRanges else { return }
+    plan = TakeoverPlan(readsRanges: readsRanges)
+    try unlessRefused("all tables are read") {
+      // An error must not end the transaction, which the dump needs.
+      let tables = try connection.withinSavepoint { try connection.tableStorage() }
+      storage = Dictionary(tables.map { ($0.oid, $0) }, uniquingKeysWith: { first, _ in first })
+    }
+    try decideWhatIsTaken(
+      on: connection, request, encoding: encoding, pgDump: pgDump, parent: parent, index: index, without: mustRead.union(excluded),
+      reading: reading)
+    if readsRanges { try unlessRefused("no table is read in ranges") { try divide(on: connection, without: excluded) } }
+  }
+
+  /// Chooses the very large tables that are read in ranges.
+  private func divide(on connection: Connection, without excluded: Set<UInt32>) throws {
+    func size(_ table: TableStorage) -> Int64 { max(0, table.bytes) + table.toastBytes }
+    let total = storage.values.reduce(0) { $0 + size($1) }
+    let large = storage.values.filter {
+      $0.reasonToRead == nil && plan.taken[$0.oid] == nil && plan.checked[$0.oid] == nil && !excluded.contains($0.oid)
+        && (plan.partial[$0.oid] != nil || size($0) > RangedTable.smallest && size($0) >= total / 4)
+    }
+    guard !large.isEmpty else { return }
+    let targets = try connection.withinSavepoint { try connection.copyTargets(large.map(\.oid)) }
+    let blockSize = try connection.blockSize()
+    for table in large.sorted(by: { $0.oid < $1.oid }) {
+      guard let target = targets[table.oid] else {
+        plan.read([table.oid], because: "it has no columns")
+        continue
+      }
+      let blocks = max(0, table.bytes) / blockSize
+      let length = RangedTable.blocksPerRange(blocks: blocks, bytes: size(table))
+      let partial = plan.partial[table.oid]
+      plan.ranged.append(
+        RangedTable(
+          oid: table.oid, schema: table.schema, name: table.name, target: target,
+          copyStatement: partial?.table.state?.copyStatement ?? target.statement, parent: partial?.table,
+          pieces: partial.map { RangedTable.pieces($0, blocks: blocks, length: length) }
+            ?? RangedTable.ranges(from: 0, blocks: blocks, length: length)))
+    }
+  }
+
+  /// The tables that are read in ranges, for the dump; nil if there are none.
+  /// - Parameters:
+  ///   - jobs: how many sessions read at once, those of pg_dump among them.
+  ///   - snapshot: the exported one.
+  ///   - disabled: settings to be off.
+  func ranges(_ settings: ConnectionSettings, jobs: Int, snapshot: String, disabled: [String]) -> RangeReader.Request? {
+    guard !plan.ranged.isEmpty else { return nil }
+    let tables = plan.ranged.map(\.target.table)
+    func size(_ tables: some Sequence<TableStorage>) -> Double { tables.reduce(0) { $0 + Double(max(0, $1.bytes) + $1.toastBytes) } }
+    let share = size(plan.ranged.compactMap { storage[$0.oid] }) / max(1, size(storage.values))
+    return RangeReader.Request(tables: plan.ranged, sessions: max(1, min(jobs - 1, Int((Double(jobs) * share).rounded())))) {
+      let session = try Connection(settings, applicationName: "firn-snapshot rows")
+      try session.beginReading(snapshot: snapshot, tables: tables, disabled: disabled)
+      return session
+    }
+  }
+
+  private func decideWhatIsTaken(
     on connection: Connection, _ request: SnapshotRequest, encoding: String, pgDump: String, parent: Manifest?, index: ParentIndex?,
     without mustRead: Set<UInt32>, reading: Reading
   ) throws {
     guard let watch else { return }
     defer { watch.rest() }
+    let readsRanges = plan.readsRanges
     try unlessRefused("all tables are read") {
-      // An error must not end the transaction, which the dump needs.
-      let tables = try connection.withinSavepoint { try connection.tableStorage() }
-      storage = Dictionary(tables.map { ($0.oid, $0) }, uniquingKeysWith: { first, _ in first })
       surroundings = try watch.surroundings(encoding: encoding, pgDump: pgDump)
       // If a takeover was refuted, the parent is not to be trusted.
       guard reading != .anew, let parent, let index else { return }
@@ -88,7 +162,11 @@ final class IncrementalReading {
       }
       progress.begin("asking what changed")
       guard try watch.catchUp(progress) else { return }
-      var plan = TakeoverPlan(Array(storage.values), parent: parent, touched: try watch.touchedFiles(since: base), without: mustRead)
+      var ranges: [UInt32: [Int64]] = [:]
+      for table in parent.tables { if let state = table.state, let some = table.ranges { ranges[state.filenode] = some.map(\.firstBlock) } }
+      var plan = TakeoverPlan(
+        Array(storage.values), parent: parent, touched: try watch.touchedFiles(since: base, ranges: ranges), without: mustRead,
+        readsRanges: readsRanges)
       // pg_dump takes its arguments in the encoding of the archive.
       if encoding != "UTF8" {
         let names = plan.taken.filter { !("\($0.value.schema)\($0.value.name)".utf8.allSatisfy { $0 < 0x80 }) }
@@ -96,11 +174,14 @@ final class IncrementalReading {
       }
       if reading == .all {
         plan.checkAll()
+        if !readsRanges { plan.readWholeTables() }
       } else {
         plan.read(try unusable(plan, index), because: "its objects in the store can't be used again")
+        for table in plan.divided { plan.read(table, where: try index.unusableParts(of: table.file, bytes: table.bytes)) }
         let now = request.now()
         plan.limit(relations: request.incremental == .yes ? 0 : try connection.relationCount())
         plan.chooseChecks(now: now, elapsed: now.timeIntervalSince(parent.startedAt), period: request.rereadPeriod)
+        if !readsRanges { plan.readWholeTables() }
       }
       self.plan = plan
       for (oid, reason) in plan.reasons { progress.note("\(storage[oid].map { "\($0.schema).\($0.name)" } ?? "\(oid)"): \(reason)") }
@@ -108,15 +189,16 @@ final class IncrementalReading {
   }
 
   private func unusable(_ plan: TakeoverPlan, _ index: ParentIndex) throws -> [UInt32] {
-    let wanted = plan.taken.values.compactMap { table in SHA256Digest(hexadecimal: table.sha256).map { (table.file, (table.bytes, $0)) } }
+    let whole = plan.taken.filter { !plan.readsRanges || $0.value.ranges == nil }
+    let wanted = whole.values.compactMap { table in SHA256Digest(hexadecimal: table.sha256).map { (table.file, (table.bytes, $0)) } }
     let usable: Set<String>
     do { usable = try index.reusable(Dictionary(wanted, uniquingKeysWith: { first, _ in first })) } catch let error
       where error is RepositoryError || error is StoreError
     {
       progress.note("all tables are read: the parent's chunk table can't be read: \(error)")
-      return Array(plan.taken.keys)
+      return Array(whole.keys)
     }
-    return plan.taken.filter { !usable.contains($0.value.file) }.map(\.key)
+    return whole.filter { !usable.contains($0.value.file) }.map(\.key)
   }
 
   private static func definition(_ entry: ArchiveDirectory.Entry) -> String {
@@ -125,7 +207,7 @@ final class IncrementalReading {
 
   /// Adds the rows that are taken over to the archive's table of contents. It throws `Mistake`, or what the system throws.
   var completion: (@Sendable (_ contents: FilePath) throws -> Void)? {
-    guard !plan.taken.isEmpty else { return nil }
+    guard !plan.taken.isEmpty || !plan.ranged.isEmpty else { return nil }
     return { [plan, files] contents in
       let names = try Self.complete(contents, plan)
       files.update { $0 = names }
@@ -136,9 +218,13 @@ final class IncrementalReading {
     let directory = try ArchiveDirectory(parsing: Folder.contents(of: file, limit: ArchiveDirectory.sizeLimit))
     let definitions = Dictionary(
       directory.entries.filter { $0.kind == "TABLE" }.map { ($0.oid, definition($0)) }, uniquingKeysWith: { first, _ in first })
-    let mistaken = plan.taken.filter { definitions[$0.key] == nil || definitions[$0.key] != $0.value.state?.definition }
+    let old = plan.taken.merging(plan.partial.mapValues(\.table)) { $1 }
+    let mistaken = old.filter { definitions[$0.key] == nil || definitions[$0.key] != $0.value.state?.definition }
     guard mistaken.isEmpty else { throw Mistake(tables: Set(mistaken.keys)) }
-    guard let (bytes, names) = directory.addingRows(plan.taken.compactMapValues { $0.state?.copyStatement }), names.count == plan.taken.count else {
+    let statements = plan.taken.compactMapValues { $0.state?.copyStatement }
+      .merging(plan.ranged.map { ($0.oid, $0.copyStatement) }, uniquingKeysWith: { $1 })
+    guard let (bytes, names) = directory.addingRows(statements), names.count == plan.taken.count + plan.ranged.count else {
+      if !plan.ranged.isEmpty { throw Undivided(reason: "pg_dump lists a table in another way") }
       throw Mistake(tables: Set(plan.taken.keys))
     }
     // Rewritten in place: a new file would look like one of pg_dump's.
@@ -149,7 +235,16 @@ final class IncrementalReading {
   /// Adds the files that are taken over to those that were read, and lists their chunks.
   func finish(_ outcome: inout DumpEngine.Outcome, _ index: ParentIndex?, _ table: ChunkTableWriter) throws {
     let files = files.current
-    guard !files.isEmpty, let index else { return }
+    guard !files.isEmpty else { return }
+    var provisional: [String: String] = [:]
+    for rows in outcome.ranged {
+      guard let name = files[rows.oid] else { throw Undivided(reason: "pg_dump does not list a table") }
+      provisional[rows.file.name] = name
+      outcome.files[name] = StreamedFile(rows: rows.file.rows, bytes: rows.file.bytes, digest: rows.file.digest, name: name)
+      self.rows[rows.oid] = rows
+    }
+    table.rename(provisional)
+    guard let index else { return }
     var names: [String: String] = [:]
     for (oid, taken) in plan.taken {
       guard let name = files[oid], let digest = SHA256Digest(hexadecimal: taken.sha256) else { throw Mistake(tables: [oid]) }
@@ -164,11 +259,19 @@ final class IncrementalReading {
 
   /// Tables that seemed unchanged, and whose rows are not the parent's.
   func refutations(_ contents: ArchiveDirectory, _ outcome: DumpEngine.Outcome, parent: SnapshotID?) -> [String] {
-    guard let parent, !plan.checked.isEmpty else { return [] }
+    guard let parent else { return [] }
+    let ranges = rows.values.flatMap(\.refutations).sorted()
+    guard !plan.checked.isEmpty else { return ranges }
     let digests = contents.entries.filter { $0.kind == "TABLE DATA" }.compactMap { entry in
       outcome.files[entry.file].map { (entry.oid, $0.digest.description) }
     }
-    return plan.refutations(Dictionary(digests, uniquingKeysWith: { first, _ in first }), parent: parent)
+    return plan.refutations(Dictionary(digests, uniquingKeysWith: { first, _ in first }), parent: parent) + ranges
+  }
+
+  /// The ranges of a table, and the oldest reading of its rows; nil where these are of this snapshot.
+  func reading(of oid: UInt32) -> (ranges: [Manifest.Table.BlockRange]?, readIn: SnapshotID?) {
+    if let table = plan.taken[oid] { return (table.ranges, table.readIn) }
+    return (rows[oid]?.ranges, rows[oid]?.ranges.compactMap(\.readIn).min())
   }
 
   /// The record for the next snapshot; nil if the server does not give all of it.

@@ -10,32 +10,76 @@ package struct TakeoverPlan: Sendable {
   package private(set) var taken: [UInt32: Manifest.Table] = [:]
   /// Unchanged tables that are read again, to verify that they are unchanged.
   package private(set) var checked: [UInt32: Manifest.Table] = [:]
+  /// Very large tables of which some ranges are taken over.
+  package private(set) var partial: [UInt32: Partial] = [:]
   /// Why others of the parent's tables are read.
   package private(set) var reasons: [UInt32: String] = [:]
+  /// Very large tables that are read in ranges, wholly or in part.
+  var ranged: [RangedTable] = []
+  let readsRanges: Bool
 
-  package init() {}
+  package struct Partial: Sendable {
+    /// As the parent has it.
+    package let table: Manifest.Table
+    /// The ranges that are taken over, by number.
+    package fileprivate(set) var taken: Set<Int>
+    /// Unchanged ranges that are read again, to verify that they are unchanged.
+    package fileprivate(set) var checked: Set<Int> = []
+
+    package var bytes: Int64 { taken.reduce(0) { $0 + (table.ranges?[$1].bytes ?? 0) } }
+  }
+
+  /// - Parameter readsRanges: whether tables can be read in ranges.
+  package init(readsRanges: Bool = true) { self.readsRanges = readsRanges }
 
   /// - Parameters:
   ///   - tables: the server's.
   ///   - parent: the parent's tables.
   ///   - touched: the files that changed since.
   ///   - mustRead: tables that are read for another reason.
-  package init(_ tables: [TableStorage], parent: Manifest, touched: TouchedFiles, without mustRead: Set<UInt32>) {
+  ///   - readsRanges: whether tables can be read in ranges.
+  package init(
+    _ tables: [TableStorage], parent: Manifest, touched: TouchedFiles, without mustRead: Set<UInt32>, readsRanges: Bool = true
+  ) {
+    self.readsRanges = readsRanges
     let before = Dictionary(
       parent.tables.compactMap { table in table.state.map { ($0.oid, table) } }, uniquingKeysWith: { first, _ in first })
     for table in tables {
-      guard let old = before[table.oid] else { continue }
-      if let reason = mustRead.contains(table.oid) ? "it is read on request" : Self.reasonToRead(table, old, touched) {
-        reasons[table.oid] = reason
+      guard var old = before[table.oid] else { continue }
+      if old.readIn == nil { old.readIn = parent.id }
+      for place in (old.ranges ?? []).indices where old.ranges?[place].readIn == nil { old.ranges?[place].readIn = parent.id }
+      if mustRead.contains(table.oid) {
+        reasons[table.oid] = "it is read on request"
+      } else if let reason = Self.reasonToRead(table, old, touched) {
+        let unchanged = readsRanges ? Self.unchangedRanges(table, old, touched) : []
+        if unchanged.isEmpty { reasons[table.oid] = reason } else { partial[table.oid] = Partial(table: old, taken: unchanged) }
       } else {
         taken[table.oid] = old
-        if old.readIn == nil { taken[table.oid]?.readIn = parent.id }
       }
     }
   }
 
+  /// The ranges, by number, whose rows cannot have changed, though the table was changed.
+  ///
+  /// A row's TOAST values never change without the row: these are written once, and a row that points to others is another row.
+  package static func unchangedRanges(_ table: TableStorage, _ old: Manifest.Table, _ touched: TouchedFiles) -> Set<Int> {
+    guard let ranges = old.ranges, let state = old.state, !touched.isAll, reasonToReadAll(table, old) == nil, table.bytes >= state.bytes else {
+      return []
+    }
+    // The last one has no end: it is always read.
+    return Set(ranges.indices.dropLast()).subtracting(touched.ranges[table.filenode] ?? [])
+  }
+
   /// Nil if its rows cannot have changed.
   package static func reasonToRead(_ table: TableStorage, _ old: Manifest.Table, _ touched: TouchedFiles) -> String? {
+    if let reason = reasonToReadAll(table, old) { return reason }
+    if table.bytes < 0 || old.state?.bytes != table.bytes { return "its size changed" }
+    if touched.isAll || touched.filenodes.contains(table.filenode) || table.toast.map(touched.filenodes.contains) ?? false { return "it was changed" }
+    return nil
+  }
+
+  /// Why no row of it is taken over, whatever the server's log says; nil if there is no reason.
+  private static func reasonToReadAll(_ table: TableStorage, _ old: Manifest.Table) -> String? {
     guard let state = old.state else { return "the parent does not know it" }
     if let reason = table.reasonToRead { return reason }
     if !old.schema.isSame(as: table.schema) || !old.name.isSame(as: table.name) { return "it was renamed" }
@@ -44,15 +88,35 @@ package struct TakeoverPlan: Sendable {
     if state.filenode == 0 || state.filenode != table.filenode || state.tablespace != table.tablespace || state.toast != table.toast {
       return "it was rewritten"
     }
-    if table.bytes < 0 || state.bytes != table.bytes { return "its size changed" }
     if state.fingerprint != table.fingerprint { return "its columns, their types or the extensions were changed" }
-    if touched.isAll || touched.filenodes.contains(table.filenode) || table.toast.map(touched.filenodes.contains) ?? false { return "it was changed" }
     return nil
   }
 
   /// Reads tables after all.
   package mutating func read(_ oids: some Sequence<UInt32>, because reason: String) {
-    for oid in oids where taken.removeValue(forKey: oid) != nil { reasons[oid] = reason }
+    for oid in oids where taken.removeValue(forKey: oid) != nil || partial.removeValue(forKey: oid) != nil { reasons[oid] = reason }
+  }
+
+  /// Tables of which ranges can be taken over.
+  var divided: [Manifest.Table] { readsRanges ? taken.values.filter { $0.ranges != nil } + partial.values.map(\.table) : [] }
+
+  /// Reads ranges after all.
+  /// - Parameter unusable: the bytes of the parent's file that can't be used.
+  mutating func read(_ table: Manifest.Table, where unusable: [Range<Int64>]) {
+    guard let oid = table.state?.oid, let ranges = table.ranges, !unusable.isEmpty else { return }
+    divide(oid)
+    var start: Int64 = 0
+    for (number, range) in ranges.enumerated() {
+      if unusable.contains(where: { $0.overlaps(start..<(start + range.bytes)) }) { partial[oid]?.taken.remove(number) }
+      start += range.bytes
+    }
+    if partial[oid]?.taken.isEmpty == true { read([oid], because: "its objects in the store can't be used again") }
+  }
+
+  /// Reads tables that are divided into ranges by pg_dump, as a whole.
+  mutating func readWholeTables() {
+    read(partial.keys, because: "it is read in one piece")
+    for (oid, table) in checked where table.ranges != nil { checked[oid] = nil }
   }
 
   /// Seconds in which every table is to be read once.
@@ -64,43 +128,79 @@ package struct TakeoverPlan: Sendable {
   ///   - elapsed: seconds since the parent; the next snapshot is expected after as many.
   ///   - period: seconds in which every table is to be read once.
   package mutating func chooseChecks(now: Date, elapsed: TimeInterval, period: TimeInterval = usualPeriod) {
-    func lastReading(_ table: Manifest.Table) -> Date { table.readIn?.startDate ?? .distantPast }
     let interval = max(1, elapsed)
     let share = Double(bytes) * min(1, interval / period)
-    let oldestFirst = taken.sorted { (lastReading($0.value), $0.key) < (lastReading($1.value), $1.key) }
+    let oldestFirst = units.sorted { ($0.lastReading, $0.oid, $0.range ?? 0) < ($1.lastReading, $1.oid, $1.range ?? 0) }
     /// How many later snapshots may read it in time.
-    func chances(_ table: Manifest.Table) -> Double { ((period - now.timeIntervalSince(lastReading(table))) / interval).rounded() }
+    func chances(_ unit: Unit) -> Double { ((period - now.timeIntervalSince(unit.lastReading)) / interval).rounded() }
     var needed = 0.0
     var before = 0.0
-    for (_, table) in oldestFirst {
-      before += Double(table.bytes)
-      needed = max(needed, before - share * chances(table))
+    for unit in oldestFirst {
+      before += Double(unit.bytes)
+      needed = max(needed, before - share * chances(unit))
     }
-    for (oid, table) in oldestFirst {
+    for unit in oldestFirst {
       // Strictly in order: otherwise small tables would be read every time, and a large one never.
-      needed -= Double(table.bytes)
-      guard needed >= 0 || chances(table) < 1 else { continue }
-      checked[oid] = table
-      taken[oid] = nil
+      needed -= Double(unit.bytes)
+      guard needed >= 0 || chances(unit) < 1 else { continue }
+      check(unit)
     }
+  }
+
+  /// A table, or a range of one, that is read at once.
+  private struct Unit {
+    let oid: UInt32
+    /// Nil for a whole table.
+    let range: Int?
+    let bytes: Int64
+    let lastReading: Date
+
+    init(_ oid: UInt32, _ range: Int?, _ bytes: Int64, _ readIn: SnapshotID?) {
+      (self.oid, self.range, self.bytes, lastReading) = (oid, range, bytes, readIn?.startDate ?? .distantPast)
+    }
+  }
+
+  /// The tables and ranges that are taken over.
+  private var units: [Unit] {
+    func ranges(_ oid: UInt32, _ table: Manifest.Table, _ numbers: some Sequence<Int>) -> [Unit] {
+      numbers.compactMap { number in table.ranges.map { Unit(oid, number, $0[number].bytes, $0[number].readIn) } }
+    }
+    return taken.flatMap { oid, table in
+      guard readsRanges, let numbers = table.ranges?.indices else { return [Unit(oid, nil, table.bytes, table.readIn)] }
+      return ranges(oid, table, numbers)
+    } + partial.flatMap { oid, table in ranges(oid, table.table, table.taken) }
+  }
+
+  private mutating func check(_ unit: Unit) {
+    guard let range = unit.range else {
+      checked[unit.oid] = taken.removeValue(forKey: unit.oid)
+      return
+    }
+    divide(unit.oid)
+    partial[unit.oid]?.taken.remove(range)
+    partial[unit.oid]?.checked.insert(range)
+  }
+
+  /// Takes a table over in ranges, so that some may be left out.
+  private mutating func divide(_ oid: UInt32) {
+    if let table = taken.removeValue(forKey: oid) { partial[oid] = Partial(table: table, taken: Set((table.ranges ?? []).indices)) }
   }
 
   /// Bytes of rows that need not be read.
-  package var bytes: Int64 { taken.values.reduce(0) { $0 + $1.bytes } }
+  package var bytes: Int64 { taken.values.reduce(0) { $0 + $1.bytes } + partial.values.reduce(0) { $0 + $1.bytes } }
+
+  /// Whether anything is taken over.
+  var takesOver: Bool { !taken.isEmpty || partial.contains { !$0.value.taken.isEmpty } }
 
   /// Reads all unchanged tables, to verify that they are unchanged.
-  package mutating func checkAll() {
-    checked.merge(taken) { old, _ in old }
-    taken = [:]
-  }
+  package mutating func checkAll() { for unit in units { check(unit) } }
 
-  /// Bytes of all names in patterns together. Matching longer ones costs more than the exclusions save, and PostgreSQL's regular
-  /// expressions have a limit: 22 kB of Chinese names exceed it.
-  private static let longestPatterns = 8 << 10
-  /// Bytes of one pattern.
-  private static let longestPattern = 2 << 10
-  /// Bytes that are read in the time in which a server compares one name with one relation (3 µs, at 400 MB/s).
-  private static let bytesPerComparison: Int64 = 1200
+  /// Bytes of all names in patterns together: they are arguments of a program.
+  private static let longestPatterns = 256 << 10
+  /// Bytes of one pattern. PostgreSQL's regular expressions have a limit: 22 kB of Chinese names exceed it.
+  private static let longestPattern = 8 << 10
+  /// Bytes that are read in the time in which a server compares one name with one relation (0.05 µs, at 400 MB/s).
+  private static let bytesPerComparison: Int64 = 20
 
   /// Removes tables from the plan, so that they are read, if reading is faster than excluding them: small tables, and the smallest if all
   /// names together are too long.
@@ -116,11 +216,15 @@ package struct TakeoverPlan: Sendable {
     }
   }
 
+  private var excluded: [(schema: String, name: String)] {
+    taken.values.map { ($0.schema, $0.name) } + ranged.map { ($0.schema, $0.name) }
+  }
+
   /// Patterns for `pg_dump --exclude-table-data`.
   package var patterns: [String] {
     var patterns: [String] = []
     // Names that are equal for Unicode are different ones for PostgreSQL.
-    for (_, tables) in Dictionary(grouping: taken.values, by: { Array($0.schema.utf8) }).sorted(by: { $0.key.lexicographicallyPrecedes($1.key) }) {
+    for (_, tables) in Dictionary(grouping: excluded, by: { Array($0.schema.utf8) }).sorted(by: { $0.key.lexicographicallyPrecedes($1.key) }) {
       let schema = Connection.identifier(tables[0].schema)
       var names: [String] = []
       var length = 0
