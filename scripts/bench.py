@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 
+import bench_changes
 import bench_incremental
 import bench_migrate
 import bench_offsite
@@ -29,6 +30,7 @@ import bench_shapes
 from bench_tools import POSTGRES, measure, rotated, say, sql
 
 FIRN = os.environ["FIRN_BUILD"]
+GUIDES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "Sources/FirnFrontDoor/Firn.docc")
 JOBS = 2
 
 # Of firn-restore.
@@ -603,7 +605,7 @@ class Bench:
 
     def write(self, parts):
         """Puts the table in the place of an earlier one of the same parts in the performance guide, or at the end of its tables."""
-        path = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "Sources/FirnFrontDoor/Firn.docc/Performance.md")
+        path = os.path.join(GUIDES, "Performance.md")
         with open(path, encoding="utf-8") as file:
             text = file.read()
         begin, end = f"<!-- scripts/bench --only {parts} -->", "<!-- end -->"
@@ -686,7 +688,7 @@ def main():
     parser.add_argument("--nights", type=int, default=7, help="nights of churn beside restic (default 7)")
     parser.add_argument("--long-size", type=float, default=0.2, help="GB, about, of the database of the long run (default 0.2)")
     parser.add_argument("--long-nights", type=int, default=60, help="nights of the long run (default 60)")
-    parser.add_argument("--only", default="cold,warm,restores,shapes,proofs,recovery,offsite,servers,incremental,backfill,memory,long,large",
+    parser.add_argument("--only", default="cold,warm,restores,shapes,proofs,recovery,offsite,servers,incremental,changes,backfill,memory,long,large",
                         help="parts to run, in this order (proofs and recovery want warm)")
     parser.add_argument("--markdown", action="store_true", help="write the table into the performance guide, too")
     options = parser.parse_args()
@@ -722,6 +724,10 @@ def main():
         if "incremental" in parts:
             server_of = functools.partial(other_server, os.path.join(work, "server18"))
             bench_incremental.Incremental(bench, FIRN, server_of, os.environ["BENCH_PG18"]).run()
+        if "changes" in parts:
+            server_of = functools.partial(other_server, os.path.join(work, "server17"))
+            picture = os.path.join(GUIDES, "NightCost.svg") if options.markdown else None
+            bench_changes.Changes(bench, FIRN, server_of, os.environ["BENCH_PG17"], os.environ["BENCH_PEERS"], picture).run()
         if "backfill" in parts:
             bench_migrate.Backfill(bench, FIRN).run()
         if "memory" in parts:

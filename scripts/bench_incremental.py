@@ -4,6 +4,7 @@ import os
 import shutil
 import statistics
 import subprocess
+import tempfile
 import time
 
 from bench_tools import rotated, say
@@ -115,5 +116,26 @@ class Incremental:
     def huge(self):
         say("making a table of 80 % of the database")
         self.make([2_000_000] + [125_000] * 4)
+        self.cold()
         self.compare("a table of 80 % of the database to which rows were added", 0.4, lambda night: self.sql(
             "INSERT INTO t1 " + ROWS.format(seed=night * 77, rows=5_000)))
+
+    def cold(self):
+        """The first snapshot, with and without reading in ranges."""
+        times = {"auto": [], "no": []}
+        home = self.bench.path("home")
+        os.makedirs(home, exist_ok=True)
+        for number in range(self.bench.rounds):
+            for name in rotated(list(times), number):
+                with open(os.path.join(home, "firn.yaml"), "w") as file:
+                    file.write(f"incremental: {name}\n")
+                with tempfile.TemporaryDirectory(dir=home) as store:
+                    environment = {**self.environment, "FIRN_STORE": store}
+                    subprocess.run([f"{self.firn}/firn", "init", "--quiet"], check=True, env=environment, stdout=subprocess.DEVNULL)
+                    os.sync()
+                    start = time.monotonic()
+                    subprocess.run([f"{self.firn}/firn-snapshot", "bench", "--quiet", "--config", os.path.join(home, "firn.yaml")], check=True,
+                                   env=environment, stdout=subprocess.DEVNULL)
+                    times[name].append(time.monotonic() - start)
+        self.bench.add("the same database, first snapshot, read in ranges ÷ by `pg_dump` alone, time",
+                       statistics.median(times["auto"]) / statistics.median(times["no"]), 0.75)
