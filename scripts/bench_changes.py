@@ -21,7 +21,7 @@ TABLES, ROWS_OF_TABLE = 20, 127_500
 SHARES = [0, 5, 10, 25, 50, 100]
 JOBS = 2
 
-# In the order of the legend: name, colour on light and on dark ground, marker. No line is told from another by its colour alone.
+# In the order of the legend: name, colour on light and on dark ground, marker. The markers distinguish the lines without colours, too.
 TOOLS = {
     "custom": ("pg_dump -Fc", "#9a6700", "#d9a441", "triangle"),
     "restic": ("pg_dump -Fd, then restic", "#8250df", "#b793f5", "square"),
@@ -92,7 +92,7 @@ class Changes:
                 file.write(draw(self.ratios(), self.bench.rounds))
 
     def ratios(self):
-        """Of each tool: a ratio to the peer for each share."""
+        """A ratio to the peer for each share of each tool."""
         return {tool: {share: seconds[tool] / seconds["dump"] for share, seconds in self.seconds.items()} for tool in TOOLS}
 
     def report(self):
@@ -144,7 +144,7 @@ class Changes:
                 f"SELECT count(*) FROM t{number} WHERE body > 'f'")
 
     def settle(self):
-        """What happens before any night by itself: a checkpoint, and the archive gets the log."""
+        """A checkpoint, and the archive gets the log."""
         self.sql("CHECKPOINT")
         while self.sql("SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'") != "0":
             time.sleep(0.1)

@@ -7,7 +7,7 @@ package struct RangedHasher: Sendable {
   /// Bytes of the range under way.
   private var length: Int64 = 0
 
-  /// - Parameter ranges: their lengths in bytes. What comes after them belongs to the last one. Empty if the bytes are not divided.
+  /// - Parameter ranges: their lengths in bytes. Any bytes after them belong to the last one. Empty if the bytes are not divided.
   package init(ranges: [Int64] = []) { lengths = ranges }
 
   package mutating func update(_ bytes: Span<UInt8>) {

@@ -124,7 +124,7 @@ struct YAMLValue {
   }
 
   func incremental() throws -> SnapshotRequest.Incremental {
-    guard let mode = node.string.flatMap({ SnapshotRequest.Incremental(rawValue: $0) }) else { throw wrong("auto, yes or no") }
+    guard let mode = node.string.flatMap({ SnapshotRequest.Incremental(rawValue: $0) }) else { throw wrong("auto, yes, no or file-times") }
     return mode
   }
 

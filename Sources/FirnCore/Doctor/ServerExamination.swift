@@ -202,9 +202,13 @@ package struct ServerExamination: Sendable {
       return "every snapshot reads all tables: \(reason)\(known)"
     }
     guard obstacles.isEmpty else {
-      let hint =
-        obstacles.contains("summarize_wal is off")
-        ? "ALTER SYSTEM SET summarize_wal = on; SELECT pg_reload_conf(); then only changed tables are read (large databases)" : nil
+      var hint: String?
+      if obstacles.contains("summarize_wal is off") {
+        hint = "ALTER SYSTEM SET summarize_wal = on; SELECT pg_reload_conf(); then only changed tables are read (large databases)"
+      } else if connection.serverMajor < 17 {
+        let missing = try connection.obstacleToFileTimes().map { ", but \($0)" } ?? ""
+        hint = "with `incremental: file-times` only tables whose files changed are read\(missing)"
+      }
       return Finding("incremental", .pass, all(obstacles.joined(separator: ", ")), hint: hint)
     }
     let missing = try connection.rolesMissingForIncremental()

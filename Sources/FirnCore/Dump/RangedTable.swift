@@ -43,7 +43,7 @@ struct RangedTable: Sendable {
     return count < 2 ? 1 : 1 << (63 - Int64(count.leadingZeroBitCount))
   }
 
-  /// The pieces of a table that was changed in part. The parent's last range has no end: if it is read, it is divided anew.
+  /// The pieces of a table that was changed in part. The parent's last range has no end: if it is read, it is divided again.
   static func pieces(_ partial: TakeoverPlan.Partial, blocks: Int64, length: Int64) -> [Piece] {
     let old = partial.table.ranges ?? []
     return old.indices.flatMap { number -> [Piece] in
@@ -65,7 +65,7 @@ struct RangedTable: Sendable {
   }
 }
 
-/// What reading a table in ranges gave.
+/// The result of reading a table in ranges.
 struct RangedRows: Sendable {
   let oid: UInt32
   let file: StreamedFile

@@ -27,6 +27,14 @@ package struct TableStorage: Sendable {
   }
 }
 
+/// The files of a table and its TOAST table.
+package struct TableFiles: Sendable {
+  /// Their paths, sizes and times.
+  package let text: String
+  /// Whether all were last changed some seconds ago: the server shows whole seconds.
+  package let areOld: Bool
+}
+
 /// A transaction that changes a relation, and has not ended.
 package struct RelationWriter: Hashable, Sendable {
   package let relation: UInt32
@@ -84,6 +92,47 @@ extension Connection {
     let times = showsTimeOfSummaries ? "pg_catalog.has_function_privilege('pg_catalog.pg_ls_summariesdir()', 'EXECUTE')" : "true"
     let row = try rows("SELECT pg_catalog.pg_has_role(pg_catalog.current_user(), 'pg_checkpoint', 'USAGE'), \(times)").first ?? []
     return zip(["pg_checkpoint", "pg_monitor"], row).filter { $1 != "t" }.map(\.0)
+  }
+
+  /// Why changes cannot be found by the times of files; nil if they can.
+  package func obstacleToFileTimes() throws -> String? {
+    let row =
+      try rows(
+        """
+        SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.has_function_privilege('pg_catalog.pg_stat_file(text, boolean)', 'EXECUTE'),
+          (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)
+        """
+      ).first ?? []
+    guard row.count == 3, row[0] == "f" else { return "the server is a standby" }
+    if row[1] != "t" { return "\(user) may not execute pg_stat_file(text, boolean)" }
+    if row[2] == "t" { return nil }
+    guard serverVersion >= 150000 else { return "\(user) is no superuser, and may make no checkpoint" }
+    return try value("SELECT pg_catalog.pg_has_role(pg_catalog.current_user(), 'pg_checkpoint', 'USAGE')") == "t"
+      ? nil : "\(user) is not a member of pg_checkpoint"
+  }
+
+  /// The files of users' tables, by the tables' object ids. A table whose files can't be looked at is left out.
+  package func tableFiles() throws -> [UInt32: TableFiles] {
+    let found = try rows(
+      """
+      WITH tables AS (
+        SELECT c.oid, c.reltoastrelid FROM pg_catalog.pg_class c WHERE c.relkind = 'r' AND c.oid >= 16384 AND c.relpersistence = 'p'),
+      files AS MATERIALIZED (
+        SELECT t.oid, r.relation, pg_catalog.pg_relation_filepath(r.relation) AS path, pg_catalog.pg_relation_size(r.relation, 'main') AS bytes
+        FROM tables t CROSS JOIN LATERAL (SELECT t.oid UNION ALL SELECT t.reltoastrelid WHERE t.reltoastrelid <> 0) r(relation))
+      SELECT f.oid, pg_catalog.string_agg(pg_catalog.concat_ws(':', f.path, n, coalesce(s.size::text, 'none'), pg_catalog.date_part('epoch', s.modification),
+          pg_catalog.date_part('epoch', s.change)), ' ' ORDER BY f.relation, n),
+        coalesce(pg_catalog.bool_and(s.change <= pg_catalog.clock_timestamp() - interval '3 seconds'), false),
+        pg_catalog.bool_or(n = 0 AND s.size IS NULL)
+      FROM files f CROSS JOIN LATERAL pg_catalog.generate_series(0, f.bytes / pg_catalog.pg_size_bytes(pg_catalog.current_setting('segment_size'))) n
+      CROSS JOIN LATERAL pg_catalog.pg_stat_file(f.path || CASE WHEN n = 0 THEN '' ELSE '.' || n END, true) s
+      GROUP BY 1
+      """)
+    return Dictionary(
+      found.filter { $0[3] != "t" }.compactMap { row in
+        guard let oid = row[0].flatMap({ UInt32($0) }), let text = row[1] else { return nil }
+        return (oid, TableFiles(text: text, areOld: row[2] == "t"))
+      }, uniquingKeysWith: { first, _ in first })
   }
 
   /// Runs a body in a transaction that goes on if it fails.

@@ -53,7 +53,7 @@ extension Connection {
       + (serverVersion >= 170000 ? ["transaction_timeout"] : [])
     let settings =
       ValueText.settings + [("extra_float_digits", "3"), ("search_path", "")] + off.map { ($0, "off") } + zero.map { ($0, "0") }
-    let calls = settings.map { "pg_catalog.set_config(\(Self.literal($0.0)), \(Self.literal($0.1)), false)" }
+    let calls = (settings + [("enable_tidscan", "on")]).map { "pg_catalog.set_config(\(Self.literal($0.0)), \(Self.literal($0.1)), false)" }
     try execute("SELECT \(calls.joined(separator: ", "))")
     try execute("LOCK TABLE \(tables.map { "ONLY \($0)" }.joined(separator: ", ")) IN ACCESS SHARE MODE NOWAIT")
   }

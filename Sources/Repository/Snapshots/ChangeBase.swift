@@ -43,8 +43,16 @@ package struct ChangeBase: Codable, Sendable, Equatable {
   package let end: String
   package let witness: Witness
 
+  /// How the server showed what changed, if not by WAL summaries: then there are no positions, and each table has the times of its files.
+  package let signal: String?
+
   package init(surroundings: Surroundings, begin: String, end: String, witness: Witness) {
-    (self.surroundings, self.begin, self.end, self.witness) = (surroundings, begin, end, witness)
+    (self.surroundings, self.begin, self.end, self.witness, signal) = (surroundings, begin, end, witness, nil)
+  }
+
+  package init(surroundings: Surroundings, signal: String) {
+    (self.surroundings, begin, end, self.signal) = (surroundings, "", "", signal)
+    witness = Witness(start: "", end: "", sha256: "", modifiedAt: "")
   }
 }
 
@@ -86,13 +94,16 @@ extension Manifest.Table {
     package let copyStatement: String
     /// Whether a transaction had written to it and not ended.
     package let isInFlight: Bool
+    /// The sizes and times of its files, if they are how changes are found.
+    package let fileTimes: String?
 
     package init(
       oid: UInt32, filenode: UInt32, toast: UInt32?, tablespace: UInt32, bytes: Int64, fingerprint: String, definition: String,
-      copyStatement: String, isInFlight: Bool
+      copyStatement: String, isInFlight: Bool, fileTimes: String? = nil
     ) {
       (self.oid, self.filenode, self.toast, self.tablespace, self.bytes) = (oid, filenode, toast, tablespace, bytes)
       (self.fingerprint, self.definition, self.copyStatement, self.isInFlight) = (fingerprint, definition, copyStatement, isInFlight)
+      self.fileTimes = fileTimes
     }
   }
 }

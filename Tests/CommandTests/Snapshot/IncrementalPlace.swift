@@ -8,7 +8,7 @@ import Testing
 struct IncrementalPlace {
   let work: Workplace
 
-  init(on server: TestServer, _ sql: String) throws {
+  init(on server: TestServer, mode: String = "yes", _ sql: String) throws {
     let work = try Workplace(on: server)
     // So that tables of 300 kB are listed by themselves.
     try Folder.removeTree(work.store)
@@ -16,7 +16,7 @@ struct IncrementalPlace {
     guard made.status == 0 else { throw Unavailable("firn init: \(made)") }
     try work.sql(sql)
     self.work = work
-    try configure("incremental: yes\nmetrics: \(work.folder.path("firn.prom"))\n")
+    try configure("incremental: \(mode)\nmetrics: \(work.folder.path("firn.prom"))\n")
   }
 
   func configure(_ text: String) throws {
@@ -26,6 +26,8 @@ struct IncrementalPlace {
   }
 
   static let settings = ["summarize_wal=on", "fsync=on", "max_prepared_transactions=10"]
+  /// For servers without WAL summaries.
+  static let olderSettings = ["fsync=on", "max_prepared_transactions=10"]
   /// Without autovacuum, which changes tables when it likes.
   static let shared = server(2)
   static let version17 = server(3)

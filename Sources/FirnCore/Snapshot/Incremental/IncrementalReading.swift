@@ -29,7 +29,7 @@ final class IncrementalReading {
   }
 
   private let progress: WorkProgress
-  private var watch: ChangeWatch?
+  private var watch: (any ChangeSignal)?
   private var isWanted = false
   private var storage: [UInt32: TableStorage] = [:]
   private var surroundings: ChangeBase.Surroundings?
@@ -49,13 +49,19 @@ final class IncrementalReading {
     guard request.kind != Manifest.safetyKind, request.incremental.isWorthwhile(size) else { return }
     isWanted = true
     try unlessRefused("all tables are read") {
+      let settings = request.settings.with(database: connection.database)
       let obstacles = try connection.obstaclesToIncremental()
-      guard obstacles.isEmpty else { return progress.note("all tables are read: \(obstacles.joined(separator: ", "))") }
+      guard obstacles.isEmpty else {
+        guard request.incremental == .fileTimes else { return progress.note("all tables are read: \(obstacles.joined(separator: ", "))") }
+        if let obstacle = try connection.obstacleToFileTimes() { return progress.note("all tables are read: \(obstacle)") }
+        watch = try FileTimes(settings, beside: connection)
+        return
+      }
       let missing = try connection.rolesMissingForIncremental()
       guard missing.isEmpty else {
         return progress.note("all tables are read: \(connection.user) is not a member of \(missing.joined(separator: " and "))")
       }
-      watch = try ChangeWatch(request.settings.with(database: connection.database), beside: connection)
+      watch = try ChangeWatch(settings, beside: connection)
     }
   }
 
@@ -71,7 +77,7 @@ final class IncrementalReading {
       watch = nil
       plan = TakeoverPlan()
       progress.note("\(consequence): \(error)")
-    } catch let error as ChangeWatch.Unusable { progress.note("\(consequence): \(error.reason)") }
+    } catch let error as Unusable { progress.note("\(consequence): \(error.reason)") }
   }
 
   /// Decides what is taken over.
@@ -150,7 +156,7 @@ final class IncrementalReading {
     without mustRead: Set<UInt32>, reading: Reading
   ) throws {
     guard let watch else { return }
-    defer { watch.rest() }
+    defer { watch.session.rest() }
     let readsRanges = plan.readsRanges
     try unlessRefused("all tables are read") {
       surroundings = try watch.surroundings(encoding: encoding, pgDump: pgDump)
@@ -162,11 +168,8 @@ final class IncrementalReading {
       }
       progress.begin("asking what changed")
       guard try watch.catchUp(progress) else { return }
-      var ranges: [UInt32: [Int64]] = [:]
-      for table in parent.tables { if let state = table.state, let some = table.ranges { ranges[state.filenode] = some.map(\.firstBlock) } }
       var plan = TakeoverPlan(
-        Array(storage.values), parent: parent, touched: try watch.touchedFiles(since: base, ranges: ranges), without: mustRead,
-        readsRanges: readsRanges)
+        Array(storage.values), parent: parent, touched: try watch.touchedFiles(since: base, parent), without: mustRead, readsRanges: readsRanges)
       // pg_dump takes its arguments in the encoding of the archive.
       if encoding != "UTF8" {
         let names = plan.taken.filter { !("\($0.value.schema)\($0.value.name)".utf8.allSatisfy { $0 < 0x80 }) }
@@ -179,7 +182,7 @@ final class IncrementalReading {
         plan.read(try unusable(plan, index), because: "its objects in the store can't be used again")
         for table in plan.divided { plan.read(table, where: try index.unusableParts(of: table.file, bytes: table.bytes)) }
         let now = request.now()
-        plan.limit(relations: request.incremental == .yes ? 0 : try connection.relationCount())
+        plan.limit(relations: request.incremental != .auto ? 0 : try connection.relationCount())
         plan.chooseChecks(now: now, elapsed: now.timeIntervalSince(parent.startedAt), period: request.rereadPeriod)
         if !readsRanges { plan.readWholeTables() }
       }
@@ -295,7 +298,8 @@ final class IncrementalReading {
       else { continue }
       tables[place].state = .init(
         oid: oid, filenode: storage.filenode, toast: storage.toast, tablespace: storage.tablespace, bytes: storage.bytes,
-        fingerprint: storage.fingerprint, definition: Self.definition(table), copyStatement: rows.copyText, isInFlight: inFlight.contains(oid))
+        fingerprint: storage.fingerprint, definition: Self.definition(table), copyStatement: rows.copyText, isInFlight: inFlight.contains(oid),
+        fileTimes: watch?.fileTimes(of: oid))
     }
   }
 }
@@ -307,10 +311,12 @@ extension SnapshotRequest {
     case auto
     case yes
     case no
+    /// As `yes`, and by the times of files if the server has no WAL summaries.
+    case fileTimes = "file-times"
 
     /// Bytes of a database that is read faster than the server is asked what changed.
     private static let smallest: Int64 = 64 << 20
 
-    func isWorthwhile(_ size: Int64) -> Bool { self == .yes || self == .auto && size >= Self.smallest }
+    func isWorthwhile(_ size: Int64) -> Bool { self == .yes || self == .fileTimes || self == .auto && size >= Self.smallest }
   }
 }
