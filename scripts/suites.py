@@ -16,7 +16,8 @@ import time
 # Suites that take longest begin first, so that none of them is left alone at the end.
 LONGEST = ["swap of databases", "is killed", "Firn installed", "made by others", "oddity", "simulated worlds", "Sixty nights"]
 # These follow. Each runs as one job.
-LONG = ["file server", "firn-prune`", "as pg_restore does", "An incremental snapshot", "firn-migrate", "A drill", "kept database", "forget"]
+LONG = ["file server", "firn-prune`", "as pg_restore does", "An incremental snapshot", "firn-migrate", "A drill", "A very large table", "by file times", "of random histories",
+        "kept database", "forget"]
 # Tests wait for servers, locks and clocks, so more run than there are processors.
 AT_ONCE = int(os.environ.get("FIRN_TEST_JOBS", 0)) or 2 + (os.cpu_count() or 2)
 # Seconds; none comes near it.

@@ -109,7 +109,9 @@ final class RangeReader: Sendable {
       pending.append(piece)
       if pending.count >= Self.cutSize { try cut(isLast: false) }
     }
-    try session.copyOut(session.sessionText(table.target.reading(from: first, to: end)), what: table.displayName, add)
+    try session.releasingLocks {
+      try session.copyOut(session.sessionText(table.target.reading(from: first, to: end)), what: table.displayName, add)
+    }
     if number == table.pieces.count - 1 { try add(StreamedFile.tableEnd.span) }
     if !pending.isEmpty { try cut(isLast: true) }
     let streamed = tally.finish(name: table.provisionalFile)

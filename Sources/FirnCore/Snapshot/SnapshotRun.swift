@@ -70,7 +70,8 @@ struct SnapshotRun {
     try incremental.decide(
       on: connection, request, encoding: facts.database.encoding, pgDump: try tools.versionLine(of: "pg_dump"), parent: parent?.manifest,
       index: index, without: mustRead,
-      excluded: Set(transaction.tables.values.filter { exclusions.tables.contains($0.qualifiedName) }.map(\.oid)), reading: reading)
+      excluded: Set(transaction.tables.values.filter { exclusions.tables.contains($0.qualifiedName) }.map(\.oid)),
+      dumpedOtherwise: Set(transaction.tables.values.filter { $0.loadedThrough != nil || $0.ofExtension != nil }.map(\.oid)), reading: reading)
     let expected = try max(0, (parent?.manifest.bytes ?? connection.databaseSize()) - incremental.plan.bytes)
     progress.begin("dumping", expected: expected)
     var outcome: DumpEngine.Outcome
@@ -80,7 +81,8 @@ struct SnapshotRun {
       // Damage must be an error and not a warning.
       if facts.canTurnOff { disabled = facts.damageHiders }
       let ranges = incremental.ranges(
-        request.settings.with(database: connection.database), jobs: request.jobs, snapshot: transaction.snapshot, disabled: disabled)
+        request.settings.with(database: connection.database), jobs: request.jobs, snapshot: transaction.snapshot, lockWait: request.lockWait,
+        disabled: disabled)
       let jobs = max(1, request.jobs - (ranges?.sessions ?? 0))
       var dump = DumpTool(
         tools: tools, access: access, database: connection.database, encoding: facts.database.encoding,

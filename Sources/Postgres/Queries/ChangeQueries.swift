@@ -55,7 +55,7 @@ package struct TouchedFiles: Sendable {
   package var filenodes: Set<UInt32> = []
   /// Whether all of the database may have changed, as by a move to another tablespace.
   package var isAll = false
-  /// The ranges of blocks that changed, by number, of the files that were asked for.
+  /// The ranges of blocks that changed, by number, of the files that were asked for, also if none changed.
   package var ranges: [UInt32: Set<Int>] = [:]
 
   package init() {}
@@ -263,6 +263,7 @@ extension Connection {
         "{\(files.map { "\"{\(ranges[$0, default: []].map { "\($0)" }.joined(separator: ","))}\"" }.joined(separator: ","))}",
       ])
     var touched = TouchedFiles()
+    touched.ranges = ranges.mapValues { _ in [] }
     var summaries: [SummarizedRange] = []
     for row in found {
       if let range = Self.range(row), summaries.last != range { summaries.append(range) }

@@ -41,20 +41,31 @@ extension Connection {
   /// of the blocks.
   /// - Parameters:
   ///   - tables: as SQL names them; they are locked.
+  ///   - lockWait: how long a lock on an index may be waited for.
   ///   - disabled: settings to be off.
   /// - Throws: `PostgresError.statementFailed` with state 55P03 if someone waits for a stronger lock: waiting behind it would never end.
-  package func beginReading(snapshot: String, tables: [String], disabled: [String]) throws {
+  package func beginReading(snapshot: String, tables: [String], lockWait: Duration, disabled: [String]) throws {
     try execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     try execute("SET TRANSACTION SNAPSHOT \(Self.literal(snapshot))")
     let off =
       ["synchronize_seqscans", "row_security", "enable_seqscan", "enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan", "jit"] + disabled
     let zero =
-      ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "max_parallel_workers_per_gather"]
+      ["statement_timeout", "idle_in_transaction_session_timeout", "max_parallel_workers_per_gather"]
       + (serverVersion >= 170000 ? ["transaction_timeout"] : [])
     let settings =
       ValueText.settings + [("extra_float_digits", "3"), ("search_path", "")] + off.map { ($0, "off") } + zero.map { ($0, "0") }
-    let calls = (settings + [("enable_tidscan", "on")]).map { "pg_catalog.set_config(\(Self.literal($0.0)), \(Self.literal($0.1)), false)" }
+    let calls = (settings + [("enable_tidscan", "on"), ("lock_timeout", "\(Self.limit(lockWait))")]).map {
+      "pg_catalog.set_config(\(Self.literal($0.0)), \(Self.literal($0.1)), false)"
+    }
     try execute("SELECT \(calls.joined(separator: ", "))")
     try execute("LOCK TABLE \(tables.map { "ONLY \($0)" }.joined(separator: ", ")) IN ACCESS SHARE MODE NOWAIT")
+  }
+
+  /// Runs a body and gives back the locks that it took: planning a query locks all indexes of its table. A session that rebuilds one
+  /// would wait for them, and all writers of the table with it.
+  package func releasingLocks(_ body: () throws -> Void) throws {
+    try execute("SAVEPOINT rows")
+    try body()
+    try execute("ROLLBACK TO SAVEPOINT rows; RELEASE SAVEPOINT rows")
   }
 }

@@ -67,6 +67,15 @@ extension Manifest {
   }
 }
 
+extension Manifest {
+  /// The first blocks of the ranges of tables, by the tables' files. Two files in different tablespaces may have the same number: of these it
+  /// is not known which blocks changed.
+  package var rangesByFile: [UInt32: [Int64]] {
+    let divided = tables.compactMap { table in table.state.flatMap { state in table.ranges.map { (state.filenode, $0.map(\.firstBlock)) } } }
+    return Dictionary(grouping: divided, by: \.0).filter { $0.value.count == 1 }.mapValues { $0[0].1 }
+  }
+}
+
 extension Manifest.Table {
   /// How many of its ranges were not read.
   package var rangesTakenOver: Int { ranges?.count { $0.readIn != nil } ?? 0 }

@@ -1,3 +1,4 @@
+internal import Digests
 package import Foundation
 
 /// The description of a snapshot: everything that a restore, a verification or an operator needs to know.
@@ -263,8 +264,11 @@ package struct Manifest: Codable, Sendable {
     }
     return tables.allSatisfy { table in
       guard let ranges = table.ranges else { return true }
+      let digests = ranges.compactMap { SHA256Digest(hexadecimal: $0.sha256) }
       return isSum(ranges.map(\.rows)) && isSum(ranges.map(\.bytes)) && ranges.reduce(0) { $0 + $1.bytes } == table.bytes
-        && ranges.first?.firstBlock == 0 && zip(ranges, ranges.dropFirst()).allSatisfy { $0.firstBlock < $1.firstBlock }
+        && ranges.reduce(0) { $0 + $1.rows } == table.rows && digests.count == ranges.count
+        && RangedHasher.digest(of: digests).description == table.sha256 && ranges.first?.firstBlock == 0
+        && zip(ranges, ranges.dropFirst()).allSatisfy { $0.firstBlock < $1.firstBlock } && (ranges.last?.firstBlock ?? 0) < 1 << 32
     } && isSum(tables.map(\.rows)) && isSum(tables.map(\.bytes)) && isSum([largeObjects]) && isSum([bytes, storedBytes, Int64(newObjects)])
       && isSum([chunkTable.headBytes, chunkTable.bytes, chunkTable.storedBytes]) && max(chunkTable.bytes, chunkTable.storedBytes) < 1 << 59
       && (0..<1_000_000_000).contains(versions.serverNumber)

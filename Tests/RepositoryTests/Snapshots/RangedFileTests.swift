@@ -87,4 +87,34 @@ import Testing
       }
     }
   }
+
+  @Test func `in a manifest that contradicts itself makes the manifest unreadable`() throws {
+    var manifest = try SyntheticSnapshots(in: MemoryStore()).take(["1.dat": [1]], night: 1)
+    let digests = [SHA256Digest(of: [1]), SHA256Digest(of: [2])]
+    manifest.tables = [
+      Manifest.Table(
+        schema: "s", name: "t", file: "1.dat", rows: 30, bytes: 300, sha256: RangedHasher.digest(of: digests).description)
+    ]
+    let ranges = digests.enumerated().map { number, digest in
+      Manifest.Table.BlockRange(
+        firstBlock: Int64(number * 2048), rows: 15, bytes: 150, sha256: digest.description, readIn: nil)
+    }
+    func isReadable(_ change: (inout [Manifest.Table.BlockRange]) -> Void) -> Bool {
+      var changed = manifest
+      var some = ranges
+      change(&some)
+      changed.tables[0].ranges = some
+      return (try? Manifest(parsing: JSON.bytes(changed), of: manifest.place, key: manifest.place.manifest)) != nil
+    }
+    #expect(isReadable { _ in })
+    #expect(!isReadable { $0[1].firstBlock = .max })
+    #expect(!isReadable { $0[1].firstBlock = 0 })
+    #expect(!isReadable { $0[0].firstBlock = 1 })
+    #expect(!isReadable { $0[0].rows = .max - 5 })
+    #expect(!isReadable { ($0[0].rows, $0[1].rows) = (14, 15) })
+    #expect(!isReadable { ($0[0].bytes, $0[1].bytes) = (-150, 450) })
+    #expect(!isReadable { $0[0].sha256 = "zz" })
+    #expect(!isReadable { $0.swapAt(0, 1) })
+    #expect(!isReadable { $0 = [] })
+  }
 }

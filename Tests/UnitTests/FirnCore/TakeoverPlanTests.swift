@@ -174,6 +174,14 @@ import Testing
     #expect(TakeoverPlan.unchangedRanges(Self.storage(name: "u", bytes: 400 * 8192), Self.divided(), touched).isEmpty)
     #expect(TakeoverPlan.unchangedRanges(table, Self.old(Self.state(bytes: 400 * 8192)), touched).isEmpty)
     #expect(TakeoverPlan.unchangedRanges(table, Self.divided(), Self.touched([20], isAll: true)).isEmpty)
+    // Its blocks were not asked for, because another file has the same number.
+    #expect(TakeoverPlan.unchangedRanges(table, Self.divided(), Self.touched([20])).isEmpty)
+  }
+
+  @Test func `asks for the blocks of no file whose number another one has`() {
+    var manifest = Self.manifest()
+    manifest.tables = [Self.divided(), Self.divided(), Self.divided(Self.state(filenode: 7))]
+    #expect(manifest.rangesByFile == [7: [0, 100, 200, 300]])
   }
 
   @Test func `reads the ranges of a very large table again in a week, some each night`() {

@@ -85,14 +85,13 @@ final class ChangeWatch: ChangeSignal {
 
   func touchedFiles(since base: ChangeBase, _ parent: Manifest) throws -> TouchedFiles {
     guard base.signal == nil else { throw Unusable(reason: "it was taken by the times of files") }
-    var divided: [UInt32: [Int64]] = [:]
-    for table in parent.tables { if let state = table.state, let some = table.ranges { divided[state.filenode] = some.map(\.firstBlock) } }
     let connection = try session.connected()
     guard isCaughtUp, let end, let start = LogPosition(base.begin), let parentEnd = LogPosition(base.end) else {
       throw Unusable(reason: "its place in the write-ahead log can't be read")
     }
     guard try connection.obstaclesToIncremental().isEmpty else { throw Unusable(reason: "the server's settings were changed") }
-    let (touched, ranges) = try connection.touchedFiles(of: session.database, timeline: session.timeline, from: start, to: end, ranges: divided)
+    let (touched, ranges) = try connection.touchedFiles(
+      of: session.database, timeline: session.timeline, from: start, to: end, ranges: parent.rangesByFile)
     guard Self.cover(ranges, from: start, to: end) else { throw Unusable(reason: "WAL summaries are missing between \(start) and \(end)") }
     if touched.isAll { throw Unusable(reason: "the whole database was moved or copied") }
     guard let range = ranges.first(where: { $0.start.description == base.witness.start && $0.end.description == base.witness.end }),

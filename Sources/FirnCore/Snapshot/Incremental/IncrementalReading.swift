@@ -86,10 +86,11 @@ final class IncrementalReading {
   ///   - index: of the parent.
   ///   - mustRead: tables that are read for another reason.
   ///   - excluded: tables whose rows are not wanted.
+  ///   - dumpedOtherwise: tables whose rows pg_dump does not write as they are, such as partitions that are restored through their root.
   ///   - reading: which tables are read.
   func decide(
     on connection: Connection, _ request: SnapshotRequest, encoding: String, pgDump: String, parent: Manifest?, index: ParentIndex?,
-    without mustRead: Set<UInt32>, excluded: Set<UInt32>, reading: Reading
+    without mustRead: Set<UInt32>, excluded: Set<UInt32>, dumpedOtherwise: Set<UInt32>, reading: Reading
   ) throws {
     // pg_dump takes its arguments, and a session its statements, in the encoding of the archive.
     let readsRanges = readsRanges && isWanted && connection.readsRanges && encoding == "UTF8"
@@ -103,7 +104,7 @@ final class IncrementalReading {
     try decideWhatIsTaken(
       on: connection, request, encoding: encoding, pgDump: pgDump, parent: parent, index: index, without: mustRead.union(excluded),
       reading: reading)
-    if readsRanges { try unlessRefused("no table is read in ranges") { try divide(on: connection, without: excluded) } }
+    if readsRanges { try unlessRefused("no table is read in ranges") { try divide(on: connection, without: excluded.union(dumpedOtherwise)) } }
   }
 
   /// Chooses the very large tables that are read in ranges.
@@ -138,15 +139,16 @@ final class IncrementalReading {
   /// - Parameters:
   ///   - jobs: how many sessions read at once, those of pg_dump among them.
   ///   - snapshot: the exported one.
+  ///   - lockWait: how long a session waits for a lock on an index.
   ///   - disabled: settings to be off.
-  func ranges(_ settings: ConnectionSettings, jobs: Int, snapshot: String, disabled: [String]) -> RangeReader.Request? {
+  func ranges(_ settings: ConnectionSettings, jobs: Int, snapshot: String, lockWait: Duration, disabled: [String]) -> RangeReader.Request? {
     guard !plan.ranged.isEmpty else { return nil }
     let tables = plan.ranged.map(\.target.table)
     func size(_ tables: some Sequence<TableStorage>) -> Double { tables.reduce(0) { $0 + Double(max(0, $1.bytes) + $1.toastBytes) } }
     let share = size(plan.ranged.compactMap { storage[$0.oid] }) / max(1, size(storage.values))
     return RangeReader.Request(tables: plan.ranged, sessions: max(1, min(jobs - 1, Int((Double(jobs) * share).rounded())))) {
       let session = try Connection(settings, applicationName: "firn-snapshot rows")
-      try session.beginReading(snapshot: snapshot, tables: tables, disabled: disabled)
+      try session.beginReading(snapshot: snapshot, tables: tables, lockWait: lockWait, disabled: disabled)
       return session
     }
   }

@@ -63,11 +63,11 @@ package struct TakeoverPlan: Sendable {
   ///
   /// A row's TOAST values never change without the row: these are written once, and a row that points to others is another row.
   package static func unchangedRanges(_ table: TableStorage, _ old: Manifest.Table, _ touched: TouchedFiles) -> Set<Int> {
-    guard let ranges = old.ranges, let state = old.state, !touched.isAll, reasonToReadAll(table, old) == nil, table.bytes >= state.bytes else {
-      return []
-    }
+    guard let ranges = old.ranges, let state = old.state, !touched.isAll, reasonToReadAll(table, old) == nil, table.bytes >= state.bytes,
+      let changed = touched.ranges[table.filenode]
+    else { return [] }
     // The last one has no end: it is always read.
-    return Set(ranges.indices.dropLast()).subtracting(touched.ranges[table.filenode] ?? [])
+    return Set(ranges.indices.dropLast()).subtracting(changed)
   }
 
   /// Nil if its rows cannot have changed.
