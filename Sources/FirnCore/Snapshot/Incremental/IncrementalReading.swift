@@ -146,7 +146,7 @@ final class IncrementalReading {
     let tables = plan.ranged.map(\.target.table)
     func size(_ tables: some Sequence<TableStorage>) -> Double { tables.reduce(0) { $0 + Double(max(0, $1.bytes) + $1.toastBytes) } }
     let share = size(plan.ranged.compactMap { storage[$0.oid] }) / max(1, size(storage.values))
-    return RangeReader.Request(tables: plan.ranged, sessions: max(1, min(jobs - 1, Int((Double(jobs) * share).rounded())))) {
+    return RangeReader.Request(tables: plan.ranged, sessions: max(1, min(jobs, Int((Double(jobs) * share).rounded())))) {
       let session = try Connection(settings, applicationName: "firn-snapshot rows")
       try session.beginReading(snapshot: snapshot, tables: tables, lockWait: lockWait, disabled: disabled)
       return session
