@@ -110,7 +110,9 @@ import Testing
       return try catalog.listing().first
     }
     let told = try #require(try rewriteList(naming: SHA256Digest(of: newer)))
-    #expect(throws: RepositoryError.newerFormat(location: manifest.place.prefix, version: version + 1)) { try catalog.summary(of: told) }
+    #expect(throws: RepositoryError.newerFormat(location: manifest.place.prefix, version: Manifest.newestVersion + 1)) {
+      try catalog.summary(of: told)
+    }
     try store.write(bytes, to: manifest.place.manifest, durability: .immediate)
     #expect(try catalog.summary(of: try #require(try rewriteList(naming: SHA256Digest(of: newer)))) == nil)
     #expect(try catalog.summary(of: try #require(try rewriteList(naming: SHA256Digest(of: bytes))))?.kind == "nightly")
