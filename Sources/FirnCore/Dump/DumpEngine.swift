@@ -90,6 +90,15 @@ package struct DumpEngine {
     let readers = reader?.start() ?? []
     let messages = ToolMessages(tool: "pg_dump")
     DumpSupervision(follower: follower, failure: failure, spoolCap: spoolCap, progress: progress, watch: watch).run(dump, messages: messages)
+    // pg_dump may have ended long before: the session that exported the snapshot is still asked now and then.
+    var watched = ContinuousClock.now
+    while reader?.isAtWork ?? false {
+      if ContinuousClock.now - watched > DumpSupervision.watchInterval {
+        failure.capture(watch)
+        watched = .now
+      }
+      Thread.sleep(forTimeInterval: 0.005)
+    }
     for thread in readers { thread.join() }
     if failure.error == nil { failure.capture(dumped) }
     for thread in threads { thread.join() }

@@ -13,7 +13,7 @@ struct DumpSupervision {
   /// Asked now and then; throws where the dump can't go on.
   var watch: () throws -> Void = {}
 
-  private static let watchInterval: Duration = .milliseconds(250)
+  static let watchInterval: Duration = .milliseconds(250)
 
   /// Returns when pg_dump has ended and the follower has been informed. Errors are recorded.
   func run(_ dump: DumpTool, messages: ToolMessages) {

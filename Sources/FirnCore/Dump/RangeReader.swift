@@ -47,6 +47,9 @@ final class RangeReader: Sendable {
   /// The pieces that are read, by table and number; the next one last.
   private let waiting: Monitor<[(table: Int, piece: Int)]>
   private let makeStore: @Sendable () -> ChunkStore
+  /// How many threads have not ended, and how many sessions were opened.
+  private let threads: Monitor<Int>
+  private let opened = Monitor(0)
 
   init(
     _ request: Request, cutter: Cutter, packer: ObjectPacker, table: ChunkTableWriter, parent: ParentIndex?, progress: WorkProgress,
@@ -61,15 +64,21 @@ final class RangeReader: Sendable {
       request.tables[table].pieces.indices.filter { request.tables[table].pieces[$0].isRead }.map { (table: table, piece: $0) }
     }
     waiting = Monitor(pieces.reversed())
+    threads = Monitor(request.sessions)
     makeStore = { ChunkStore(cutter: cutter, packer: packer, parent: parent) }
   }
 
   /// Begins to read. Errors are recorded.
   func start() -> [WorkerThread] {
     (0..<request.sessions).map { _ in
-      WorkerThread(name: "ranges") { [self] in failure.capture(work) }
+      WorkerThread(name: "ranges") { [self] in
+        failure.capture(work)
+        threads.update { $0 -= 1 }
+      }
     }
   }
+
+  var isAtWork: Bool { threads.current > 0 }
 
   /// The tables' rows. Call it when the threads have ended and none has failed.
   var results: [RangedRows] { assemblies.compactMap { $0.current.result } }
@@ -77,7 +86,7 @@ final class RangeReader: Sendable {
   private func work() throws {
     var store = makeStore()
     do {
-      let session = try request.open()
+      guard let session = try open() else { return }
       session.check = { [failure] in
         try Interruption.check()
         try failure.check()
@@ -88,6 +97,19 @@ final class RangeReader: Sendable {
       }
     } catch let error as PostgresError { throw Refused(error: error) }
     try store.finish()
+  }
+
+  /// Nil if there is nothing left to read, or if another session can read it.
+  private func open() throws -> Connection? {
+    guard !waiting.current.isEmpty else { return nil }
+    do {
+      let session = try request.open()
+      opened.update { $0 += 1 }
+      return session
+    } catch let error as PostgresError {
+      if opened.current > 0 { return nil }
+      throw error
+    }
   }
 
   private func read(_ number: Int, of table: RangedTable, _ session: Connection, _ store: inout ChunkStore) throws -> Finished {
@@ -146,7 +168,8 @@ final class RangeReader: Sendable {
     assembly.next += 1
     if let unchanged, unchanged.sha256 != finished.range.sha256 {
       assembly.refutations.append(
-        "\(table.displayName), from block \(unchanged.firstBlock) on, seemed unchanged, but its rows differ: SHA-256 \(unchanged.sha256.prefix(16))… then, \(finished.range.sha256.prefix(16))… now"
+        "\(table.displayName), from block \(unchanged.firstBlock) on, seemed unchanged, but its rows differ: SHA-256 \(unchanged.sha256.prefix(16))… then, \(finished.range.sha256.prefix(16))… now; "
+          + "snapshots after \(unchanged.readIn.map { "\($0)" } ?? "it was read") may hold old rows of it"
       )
     }
     // Blocks without rows belong to the range before them, or to the one after them.
@@ -191,5 +214,5 @@ final class RangeReader: Sendable {
 }
 
 extension RangedTable.Piece {
-  fileprivate var isRead: Bool { if case .read = self { true } else { false } }
+  var isRead: Bool { if case .read = self { true } else { false } }
 }

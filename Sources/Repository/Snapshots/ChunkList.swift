@@ -9,7 +9,7 @@ package struct ChunkList: Sendable {
   static let signature = "firn-list\t1"
   /// The file's name in its segments, whatever it is in a snapshot.
   static let fileName = "rows"
-  /// A very large file has several lists. Each has at least this many chunks, and ends at a chunk that is chosen by its digest. So after
+  /// A very large file has several lists. Each has at least this many chunks, unless ranges of the file are taken over after it, and ends at a chunk that is chosen by its digest. So after
   /// a change in the file, the later lists except the last are the same as before.
   static let shortest = 2 * ChunkTable.segmentLimit
   static let longest = 8 * shortest

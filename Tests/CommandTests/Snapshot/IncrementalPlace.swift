@@ -51,7 +51,7 @@ struct IncrementalPlace {
     // 3: tables lost many rows, as a test wanted.
     guard result.status == 0 || result.status == 3 else { throw Unavailable("firn-snapshot: \(result)") }
     var found = try tables()
-    for line in result.errors.split(separator: "\n") where line.hasSuffix(": its objects in the store can't be used again") {
+    for line in result.errors.split(separator: "\n") where line.hasSuffix(": little of its objects in the store is still in use, or one is missing") {
       found[String(line.dropFirst("firn-snapshot: ".count).prefix { $0 != ":" })]?.isReadForItsObjects = true
     }
     return found

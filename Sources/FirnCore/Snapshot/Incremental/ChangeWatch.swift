@@ -93,14 +93,15 @@ final class ChangeWatch: ChangeSignal {
     let (touched, ranges) = try connection.touchedFiles(
       of: session.database, timeline: session.timeline, from: start, to: end, ranges: parent.rangesByFile)
     guard Self.cover(ranges, from: start, to: end) else { throw Unusable(reason: "WAL summaries are missing between \(start) and \(end)") }
-    if touched.isAll { throw Unusable(reason: "the whole database was moved or copied") }
+    if touched.isAll { throw Unusable(reason: "the database was created, moved or copied since the first of the summaries") }
     guard let range = ranges.first(where: { $0.start.description == base.witness.start && $0.end.description == base.witness.end }),
       range.start <= parentEnd, range.end >= parentEnd, try connection.digest(ofSummary: range, timeline: session.timeline) == base.witness.sha256
     else { throw Unusable(reason: "the WAL summary at \(base.end) is not the one that the parent recorded") }
     guard try connection.modificationTime(ofSummary: range, timeline: session.timeline) == base.witness.modifiedAt else {
       throw Unusable(
-        reason: "the WAL summary at \(base.end) was written again"
-          + (connection.serverMajor < 18 ? ", or the server was started since: PostgreSQL \(connection.serverMajor) does not show which" : ""))
+        reason: connection.serverMajor < 18
+          ? "the server was started since, and PostgreSQL \(connection.serverMajor) does not show whether it has other files: the next snapshot reads less"
+          : "the WAL summary at \(base.end) was written again")
     }
     return touched
   }

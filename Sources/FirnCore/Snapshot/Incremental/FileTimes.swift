@@ -21,8 +21,9 @@ final class FileTimes: ChangeSignal {
   init(_ settings: ConnectionSettings, beside exporting: Connection) throws {
     session = try WatchSession(settings, beside: exporting)
     let connection = try session.connected()
-    writers = Set(try connection.relationWriters(in: session.database).map(\.relation))
+    // In this order: a transaction that wrote before its file was looked at is listed, or has ended and is in the snapshot.
     before = try connection.tableFiles()
+    writers = Set(try connection.relationWriters(in: session.database).map(\.relation))
   }
 
   func noteLocks() {}

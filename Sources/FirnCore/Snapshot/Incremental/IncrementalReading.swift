@@ -102,9 +102,14 @@ final class IncrementalReading {
       storage = Dictionary(tables.map { ($0.oid, $0) }, uniquingKeysWith: { first, _ in first })
     }
     try decideWhatIsTaken(
-      on: connection, request, encoding: encoding, pgDump: pgDump, parent: parent, index: index, without: mustRead.union(excluded),
+      on: connection, request, encoding: encoding, pgDump: pgDump, parent: parent, index: index,
+      without: mustRead.union(excluded).union(dumpedOtherwise),
       reading: reading)
-    if readsRanges { try unlessRefused("no table is read in ranges") { try divide(on: connection, without: excluded.union(dumpedOtherwise)) } }
+    guard readsRanges else { return }
+    do { try divide(on: connection, without: excluded.union(dumpedOtherwise)) } catch let error as PostgresError {
+      progress.note("no table is read in ranges: \(error)")
+      plan.readWholeTables()
+    }
   }
 
   /// Chooses the very large tables that are read in ranges.
@@ -145,8 +150,12 @@ final class IncrementalReading {
     guard !plan.ranged.isEmpty else { return nil }
     let tables = plan.ranged.map(\.target.table)
     func size(_ tables: some Sequence<TableStorage>) -> Double { tables.reduce(0) { $0 + Double(max(0, $1.bytes) + $1.toastBytes) } }
-    let share = size(plan.ranged.compactMap { storage[$0.oid] }) / max(1, size(storage.values))
-    return RangeReader.Request(tables: plan.ranged, sessions: max(1, min(jobs, Int((Double(jobs) * share).rounded())))) {
+    let read = plan.ranged.map { Double($0.pieces.count(where: \.isRead)) / Double(max(1, $0.pieces.count)) }
+    let ranges = zip(plan.ranged, read).reduce(0) { $0 + size(storage[$1.0.oid].map { [$0] } ?? []) * $1.1 }
+    let others = size(storage.values.filter { table in plan.taken[table.oid] == nil && !plan.ranged.contains { $0.oid == table.oid } })
+    let pieces = plan.ranged.reduce(0) { $0 + $1.pieces.count(where: \.isRead) }
+    let sessions = max(1, min(jobs, pieces, Int((Double(jobs) * ranges / max(1, ranges + others)).rounded())))
+    return RangeReader.Request(tables: plan.ranged, sessions: sessions) {
       let session = try Connection(settings, applicationName: "firn-snapshot rows")
       try session.beginReading(snapshot: snapshot, tables: tables, lockWait: lockWait, disabled: disabled)
       return session
@@ -164,7 +173,7 @@ final class IncrementalReading {
       surroundings = try watch.surroundings(encoding: encoding, pgDump: pgDump)
       // If a takeover was refuted, the parent is not to be trusted.
       guard reading != .anew, let parent, let index else { return }
-      guard let base = parent.changeBase else { return progress.note("all tables are read: \(parent.id) has no record of the server's log") }
+      guard let base = parent.changeBase else { return progress.note("all tables are read: \(parent.id) recorded nothing to compare with") }
       guard let surroundings, surroundings == base.surroundings else {
         return progress.note("all tables are read: the server or pg_dump is not the one of \(parent.id)")
       }
@@ -179,15 +188,14 @@ final class IncrementalReading {
       }
       if reading == .all {
         plan.checkAll()
-        if !readsRanges { plan.readWholeTables() }
       } else {
-        plan.read(try unusable(plan, index), because: "its objects in the store can't be used again")
-        for table in plan.divided { plan.read(table, where: try index.unusableParts(of: table.file, bytes: table.bytes)) }
+        plan.read(try unusable(plan, index), because: "little of its objects in the store is still in use, or one is missing")
+        for table in plan.divided { plan.read(table, where: unusableParts(of: table, index)) }
         let now = request.now()
         plan.limit(relations: request.incremental != .auto ? 0 : try connection.relationCount())
         plan.chooseChecks(now: now, elapsed: now.timeIntervalSince(parent.startedAt), period: request.rereadPeriod)
-        if !readsRanges { plan.readWholeTables() }
       }
+      if !readsRanges { plan.readWholeTables() }
       self.plan = plan
       for (oid, reason) in plan.reasons { progress.note("\(storage[oid].map { "\($0.schema).\($0.name)" } ?? "\(oid)"): \(reason)") }
     }
@@ -204,6 +212,13 @@ final class IncrementalReading {
       return Array(whole.keys)
     }
     return whole.filter { !usable.contains($0.value.file) }.map(\.key)
+  }
+
+  private func unusableParts(of table: Manifest.Table, _ index: ParentIndex) -> [Range<Int64>] {
+    do { return try index.unusableParts(of: table.file, bytes: table.bytes) } catch {
+      progress.note("\(table.displayName): what the store has of it can't be looked at: \(error)")
+      return [0..<table.bytes]
+    }
   }
 
   private static func definition(_ entry: ArchiveDirectory.Entry) -> String {

@@ -84,7 +84,7 @@ package struct TakeoverPlan: Sendable {
     if let reason = table.reasonToRead { return reason }
     if !old.schema.isSame(as: table.schema) || !old.name.isSame(as: table.name) { return "it was renamed" }
     if old.loadedThrough != nil || old.ofExtension != nil { return "its rows are dumped in another way" }
-    if state.isInFlight { return "it was being written to when the parent was taken" }
+    if state.isInFlight { return "it was being changed, or had just been changed, when the parent was taken" }
     if state.filenode == 0 || state.filenode != table.filenode || state.tablespace != table.tablespace || state.toast != table.toast {
       return "it was rewritten"
     }
@@ -110,12 +110,13 @@ package struct TakeoverPlan: Sendable {
       if unusable.contains(where: { $0.overlaps(start..<(start + range.bytes)) }) { partial[oid]?.taken.remove(number) }
       start += range.bytes
     }
-    if partial[oid]?.taken.isEmpty == true { read([oid], because: "its objects in the store can't be used again") }
+    if partial[oid]?.taken.isEmpty == true { read([oid], because: "little of its objects in the store is still in use, or one is missing") }
   }
 
-  /// Reads tables that are divided into ranges by pg_dump, as a whole.
+  /// Has pg_dump read all tables whole, so that those in ranges are not compared with the parent.
   mutating func readWholeTables() {
-    read(partial.keys, because: "it is read in one piece")
+    read(Array(partial.keys), because: "it is read in one piece")
+    ranged = []
     for (oid, table) in checked where table.ranges != nil { checked[oid] = nil }
   }
 
