@@ -28,14 +28,21 @@ prepare_postgresql_17() {
   printf '%s\n' "$programs"
 }
 
+# The mirror that this machine's apt uses.
+# shellcheck disable=SC2016
+debian_mirror() {
+  apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 2>/dev/null | head -n 1
+}
+
 # Unpacks packages of Debian 13 and the libraries they need into PASSING/whole: `unpack_trixie PASSING PACKAGES`.
 unpack_trixie() {
   mkdir -p "$1/state/lists/partial" "$1/cache/archives/partial" "$1/packages" "$1/etc/preferences.d" "$1/etc/sources.list.d"
-  # The mirror that this machine uses, if it uses one.
-  # shellcheck disable=SC2016
-  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 2>/dev/null | head -n 1)
+  mirror=$(debian_mirror)
+  # The lists of packages may be missing.
+  if [ -z "$mirror" ]; then update_package_lists; mirror=$(debian_mirror); fi
+  [ -n "$mirror" ] || fail "apt knows no mirror of Debian" "add one to /etc/apt/sources.list"
   printf 'deb [arch=%s signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s trixie main\n' \
-    "$(dpkg --print-architecture)" "${mirror:-http://deb.debian.org/debian}" >"$1/etc/sources.list"
+    "$(dpkg --print-architecture)" "$mirror" >"$1/etc/sources.list"
   # As if nothing was installed: else libraries that the machine has would be left out. The machine's proxies stay in force, its
   # sources and preferences do not.
   options="-qq -o Dir::State=$1/state -o Dir::State::status=/dev/null -o Dir::Cache=$1/cache -o Dir::Etc=$1/etc -o APT::Sandbox::User=

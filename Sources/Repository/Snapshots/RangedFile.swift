@@ -35,15 +35,15 @@ extension ParentIndex {
     var unusable: [Range<Int64>] = []
     var end: Int64 = 0
     let lists = lists(of: file)
-    try examine(lists.reduce(into: Set()) { $0.formUnion($1.objects.map(\.ordinal)) })
-    for list in lists {
+    try examine(lists.reduce(into: Set()) { $0.formUnion($1.list.objects.map(\.ordinal)) })
+    for (number, list) in lists {
       let reference = list.reference
       let (next, overflows) = reference.offset.addingReportingOverflow(reference.length)
       guard reference.offset == end, !overflows else { return [0..<bytes] }
       if list.damage != nil || !isPresent(list) {
         unusable.append(end..<next)
       } else if !list.objects.allSatisfy({ mayUse($0.ordinal) }) {
-        unusable += try unusableParts(of: list) ?? [end..<next]
+        unusable += try unusableParts(ofList: number) ?? [end..<next]
       }
       end = next
     }
@@ -51,8 +51,7 @@ extension ParentIndex {
   }
 
   /// The parts of a list that lie in objects that can't be used; nil if the list is damaged.
-  private func unusableParts(of list: ChunkList) throws -> [Range<Int64>]? {
-    guard let number = table.lists.firstIndex(where: { $0.name == list.name && $0.reference == list.reference }) else { return nil }
+  private func unusableParts(ofList number: Int) throws -> [Range<Int64>]? {
     var unusable: [Range<Int64>] = []
     do {
       for segment in table.segments.indices where table.segments[segment].list == number {
@@ -75,28 +74,25 @@ extension ParentIndex {
     return unusable
   }
 
-  private func lists(of file: String) -> [ChunkList] {
-    table.lists.filter { $0.file == file }.sorted { ($0.reference.offset, $0.reference.length) < ($1.reference.offset, $1.reference.length) }
+  /// The lists of a file in its order, with their numbers in the table.
+  private func lists(of file: String) -> [(number: Int, list: ChunkList)] {
+    table.lists.enumerated().filter { $1.file == file }.map { (number: $0, list: $1) }
+      .sorted { ($0.list.reference.offset, $0.list.reference.length) < ($1.list.reference.offset, $1.list.reference.length) }
   }
 
   fileprivate func takeOver(_ bytes: Range<Int64>, of file: String, into chunks: inout FileChunks) throws {
-    for (number, list) in table.lists.enumerated().filter({ $1.file == file }).sorted(by: {
-      $0.element.reference.offset < $1.element.reference.offset
-    }) {
+    let lists = lists(of: file)
+    for (number, list) in lists {
       let reference = list.reference
       let range = reference.offset..<(reference.offset + reference.length)
       guard range.overlaps(bytes) else { continue }
-      if range.lowerBound >= bytes.lowerBound, range.upperBound <= bytes.upperBound, !endsFile(reference) {
+      if range.lowerBound >= bytes.lowerBound, range.upperBound <= bytes.upperBound, number != lists.last?.number {
+        // The last list has the file's end, and is never shared.
         try chunks.share(reference, uses: try uses(of: list))
       } else {
         try addRecords(ofList: number, within: bytes, to: &chunks)
       }
     }
-  }
-
-  /// Whether the list is the file's last one, which has its end.
-  private func endsFile(_ reference: ChunkList.Reference) -> Bool {
-    !table.lists.contains { $0.file == reference.file && $0.reference.offset > reference.offset }
   }
 
   /// The bytes that a list uses of objects of the new snapshot.

@@ -48,7 +48,7 @@ final class FileTimes: ChangeSignal {
     return ChangeBase(surroundings: surroundings, signal: Self.name)
   }
 
-  func fileTimes(of table: UInt32) -> String? { inFlight.contains(table) ? nil : after?[table]?.text }
+  func fileTimes(of table: UInt32) -> String? { after?[table]?.text }
 
   func touchedFiles(since base: ChangeBase, _ parent: Manifest) throws -> TouchedFiles {
     guard base.signal == Self.name, let after else { throw Unusable(reason: "it was taken with WAL summaries") }
