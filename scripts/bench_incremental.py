@@ -25,6 +25,7 @@ class Incremental:
             self.environment = {**self.bench.environment, **server, "FIRN_PG_BIN": self.binaries, "FIRN_STORE": self.bench.path("incremental")}
             self.many()
             self.twenty()
+            self.load()
             self.huge()
 
     def sql(self, text, database="bench"):
@@ -107,6 +108,48 @@ class Incremental:
         self.compare("a night in which two of twenty tables changed", 0.25, lambda night: self.update([3, 11], night))
         self.compare("a night in which all tables changed", 1.10, lambda night: self.update(range(1, 21), night),
                      peer=lambda: self.snapshot("--full")[0], peer_name="the same with `--full`")
+
+    def load(self):
+        """An hourly snapshot and a full one beside pgbench: what its transactions notice. The twenty tables are there, unchanged."""
+        say("pgbench beside snapshots")
+        pgbench = [f"{self.binaries}/pgbench", "-n", "bench"]
+        subprocess.run([f"{self.binaries}/pgbench", "-iq", "-s", "10", "bench"], check=True, env=self.environment, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        self.settle()
+        self.snapshot()
+        self.night()
+        self.snapshot()
+        times = {"hourly": [], "full": []}
+        noticed = {"none": [], "hourly": [], "full": []}
+        for number in range(self.bench.rounds):
+            for name in rotated(list(noticed), number):
+                # An hour's work in short.
+                subprocess.run([*pgbench, "-c2", "-t500"], check=True, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                self.night()
+                with tempfile.TemporaryDirectory(dir=self.bench.work) as folder:
+                    load = subprocess.Popen([*pgbench, "-c4", "-T25", "--rate=200", "--log", f"--log-prefix={folder}/log"], env=self.environment,
+                                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                    time.sleep(3)
+                    begin = time.time()
+                    if name == "none":
+                        time.sleep(5)
+                    else:
+                        times[name].append(self.snapshot(*["--full"] * (name == "full"))[0])
+                    end = time.time()
+                    load.wait(timeout=60)
+                    latencies = []
+                    for log in os.listdir(folder):
+                        with open(os.path.join(folder, log)) as lines:
+                            for line in lines:
+                                words = line.split()
+                                # Client, transaction, microseconds, script, and when it ended.
+                                if begin <= int(words[4]) + int(words[5]) / 1e6 <= end:
+                                    latencies.append(int(words[2]))
+                    noticed[name].append(statistics.quantiles(latencies, n=20)[18])
+        for name, title in [("hourly", "an hourly snapshot"), ("full", "a full snapshot")]:
+            self.bench.add(f"pgbench, 200 transactions a second: p95 latency during {title} ÷ without",
+                           statistics.median(noticed[name]) / statistics.median(noticed["none"]))
+        self.bench.add("an hourly snapshot beside pgbench ÷ a full one, time", statistics.median(times["hourly"]) / statistics.median(times["full"]))
 
     def many(self):
         say("making 2,000 tables")

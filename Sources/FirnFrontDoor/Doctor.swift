@@ -65,7 +65,8 @@ struct Doctor: FirnCommand {
     do {
       return try ServerExamination(
         settings: context.connectionSettings(server), restoreSettings: context.restoring.connectionSettings(server),
-        anyDatabase: context.namesNoDatabase(server), backedUp: { databases(of: $0, context) }, gain: { gain(on: $0, context) },
+        anyDatabase: context.namesNoDatabase(server), backedUp: { databases(of: $0, context) },
+        incremental: { context.configuration.incremental(for: $0) }, gain: { gain(on: $0, context) },
         toolFolders: context.toolFolders(tools)
       ) { FailureReport($0).message }.run()
     } catch {

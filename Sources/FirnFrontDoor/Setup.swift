@@ -13,7 +13,7 @@ struct Setup: FirnCommand {
     "setup", abstract: "Show the roles that snapshots and restores need on a server, and create them.",
     discussion: """
       Prints SQL for what is missing: a role that may read everything, and one for restores with the least rights that the server's databases \
-      need. --apply runs it in one transaction, as a superuser: run it as root on the server's machine, or name a superuser with \
+      need. --apply runs it, as a superuser: run it as root on the server's machine, or name a superuser with \
       --superuser-url.
       """)
   @Flag(help: "Run the SQL.") var apply = false
@@ -42,9 +42,11 @@ struct Setup: FirnCommand {
     }
     let server: Connection
     do { server = try connect("postgres") } catch PostgresError.noSuchDatabase { server = try connect(settings.database ?? "template1") }
-    let setup = try ServerSetup(on: server, backupRole: role, restoreRole: restoreRole, connect: connect)
+    let setup = try ServerSetup(
+      on: server, backupRole: role, restoreRole: restoreRole, usesFileTimes: { own.configuration.incremental(for: $0) == .fileTimes },
+      connect: connect)
     if !common.json { show(setup, context) }
-    if apply { try setup.apply(on: server) }
+    if apply { try setup.apply(on: server, connect: connect) }
     if common.json { try context.output(json: Report(setup, applied: apply)) }
     if !common.json {
       if setup.steps.isEmpty {
@@ -95,6 +97,7 @@ struct Setup: FirnCommand {
   private func show(_ setup: ServerSetup, _ context: CommandContext) {
     for step in setup.steps {
       context.output("-- \(step.purpose)")
+      if let database = step.database { context.output("\\connect \(Connection.identifier(database))") }
       for statement in step.statements { context.output("\(statement);") }
     }
     guard !setup.reasonsForSuperuser.isEmpty else { return }
@@ -103,12 +106,19 @@ struct Setup: FirnCommand {
 
   /// The JSON of a setup. Its keys are fixed.
   private struct Report: Encodable {
+    struct OfDatabase: Encodable {
+      let database: String
+      let statements: [String]
+    }
     let statements: [String]
+    /// Those that must be run in a database.
+    let ofDatabases: [OfDatabase]
     let reasonsForSuperuser: [String]
     let applied: Bool
 
     init(_ setup: ServerSetup, applied: Bool) {
-      statements = setup.steps.flatMap(\.statements)
+      statements = setup.steps.filter { $0.database == nil }.flatMap(\.statements)
+      ofDatabases = setup.steps.compactMap { step in step.database.map { OfDatabase(database: $0, statements: step.statements) } }
       reasonsForSuperuser = setup.reasonsForSuperuser
       self.applied = applied
     }

@@ -52,6 +52,7 @@ struct Show: FirnCommand {
       )
     }
     lines += (manifest.refutations ?? []).map { "           \($0)" }
+    lines += try repository.doubts(about: place).map { "           \($0.words)" }
     if let path = manifest.searchPath { lines.append("restore    with search_path \(path)") }
     lines.append(
       "proof      "
@@ -78,7 +79,7 @@ struct Show: FirnCommand {
     guard let readIn = table.readIn else { return "" }
     let count = table.ranges?.count ?? 0
     return table.rangesTakenOver == count
-      ? ", read in \(readIn)" : ", \(table.rangesTakenOver) of \(count) parts not read, the oldest was read in \(readIn)"
+      ? ", read in \(readIn)" : ", \(table.rangesTakenOver) of \(count) ranges not read, the oldest was read in \(readIn)"
   }
 
   private func compare(_ comparison: SnapshotComparison, _ context: CommandContext) throws -> ExitStatus {

@@ -74,12 +74,8 @@ struct FirnSnapshot: FirnCommand {
     return taken.isSound ? .done : .doneWithWarnings
   }
 
-  func plan(of database: String?, in repository: Repository, _ context: CommandContext, _ adjust: (inout SnapshotRequest) -> Void = { _ in }) throws
-    -> SnapshotPlan
-  {
-    var request = try request(database, context)
-    adjust(&request)
-    return try SnapshotPlan(of: request, in: repository)
+  func plan(of database: String?, in repository: Repository, _ context: CommandContext) throws -> SnapshotPlan {
+    try SnapshotPlan(of: request(database, context), in: repository)
   }
 
   /// Prints what would be done.
@@ -187,7 +183,10 @@ struct FirnSnapshot: FirnCommand {
     if let source { request.source = source }
     request.takesSourceBack = takeSourceBack
     request.readsAll = full
-    if let mode = file.incremental { request.incremental = mode }
+    let name = database ?? context.databaseOfURL(server.connection) ?? ""
+    let own = file.override(for: name)
+    if server.jobs == nil, let jobs = own.jobs { request.jobs = jobs }
+    request.incremental = file.incremental(for: name)
     request.fullEvery = file.fullEvery
     // Every table is read a while before that is a problem.
     request.rereadPeriod = file.limits.unreadAge.inSeconds * 7 / 8
@@ -200,7 +199,7 @@ struct FirnSnapshot: FirnCommand {
     }
     // A table that a migration dropped must not cost a night, nor one that another database of the server has.
     request.requiresMatches = !excludeTableData.isEmpty && !all
-    request.excludedTableData = excludeTableData.isEmpty ? file.excludedTableData : excludeTableData
+    request.excludedTableData = excludeTableData.isEmpty ? own.excludedTableData ?? file.excludedTableData : excludeTableData
     if let lockWait {
       guard let duration = Quantity.duration(lockWait) else { throw UsageError("--lock-wait takes a duration such as 30s, not \(lockWait)") }
       request.lockWait = duration
@@ -220,6 +219,8 @@ struct SnapshotReport: Encodable {
     let name: String
     let rows: Int64
     let bytes: Int64
+    /// The snapshot that last read all of its rows.
+    let readIn: String
   }
   let id: String
   let source: String
@@ -232,7 +233,10 @@ struct SnapshotReport: Encodable {
   let storedBytes: Int64
   let newObjects: Int
   let tablesTakenOver: Int
+  /// Very large tables of which a part was taken over; they are not among `tablesTakenOver`.
+  let tablesTakenOverInPart: Int
   let bytesTakenOver: Int64
+  let bytesRead: Int64
   let oldestReading: String
   let seconds: Double
   let peakMemoryBytes: Int64
@@ -246,12 +250,16 @@ struct SnapshotReport: Encodable {
     kind = manifest.kind
     complete = manifest.complete
     warnings = manifest.warnings + result.warnings + manifest.incompleteReasons
-    tables = manifest.tables.map { Table(name: $0.displayName, rows: $0.rows, bytes: $0.bytes) }
+    tables = manifest.tables.map {
+      Table(name: $0.displayName, rows: $0.rows, bytes: $0.bytes, readIn: ($0.readIn ?? manifest.id).description)
+    }
     bytes = manifest.bytes
     storedBytes = manifest.storedBytes
     newObjects = manifest.newObjects
     tablesTakenOver = manifest.takenOver?.tables ?? 0
+    tablesTakenOverInPart = manifest.takenOver?.inPart ?? 0
     bytesTakenOver = manifest.takenOver?.bytes ?? 0
+    bytesRead = manifest.bytes - bytesTakenOver
     oldestReading = (manifest.takenOver?.oldestReading ?? manifest.id).description
     seconds = result.elapsed.inSeconds
     peakMemoryBytes = Host.peakMemory

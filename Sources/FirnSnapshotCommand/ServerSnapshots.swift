@@ -115,7 +115,7 @@ struct ServerSnapshots {
         for pattern in databases.unmatched { context.warn("\(target.name(of: pattern)): no database matches this pattern") }
         areAllSound = areAllSound && databases.unmatched.isEmpty
         for name in databases.names {
-          plans.append(try command.plan(of: name, in: repository, target.context) { adjust(&$0, for: name, of: target) })
+          plans.append(try command.plan(of: name, in: repository, target.context))
         }
       } catch let error where targets.count > 1 && !(error is Interruption) {
         context.warn("\(target.name(of: "*")): a snapshot would fail: \(FailureReport(error).message)")
@@ -136,14 +136,6 @@ struct ServerSnapshots {
       excluding: (target.server?.exclude ?? []) + command.excludedDatabases, requiring: command.excludedDatabases)
     for (name, reason) in databases.leftOut { context.tell("left out: \(target.name(of: name)): \(reason)") }
     return databases
-  }
-
-  /// Applies what the configuration has for a database alone.
-  private func adjust(_ request: inout SnapshotRequest, for database: String, of target: Target) {
-    let own = target.server?.override(for: database) ?? .init()
-    if let jobs = own.jobs { request.jobs = jobs }
-    if let mode = own.incremental { request.incremental = mode }
-    if command.excludeTableData.isEmpty, let patterns = own.excludedTableData { request.excludedTableData = patterns }
   }
 
   private func backUp(_ target: Target, _ results: Monitor<Results>) throws {
@@ -170,7 +162,6 @@ struct ServerSnapshots {
     try Interruption.check()
     do {
       let taken = try command.take(of: name, in: repository, copies, target.context, isBesideOthers: sessions != nil) { request in
-        adjust(&request, for: name, of: target)
         request.globals = globals
         if let sessions { request.jobs = sessions }
       }

@@ -64,5 +64,14 @@ package struct Repository: Sendable {
     do { return try catalog.manifest(of: place) } catch RepositoryError.wrongIdentity { return nil }
   }
 
+  /// The tables of a snapshot that may hold old rows, by what later snapshots found. Each snapshot carries the findings of its parent.
+  package func doubts(about place: SnapshotPath) throws -> [Manifest.Doubt] {
+    for newer in try catalog.snapshots(source: place.source, database: place.database).reversed() where newer.id > place.id {
+      guard let manifest = try? readableManifest(of: newer), manifest.kind != Manifest.safetyKind else { continue }
+      return (manifest.doubts ?? []).filter { $0.concerns(place.id) }
+    }
+    return []
+  }
+
   package func files(of place: SnapshotPath) -> SnapshotFiles { contents.files(of: place) }
 }

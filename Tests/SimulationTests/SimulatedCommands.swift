@@ -7,7 +7,8 @@ import Retention
 import TestSupport
 
 /// The actions of processes on stores, made of the same parts as the commands. A database is a few cells; each
-/// state of one is an object.
+/// state of one is an object. Two files of two cells each have lists of their objects, which snapshots share, and are taken over from the
+/// parent if they are unchanged.
 struct SimulatedCommands {
   private struct NotConfirmed: Error {}
 
@@ -67,12 +68,12 @@ struct SimulatedCommands {
     var random = world.random
     let place = SnapshotPath(source: "s", database: "app", id: SnapshotID(startedAt: process.now, after: earlier.last?.id, random: &random))
     let parent = Set(try earlier.last.map { try catalog.checksums(of: $0).objects } ?? [])
+    let parentLists = try earlier.last.map { try Self.lists(in: store.read($0.chunkTable, limit: 1 << 20)) } ?? []
     var objects: Set<ObjectName> = []
     var checksums: [StoreKey: SHA256Digest] = [:]
     var reused: [StoreKey: Int64] = [:]
     var written: [StoreKey: Int64] = [:]
-    for (cell, state) in database.cells.enumerated() {
-      let bytes = Self.bytes(cell: cell, state: state)
+    @discardableResult func add(_ bytes: [UInt8]) throws -> ObjectName {
       let object = ObjectName(SHA256Digest(of: bytes))
       objects.insert(object)
       if parent.contains(object), try store.size(of: object.key) == Int64(bytes.count) {
@@ -81,7 +82,27 @@ struct SimulatedCommands {
         try store.write(bytes, to: object.key, durability: .deferred)
         written[object.key] = Int64(bytes.count)
       }
+      return object
     }
+    var lists: [ObjectName] = []
+    // Others change them meanwhile.
+    let cells = database.cells
+    for file in Self.listedFiles {
+      let list = Self.list(of: file.map { Self.bytes(cell: $0, state: cells[$0]) })
+      let name = ObjectName(SHA256Digest(of: list))
+      if parentLists.contains(name), let taken = try takeOver(name, parent, store) {
+        // Nothing of it is read.
+        for (object, size) in taken {
+          objects.insert(object)
+          reused[object.key] = size
+        }
+      } else {
+        for cell in file { try add(Self.bytes(cell: cell, state: cells[cell])) }
+        try add(list)
+      }
+      lists.append(name)
+    }
+    for cell in cells.indices.dropFirst(4) { try add(Self.bytes(cell: cell, state: cells[cell])) }
     var manifest = Manifest(
       place: place, kind: "nightly", startedAt: process.now, finishedAt: process.now,
       versions: .init(firn: "test", pgDump: "none", server: "15.0", serverNumber: 150000),
@@ -89,8 +110,9 @@ struct SimulatedCommands {
         owner: "o", encoding: "UTF8", localeProvider: "c", collate: "C", ctype: "C", tablespace: "pg_default", connectionLimit: -1),
       chunkTable: .init(headBytes: 0, bytes: 0))
     manifest.parent = earlier.last?.id
-    try store.write([1], to: place.chunkTable, durability: .deferred)
-    checksums[place.chunkTable] = SHA256Digest(of: [1])
+    let table = Array(lists.map { "\($0.digest)\n" }.joined().utf8)
+    try store.write(table, to: place.chunkTable, durability: .deferred)
+    checksums[place.chunkTable] = SHA256Digest(of: table)
     try catalog.begin(place, holding: lock)
     for (key, bytes) in [(place.manifest, try JSON.bytes(manifest)), (place.globals, [2]), (place.recoverScript, [3])] {
       try store.write(bytes, to: key, durability: .deferred)
@@ -98,6 +120,36 @@ struct SimulatedCommands {
     }
     try catalog.commit(ChecksumFile(objects: objects, files: checksums), of: place, reused: reused, written: written, holding: lock)
     return place
+  }
+
+  private static let listedFiles = [[0, 1], [2, 3]]
+
+  /// Names its objects, and does not depend on the snapshot.
+  private static func list(of objects: [[UInt8]]) -> [UInt8] {
+    Array("list\n".utf8) + objects.flatMap { Array("\(SHA256Digest(of: $0)) \($0.count)\n".utf8) }
+  }
+
+  private static func lists(in table: [UInt8]) -> [ObjectName] {
+    String(decoding: table, as: UTF8.self).split(separator: "\n").compactMap { SHA256Digest(hexadecimal: $0).map { ObjectName($0) } }
+  }
+
+  /// The objects that a list names, with their sizes; nil if it is none.
+  private static func objects(in list: [UInt8]) -> [(ObjectName, Int64)]? {
+    let lines = String(decoding: list, as: UTF8.self).split(separator: "\n")
+    guard lines.first == "list" else { return nil }
+    return lines.dropFirst().compactMap { line in
+      let words = line.split(separator: " ")
+      return SHA256Digest(hexadecimal: words[0]).map { (ObjectName($0), Int64(words[1]) ?? 0) }
+    }
+  }
+
+  /// A list of the parent and the objects that it names, with their sizes; nil if one of them can't be used.
+  private func takeOver(_ list: ObjectName, _ parent: Set<ObjectName>, _ store: any Store) throws -> [(ObjectName, Int64)]? {
+    guard let bytes = try? store.read(list.key, limit: 1 << 20), ObjectName(SHA256Digest(of: bytes)) == list,
+      let named = Self.objects(in: bytes), named.allSatisfy({ parent.contains($0.0) }),
+      try named.allSatisfy({ try store.size(of: $0.0.key) == $0.1 })
+    else { return nil }
+    return named + [(list, Int64(bytes.count))]
   }
 
   // MARK: The others
@@ -184,6 +236,11 @@ struct SimulatedCommands {
   private func faults(of place: SnapshotPath, in store: any Store) throws -> [String] {
     let list: ChecksumFile
     do { list = try Catalog(store: store).checksums(of: place) } catch let error as RepositoryError { return ["\(place.id): \(error)"] }
+    // The collection knows of no lists: a snapshot itself must name the objects of those that it shares.
+    for name in Self.lists(in: (try? store.read(place.chunkTable, limit: 1 << 20)) ?? []) {
+      guard let bytes = try? store.read(name.key, limit: 1 << 20), let named = Self.objects(in: bytes) else { continue }
+      if !named.allSatisfy({ list.objects.contains($0.0) }) { return ["\(place.id): an object that a list names is not its own"] }
+    }
     let expected = list.objects.map { ($0.key, $0.digest) } + list.files.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
     return try expected.compactMap { key, digest in
       do {

@@ -26,8 +26,9 @@ package struct Configuration: Sendable, Equatable {
   package var databaseURL: String?
   /// Servers that are backed up with all of their databases, in the order of the file.
   package var servers: [ServerConfiguration] = []
-  /// Whether `databaseURL` and `source` are those of a server that was chosen by its name. Then the environment does not count.
-  package private(set) var isOfNamedServer = false
+  /// The server that was chosen by its name, if one was: `databaseURL` and `source` are its own, and the environment does not count.
+  private var chosenServer: ServerConfiguration?
+  package var isOfNamedServer: Bool { chosenServer != nil }
   package var source: String?
   package var jobs: Int?
   package var spool: String?
@@ -184,9 +185,15 @@ package struct Configuration: Sendable, Equatable {
   /// The same, for one of its servers alone.
   package func choosing(_ server: ServerConfiguration) -> Configuration {
     var configuration = self
-    (configuration.databaseURL, configuration.source, configuration.isOfNamedServer) = (server.databaseURL, server.name, true)
+    (configuration.databaseURL, configuration.source, configuration.chosenServer) = (server.databaseURL, server.name, server)
     return configuration
   }
+
+  /// The settings of one database of the chosen server.
+  package func override(for database: String) -> ServerConfiguration.Override { chosenServer?.override(for: database) ?? .init() }
+
+  /// When snapshots of a database take over tables that have not changed.
+  package func incremental(for database: String) -> SnapshotRequest.Incremental { override(for: database).incremental ?? incremental ?? .auto }
 
   /// As it stands in a repository.
   private static func recipient(_ value: YAMLValue) throws -> String {

@@ -119,7 +119,7 @@ struct YAMLValue {
   }
 
   func duration() throws -> Duration {
-    guard let duration = node.string.flatMap(Quantity.duration) else { throw wrong("a duration such as 30s") }
+    guard let duration = node.string.flatMap(Quantity.duration) else { throw wrong("a duration such as 30s, 15min, 26h or 8d") }
     return duration
   }
 

@@ -10,7 +10,7 @@ extension [Finding] {
       rows.append([
         "", Table.Cell(finding.verdict.rawValue, finding.verdict.paint), Table.Cell(finding.name), Table.Cell(Self.line(finding.detail)),
       ])
-      if finding.verdict != .pass, let hint = finding.hint { rows.append(["", "", "", Table.Cell("(\(Self.line(hint)))")]) }
+      if let hint = finding.hint { rows.append(["", "", "", Table.Cell("(\(Self.line(hint)))")]) }
     }
     return Table(header: [], rows: rows)
   }

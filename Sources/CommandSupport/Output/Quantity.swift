@@ -78,8 +78,8 @@ package enum Quantity {
   package static func tables(_ whole: Int, inPart: Int) -> String {
     switch (whole, inPart) {
     case (_, 0): tables(whole)
-    case (0, _): "parts of \(tables(inPart))"
-    default: "\(tables(whole)) and parts of \(inPart == 1 ? "another" : "\(inPart) others")"
+    case (0, _): "ranges of \(tables(inPart))"
+    default: "\(tables(whole)) and ranges of \(inPart == 1 ? "another" : "\(inPart) others")"
     }
   }
 

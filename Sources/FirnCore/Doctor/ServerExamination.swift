@@ -13,23 +13,27 @@ package struct ServerExamination: Sendable {
   private let restoreSettings: ConnectionSettings
   private let backedUp: @Sendable (_ server: Connection) -> Set<String>
   private let gain: @Sendable (_ server: Connection) -> IncrementalGain?
+  private let incremental: @Sendable (_ database: String) -> SnapshotRequest.Incremental
 
   /// - Parameters:
   ///   - anyDatabase: whether no database was named, so that another will do if there is none of the role's name.
   ///   - restoreSettings: how firn-restore connects.
   ///   - backedUp: the databases of a server that have snapshots, which are examined too.
+  ///   - incremental: the setting of a database.
   ///   - gain: what incremental snapshots of a server would not have read.
   ///   - words: describes an error.
   package init(
     settings: ConnectionSettings, restoreSettings: ConnectionSettings, anyDatabase: Bool,
-    backedUp: @escaping @Sendable (_ server: Connection) -> Set<String>, gain: @escaping @Sendable (_ server: Connection) -> IncrementalGain?,
-    toolFolders: [FilePath],
+    backedUp: @escaping @Sendable (_ server: Connection) -> Set<String>,
+    incremental: @escaping @Sendable (_ database: String) -> SnapshotRequest.Incremental,
+    gain: @escaping @Sendable (_ server: Connection) -> IncrementalGain?, toolFolders: [FilePath],
     now: @escaping @Sendable () -> Date = { Date() }, words: @escaping @Sendable (any Error) -> String
   ) {
     self.settings = settings
     self.restoreSettings = restoreSettings
     self.backedUp = backedUp
     self.gain = gain
+    self.incremental = incremental
     self.toolFolders = toolFolders
     self.anyDatabase = anyDatabase
     self.words = words
@@ -60,7 +64,7 @@ package struct ServerExamination: Sendable {
       findings += [
         support(version), tools(connection), try rights(connection), try restoreRights(connection), try globals(connection), try locks(connection),
       ]
-      findings += [try clock(connection), try incremental(connection)]
+      findings += [try clock(connection), try takeover(connection)]
       findings += try losses(connection)
       return try findings + others(connection)
     } catch {
@@ -123,7 +127,9 @@ package struct ServerExamination: Sendable {
     return try names.filter { try $0 != connection.database && connection.databaseExists($0) }.sorted().flatMap { name in
       do {
         let other = try Connection(settings.with(database: name), applicationName: "firn doctor")
-        return [try rights(other), try restoreRights(other), try locks(other)]
+        // Settings are a database's own, and rights to see the times of files are given in each.
+        let hasOwn = incremental(name) == .fileTimes || incremental(name) != incremental(connection.database)
+        return [try rights(other), try restoreRights(other), try locks(other)] + (hasOwn ? [try takeover(other)] : [])
       } catch {
         try Interruption.check()
         return [Finding("rights", .warn, "\(name): \(words(error))", hint: "there are snapshots of it: is it still to be backed up?")]
@@ -193,21 +199,29 @@ package struct ServerExamination: Sendable {
     return relations * 2 > capacity ? Finding("lock-table", .warn, text, hint: hint) : Finding("lock-table", .pass, text)
   }
 
-  /// Whether snapshots can take over tables that have not changed.
-  private func incremental(_ connection: Connection) throws -> Finding {
-    let obstacles = try connection.obstaclesToIncremental()
-    let role = Connection.identifier(connection.user)
+  /// Whether snapshots of the connected database can take over tables that have not changed.
+  private func takeover(_ connection: Connection) throws -> Finding {
+    let database = connection.database
     func all(_ reason: String) -> String {
       let known = gain(connection)?.text.map { "; \($0)" } ?? ""
-      return "every snapshot reads all tables: \(reason)\(known)"
+      return "\(database): every snapshot reads all tables: \(reason)\(known)"
     }
+    let mode = incremental(database)
+    if mode == .no { return Finding("incremental", .pass, all("incremental is no in firn.yaml")) }
+    let obstacles = try connection.obstaclesToIncremental()
     guard obstacles.isEmpty else {
+      let missing = try connection.obstacleToFileTimes()
+      if mode == .fileTimes {
+        return missing.map { Finding("incremental", .warn, all($0), hint: "firn setup shows the rights that snapshots need") }
+          ?? Finding("incremental", .pass, "\(database): snapshots read only tables whose files changed")
+      }
       var hint: String?
       if obstacles.contains("summarize_wal is off") {
         hint = "ALTER SYSTEM SET summarize_wal = on; SELECT pg_reload_conf(); then only changed tables are read (large databases)"
       } else if connection.serverMajor < 17 {
-        let missing = try connection.obstacleToFileTimes().map { ", but \($0)" } ?? ""
-        hint = "with `incremental: file-times` only tables whose files changed are read\(missing)"
+        hint =
+          "with incremental: file-times in firn.yaml only tables whose files changed are read"
+          + (missing == nil ? "" : "; firn setup then shows the rights it needs")
       }
       return Finding("incremental", .pass, all(obstacles.joined(separator: ", ")), hint: hint)
     }
@@ -215,9 +229,11 @@ package struct ServerExamination: Sendable {
     guard missing.isEmpty else {
       return Finding(
         "incremental", .warn, all("\(connection.user) is not a member of \(missing.joined(separator: " and "))"),
-        hint: "GRANT \(missing.joined(separator: ", ")) TO \(role)")
+        hint: "GRANT \(missing.joined(separator: ", ")) TO \(Connection.identifier(connection.user))")
     }
-    return Finding("incremental", .pass, "snapshots of large databases read only what changed")
+    return Finding(
+      "incremental", .pass,
+      "\(database): snapshots read only what changed\(mode == .auto ? ", from \(megabytes(SnapshotRequest.Incremental.smallest)) on" : "")")
   }
 
   /// Snapshots are named by this machine's time, and their tables' contents by the server's.

@@ -6,7 +6,14 @@ package struct ServerSetup {
   package struct Step: Sendable {
     /// The purpose, for users.
     package let purpose: String
+    /// The database to run them in; nil if any will do.
+    package let database: String?
     package let statements: [String]
+
+    fileprivate init?(purpose: String, database: String? = nil, statements: [String]) {
+      if statements.isEmpty { return nil }
+      (self.purpose, self.database, self.statements) = (purpose, database, statements)
+    }
   }
 
   package let steps: [Step]
@@ -15,9 +22,13 @@ package struct ServerSetup {
 
   /// - Parameters:
   ///   - server: connected as a superuser.
-  ///   - databases: connects to each database that is backed up.
+  ///   - usesFileTimes: whether snapshots of a database find changed tables by the times of files.
+  ///   - connect: connects to a database.
   /// - Throws: `FirnError.refused` if the role that is connected is no superuser.
-  package init(on server: Connection, backupRole: String, restoreRole: String, connect: (String) throws -> Connection) throws {
+  package init(
+    on server: Connection, backupRole: String, restoreRole: String, usesFileTimes: (String) -> Bool = { _ in false },
+    connect: (String) throws -> Connection
+  ) throws {
     guard try server.isSuperuser() else {
       throw FirnError.refused(reasons: ["\(server.user) is not a superuser of \(server.target), and only a superuser can give these rights"])
     }
@@ -26,19 +37,31 @@ package struct ServerSetup {
     // Each server has its own database postgres, which is not replaced as a rule.
     let names = try ServerDatabases(on: server, excluding: []).names.filter { $0 != "postgres" }
     if names.isEmpty { reasons.append("the server has no databases yet, so it is unknown what their restores need") }
+    var grants: [Step] = []
     for name in names {
       let database = try connect(name)
+      if usesFileTimes(name), let step = try Self.fileTimes(database, backupRole) { grants.append(step) }
       let needs = try database.needsOfRestores()
       reasons += needs.privileged.map { "\(name): \($0)" }
       owners.formUnion(needs.owners)
     }
     reasonsForSuperuser = reasons
-    steps = try [
-      Self.backup(server, backupRole), Self.restore(server, restoreRole, for: backupRole, isSuperuser: !reasons.isEmpty, owners: owners),
-    ].compactMap(\.self)
+    steps =
+      try [
+        Self.backup(server, backupRole, usesFileTimes: names.contains(where: usesFileTimes)),
+        Self.restore(server, restoreRole, for: backupRole, isSuperuser: !reasons.isEmpty, owners: owners),
+      ].compactMap(\.self) + grants
   }
 
-  private static func backup(_ server: Connection, _ role: String) throws -> Step? {
+  /// A right that is given in each database. Before PostgreSQL 15 only superusers can use it, as a checkpoint is needed too.
+  private static func fileTimes(_ database: Connection, _ role: String) throws -> Step? {
+    guard try database.serverMajor >= 15 && !database.maySeeFileTimes(role: role) else { return nil }
+    return Step(
+      purpose: "incremental: file-times of \(database.database)", database: database.database,
+      statements: ["GRANT EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean) TO \(Connection.identifier(role))"])
+  }
+
+  private static func backup(_ server: Connection, _ role: String, usesFileTimes: Bool) throws -> Step? {
     let name = Connection.identifier(role)
     let rights = try server.rights(ofRole: role)
     var statements: [String] = []
@@ -54,12 +77,12 @@ package struct ServerSetup {
         statements.append("GRANT pg_read_all_data TO \(name)")
       }
       // Incremental snapshots make a checkpoint, and see when WAL summaries were written.
-      for other in server.serverMajor >= 17 ? ["pg_checkpoint", "pg_monitor"] : [] where try rights == nil || !server.isMember(role, of: other) {
+      let others = server.serverMajor >= 17 ? ["pg_checkpoint", "pg_monitor"] : usesFileTimes && server.serverMajor >= 15 ? ["pg_checkpoint"] : []
+      for other in others where try rights == nil || !server.isMember(role, of: other) {
         statements.append("GRANT \(other) TO \(name)")
       }
       if server.serverMajor >= 14, rights?.bypassesRowSecurity != true { statements.append("ALTER ROLE \(name) BYPASSRLS") }
     }
-    guard !statements.isEmpty else { return nil }
     let words =
       server.serverMajor < 14
       ? "snapshots; before PostgreSQL 14 only a superuser can read everything" : "snapshots: may read everything"
@@ -89,8 +112,12 @@ package struct ServerSetup {
       isSuperuser || server.serverMajor >= 16
       ? "used by firn-restore alone, through role \(member)"
       : "before PostgreSQL 16, \(member) has the rights of the owners in every session, as a member of a member"
-    return statements.isEmpty ? nil : Step(purpose: "role \(role) for restores: \(words)", statements: statements)
+    return Step(purpose: "role \(role) for restores: \(words)", statements: statements)
   }
 
-  package func apply(on server: Connection) throws { try server.executeTogether(steps.flatMap(\.statements)) }
+  /// Runs the statements for the whole server in one transaction, then those for each database.
+  package func apply(on server: Connection, connect: (String) throws -> Connection) throws {
+    try server.executeTogether(steps.filter { $0.database == nil }.flatMap(\.statements))
+    for step in steps { if let database = step.database { try connect(database).executeTogether(step.statements) } }
+  }
 }

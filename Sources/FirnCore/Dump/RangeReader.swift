@@ -10,11 +10,6 @@ final class RangeReader: Sendable {
     let error: PostgresError
   }
 
-  /// Ranges of the parent can't be taken over after all.
-  struct Unusable: Error {
-    let table: UInt32
-  }
-
   /// How the tables are read.
   struct Request: Sendable {
     var tables: [RangedTable]
@@ -35,7 +30,7 @@ final class RangeReader: Sendable {
     /// The number of the first piece that has not been added.
     var next = 0
     var ranges: [Manifest.Table.BlockRange] = []
-    var refutations: [String] = []
+    var refutations: [Refutation] = []
     var result: RangedRows?
   }
 
@@ -166,11 +161,12 @@ final class RangeReader: Sendable {
     _ finished: Finished, _ unchanged: Manifest.Table.BlockRange?, of table: RangedTable, to assembly: inout Assembly
   ) throws {
     assembly.next += 1
-    if let unchanged, unchanged.sha256 != finished.range.sha256 {
+    // The plan gives each of the parent's ranges the snapshot that read it.
+    if let unchanged, let readIn = unchanged.readIn, unchanged.sha256 != finished.range.sha256 {
       assembly.refutations.append(
-        "\(table.displayName), from block \(unchanged.firstBlock) on, seemed unchanged, but its rows differ: SHA-256 \(unchanged.sha256.prefix(16))… then, \(finished.range.sha256.prefix(16))… now; "
-          + "snapshots after \(unchanged.readIn.map { "\($0)" } ?? "it was read") may hold old rows of it"
-      )
+        Refutation(
+          schema: table.schema, name: table.name, firstBlock: unchanged.firstBlock, readIn: readIn, before: unchanged.sha256,
+          now: finished.range.sha256))
     }
     // Blocks without rows belong to the range before them, or to the one after them.
     guard finished.range.bytes > 0 else { return }
@@ -182,7 +178,9 @@ final class RangeReader: Sendable {
 
   /// Takes over all ranges up to the next one that is read.
   private func takeOver(_ table: RangedTable, _ assembly: inout Assembly) throws {
-    guard let old = table.parent, let ranges = old.ranges, let parent else { throw Unusable(table: table.oid) }
+    guard let old = table.parent, let ranges = old.ranges, let parent else {
+      throw IncrementalReading.Retreat(tables: [table.oid], reason: "the parent does not have its ranges")
+    }
     guard case .taken(let first) = table.pieces[assembly.next] else { return }
     var last = first
     var taken: [Manifest.Table.BlockRange] = []
@@ -196,7 +194,7 @@ final class RangeReader: Sendable {
     do { try assembly.file.takeOver(start..<end, of: old.file, from: parent) } catch let error
       where (error as? StoreError)?.isOfOneFile ?? (error is RepositoryError)
     {
-      throw Unusable(table: table.oid)
+      throw IncrementalReading.Retreat(tables: [table.oid], reason: "the parent's chunks can't be read: \(error)")
     }
     if assembly.ranges.isEmpty { taken[0].firstBlock = 0 }
     assembly.ranges += taken

@@ -70,6 +70,6 @@ struct RangedRows: Sendable {
   let oid: UInt32
   let file: StreamedFile
   let ranges: [Manifest.Table.BlockRange]
-  /// Ranges that seemed unchanged, and whose rows are others, in words.
-  let refutations: [String]
+  /// Ranges that seemed unchanged, and whose rows are others.
+  let refutations: [Refutation]
 }

@@ -88,7 +88,7 @@ package struct SnapshotOperation {
     let parent = try newestReadable(source: source, database: connection.database, cache)
     let attempts = 3
     var mustRead: Set<UInt32> = []
-    var refutations: [String] = []
+    var refutations: [Refutation] = []
     var readsRanges = true
     var number = 1
     var runs = 0
@@ -113,17 +113,15 @@ package struct SnapshotOperation {
         try? Folder.removeTree(scratch)
         try Interruption.sleep(until: .now + .seconds(number))
         number += 1
-      case .mistaken(let tables):
-        progress.note("\(tables.count) tables can't be taken over after all: they are read")
-        mustRead.formUnion(tables)
-        try? Folder.removeTree(scratch)
-      case .undivided(let reason):
-        progress.note("no table is read in ranges: \(reason)")
-        readsRanges = false
+      case .retreated(let retreat):
+        if !retreat.tables.isEmpty { progress.note("\(retreat.tables.count) tables can't be taken over after all: \(retreat.reason)") }
+        if retreat.readsWholeTables { progress.note("no table is read in ranges: \(retreat.reason)") }
+        mustRead.formUnion(retreat.tables)
+        readsRanges = readsRanges && !retreat.readsWholeTables
         try? Folder.removeTree(scratch)
       case .refuted(let found):
         refutations = found
-        for words in found { progress.note("\(words): everything is read") }
+        progress.note("\(found.count) tables or ranges seemed unchanged and are not: everything is read")
         try? Folder.removeTree(scratch)
       }
     }

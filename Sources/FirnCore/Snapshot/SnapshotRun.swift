@@ -12,12 +12,10 @@ struct SnapshotRun {
     case done(Manifest)
     /// Tables changed during the dump: it is discarded, and another attempt may succeed.
     case changed(String)
-    /// These tables must be read: their definition in the dump differs from the parent's.
-    case mistaken(Set<UInt32>)
-    /// No table can be read in ranges, for this reason.
-    case undivided(String)
-    /// Tables seemed unchanged since the parent and have other rows, in words: nothing may be taken over.
-    case refuted([String])
+    /// Another attempt has to read more.
+    case retreated(IncrementalReading.Retreat)
+    /// Tables seemed unchanged since the parent and have other rows: nothing may be taken over.
+    case refuted([Refutation])
   }
 
   let repository: Repository
@@ -37,8 +35,8 @@ struct SnapshotRun {
   let warnings: Monitor<[String]>
   /// Tables that may not be taken over from the parent.
   let mustRead: Set<UInt32>
-  /// Takeovers that an earlier attempt found wrong, in words; if there are any, everything is read.
-  let refutations: [String]
+  /// Takeovers that an earlier attempt found wrong; if there are any, everything is read.
+  let refutations: [Refutation]
   /// Whether very large tables may be read in ranges.
   let readsRanges: Bool
 
@@ -102,27 +100,19 @@ struct SnapshotRun {
       try incremental.finish(&outcome, index, table)
     } catch let stuck as ExportTransaction.Deadlock {
       return .changed("\(stuck.holder); the dump waited behind it")
-    } catch let mistake as IncrementalReading.Mistake {
-      return .mistaken(mistake.tables)
-    } catch let unusable as RangeReader.Unusable {
-      return .mistaken([unusable.table])
-    } catch let undivided as IncrementalReading.Undivided {
-      return .undivided(undivided.reason)
+    } catch let retreat as IncrementalReading.Retreat {
+      return .retreated(retreat)
     } catch let refused as RangeReader.Refused {
       if case .statementFailed(_, SQLState.lockNotAvailable) = refused.error {
         return .changed("\(try connection.sessionsInTheWay().first ?? "a session") waited for a lock")
       }
-      return .undivided("\(refused.error)")
+      return .retreated(.init(readsWholeTables: true, reason: "\(refused.error)"))
     } catch let error as PostgresError {
       // A schema change that waits for our locks blocks the workers of pg_dump: let it pass, then dump again.
       if case .toolFailed = error, (try? connection.someoneWaitsForUs()) == true {
         return .changed("\(try connection.sessionsInTheWay().first ?? "a session") waited for the dump to end")
       }
-      if case .toolFailed = error, !incremental.plan.taken.isEmpty {
-        progress.note("\(error)")
-        return .mistaken(Set(incremental.plan.taken.keys))
-      }
-      if case .toolFailed = error, !incremental.plan.ranged.isEmpty { return .undivided("\(error)") }
+      if case .toolFailed = error, let retreat = incremental.retreat(because: "\(error)") { return .retreated(retreat) }
       throw error
     }
     if let rewritten { return .changed("\(rewritten) was rewritten") }
@@ -163,7 +153,7 @@ struct SnapshotRun {
 
   private func commit(
     _ outcome: DumpEngine.Outcome, _ contents: ArchiveDirectory, _ transaction: ExportTransaction, _ facts: Facts, _ exclusions: Exclusions,
-    _ incremental: IncrementalReading, refutations: [String], table: ChunkTableWriter, registry: ObjectRegistry, index: ParentIndex?,
+    _ incremental: IncrementalReading, refutations: [Refutation], table: ChunkTableWriter, registry: ObjectRegistry, index: ParentIndex?,
     globals: GlobalsDump
   ) throws -> Manifest {
     progress.begin("committing")
@@ -211,7 +201,9 @@ struct SnapshotRun {
         ids: Dictionary(contents.entries.filter { $0.kind == "TABLE DATA" }.map { ($0.file, $0.oid) }, uniquingKeysWith: { first, _ in first }))
     }
     if let parent = parent?.manifest, incremental.plan.takesOver { manifest.readAllIn = parent.readAllIn ?? parent.id }
-    manifest.refutations = refutations.isEmpty ? nil : refutations
+    let (refuted, doubts) = try consequences(of: refutations)
+    manifest.refutations = refuted.isEmpty ? nil : refuted
+    manifest.doubts = doubts.isEmpty ? nil : doubts
     manifest.tables = tables
     if tables.contains(where: { $0.ranges != nil }) { manifest.formatVersion = Manifest.newestVersion }
     manifest.largeObjects = facts.largeObjects
@@ -232,7 +224,7 @@ struct SnapshotRun {
     let anomalies = fallenTables(tables) + signsOfAClone(facts)
     manifest.anomalies = anomalies.isEmpty ? nil : anomalies
     manifest.warnings =
-      refutations + (takeover.map { [$0] } ?? []) + anomalies + facts.changedRowsOutsideDump + outcome.notes + (index?.warnings ?? [])
+      refuted + (takeover.map { [$0] } ?? []) + anomalies + facts.changedRowsOutsideDump + outcome.notes + (index?.warnings ?? [])
     if let recorded = facts.database.collationVersion, let actual = facts.database.actualCollationVersion, recorded != actual {
       manifest.warnings.append("the database's collation is of version \(recorded), the server's library of \(actual): its indexes may be wrong")
     }
@@ -264,11 +256,29 @@ struct SnapshotRun {
           "the store had snapshots before, and none of them is there now: put the folder snapshots/ back; until then firn-prune deletes no objects")
       }
     }
+    // Where snapshots read little, an operator should learn why one read everything.
+    if parent?.manifest.changeBase != nil, manifest.kind != Manifest.safetyKind {
+      notes.update { notes in notes += incremental.obstacles.filter { !notes.contains($0) } }
+    }
     let isParent = manifest.kind != Manifest.safetyKind || parent == nil
     if encryption.isOn, isParent, (try? cache?.save(manifest, list, chunkTable)) == nil {
       notes.update { $0.append("what the snapshot consists of could not be remembered in the cache: the next one will store everything once more") }
     }
     return manifest
+  }
+
+  /// Messages about takeovers that were found wrong, and what is known of the snapshots that have the wrong rows.
+  private func consequences(of refutations: [Refutation]) throws -> (words: [String], doubts: [Manifest.Doubt]) {
+    var doubts = parent?.manifest.doubts ?? []
+    guard !refutations.isEmpty else { return ([], doubts) }
+    let earlier = try repository.catalog.snapshots(source: place.source, database: place.database).map(\.id)
+    let words = refutations.map { refutation in
+      let doubt = Manifest.Doubt(schema: refutation.schema, name: refutation.name, after: refutation.readIn, before: place.id)
+      let affected = earlier.count(where: doubt.concerns)
+      if affected > 0, !doubts.contains(doubt) { doubts.append(doubt) }
+      return refutation.words(affected: affected)
+    }
+    return (words, doubts)
   }
 
   private func writeGlobals(_ dump: GlobalsDump, to key: StoreKey, _ encryption: StoreEncryption) throws

@@ -218,9 +218,12 @@ package struct StoreStatus: Sendable {
       foreign: found.foreign.count)
   }
 
-  /// - Parameter manifest: nil if no identity opens it.
+  /// - Parameters:
+  ///   - places: of the database.
+  ///   - manifest: nil if no identity opens it.
   private static func newest(
-    _ place: SnapshotPath, _ summary: Manifest.Summary, _ manifest: Manifest?, _ limits: Limits, _ now: Date, _ age: (Date) -> String
+    _ place: SnapshotPath, among places: [SnapshotPath], _ summary: Manifest.Summary, _ manifest: Manifest?, _ limits: Limits, _ now: Date,
+    _ age: (Date) -> String
   ) -> Newest {
     guard let manifest else {
       var problems = summary.complete ? [] : ["the newest snapshot is incomplete: firn show gives the reason, with an identity"]
@@ -236,10 +239,19 @@ package struct StoreStatus: Sendable {
     if let taken = manifest.takenOver, now.timeIntervalSince(taken.oldestReading.startDate) > limits.unreadAge.inSeconds {
       unread = ["a table that seems unchanged was last read \(age(taken.oldestReading.startDate)): take one snapshot with --full"]
     }
+    let doubtful = (manifest.doubts ?? []).compactMap { doubt -> String? in
+      let affected = places.count { doubt.concerns($0.id) }
+      guard affected > 0, doubt.before != manifest.id, now.timeIntervalSince(doubt.before.startDate) < Self.doubtfulPeriod else { return nil }
+      return
+        "\(affected == 1 ? "1 snapshot" : "\(affected) snapshots") between \(doubt.after) and \(doubt.before) may hold old rows of \(doubt.schema).\(doubt.name); newer ones are right"
+    }
     return Newest(
       id: manifest.id, startedAt: manifest.startedAt, complete: manifest.complete,
-      problems: incomplete + (manifest.refutations ?? []) + (manifest.anomalies ?? []) + unread)
+      problems: incomplete + (manifest.refutations ?? []) + doubtful + (manifest.anomalies ?? []) + unread)
   }
+
+  /// Seconds for which a takeover that was found wrong is a problem. Then it is known, and the snapshots may stay for years.
+  private static let doubtfulPeriod: TimeInterval = 7 * 86400
 
   /// The verifications of one database's snapshots.
   private struct Checks {
@@ -322,7 +334,7 @@ package struct StoreStatus: Sendable {
       if summary.kind == Manifest.safetyKind { continue }
       readable.append(place)
       if newest == nil {
-        newest = Self.newest(place, summary, manifest, limits, now, age)
+        newest = Self.newest(place, among: places, summary, manifest, limits, now, age)
         newestIsDamaged = try checks.findDamage(in: place)
         if newestIsDamaged { problems.append("the newest snapshot was found damaged") }
       }

@@ -11,7 +11,7 @@ extension Connection {
   package func useSettings(of archive: ArchiveDirectory, searchPath: String? = nil, others: [(name: String, value: String)] = []) throws {
     let fixed = [
       ("client_min_messages", "warning"), ("check_function_bodies", "off"), ("row_security", "off"), ("extra_float_digits", "3"),
-      // Otherwise the rows of a large table may begin in its middle, where another scan is or was.
+      // Otherwise the rows of a large table may begin in its middle, at the place of another scan.
       ("synchronize_seqscans", "off"),
     ]
     let calls = (fixed + ValueText.settings + others).map { "pg_catalog.set_config(\(Self.literal($0.0)), \(Self.literal($0.1)), false)" }

@@ -94,6 +94,15 @@ extension Connection {
     return zip(["pg_checkpoint", "pg_monitor"], row).filter { $1 != "t" }.map(\.0)
   }
 
+  /// Whether a role may look at the times of files in this database. False if there is no such role.
+  package func maySeeFileTimes(role: String) throws -> Bool {
+    try value(
+      """
+      SELECT pg_catalog.has_function_privilege(oid, 'pg_catalog.pg_stat_file(text, boolean)', 'EXECUTE') FROM pg_catalog.pg_roles
+      WHERE rolname = \(Self.literal(role))
+      """) == "t"
+  }
+
   /// Why changes cannot be found by the times of files; nil if they can.
   package func obstacleToFileTimes() throws -> String? {
     let row =

@@ -117,6 +117,27 @@ package struct Manifest: Codable, Sendable {
     }
   }
 
+  /// A table that seemed unchanged, and was not: the snapshots between took over rows that may be old.
+  package struct Doubt: Codable, Sendable, Equatable {
+    package var schema: String
+    package var name: String
+    /// The last snapshot that had read the table.
+    package var after: SnapshotID
+    /// The snapshot that found it, and read everything.
+    package var before: SnapshotID
+
+    package init(schema: String, name: String, after: SnapshotID, before: SnapshotID) {
+      (self.schema, self.name, self.after, self.before) = (schema, name, after, before)
+    }
+
+    package func concerns(_ id: SnapshotID) -> Bool { after < id && id < before }
+
+    /// A warning about a snapshot that it concerns.
+    package var words: String {
+      "\(schema).\(name) may hold old rows: it seemed unchanged since \(after), and \(before) found that it was not; these two have the right ones"
+    }
+  }
+
   package struct ChunkTablePlace: Codable, Sendable, Equatable {
     /// Bytes of the part that names the objects, before it is encrypted.
     package var headBytes: Int64
@@ -165,6 +186,8 @@ package struct Manifest: Codable, Sendable {
   package var anomalies: [String]?
   /// Tables that seemed unchanged since the parent, and whose rows were others when they were read, in words.
   package var refutations: [String]?
+  /// Tables of earlier snapshots that may hold old rows, as this one or one before it found.
+  package var doubts: [Doubt]?
   /// The last snapshot that read all of its tables; nil if it is this one.
   package var readAllIn: SnapshotID?
   /// Nil if no later snapshot can take over tables of this one.

@@ -184,6 +184,9 @@ import Testing
       $0[$1["database"] as? String ?? ""] = ($1["tables"] as? [[String: Any]])?.count
     }
     #expect(rows == ["shop": 1, "crm": 0])
+    // Also in a snapshot of that database alone.
+    let alone = try place.snapshot("crm", "--server", "main", "--json")
+    #expect(try (alone.json()["tables"] as? [Any])?.isEmpty == true, "\(alone)")
     Thread.sleep(forTimeInterval: 1.1)
     let status = try place.firn("status", "--server", "main", "--json")
     let old = try databases(status).filter { ($0["problems"] as? [String] ?? []).contains { $0.hasPrefix("the newest snapshot was taken") } }

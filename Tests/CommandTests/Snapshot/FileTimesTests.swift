@@ -58,8 +58,14 @@ import Testing
     let found = try place.snapshot()
     #expect(read(found).contains("b"))
     try place.expectRight(found, "a writer")
-    let shown = try place.work.firn("doctor", "--json").output
-    #expect(shown.contains("`incremental: file-times`"), "\(shown)")
+    for (setting, expected) in [
+      ("file-times", "snapshots read only tables whose files changed"), ("auto", "with incremental: file-times in firn.yaml"),
+      ("no", "every snapshot reads all tables: incremental is no in firn.yaml"),
+    ] {
+      try place.configure("incremental: \(setting)\n")
+      let shown = try place.work.firn("doctor")
+      #expect(shown.output.contains(expected), "\(shown)")
+    }
   }
 
   @Test func `reads all without the right to look at files`() throws {
@@ -73,5 +79,23 @@ import Testing
     try place.work.sql("GRANT EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean) TO \(role)")
     let without = try weak.run("firn-snapshot", ["--verbose"])
     #expect(without.errors.contains("all tables are read: \(role) is not a member of pg_checkpoint"), "\(without)")
+    let doctor = try weak.firn("doctor")
+    #expect(doctor.output.contains("\(role) is not a member of pg_checkpoint") && doctor.output.contains("firn setup"), "\(doctor)")
+
+    try place.work.sql("REVOKE EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean) FROM \(role)")
+    let shown = try setUp(place, role)
+    #expect(shown.output.contains("\\connect \"\(place.work.database)\"\nGRANT EXECUTE ON FUNCTION"), "\(shown)")
+    #expect(try setUp(place, role, "--apply").status == 0)
+    try place.work.sql("SELECT count(*) FROM a; VACUUM a")
+    try wait(place)
+    for _ in 1...2 { _ = try weak.snapshot() }
+    #expect(try weak.run("firn-snapshot", ["--json"]).json()["tablesTakenOver"] as? Int == 1)
+    #expect(try !setUp(place, role).output.contains("GRANT EXECUTE"))
+  }
+
+  private func setUp(_ place: IncrementalPlace, _ role: String, _ more: String...) throws -> CommandResult {
+    var work = place.work
+    work.environment["PGPASSWORD"] = TestServer.password
+    return try work.run("firn", ["setup", "--superuser-url", work.server.address("postgres"), "--role", role] + more)
   }
 }

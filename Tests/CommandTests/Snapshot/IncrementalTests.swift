@@ -283,6 +283,18 @@ import Testing
     // Later snapshots take nothing over from it.
     _ = try place.work.run(clock: ["-f", "+9d"], "firn-snapshot", ["--json"])
     #expect(try place.tables().values.allSatisfy { !$0.isTaken })
+    // The snapshot with the wrong rows stays known as such, and is restored with a warning.
+    let ids = try place.work.listedSnapshots().sorted()
+    for (number, id) in ids.enumerated() {
+      let shown = try place.work.firn("show", place.work.database, id)
+      // The first two read the table, and so did the last two.
+      #expect(shown.output.contains("public.t may hold old rows") == (ids.count == 5 && number == 2), "\(number): \(shown)")
+    }
+    #expect(warnings.contains { $0.contains("1 snapshot between") }, "\(warnings)")
+    let later = try place.work.run(clock: ["-f", "+10d"], "firn", ["status"])
+    #expect(later.status == 3 && "\(later)".contains("may hold old rows of public.t"), "\(later)")
+    let restored = try place.work.restore(place.work.database, ids[2], "--as", "\(place.work.database)_old")
+    #expect(restored.errors.contains("public.t may hold old rows"), "\(restored)")
     try server.destroy()
   }
 

@@ -110,10 +110,10 @@ import Testing
     try place.work.sql("INSERT INTO huge SELECT g, repeat(md5(g::text), 60) FROM generate_series(400001, 400100) g")
     try place.work.sql("CHECKPOINT")
     let night = try place.work.snapshot()
-    #expect(night.status == 0 && night.errors.contains("parts of 1 table of"), "\(night)")
+    #expect(night.status == 0 && night.errors.contains("ranges of 1 table of"), "\(night)")
     let incremental = try #require(try place.work.listedSnapshots().last)
     let shown = try place.work.firn("show", place.work.database, incremental)
-    #expect(shown.output.contains("parts not read, the oldest was read in"), "\(shown)")
+    #expect(shown.output.contains("ranges not read, the oldest was read in"), "\(shown)")
 
     let work = place.work
     #expect(try work.verify(work.database, "--against", work.server.url(work.database)).status == 0)

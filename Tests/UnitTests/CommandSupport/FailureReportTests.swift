@@ -83,9 +83,8 @@ import Testing
 
   /// Errors that are caught before they reach a user, by file and name.
   private let internalErrors: Set = [
-    "ChangeSignal Unusable", "IncrementalReading Undivided", "RangeReader Refused", "RangeReader Unusable", "DestructiveRestore NotNamed",
-    "Drill Failure", "URLText Malformed", "IncrementalReading Mistake",
-    "SFTPClient SFTPRefusal", "SFTPListing UnknownLine",
+    "ChangeSignal Unusable", "IncrementalReading Retreat", "RangeReader Refused", "DestructiveRestore NotNamed", "Drill Failure",
+    "URLText Malformed", "SFTPClient SFTPRefusal", "SFTPListing UnknownLine",
     "TransferError TransferError",
   ]
 

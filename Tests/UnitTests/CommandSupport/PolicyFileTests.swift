@@ -37,8 +37,8 @@ import Testing
     let cases: [(text: String, message: String, hint: String?)] = [
       ("size-goal: 0", "size-goal is not a size with its unit, such as 500GiB", nil),
       ("size-goal: 500", "size-goal is not a size with its unit, such as 500GiB", nil),
-      ("keep: {within: 6m}", "within is not a duration such as 30s", nil),
-      ("keep: {within: 0.5}", "within is not a duration such as 30s", nil),
+      ("keep: {within: 6m}", "within is not a duration such as 30s, 15min, 26h or 8d", nil),
+      ("keep: {within: 0.5}", "within is not a duration such as 30s, 15min, 26h or 8d", nil),
       ("keep: {last: -1}", "last is not a number from 0 to 1000000", nil),
       ("keep: {dayly: 7}", "there is no key dayly", "did you mean daily?"),
       (

@@ -38,6 +38,7 @@ struct RestorePreflight {
     }
     findings.notes += selection.notes + properties.kept + viewsThatMayStayEmpty(drill)
     findings.warnings += leftOut.map { "left out: \($0)" }
+    findings.warnings += try repository.doubts(about: manifest.place).map(\.words)
     if !manifest.complete { findings.warnings += manifest.incompleteReasons.map { "the snapshot is incomplete: \($0)" } }
     if request.target.isExisting, !request.allowsIncomplete {
       if let reason = manifest.incompleteReasons.first {

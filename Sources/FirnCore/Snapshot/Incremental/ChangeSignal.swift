@@ -13,8 +13,8 @@ protocol ChangeSignal: AnyObject {
   /// Tables that no later snapshot may take over from this one: transactions that it may not see had written to them.
   var inFlight: Set<UInt32> { get }
   /// Waits until the server shows everything up to the snapshot.
-  /// - Returns: whether it does.
-  func catchUp(_ progress: WorkProgress) throws -> Bool
+  /// - Throws: `Unusable` if it does not.
+  func catchUp() throws
   /// The record by which a later snapshot finds unchanged tables. Call it when `catchUp` has succeeded.
   func base(_ surroundings: ChangeBase.Surroundings) throws -> ChangeBase?
   /// The times of a table's files, if they are the signal.

@@ -46,21 +46,19 @@ final class ChangeWatch: ChangeSignal {
   }
 
   /// Summaries end at checkpoints.
-  func catchUp(_ progress: WorkProgress) throws -> Bool {
-    guard !isCaughtUp else { return true }
-    guard let end else { return false }
+  func catchUp() throws {
+    guard !isCaughtUp else { return }
+    guard let end else { throw Unusable(reason: "the position of the write-ahead log is unknown") }
     let connection = try session.connected()
     try connection.checkpoint()
     let deadline = ContinuousClock.now + Self.patience
     while try !connection.isSummarized(upTo: end) {
       guard ContinuousClock.now < deadline else {
-        progress.note("the server's WAL summaries did not reach \(end) within \(Self.patience)")
-        return false
+        throw Unusable(reason: "the server's WAL summaries did not reach \(end) within \(Self.patience)")
       }
       try Interruption.sleep(until: .now + .milliseconds(20))
     }
     isCaughtUp = true
-    return true
   }
 
   func base(_ surroundings: ChangeBase.Surroundings) throws -> ChangeBase? {

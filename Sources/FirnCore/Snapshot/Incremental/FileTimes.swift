@@ -35,12 +35,11 @@ final class FileTimes: ChangeSignal {
       Set(after.keys).subtracting(before.keys))
   }
 
-  func catchUp(_ progress: WorkProgress) throws -> Bool {
-    guard after == nil else { return true }
+  func catchUp() throws {
+    guard after == nil else { return }
     let connection = try session.connected()
     try connection.checkpoint()
     after = try connection.tableFiles()
-    return true
   }
 
   func base(_ surroundings: ChangeBase.Surroundings) throws -> ChangeBase? {

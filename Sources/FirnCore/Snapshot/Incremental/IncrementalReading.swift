@@ -18,13 +18,12 @@ final class IncrementalReading {
     case anew
   }
 
-  /// Tables that must be read: their definition in the dump differs from the parent's.
-  struct Mistake: Error {
-    let tables: Set<UInt32>
-  }
-
-  /// No table may be read in ranges.
-  struct Undivided: Error {
+  /// The dump can't be completed with what was to be taken over or read in ranges: it is made again, without these.
+  struct Retreat: Error {
+    /// Tables that pg_dump must read.
+    var tables: Set<UInt32> = []
+    /// Whether no table may be read in ranges.
+    var readsWholeTables = false
     let reason: String
   }
 
@@ -40,27 +39,30 @@ final class IncrementalReading {
   private(set) var rows: [UInt32: RangedRows] = [:]
   /// Whether tables may be read in ranges.
   private let readsRanges: Bool
+  /// Why nothing could be taken over, or the next snapshot can take nothing over.
+  private(set) var obstacles: [String] = []
 
   init(progress: WorkProgress, readsRanges: Bool) { (self.progress, self.readsRanges) = (progress, readsRanges) }
 
   /// Starts to record which tables are written. Call it before the tables are locked.
   /// - Parameter size: the estimated bytes of a full dump.
   func begin(on connection: Connection, _ request: SnapshotRequest, size: Int64) throws {
-    guard request.kind != Manifest.safetyKind, request.incremental.isWorthwhile(size) else { return }
+    guard request.kind != Manifest.safetyKind else { return }
+    guard request.incremental.isWorthwhile(size) else {
+      return progress.note("all tables are read: incremental is \(request.incremental.rawValue), and the database has \(megabytes(size))")
+    }
     isWanted = true
     try unlessRefused("all tables are read") {
       let settings = request.settings.with(database: connection.database)
       let obstacles = try connection.obstaclesToIncremental()
       guard obstacles.isEmpty else {
-        guard request.incremental == .fileTimes else { return progress.note("all tables are read: \(obstacles.joined(separator: ", "))") }
-        if let obstacle = try connection.obstacleToFileTimes() { return progress.note("all tables are read: \(obstacle)") }
+        guard request.incremental == .fileTimes else { throw Unusable(reason: obstacles.joined(separator: ", ")) }
+        if let obstacle = try connection.obstacleToFileTimes() { throw Unusable(reason: obstacle) }
         watch = try FileTimes(settings, beside: connection)
         return
       }
       let missing = try connection.rolesMissingForIncremental()
-      guard missing.isEmpty else {
-        return progress.note("all tables are read: \(connection.user) is not a member of \(missing.joined(separator: " and "))")
-      }
+      guard missing.isEmpty else { throw Unusable(reason: "\(connection.user) is not a member of \(missing.joined(separator: " and "))") }
       watch = try ChangeWatch(settings, beside: connection)
     }
   }
@@ -73,11 +75,14 @@ final class IncrementalReading {
 
   /// Runs a body. If the server refuses something, incremental reading ends.
   private func unlessRefused(_ consequence: String, _ body: () throws -> Void) throws {
-    do { try body() } catch let error as PostgresError {
+    let reason: String
+    do { return try body() } catch let error as PostgresError {
       watch = nil
       plan = TakeoverPlan()
-      progress.note("\(consequence): \(error)")
-    } catch let error as Unusable { progress.note("\(consequence): \(error.reason)") }
+      reason = "\(error)"
+    } catch let error as Unusable { reason = error.reason }
+    obstacles.append("\(consequence): \(reason)")
+    progress.note("\(consequence): \(reason)")
   }
 
   /// Decides what is taken over.
@@ -173,12 +178,12 @@ final class IncrementalReading {
       surroundings = try watch.surroundings(encoding: encoding, pgDump: pgDump)
       // If a takeover was refuted, the parent is not to be trusted.
       guard reading != .anew, let parent, let index else { return }
-      guard let base = parent.changeBase else { return progress.note("all tables are read: \(parent.id) recorded nothing to compare with") }
+      guard let base = parent.changeBase else { throw Unusable(reason: "\(parent.id) recorded nothing to compare with") }
       guard let surroundings, surroundings == base.surroundings else {
-        return progress.note("all tables are read: the server or pg_dump is not the one of \(parent.id)")
+        throw Unusable(reason: "the server or pg_dump is not the one of \(parent.id), or was updated")
       }
       progress.begin("asking what changed")
-      guard try watch.catchUp(progress) else { return }
+      try watch.catchUp()
       var plan = TakeoverPlan(
         Array(storage.values), parent: parent, touched: try watch.touchedFiles(since: base, parent), without: mustRead, readsRanges: readsRanges)
       // pg_dump takes its arguments in the encoding of the archive.
@@ -197,7 +202,17 @@ final class IncrementalReading {
       }
       if !readsRanges { plan.readWholeTables() }
       self.plan = plan
-      for (oid, reason) in plan.reasons { progress.note("\(storage[oid].map { "\($0.schema).\($0.name)" } ?? "\(oid)"): \(reason)") }
+      explain(parent.id)
+    }
+  }
+
+  /// Why tables are read.
+  private func explain(_ parent: SnapshotID) {
+    for (oid, table) in storage.sorted(by: { ($0.value.schema, $0.value.name) < ($1.value.schema, $1.value.name) }) where plan.taken[oid] == nil {
+      let isChecked = plan.checked[oid] != nil || plan.partial[oid]?.checked.isEmpty == false
+      let reason = plan.reasons[oid] ?? (isChecked ? "it seems unchanged, and is read to verify that" : nil) ?? table.reasonToRead
+      progress.note(
+        "\(table.schema).\(table.name): \(reason ?? (plan.partial[oid] == nil ? "\(parent) has no record of it" : "ranges of it were changed"))")
     }
   }
 
@@ -225,7 +240,7 @@ final class IncrementalReading {
     SHA256Digest(of: Array("\(entry.definition)\n\(entry.accessMethod)".utf8)).description
   }
 
-  /// Adds the rows that are taken over to the archive's table of contents. It throws `Mistake`, or what the system throws.
+  /// Adds the rows that are taken over to the archive's table of contents. It throws `Retreat`, or what the system throws.
   var completion: (@Sendable (_ contents: FilePath) throws -> Void)? {
     guard !plan.taken.isEmpty || !plan.ranged.isEmpty else { return nil }
     return { [plan, files] contents in
@@ -240,12 +255,12 @@ final class IncrementalReading {
       directory.entries.filter { $0.kind == "TABLE" }.map { ($0.oid, definition($0)) }, uniquingKeysWith: { first, _ in first })
     let old = plan.taken.merging(plan.partial.mapValues(\.table)) { $1 }
     let mistaken = old.filter { definitions[$0.key] == nil || definitions[$0.key] != $0.value.state?.definition }
-    guard mistaken.isEmpty else { throw Mistake(tables: Set(mistaken.keys)) }
+    guard mistaken.isEmpty else { throw Retreat(tables: Set(mistaken.keys), reason: "they are defined in another way than in the parent") }
     let statements = plan.taken.compactMapValues { $0.state?.copyStatement }
       .merging(plan.ranged.map { ($0.oid, $0.copyStatement) }, uniquingKeysWith: { $1 })
     guard let (bytes, names) = directory.addingRows(statements), names.count == plan.taken.count + plan.ranged.count else {
-      if !plan.ranged.isEmpty { throw Undivided(reason: "pg_dump lists a table in another way") }
-      throw Mistake(tables: Set(plan.taken.keys))
+      let reason = "pg_dump lists a table in another way"
+      throw plan.ranged.isEmpty ? Retreat(tables: Set(plan.taken.keys), reason: reason) : Retreat(readsWholeTables: true, reason: reason)
     }
     // Rewritten in place: a new file would look like one of pg_dump's.
     try File(file, .replace).write(bytes.span)
@@ -258,7 +273,7 @@ final class IncrementalReading {
     guard !files.isEmpty else { return }
     var provisional: [String: String] = [:]
     for rows in outcome.ranged {
-      guard let name = files[rows.oid] else { throw Undivided(reason: "pg_dump does not list a table") }
+      guard let name = files[rows.oid] else { throw Retreat(readsWholeTables: true, reason: "pg_dump does not list a table") }
       provisional[rows.file.name] = name
       outcome.files[name] = StreamedFile(rows: rows.file.rows, bytes: rows.file.bytes, digest: rows.file.digest, name: name)
       self.rows[rows.oid] = rows
@@ -267,20 +282,28 @@ final class IncrementalReading {
     guard let index else { return }
     var names: [String: String] = [:]
     for (oid, taken) in plan.taken {
-      guard let name = files[oid], let digest = SHA256Digest(hexadecimal: taken.sha256) else { throw Mistake(tables: [oid]) }
+      guard let name = files[oid], let digest = SHA256Digest(hexadecimal: taken.sha256) else {
+        throw Retreat(tables: [oid], reason: "the parent's digest can't be read")
+      }
       outcome.files[name] = StreamedFile(rows: taken.rows, bytes: taken.bytes, digest: digest, name: name)
       outcome.bytes += taken.bytes
       names[taken.file] = name
     }
     do { try index.takeOver(names, into: table) } catch let error where (error as? StoreError)?.isOfOneFile ?? (error is RepositoryError) {
-      throw Mistake(tables: Set(plan.taken.keys))
+      throw Retreat(tables: Set(plan.taken.keys), reason: "the parent's chunks can't be read: \(error)")
     }
   }
 
+  /// A retreat from all that is taken over or read in ranges; nil if there is none of it.
+  func retreat(because reason: String) -> Retreat? {
+    guard !plan.taken.isEmpty || !plan.ranged.isEmpty else { return nil }
+    return Retreat(tables: Set(plan.taken.keys).union(plan.partial.keys), readsWholeTables: !plan.ranged.isEmpty, reason: reason)
+  }
+
   /// Tables that seemed unchanged, and whose rows are not the parent's.
-  func refutations(_ contents: ArchiveDirectory, _ outcome: DumpEngine.Outcome, parent: SnapshotID?) -> [String] {
+  func refutations(_ contents: ArchiveDirectory, _ outcome: DumpEngine.Outcome, parent: SnapshotID?) -> [Refutation] {
     guard let parent else { return [] }
-    let ranges = rows.values.flatMap(\.refutations).sorted()
+    let ranges = rows.sorted { $0.key < $1.key }.flatMap(\.value.refutations)
     guard !plan.checked.isEmpty else { return ranges }
     let digests = contents.entries.filter { $0.kind == "TABLE DATA" }.compactMap { entry in
       outcome.files[entry.file].map { (entry.oid, $0.digest.description) }
@@ -299,7 +322,9 @@ final class IncrementalReading {
     guard let watch, let surroundings else { return nil }
     var base: ChangeBase?
     try unlessRefused("the next snapshot will read all tables") {
-      if try watch.catchUp(progress) { base = try watch.base(surroundings) }
+      try watch.catchUp()
+      base = try watch.base(surroundings)
+      if base == nil { throw Unusable(reason: "the server does not show what it would be compared with") }
     }
     return base
   }
@@ -332,7 +357,7 @@ extension SnapshotRequest {
     case fileTimes = "file-times"
 
     /// Bytes of a database that is read faster than the server is asked what changed.
-    private static let smallest: Int64 = 64 << 20
+    static let smallest: Int64 = 64 << 20
 
     func isWorthwhile(_ size: Int64) -> Bool { self == .yes || self == .fileTimes || self == .auto && size >= Self.smallest }
   }

@@ -80,8 +80,8 @@ package struct TakeoverPlan: Sendable {
 
   /// Why no row of it is taken over, whatever the server's log says; nil if there is no reason.
   private static func reasonToReadAll(_ table: TableStorage, _ old: Manifest.Table) -> String? {
-    guard let state = old.state else { return "the parent does not know it" }
     if let reason = table.reasonToRead { return reason }
+    guard let state = old.state else { return "the parent has no record of its state" }
     if !old.schema.isSame(as: table.schema) || !old.name.isSame(as: table.name) { return "it was renamed" }
     if old.loadedThrough != nil || old.ofExtension != nil { return "its rows are dumped in another way" }
     if state.isInFlight { return "it was being changed, or had just been changed, when the parent was taken" }
@@ -244,14 +244,13 @@ package struct TakeoverPlan: Sendable {
     return patterns
   }
 
-  /// Messages about tables whose rows differ from the parent's.
+  /// Tables whose rows differ from the parent's.
   /// - Parameter digests: of the rows that were read, by the tables' ids.
-  package func refutations(_ digests: [UInt32: String], parent: SnapshotID) -> [String] {
+  package func refutations(_ digests: [UInt32: String], parent: SnapshotID) -> [Refutation] {
     checked.sorted { $0.value.displayName < $1.value.displayName }.compactMap { oid, table in
       guard let digest = digests[oid], digest != table.sha256 else { return nil }
-      return
-        "\(table.displayName) seemed unchanged since \(parent), but its rows differ: SHA-256 \(table.sha256.prefix(16))… then, \(digest.prefix(16))… now; "
-        + "snapshots after \(table.readIn ?? parent) may hold old rows of it"
+      return Refutation(
+        schema: table.schema, name: table.name, firstBlock: nil, readIn: table.readIn ?? parent, before: table.sha256, now: digest)
     }
   }
 }
