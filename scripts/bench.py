@@ -688,7 +688,7 @@ def main():
     parser.add_argument("--nights", type=int, default=7, help="nights of churn beside restic (default 7)")
     parser.add_argument("--long-size", type=float, default=0.2, help="GB, about, of the database of the long run (default 0.2)")
     parser.add_argument("--long-nights", type=int, default=60, help="nights of the long run (default 60)")
-    parser.add_argument("--only", default="cold,warm,restores,shapes,proofs,recovery,offsite,servers,incremental,changes,backfill,memory,long,large",
+    parser.add_argument("--only", default="cold,warm,restores,shapes,proofs,recovery,offsite,servers,incremental,hourly,changes,backfill,memory,long,large",
                         help="parts to run, in this order (proofs and recovery want warm)")
     parser.add_argument("--markdown", action="store_true", help="write the table into the performance guide, too")
     options = parser.parse_args()
@@ -721,9 +721,13 @@ def main():
             bench_offsite.OffSite(bench, database).run()
         if "servers" in parts:
             bench_servers.Servers(bench, FIRN, fill_store).run()
-        if "incremental" in parts:
+        if {"incremental", "hourly"} & set(parts):
             server_of = functools.partial(other_server, os.path.join(work, "server18"))
-            bench_incremental.Incremental(bench, FIRN, server_of, os.environ["BENCH_PG18"]).run()
+            incremental = bench_incremental.Incremental(bench, FIRN, server_of, os.environ["BENCH_PG18"])
+            if "incremental" in parts:
+                incremental.run()
+            if "hourly" in parts:
+                incremental.hourly()
         if "changes" in parts:
             server_of = functools.partial(other_server, os.path.join(work, "server17"))
             picture = os.path.join(GUIDES, "NightCost.svg") if options.markdown else None

@@ -1,5 +1,6 @@
 """Incremental snapshots beside a bare pg_dump of the same rows, on a server with WAL summaries."""
 
+import contextlib
 import os
 import shutil
 import statistics
@@ -20,13 +21,17 @@ class Incremental:
         self.times = {}
 
     def run(self):
+        with self.running():
+            self.many()
+            self.twenty()
+            self.huge()
+
+    @contextlib.contextmanager
+    def running(self):
         with self.server(self.binaries, {"summarize_wal": "on"}) as environment:
             server = {name: text for name, text in environment.items() if name.startswith("PG")}
             self.environment = {**self.bench.environment, **server, "FIRN_PG_BIN": self.binaries, "FIRN_STORE": self.bench.path("incremental")}
-            self.many()
-            self.twenty()
-            self.load()
-            self.huge()
+            yield
 
     def sql(self, text, database="bench"):
         subprocess.run([f"{self.binaries}/psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", text], check=True, env=self.environment,
@@ -109,9 +114,14 @@ class Incremental:
         self.compare("a night in which all tables changed", 1.10, lambda night: self.update(range(1, 21), night),
                      peer=lambda: self.snapshot("--full")[0], peer_name="the same with `--full`")
 
-    def load(self):
-        """An hourly snapshot and a full one beside pgbench: what its transactions notice. The twenty tables are there, unchanged."""
-        say("pgbench beside snapshots")
+    def hourly(self):
+        """An hourly snapshot and a full one beside pgbench: what its transactions notice. Twenty more tables are unchanged."""
+        with self.running():
+            say("making twenty tables of 50 MB, and those of pgbench")
+            self.make([255_000] * 20)
+            self.beside_pgbench()
+
+    def beside_pgbench(self):
         pgbench = [f"{self.binaries}/pgbench", "-n", "bench"]
         subprocess.run([f"{self.binaries}/pgbench", "-iq", "-s", "10", "bench"], check=True, env=self.environment, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)

@@ -271,11 +271,16 @@ package struct CommandContext: Sendable {
 
   /// Runs a body with progress, and shows it on a line of the terminal.
   package func withProgress<Result>(_ body: (WorkProgress) throws -> Result) throws -> Result {
-    let isVerbose = common.verbose
-    let command = command
-    let progress = WorkProgress { line in if isVerbose { MessageLog.write(.detail, line, command: command) } }
+    let progress = verboseProgress()
     let line = ProgressLine(progress, isShown: !common.quiet && !common.json && !common.verbose)
     defer { line.end() }
     return try body(progress)
+  }
+
+  /// Progress that only prints lines with `--verbose`.
+  /// - Parameter prefix: of each line.
+  package func verboseProgress(_ prefix: String = "") -> WorkProgress {
+    let (isVerbose, command) = (common.verbose, command)
+    return WorkProgress { line in if isVerbose { MessageLog.write(.detail, prefix + line, command: command) } }
   }
 }

@@ -19,8 +19,11 @@ extension CommandContext {
       if options.databaseURL != nil { throw UsageError("--server and --database-url exclude each other") }
       return choosing(try servers(options.servers)[0])
     }
-    return givesServer(options) || configuration.isOfNamedServer ? self : onlyServer.map(choosing) ?? self
+    return givesServer(options) || configuration.isOfNamedServer ? self : choosingOnlyServer
   }
+
+  /// The context for the only server of the configuration; the same if there is none, or several.
+  package var choosingOnlyServer: CommandContext { onlyServer.map(choosing) ?? self }
 
   /// The contexts for the servers to examine: the named one, or, if none is named, all of the configuration.
   package func serversToExamine(_ options: ConnectionOptions) throws -> [CommandContext] {
@@ -171,7 +174,7 @@ extension CommandContext {
 
   /// The server of the configuration or the environment, connected to as the current user, not as the role they name.
   package func serverAsWhoRuns() throws -> ConnectionSettings {
-    try (givesServer() ? self : onlyServer.map(choosing) ?? self).givenSettings(nil).withoutUser
+    try (givesServer() ? self : choosingOnlyServer).givenSettings(nil).withoutUser
   }
 
   /// The URL of the server, if a URL alone names it.
@@ -201,6 +204,14 @@ extension CommandContext {
   /// The database in the connection settings; nil if libpq would use its default.
   package func databaseOfURL(_ options: ConnectionOptions) -> String? {
     ((try? connectionSettings(options))?.database ?? environment["PGDATABASE"]).flatMap { $0.isEmpty ? nil : $0 }
+  }
+
+  /// The database that libpq connects to; empty if a service names it.
+  package func database(_ options: ConnectionOptions) throws -> String {
+    if let name = databaseOfURL(options) { return name }
+    let settings = try connectionSettings(options)
+    guard settings.parameters["service"] == nil, (environment["PGSERVICE"] ?? "").isEmpty else { return "" }
+    return settings.parameters["user"] ?? environment["PGUSER"].flatMap { $0.isEmpty ? nil : $0 } ?? Host.userName
   }
 
   /// Whether neither a database nor a service is configured.

@@ -119,7 +119,7 @@ struct Doctor: FirnCommand {
   private func gain(on server: Connection, _ context: CommandContext) -> IncrementalGain? {
     // Without identities: one with a passphrase would ask for it.
     guard let repository = try? Repository(opening: context.store()), !repository.format.isEncrypted else { return nil }
-    return IncrementalGain(of: snapshots(of: server, in: repository.catalog, context).values, in: repository)
+    return IncrementalGain(of: snapshots(of: server, in: repository.catalog, context)[server.database] ?? [], in: repository)
   }
 
   private func store(_ role: String, _ location: String, _ context: CommandContext) -> StoreExamination {
@@ -161,7 +161,7 @@ struct Doctor: FirnCommand {
     do { status = try context.status() } catch {
       return [Finding("snapshots", .warn, "unknown: \(FailureReport(error).message)", hint: FailureReport(error).hint)]
     }
-    if status.databases.isEmpty { return [Finding("snapshots", .warn, "there is none yet", hint: "make one: firn snapshot")] }
+    if status.databases.isEmpty { return [Finding("snapshots", .warn, "there is none yet", hint: "make them: firn snapshot --all")] }
     return status.problems.map { Finding("snapshots", .warn, $0, hint: "firn status") }
       + status.databases.map { database in
         let name = "\(database.database)"

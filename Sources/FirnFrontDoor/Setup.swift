@@ -30,8 +30,8 @@ struct Setup: FirnCommand {
   @OptionGroup var common: CommonOptions
 
   func execute(_ context: CommandContext) throws -> ExitStatus {
-    if serverName != nil && superuserURL != nil { throw UsageError("--server and --superuser-url exclude each other") }
-    let own = try serverName.map { try context.choosing(context.servers([$0])[0]) } ?? context
+    // Its databases may have settings of their own.
+    let own = try serverName.map { try context.choosing(context.servers([$0])[0]) } ?? context.choosingOnlyServer
     let settings = try superuserURL.map { try ConnectionSettings($0) } ?? own.serverAsWhoRuns()
     let shared = try operators.map { try sharedFolder(for: $0, context) }
     let user = try unixUser()
@@ -97,7 +97,9 @@ struct Setup: FirnCommand {
   private func show(_ setup: ServerSetup, _ context: CommandContext) {
     for step in setup.steps {
       context.output("-- \(step.purpose)")
-      if let database = step.database { context.output("\\connect \(Connection.identifier(database))") }
+      if let database = step.database {
+        context.output("\\connect -reuse-previous=on \(Connection.identifier("dbname=\(ConnectionSettings.quoted(database))"))")
+      }
       for statement in step.statements { context.output("\(statement);") }
     }
     guard !setup.reasonsForSuperuser.isEmpty else { return }

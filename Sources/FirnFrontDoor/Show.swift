@@ -46,13 +46,14 @@ struct Show: FirnCommand {
       "state      \(manifest.complete ? "complete" : "INCOMPLETE")",
     ]
     lines += manifest.incompleteReasons.map { "           \($0)" }
+    if let excluded = manifest.excludedTables { lines.append("without    the rows of \(excluded.joined(separator: ", "))") }
     if let taken = manifest.takenOver {
       lines.append(
         "read       \(Quantity.tables(manifest.tables.count - taken.tables)); \(Quantity.tables(taken.tables, inPart: taken.inPart)) unchanged of \(Quantity.size(taken.bytes)) taken over, the oldest was read \(Quantity.age(of: taken.oldestReading.startDate, now: now))"
       )
     }
     lines += (manifest.refutations ?? []).map { "           \($0)" }
-    lines += try repository.doubts(about: place).map { "           \($0.words)" }
+    lines += try repository.doubts(about: manifest).map { "           \($0.words)" }
     if let path = manifest.searchPath { lines.append("restore    with search_path \(path)") }
     lines.append(
       "proof      "

@@ -134,7 +134,7 @@ struct FirnSnapshot: FirnCommand {
       try SnapshotOperation(repository: repository, request: decided, progress: progress).run()
     }
     guard isBesideOthers else { return try finish(context.withProgress(run), in: repository, copies, context) }
-    let result = try run(WorkProgress())
+    let result = try run(context.verboseProgress("\(database ?? ""): "))
     return try Self.turn.update { _ in try finish(result, in: repository, copies, context) }
   }
 
@@ -149,13 +149,15 @@ struct FirnSnapshot: FirnCommand {
     note(result, context)
     if !common.json {
       context.output(manifest.id.description)
-      for warning in manifest.warnings + result.warnings + result.notes { context.warn(warning) }
+      for warning in manifest.warnings + result.warnings { context.warn(warning) }
+      for note in result.notes { context.tell("note: \(note)") }
       for reason in manifest.incompleteReasons { context.warn("incomplete: \(reason)") }
       let seconds = result.elapsed.inSeconds
       context.tell(
         "snapshot of \(manifest.database): \(Quantity.tables(manifest.tables.count)), \(Quantity.rows(manifest.rows)), "
           + "\(Quantity.size(manifest.bytes)) in \(Quantity.span(seconds)) (\(Quantity.size(Int64(Double(manifest.bytes) / max(0.001, seconds))))/s), "
-          + "\(Quantity.size(manifest.storedBytes)) stored" + (manifest.complete ? "" : ", INCOMPLETE"))
+          + "\(Quantity.size(manifest.storedBytes)) stored" + (manifest.complete ? "" : ", INCOMPLETE")
+          + (manifest.excludedTables.map { ", without the rows of \(FailureReport.some($0))" } ?? ""))
       if let taken = manifest.takenOver {
         context.tell(
           "\(Quantity.tables(taken.tables, inPart: taken.inPart)) of \(Quantity.size(taken.bytes)) unchanged and not read; the oldest was read "
@@ -183,7 +185,7 @@ struct FirnSnapshot: FirnCommand {
     if let source { request.source = source }
     request.takesSourceBack = takeSourceBack
     request.readsAll = full
-    let name = database ?? context.databaseOfURL(server.connection) ?? ""
+    let name = try database ?? context.database(server.connection)
     let own = file.override(for: name)
     if server.jobs == nil, let jobs = own.jobs { request.jobs = jobs }
     request.incremental = file.incremental(for: name)
@@ -232,6 +234,8 @@ struct SnapshotReport: Encodable {
   let bytes: Int64
   let storedBytes: Int64
   let newObjects: Int
+  /// Words for the operator that are no warnings.
+  let notes: [String]
   let tablesTakenOver: Int
   /// Very large tables of which a part was taken over; they are not among `tablesTakenOver`.
   let tablesTakenOverInPart: Int
@@ -256,6 +260,7 @@ struct SnapshotReport: Encodable {
     bytes = manifest.bytes
     storedBytes = manifest.storedBytes
     newObjects = manifest.newObjects
+    notes = result.notes
     tablesTakenOver = manifest.takenOver?.tables ?? 0
     tablesTakenOverInPart = manifest.takenOver?.inPart ?? 0
     bytesTakenOver = manifest.takenOver?.bytes ?? 0

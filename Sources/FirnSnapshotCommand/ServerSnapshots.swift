@@ -135,6 +135,10 @@ struct ServerSnapshots {
       on: ServerConnection.open(settings), matching: target.server?.databases ?? ["*"],
       excluding: (target.server?.exclude ?? []) + command.excludedDatabases, requiring: command.excludedDatabases)
     for (name, reason) in databases.leftOut { context.tell("left out: \(target.name(of: name)): \(reason)") }
+    // No failure: a database may be dropped at any time.
+    for (pattern, _) in target.server?.overrides ?? [] where !databases.all.contains(where: { $0.matches(glob: pattern) }) {
+      context.tell("per-database \(pattern) of server \(target.server?.name ?? ""): no database matches it")
+    }
     return databases
   }
 
@@ -151,9 +155,17 @@ struct ServerSnapshots {
     }
     results.update { $0.leftOut += databases.leftOut.map { LeftOut(database: $0.name, reason: $0.reason) } }
 
+    let earlier = results.current.reports.count
     let globals = SharedGlobals()
     try forEachDatabase(databases.entries, jobs: target.context.jobs(command.server), isLarge: { $0.size >= Self.large }) { database, sessions in
       try backUp(database.name, of: target, globals, sessions: sessions, results)
+    }
+    let sources = Set(results.current.reports.dropFirst(earlier).map(\.source))
+    let lost = Set(try repository.catalog.snapshots().filter { sources.contains($0.source) }.map(\.database)).subtracting(databases.all)
+    for name in lost.sorted() {
+      let reason = "the server no longer has it, and its snapshots stay; to get it back: firn restore \(name)"
+      context.tell("left out: \(target.name(of: name)): \(reason)")
+      results.update { $0.leftOut.append(LeftOut(database: name, reason: reason)) }
     }
   }
 

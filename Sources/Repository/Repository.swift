@@ -64,13 +64,26 @@ package struct Repository: Sendable {
     do { return try catalog.manifest(of: place) } catch RepositoryError.wrongIdentity { return nil }
   }
 
-  /// The tables of a snapshot that may hold old rows, by what later snapshots found. Each snapshot carries the findings of its parent.
-  package func doubts(about place: SnapshotPath) throws -> [Manifest.Doubt] {
-    for newer in try catalog.snapshots(source: place.source, database: place.database).reversed() where newer.id > place.id {
-      guard let manifest = try? readableManifest(of: newer), manifest.kind != Manifest.safetyKind else { continue }
-      return (manifest.doubts ?? []).filter { $0.concerns(place.id) }
+  /// The tables of a snapshot that may hold old rows, by what later snapshots found.
+  package func doubts(about manifest: Manifest) throws -> [Manifest.Doubt] {
+    guard manifest.tables.contains(where: { $0.readIn != nil }) else { return [] }
+    let known = try doubts(source: manifest.source, database: manifest.database, after: manifest.id)
+    return known.filter { doubt in
+      doubt.concerns(manifest.id)
+        && manifest.tables.contains { $0.schema == doubt.schema && $0.name == doubt.name && $0.readIn.map { $0 <= doubt.after } ?? false }
     }
-    return []
+  }
+
+  /// The tables that may hold old rows in earlier snapshots, as snapshots after one of them found.
+  package func doubts(source: String, database: String, after id: SnapshotID) throws -> [Manifest.Doubt] {
+    var found: [Manifest.Doubt] = []
+    for newer in try catalog.snapshots(source: source, database: database).reversed() where newer.id > id {
+      guard let manifest = try? readableManifest(of: newer) else { continue }
+      found += (manifest.doubts ?? []).filter { !found.contains($0) }
+      // A snapshot carries what its parent knew.
+      if manifest.parent != nil, manifest.kind != Manifest.safetyKind { break }
+    }
+    return found
   }
 
   package func files(of place: SnapshotPath) -> SnapshotFiles { contents.files(of: place) }

@@ -52,7 +52,8 @@ package struct ServerExamination: Sendable {
       let others = (try? losses(ServerConnection.open(settings))) ?? []
       return [
         Finding(
-          "server", .stop, words(error), hint: "check the address, which must be the server's own and not a pooler's; firn setup creates the roles")
+          "server", .stop, words(error),
+          hint: "check the address, which must be the server's own and not a pooler's; firn setup --apply creates the roles")
       ]
         + others
     }
@@ -64,7 +65,9 @@ package struct ServerExamination: Sendable {
       findings += [
         support(version), tools(connection), try rights(connection), try restoreRights(connection), try globals(connection), try locks(connection),
       ]
-      findings += [try clock(connection), try takeover(connection)]
+      findings.append(try clock(connection))
+      // The maintenance database is small: others matter, if there are any.
+      if connection.database != "postgres" || backedUp(connection).isSubset(of: ["postgres"]) { findings.append(try takeover(connection)) }
       findings += try losses(connection)
       return try findings + others(connection)
     } catch {
@@ -127,9 +130,7 @@ package struct ServerExamination: Sendable {
     return try names.filter { try $0 != connection.database && connection.databaseExists($0) }.sorted().flatMap { name in
       do {
         let other = try Connection(settings.with(database: name), applicationName: "firn doctor")
-        // Settings are a database's own, and rights to see the times of files are given in each.
-        let hasOwn = incremental(name) == .fileTimes || incremental(name) != incremental(connection.database)
-        return [try rights(other), try restoreRights(other), try locks(other)] + (hasOwn ? [try takeover(other)] : [])
+        return [try rights(other), try restoreRights(other), try locks(other)] + (name == "postgres" ? [] : [try takeover(other)])
       } catch {
         try Interruption.check()
         return [Finding("rights", .warn, "\(name): \(words(error))", hint: "there are snapshots of it: is it still to be backed up?")]
@@ -159,7 +160,7 @@ package struct ServerExamination: Sendable {
 
   /// Whether a restore of the connected database, or of one that is gone, would be permitted.
   private func restoreRights(_ connection: Connection) throws -> Finding {
-    let hint = "firn setup shows the role that is missing, and makes it with --apply"
+    let hint = RestoringRole.advice
     let restorer: Connection
     do { restorer = try ServerConnection.open(restoreSettings) } catch {
       try Interruption.check()
@@ -212,16 +213,18 @@ package struct ServerExamination: Sendable {
     guard obstacles.isEmpty else {
       let missing = try connection.obstacleToFileTimes()
       if mode == .fileTimes {
-        return missing.map { Finding("incremental", .warn, all($0), hint: "firn setup shows the rights that snapshots need") }
+        return missing.map { missing in
+          Finding("incremental", .warn, all(missing.reason), hint: missing.canBeGranted ? "firn setup --apply grants what is missing" : nil)
+        }
           ?? Finding("incremental", .pass, "\(database): snapshots read only tables whose files changed")
       }
       var hint: String?
       if obstacles.contains("summarize_wal is off") {
-        hint = "ALTER SYSTEM SET summarize_wal = on; SELECT pg_reload_conf(); then only changed tables are read (large databases)"
+        hint = "as a superuser: psql -c 'ALTER SYSTEM SET summarize_wal = on' -c 'SELECT pg_reload_conf()'; then only changed tables are read"
       } else if connection.serverMajor < 17 {
         hint =
           "with incremental: file-times in firn.yaml only tables whose files changed are read"
-          + (missing == nil ? "" : "; firn setup then shows the rights it needs")
+          + (missing?.canBeGranted ?? false ? "; firn setup --apply then grants what it needs" : "")
       }
       return Finding("incremental", .pass, all(obstacles.joined(separator: ", ")), hint: hint)
     }
@@ -233,7 +236,7 @@ package struct ServerExamination: Sendable {
     }
     return Finding(
       "incremental", .pass,
-      "\(database): snapshots read only what changed\(mode == .auto ? ", from \(megabytes(SnapshotRequest.Incremental.smallest)) on" : "")")
+      "\(database): snapshots read only what changed\(mode == .auto ? ", from 64 MiB on" : "")")
   }
 
   /// Snapshots are named by this machine's time, and their tables' contents by the server's.

@@ -17,6 +17,8 @@ package struct ServerDatabases: Sendable {
   /// Databases that are left out without having been excluded, with the reason.
   package let leftOut: [(name: String, reason: String)]
   package var names: [String] { entries.map(\.name) }
+  /// All that the server has.
+  package let all: Set<String>
 
   /// - Parameters:
   ///   - wanted: patterns for names, with `*` and `?` as in a shell.
@@ -27,7 +29,9 @@ package struct ServerDatabases: Sendable {
     var leftOut: [(name: String, reason: String)] = []
     var (unused, unmatched) = (Set(required ?? excluded), Set(wanted))
     var chosen: [Entry] = []
-    for entry in try server.databaseEntries() {
+    let found = try server.databaseEntries()
+    all = Set(found.map(\.name))
+    for entry in found {
       let (including, excluding) = (wanted.filter { entry.name.matches(glob: $0) }, excluded.filter { entry.name.matches(glob: $0) })
       unused.subtract(excluding)
       unmatched.subtract(including)

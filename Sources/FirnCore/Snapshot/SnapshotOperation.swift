@@ -90,6 +90,7 @@ package struct SnapshotOperation {
     var mustRead: Set<UInt32> = []
     var refutations: [Refutation] = []
     var readsRanges = true
+    var takesOver = true
     var number = 1
     var runs = 0
     while true {
@@ -99,7 +100,7 @@ package struct SnapshotOperation {
       let run = SnapshotRun(
         repository: repository, request: request, progress: progress, connection: connection, tools: tools, scratch: scratch,
         place: place, startedAt: startedAt, parent: parent, cache: cache, lock: lock, takeover: isOfRestore ? nil : own.takeover, notes: notes,
-        warnings: warnings, mustRead: mustRead, refutations: refutations, readsRanges: readsRanges)
+        warnings: warnings, mustRead: mustRead, refutations: refutations, readsRanges: readsRanges, takesOver: takesOver)
       switch try run.dump() {
       case .done(let manifest):
         if !isOfRestore {
@@ -114,9 +115,10 @@ package struct SnapshotOperation {
         try Interruption.sleep(until: .now + .seconds(number))
         number += 1
       case .retreated(let retreat):
-        if !retreat.tables.isEmpty { progress.note("\(retreat.tables.count) tables can't be taken over after all: \(retreat.reason)") }
-        if retreat.readsWholeTables { progress.note("no table is read in ranges: \(retreat.reason)") }
+        let what = retreat.readsWholeTables ? "no table is read in ranges" : "another attempt reads more tables"
+        progress.note("\(what): \(retreat.reason)")
         mustRead.formUnion(retreat.tables)
+        takesOver = takesOver && !retreat.takesNothing
         readsRanges = readsRanges && !retreat.readsWholeTables
         try? Folder.removeTree(scratch)
       case .refuted(let found):

@@ -35,11 +35,14 @@ package struct SnapshotPlan: Sendable {
     tables = try connection.tables().count
     parent = try repository.catalog.snapshots(source: own.folder, database: connection.database).last?.id
     var (excluded, unmatched): ([String], [String]) = ([], [])
+    // Names without a schema are looked up with a search_path that lasts as long as a transaction.
+    try connection.execute("BEGIN READ ONLY")
     for pattern in request.excludedTableData {
       let matching = try connection.tables(matching: pattern)
       if matching.isEmpty { unmatched.append("no table matches \(pattern), whose rows were to be excluded") }
       excluded += matching.map(\.name.identifier)
     }
+    try connection.execute("COMMIT")
     self.excluded = excluded
     obstacles =
       try connection.dumpBarriers().map { "\(connection.user) may not read all of \($0.example)" } + (request.requiresMatches ? unmatched : [])

@@ -39,6 +39,8 @@ struct SnapshotRun {
   let refutations: [Refutation]
   /// Whether very large tables may be read in ranges.
   let readsRanges: Bool
+  /// Whether tables may be taken over from the parent.
+  let takesOver: Bool
 
   /// Bytes below which more sessions of pg_dump cost more than they save.
   private static let smallDatabase: Int64 = 4 << 20
@@ -106,13 +108,16 @@ struct SnapshotRun {
       if case .statementFailed(_, SQLState.lockNotAvailable) = refused.error {
         return .changed("\(try connection.sessionsInTheWay().first ?? "a session") waited for a lock")
       }
-      return .retreated(.init(readsWholeTables: true, reason: "\(refused.error)"))
+      return .retreated(.init(readsWholeTables: true, reason: refused.error.briefly))
     } catch let error as PostgresError {
       // A schema change that waits for our locks blocks the workers of pg_dump: let it pass, then dump again.
       if case .toolFailed = error, (try? connection.someoneWaitsForUs()) == true {
         return .changed("\(try connection.sessionsInTheWay().first ?? "a session") waited for the dump to end")
       }
-      if case .toolFailed = error, let retreat = incremental.retreat(because: "\(error)") { return .retreated(retreat) }
+      if case .toolFailed = error, let retreat = incremental.retreat(because: error.briefly) {
+        notes.update { $0.append("pg_dump failed, and was started again to read all tables: \(error.briefly)") }
+        return .retreated(retreat)
+      }
       throw error
     }
     if let rewritten { return .changed("\(rewritten) was rewritten") }
@@ -126,7 +131,7 @@ struct SnapshotRun {
   }
 
   private var reading: IncrementalReading.Reading {
-    guard refutations.isEmpty else { return .anew }
+    guard refutations.isEmpty, takesOver else { return .anew }
     if request.readsAll || request.kind == "pre-migration" { return .all }
     guard let limit = request.fullEvery, let parent = parent?.manifest else { return .changed }
     return startedAt.timeIntervalSince((parent.readAllIn ?? parent.id).startDate) >= limit.inSeconds ? .all : .changed
@@ -137,11 +142,8 @@ struct SnapshotRun {
     do {
       return try parent.index(
         objectsIn: repository.store, objectsAreEncrypted: repository.format.isEncrypted, registry: registry, suspects: try suspects())
-    } catch is RepositoryError {
-      progress.note("the chunk table of \(parent.manifest.id) cannot be read: everything is stored once more")
-      return nil
-    } catch is StoreError {
-      progress.note("the chunk table of \(parent.manifest.id) cannot be read: everything is stored once more")
+    } catch let error where error is RepositoryError || error is StoreError {
+      notes.update { $0.append("the chunk table of \(parent.manifest.id) cannot be read: everything is read, and stored once more") }
       return nil
     }
   }
@@ -272,11 +274,14 @@ struct SnapshotRun {
     var doubts = parent?.manifest.doubts ?? []
     guard !refutations.isEmpty else { return ([], doubts) }
     let earlier = try repository.catalog.snapshots(source: place.source, database: place.database).map(\.id)
-    let words = refutations.map { refutation in
-      let doubt = Manifest.Doubt(schema: refutation.schema, name: refutation.name, after: refutation.readIn, before: place.id)
+    // One for each table, though several of its ranges may be others.
+    let tables = Dictionary(grouping: refutations) { QualifiedName(schema: $0.schema, name: $0.name) }
+    let words = tables.sorted { ($0.key.schema, $0.key.name) < ($1.key.schema, $1.key.name) }.compactMap { name, found -> String? in
+      guard let first = found.min(by: { $0.readIn < $1.readIn }) else { return nil }
+      let doubt = Manifest.Doubt(schema: name.schema, name: name.name, after: first.readIn, before: place.id)
       let affected = earlier.count(where: doubt.concerns)
-      if affected > 0, !doubts.contains(doubt) { doubts.append(doubt) }
-      return refutation.words(affected: affected)
+      if affected > 0 { doubts.append(doubt) }
+      return first.words(affected: affected, ranges: found.count)
     }
     return (words, doubts)
   }

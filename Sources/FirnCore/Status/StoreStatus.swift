@@ -243,7 +243,7 @@ package struct StoreStatus: Sendable {
       let affected = places.count { doubt.concerns($0.id) }
       guard affected > 0, doubt.before != manifest.id, now.timeIntervalSince(doubt.before.startDate) < Self.doubtfulPeriod else { return nil }
       return
-        "\(affected == 1 ? "1 snapshot" : "\(affected) snapshots") between \(doubt.after) and \(doubt.before) may hold old rows of \(doubt.schema).\(doubt.name); newer ones are right"
+        "\(affected == 1 ? "1 snapshot" : "\(affected) snapshots") between \(doubt.after) and \(doubt.before) may hold old rows of \(doubt.schema).\(doubt.name): see the guide to incremental snapshots"
     }
     return Newest(
       id: manifest.id, startedAt: manifest.startedAt, complete: manifest.complete,

@@ -103,8 +103,8 @@ extension Connection {
       """) == "t"
   }
 
-  /// Why changes cannot be found by the times of files; nil if they can.
-  package func obstacleToFileTimes() throws -> String? {
+  /// Why changes cannot be found by the times of files, and whether a right would help; nil if they can.
+  package func obstacleToFileTimes() throws -> (reason: String, canBeGranted: Bool)? {
     let row =
       try rows(
         """
@@ -112,12 +112,12 @@ extension Connection {
           (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)
         """
       ).first ?? []
-    guard row.count == 3, row[0] == "f" else { return "the server is a standby" }
-    if row[1] != "t" { return "\(user) may not execute pg_stat_file(text, boolean)" }
+    guard row.count == 3, row[0] == "f" else { return ("the server is a standby", false) }
+    if row[1] != "t" { return ("\(user) may not execute pg_stat_file(text, boolean)", serverVersion >= 150000 || row[2] == "t") }
     if row[2] == "t" { return nil }
-    guard serverVersion >= 150000 else { return "\(user) is no superuser, and may make no checkpoint" }
+    guard serverVersion >= 150000 else { return ("\(user) is no superuser, and may make no checkpoint", false) }
     return try value("SELECT pg_catalog.pg_has_role(pg_catalog.current_user(), 'pg_checkpoint', 'USAGE')") == "t"
-      ? nil : "\(user) is not a member of pg_checkpoint"
+      ? nil : ("\(user) is not a member of pg_checkpoint", true)
   }
 
   /// The files of users' tables, by the tables' object ids. A table whose files can't be looked at is left out.

@@ -35,6 +35,16 @@ package struct ChangeBase: Codable, Sendable, Equatable {
       (self.database, self.systemIdentifier, self.timeline, self.server) = (database, systemIdentifier, timeline, server)
       (self.pgDump, self.encoding, self.settings) = (pgDump, encoding, settings)
     }
+
+    /// The first difference from those of an earlier snapshot, in words; nil if there is none.
+    package func difference(from earlier: Surroundings, of snapshot: SnapshotID) -> String? {
+      if self == earlier { return nil }
+      if systemIdentifier != earlier.systemIdentifier { return "this is another server than that of \(snapshot)" }
+      if timeline != earlier.timeline { return "the server was promoted or recovered since \(snapshot)" }
+      if database != earlier.database { return "the database was created again since \(snapshot), as a restore does" }
+      if server != earlier.server { return "the server was updated since \(snapshot)" }
+      return pgDump != earlier.pgDump ? "pg_dump was updated since \(snapshot)" : "\(snapshot) was taken with other settings"
+    }
   }
 
   package let surroundings: Surroundings

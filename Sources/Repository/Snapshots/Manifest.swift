@@ -117,7 +117,7 @@ package struct Manifest: Codable, Sendable {
     }
   }
 
-  /// A table that seemed unchanged, and was not: the snapshots between took over rows that may be old.
+  /// A table that seemed unchanged, and whose rows were others: the snapshots between took over rows that may be old.
   package struct Doubt: Codable, Sendable, Equatable {
     package var schema: String
     package var name: String
@@ -134,7 +134,8 @@ package struct Manifest: Codable, Sendable {
 
     /// A warning about a snapshot that it concerns.
     package var words: String {
-      "\(schema).\(name) may hold old rows: it seemed unchanged since \(after), and \(before) found that it was not; these two have the right ones"
+      "\(schema).\(name) may hold old rows: it was taken over from \(after), and \(before) found other rows; if Firn missed a change, these two have "
+        + "the right ones (if a disk is bad, this one may have them)"
     }
   }
 

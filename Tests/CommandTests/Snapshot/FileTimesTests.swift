@@ -80,17 +80,24 @@ import Testing
     let without = try weak.run("firn-snapshot", ["--verbose"])
     #expect(without.errors.contains("all tables are read: \(role) is not a member of pg_checkpoint"), "\(without)")
     let doctor = try weak.firn("doctor")
-    #expect(doctor.output.contains("\(role) is not a member of pg_checkpoint") && doctor.output.contains("firn setup"), "\(doctor)")
+    #expect(doctor.output.contains("\(role) is not a member of pg_checkpoint") && doctor.output.contains("firn setup --apply grants"), "\(doctor)")
 
     try place.work.sql("REVOKE EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean) FROM \(role)")
     let shown = try setUp(place, role)
-    #expect(shown.output.contains("\\connect \"\(place.work.database)\"\nGRANT EXECUTE ON FUNCTION"), "\(shown)")
+    #expect(shown.output.contains("\\connect -reuse-previous=on \"dbname='\(place.work.database)'\"\nGRANT EXECUTE ON FUNCTION"), "\(shown)")
     #expect(try setUp(place, role, "--apply").status == 0)
     try place.work.sql("SELECT count(*) FROM a; VACUUM a")
     try wait(place)
     for _ in 1...2 { _ = try weak.snapshot() }
     #expect(try weak.run("firn-snapshot", ["--json"]).json()["tablesTakenOver"] as? Int == 1)
     #expect(try !setUp(place, role).output.contains("GRANT EXECUTE"))
+    // The right is in each dump, and a role that can't give it restores all else.
+    for statement in ["ALTER ROLE \(role) CREATEDB", "ALTER DATABASE \(place.work.database) OWNER TO \(role)", "ALTER TABLE a OWNER TO \(role)"] {
+      try place.work.sql(statement)
+    }
+    _ = try weak.snapshot()
+    let restored = try weak.restore(place.work.database, "--as", "\(place.work.database)_copy", "--prove")
+    #expect(restored.status == 0 && restored.errors.contains("run firn setup --apply after the restore"), "\(restored)")
   }
 
   private func setUp(_ place: IncrementalPlace, _ role: String, _ more: String...) throws -> CommandResult {

@@ -35,7 +35,7 @@ import Testing
       if random.next() % 4 > 0 { try place.work.sql("CHECKPOINT") }
       // Files that changed in the last three seconds are no base.
       if isOlder, random.next() % 3 == 0 { Thread.sleep(forTimeInterval: 3.5) }
-      let writer = random.next() % (wildness > 4 ? 2 : 4) == 0 ? try history.writer(&random) : nil
+      let writer = random.next() % (wildness > 4 ? 2 : 4) == 0 ? try history.writer(&random, all: wildness > 4) : nil
       let result = try place.work.run("firn-snapshot", ["--json", "--lock-wait", "1s"] + (random.next() % 20 == 0 ? ["--full"] : []))
       let written = writer?.end() ?? []
       // 3: tables lost many rows.
@@ -146,17 +146,17 @@ import Testing
       }
     }
 
-    func writer(_ random: inout SeededRandom) throws -> Writer {
-      var names = try tables()
-      if let name = names.randomElement(using: &random), random.next() % 2 == 0 {
-        // Its files change within the second in which they are looked at, and again.
-        _ = try? place.work.sql("UPDATE \(name) SET id = id WHERE id = 9; CHECKPOINT")
-        names += [String](repeating: name, count: names.count)
+    /// - Parameter all: whether every table is written, once, and else a few.
+    func writer(_ random: inout SeededRandom, all: Bool) throws -> Writer {
+      let names = try tables().shuffled(using: &random).prefix(all ? .max : Int.random(in: 1...4, using: &random))
+      if random.next() % 2 == 0 {
+        // Their files change within the second in which they are looked at, and again.
+        for name in names { _ = try? place.work.sql("UPDATE \(name) SET id = id WHERE id = 9") }
+        try place.work.sql("CHECKPOINT")
       }
-      let writes = (0..<Int.random(in: 1...4, using: &random)).compactMap { _ -> (table: String, statement: String, pause: Double)? in
-        guard let name = names.randomElement(using: &random) else { return nil }
+      let writes = names.map { name in
         let statement = ["INSERT INTO \(name) (id, v) VALUES (77, 'meanwhile')", "DELETE FROM \(name) WHERE id = \(random.next() % 300)"]
-        return (name, statement[Int(random.next() % 2)], Double.random(in: 0...0.15, using: &random))
+        return (name, statement[Int(random.next() % 2)], Double.random(in: 0...0.6 / Double(names.count), using: &random))
       }
       return Writer(try Self.session(place), writes)
     }

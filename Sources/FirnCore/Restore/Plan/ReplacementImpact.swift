@@ -58,6 +58,9 @@ package struct ReplacementImpact: Sendable {
     if let counts {
       var then: [QualifiedName: Int64] = [:]
       for table in manifest.tables { then[QualifiedName(schema: table.schema, name: table.name)] = table.rows }
+      // Their rows were excluded, but not the tables.
+      let excluded = Set(manifest.excludedTables ?? [])
+      for name in counts.rows.keys where excluded.contains("\(name.schema).\(name.name)") { then[name] = 0 }
       for table in Set(then.keys).union(counts.rows.keys) {
         let now = counts.rows[table].map(Count.init)
         if then[table].map(Count.rows) != now { changes.append(Change(table: "\(table.schema).\(table.name)", then: then[table], now: now)) }

@@ -38,7 +38,7 @@ struct RestorePreflight {
     }
     findings.notes += selection.notes + properties.kept + viewsThatMayStayEmpty(drill)
     findings.warnings += leftOut.map { "left out: \($0)" }
-    findings.warnings += try repository.doubts(about: manifest.place).map(\.words)
+    findings.warnings += try (manifest.refutations ?? []) + repository.doubts(about: manifest).map(\.words)
     if !manifest.complete { findings.warnings += manifest.incompleteReasons.map { "the snapshot is incomplete: \($0)" } }
     if request.target.isExisting, !request.allowsIncomplete {
       if let reason = manifest.incompleteReasons.first {
@@ -212,7 +212,8 @@ struct RestorePreflight {
       reasons.append("role \(role.name) may not create databases: an empty one that it owns can be filled with --into NAME")
     }
     if role.existing.contains(properties.owner), !role.canGive(to: properties.owner) {
-      reasons.append("role \(role.name) is no member of \(properties.owner), who owns the database: it can make none for it")
+      reasons.append(
+        "role \(role.name) is no member of \(properties.owner), who owns the database, and may not create one for that role: \(RestoringRole.advice)")
     }
     let reserved = try server.settingsOfSuperusers(among: properties.settings.map(\.name))
     if !reserved.isEmpty {

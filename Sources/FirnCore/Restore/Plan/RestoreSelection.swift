@@ -43,7 +43,10 @@ struct RestoreSelection {
     for id in unwanted.tables { choice.exclude(id) }
     choice.leaveOutDependents()
     var byRequest = choice.takeNotes()
-    for entry in directory.entries {
+    // Setup grants it in each database, for incremental: file-times.
+    let grants = role.isSuperuser ? [] : directory.entries.filter(\.isGrantOfFileTimes).map(\.dumpID)
+    for grant in grants { choice.exclude(grant) }
+    for entry in directory.entries where !choice.excludes(entry) {
       if let reason = role.obstacle(to: entry) { choice.leaveOut(entry, reason) }
     }
     let scheduler = role.loadsScheduledJobs && !scope.isPartial ? ScheduledJobs(source, damaged: damaged) : nil
@@ -117,7 +120,8 @@ struct RestoreSelection {
     self.manifest = manifest
 
     let owners = Owners(scope: scope, role: role)
-    for owner in Set(directory.entries.map(\.owner)).subtracting(["", "pg_database_owner"]).sorted() where owners.keeps && !role.canGive(to: owner) {
+    for owner in Set(directory.entries.filter { !grants.contains($0.dumpID) }.map(\.owner)).subtracting(["", "pg_database_owner"]).sorted()
+    where owners.keeps && !role.canGive(to: owner) {
       let reason = role.existing.contains(owner) ? "\(role.name) may not give it away" : "that role does not exist"
       choice.note("ownership by \(owner), which goes to \(role.name): \(reason)")
     }
@@ -141,7 +145,9 @@ struct RestoreSelection {
     policies = directory.entries.filter { $0.kind == "POLICY" && !choice.excludes($0) }
     leftOut = choice.leftOut
     notes =
-      byRequest.map { "left out with the tables that you exclude: \($0)" } + source.notesOfInheritance(scope.tables.isEmpty ? [] : manifest.tables)
+      byRequest.map { "left out with the tables that you exclude: \($0)" }
+      + (grants.isEmpty ? [] : ["incremental: file-times needs a right that only a superuser gives: run firn setup --apply after the restore"])
+      + source.notesOfInheritance(scope.tables.isEmpty ? [] : manifest.tables)
     scheduledJobs = scheduler
     flags = (scope.restoresPrivileges ? [] : ["--no-privileges"]) + (scope.content == .schemaOnly ? ["--schema-only"] : [])
   }
@@ -303,6 +309,8 @@ extension ArchiveDirectory.Entry {
     default: "\(kind.lowercased()) \(name)"
     }
   }
+
+  fileprivate var isGrantOfFileTimes: Bool { kind == "ACL" && schema == "pg_catalog" && tag.hasPrefix("FUNCTION pg_stat_file(") }
 
   fileprivate var isOfLargeObjects: Bool {
     ["BLOB", "BLOBS", "BLOB METADATA"].contains(kind)

@@ -3,6 +3,9 @@ internal import Postgres
 
 /// The permissions of the restoring role on its server.
 struct RestoringRole {
+  /// The way to a role that has the rights.
+  static let advice = "firn setup --apply creates a role for restores; firn.yaml names it: restore: {role: firn_restore}"
+
   let name: String
   let isSuperuser: Bool
   /// Roles that exist.

@@ -20,7 +20,7 @@ struct SwapPreflight {
     if obstacles.isTemplate { reasons.append("\(database) is a template: it is never replaced") }
     let role = try server.currentRole()
     if try !server.mayReplace(database) {
-      reasons.append("role \(role) may not rename \(database): that takes its owner, with CREATEDB, or a superuser")
+      reasons.append("role \(role) may not rename \(database): that takes its owner, with CREATEDB, or a superuser; \(RestoringRole.advice)")
     }
     let unendable = try server.unendableSessions(in: database)
     if !unendable.isEmpty {

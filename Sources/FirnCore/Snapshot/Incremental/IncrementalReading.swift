@@ -24,6 +24,8 @@ final class IncrementalReading {
     var tables: Set<UInt32> = []
     /// Whether no table may be read in ranges.
     var readsWholeTables = false
+    /// Whether pg_dump must read all tables.
+    var takesNothing = false
     let reason: String
   }
 
@@ -49,7 +51,9 @@ final class IncrementalReading {
   func begin(on connection: Connection, _ request: SnapshotRequest, size: Int64) throws {
     guard request.kind != Manifest.safetyKind else { return }
     guard request.incremental.isWorthwhile(size) else {
-      return progress.note("all tables are read: incremental is \(request.incremental.rawValue), and the database has \(megabytes(size))")
+      let isSmall = request.incremental == .auto
+      return progress.note(
+        "all tables are read: \(isSmall ? "the database is smaller than 64 MiB (incremental: yes overrides this)" : "incremental is no")")
     }
     isWanted = true
     try unlessRefused("all tables are read") {
@@ -57,7 +61,7 @@ final class IncrementalReading {
       let obstacles = try connection.obstaclesToIncremental()
       guard obstacles.isEmpty else {
         guard request.incremental == .fileTimes else { throw Unusable(reason: obstacles.joined(separator: ", ")) }
-        if let obstacle = try connection.obstacleToFileTimes() { throw Unusable(reason: obstacle) }
+        if let obstacle = try connection.obstacleToFileTimes() { throw Unusable(reason: obstacle.reason) }
         watch = try FileTimes(settings, beside: connection)
         return
       }
@@ -178,10 +182,12 @@ final class IncrementalReading {
       surroundings = try watch.surroundings(encoding: encoding, pgDump: pgDump)
       // If a takeover was refuted, the parent is not to be trusted.
       guard reading != .anew, let parent, let index else { return }
-      guard let base = parent.changeBase else { throw Unusable(reason: "\(parent.id) recorded nothing to compare with") }
-      guard let surroundings, surroundings == base.surroundings else {
-        throw Unusable(reason: "the server or pg_dump is not the one of \(parent.id), or was updated")
+      guard let base = parent.changeBase else {
+        let why = parent.refutations == nil ? "has no record of the server's changes" : "found tables that differed, so nothing is taken over from it"
+        throw Unusable(reason: "\(parent.id) \(why)")
       }
+      guard let surroundings else { throw Unusable(reason: "the server does not tell this role what it is") }
+      if let difference = surroundings.difference(from: base.surroundings, of: parent.id) { throw Unusable(reason: difference) }
       progress.begin("asking what changed")
       try watch.catchUp()
       var plan = TakeoverPlan(
@@ -296,8 +302,7 @@ final class IncrementalReading {
 
   /// A retreat from all that is taken over or read in ranges; nil if there is none of it.
   func retreat(because reason: String) -> Retreat? {
-    guard !plan.taken.isEmpty || !plan.ranged.isEmpty else { return nil }
-    return Retreat(tables: Set(plan.taken.keys).union(plan.partial.keys), readsWholeTables: !plan.ranged.isEmpty, reason: reason)
+    plan.taken.isEmpty && plan.ranged.isEmpty ? nil : Retreat(readsWholeTables: true, takesNothing: true, reason: reason)
   }
 
   /// Tables that seemed unchanged, and whose rows are not the parent's.

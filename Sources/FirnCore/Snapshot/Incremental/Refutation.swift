@@ -12,14 +12,21 @@ package struct Refutation: Sendable, Equatable {
   let before: String
   let now: String
 
-  /// - Parameter affected: how many snapshots may hold the old rows.
-  package func words(affected: Int) -> String {
-    let place = firstBlock.map { ", from block \($0) on," } ?? ""
-    let holders = affected == 1 ? "1 snapshot" : "\(affected) snapshots"
-    let consequence =
-      affected == 0
-      ? "no snapshot holds the wrong ones" : "\(holders) between \(readIn) and this one may hold the wrong ones; firn show and firn-restore say which"
+  /// - Parameters:
+  ///   - affected: how many snapshots may hold the old rows.
+  ///   - ranges: how many ranges of the table have other rows.
+  package func words(affected: Int, ranges: Int = 1) -> String {
+    let more = ranges > 1 ? " and in \(ranges - 1) more ranges" : ""
+    let place = firstBlock.map { ", from block \($0) on\(more)," } ?? ""
+    let holders =
+      switch affected {
+      case 0: "no snapshot has old rows of it"
+      case 1: "1 snapshot between these two may have old rows of it"
+      default: "\(affected) snapshots between these two may have old rows of it"
+      }
     return
-      "\(schema).\(name)\(place) seemed unchanged since \(readIn), but its rows differ: SHA-256 \(before.prefix(16))… then, \(now.prefix(16))… now; \(consequence)"
+      "\(schema).\(name)\(place) seemed unchanged since \(readIn), but its rows differ: SHA-256 \(before.prefix(16))… then, \(now.prefix(16))… now; "
+      + "either Firn missed a change, and \(holders), or its files were changed without PostgreSQL, as by a bad disk, and its current rows are wrong: "
+      + "see the guide to incremental snapshots"
   }
 }

@@ -49,7 +49,7 @@ package struct TakeoverPlan: Sendable {
       if old.readIn == nil { old.readIn = parent.id }
       for place in (old.ranges ?? []).indices where old.ranges?[place].readIn == nil { old.ranges?[place].readIn = parent.id }
       if mustRead.contains(table.oid) {
-        reasons[table.oid] = "it is read on request"
+        reasons[table.oid] = "it could not be taken over in the first attempt"
       } else if let reason = Self.reasonToRead(table, old, touched) {
         let unchanged = readsRanges ? Self.unchangedRanges(table, old, touched) : []
         if unchanged.isEmpty { reasons[table.oid] = reason } else { partial[table.oid] = Partial(table: old, taken: unchanged) }
@@ -74,7 +74,9 @@ package struct TakeoverPlan: Sendable {
   package static func reasonToRead(_ table: TableStorage, _ old: Manifest.Table, _ touched: TouchedFiles) -> String? {
     if let reason = reasonToReadAll(table, old) { return reason }
     if table.bytes < 0 || old.state?.bytes != table.bytes { return "its size changed" }
-    if touched.isAll || touched.filenodes.contains(table.filenode) || table.toast.map(touched.filenodes.contains) ?? false { return "it was changed" }
+    if touched.isAll || touched.filenodes.contains(table.filenode) || table.toast.map(touched.filenodes.contains) ?? false {
+      return "its file was written since"
+    }
     return nil
   }
 
