@@ -65,7 +65,7 @@ extension ParentIndex {
   /// Parts of files in the table's own segments.
   private func forEachOwnPart(of isWanted: (String) -> Bool, _ body: (SegmentPart) throws -> Void) throws {
     for number in table.segments.indices where table.segments[number].list == nil {
-      for part in try table.parts(ofSegment: number, contents) where isWanted(part.file) { try body(part) }
+      for part in try parts(ofSegment: number) where isWanted(part.file) { try body(part) }
     }
   }
 }

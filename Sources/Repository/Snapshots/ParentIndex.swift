@@ -20,6 +20,8 @@ package final class ParentIndex: Sendable {
   private let adopted: Mutex<[Adoption]>
   private let missing = Mutex<[String]>([])
   private let isTableDamaged = Mutex(false)
+  /// Lists, by number, of which a segment could not be read.
+  private let damagedLists = Mutex<Set<Int>>([])
 
   private enum Adoption: Sendable, Equatable {
     case untried
@@ -76,14 +78,26 @@ package final class ParentIndex: Sendable {
   fileprivate func load(_ number: Int) throws -> [ChunkDigest: ChunkLocation] {
     var chunks: [ChunkDigest: ChunkLocation] = [:]
     do {
-      for part in try table.parts(ofSegment: number, contents) {
+      for part in try parts(ofSegment: number) {
         for chunk in part.chunks { chunks[chunk.digest] = chunk.location }
       }
-    } catch let error where (error as? StoreError)?.isOfOneFile ?? (error as? RepositoryError)?.isDamage ?? false {
+    } catch let error where Self.isDamage(error) {
       isTableDamaged.withLock { $0 = true }
       return [:]
     }
     return chunks
+  }
+
+  private static func isDamage(_ error: any Error) -> Bool {
+    (error as? StoreError)?.isOfOneFile ?? (error as? RepositoryError)?.isDamage ?? false
+  }
+
+  /// The parts of files in a segment. A list with a damaged segment is not shared: the new one may have the same name, and takes its place.
+  func parts(ofSegment number: Int) throws -> [SegmentPart] {
+    do { return try table.parts(ofSegment: number, contents) } catch let error where Self.isDamage(error) {
+      if let list = table.segments[number].list { damagedLists.withLock { _ = $0.insert(list) } }
+      throw error
+    }
   }
 
   private func isIntact(_ entry: ObjectEntry) -> Bool {
@@ -116,7 +130,7 @@ package final class ParentIndex: Sendable {
 
   /// A list of the earlier snapshot with these bytes, if it may be used again.
   func list(digest: SHA256Digest) -> ChunkList.Reference? {
-    guard let number = lists[digest], isPresent(table.lists[number]) else { return nil }
+    guard let number = lists[digest], !damagedLists.withLock({ $0.contains(number) }), isPresent(table.lists[number]) else { return nil }
     return table.lists[number].reference
   }
 

@@ -55,7 +55,7 @@ extension ParentIndex {
     var unusable: [Range<Int64>] = []
     do {
       for segment in table.segments.indices where table.segments[segment].list == number {
-        for part in try table.parts(ofSegment: segment, contents) {
+        for part in try parts(ofSegment: segment) {
           var place = part.offset
           for chunk in part.chunks {
             let end = place + Int64(chunk.location.length)
@@ -111,7 +111,7 @@ extension ParentIndex {
 
   private func addRecords(ofList number: Int, within bytes: Range<Int64>, to chunks: inout FileChunks) throws {
     for segment in table.segments.indices where table.segments[segment].list == number {
-      for part in try table.parts(ofSegment: segment, contents) {
+      for part in try parts(ofSegment: segment) {
         var place = part.offset
         var ranges = part.ranges[...]
         func endRanges(_ chunks: inout FileChunks) {

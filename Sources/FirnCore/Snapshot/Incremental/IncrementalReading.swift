@@ -362,7 +362,7 @@ extension SnapshotRequest {
     case fileTimes = "file-times"
 
     /// Bytes of a database that is read faster than the server is asked what changed.
-    static let smallest: Int64 = 64 << 20
+    private static let smallest: Int64 = 64 << 20
 
     func isWorthwhile(_ size: Int64) -> Bool { self == .yes || self == .fileTimes || self == .auto && size >= Self.smallest }
   }

@@ -49,7 +49,7 @@ package struct TakeoverPlan: Sendable {
       if old.readIn == nil { old.readIn = parent.id }
       for place in (old.ranges ?? []).indices where old.ranges?[place].readIn == nil { old.ranges?[place].readIn = parent.id }
       if mustRead.contains(table.oid) {
-        reasons[table.oid] = "it could not be taken over in the first attempt"
+        reasons[table.oid] = "it is left to pg_dump"
       } else if let reason = Self.reasonToRead(table, old, touched) {
         let unchanged = readsRanges ? Self.unchangedRanges(table, old, touched) : []
         if unchanged.isEmpty { reasons[table.oid] = reason } else { partial[table.oid] = Partial(table: old, taken: unchanged) }
