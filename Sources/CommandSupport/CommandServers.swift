@@ -209,9 +209,8 @@ extension CommandContext {
   /// The database that libpq connects to; empty if a service names it.
   package func database(_ options: ConnectionOptions) throws -> String {
     if let name = databaseOfURL(options) { return name }
-    let settings = try connectionSettings(options)
-    guard settings.parameters["service"] == nil, (environment["PGSERVICE"] ?? "").isEmpty else { return "" }
-    return settings.parameters["user"] ?? environment["PGUSER"].flatMap { $0.isEmpty ? nil : $0 } ?? Host.userName
+    guard try namesNoDatabase(options) else { return "" }
+    return try connectionSettings(options).parameters["user"] ?? environment["PGUSER"].flatMap { $0.isEmpty ? nil : $0 } ?? Host.userName
   }
 
   /// Whether neither a database nor a service is configured.
@@ -222,9 +221,7 @@ extension CommandContext {
 
   /// Whether libpq would use the maintenance database, because none is configured and the user has its name.
   package func meansMaintenanceDatabase(_ options: ConnectionOptions) throws -> Bool {
-    guard try namesNoDatabase(options) else { return false }
-    let settings = try connectionSettings(options)
-    return (settings.parameters["user"] ?? environment["PGUSER"] ?? Host.userName) == "postgres"
+    try namesNoDatabase(options) && database(options) == "postgres"
   }
 
   /// The server in the environment or the file; nil if there is none.

@@ -66,7 +66,7 @@ struct Doctor: FirnCommand {
       return try ServerExamination(
         settings: context.connectionSettings(server), restoreSettings: context.restoring.connectionSettings(server),
         anyDatabase: context.namesNoDatabase(server), backedUp: { databases(of: $0, context) },
-        incremental: { context.configuration.incremental(for: $0) }, gain: { gain(on: $0, context) },
+        incremental: { context.configuration.incremental(for: $0) }, gain: { gain(of: $0, context) },
         toolFolders: context.toolFolders(tools)
       ) { FailureReport($0).message }.run()
     } catch {
@@ -101,25 +101,26 @@ struct Doctor: FirnCommand {
     return Finding("configuration", .pass, text)
   }
 
-  /// The snapshots of a server's databases, the oldest first.
-  private func snapshots(of server: Connection, in catalog: Catalog, _ context: CommandContext) -> [String: [SnapshotPath]] {
-    guard let places = try? catalog.snapshots(),
-      let source = try? ServerSource(of: server, named: context.configuration.source, in: catalog).folder
-    else { return [:] }
-    return Dictionary(grouping: places.filter { $0.source == source }, by: \.database)
-  }
-
   private func databases(of server: Connection, _ context: CommandContext) -> Set<String> {
-    guard let catalog = try? context.repository().catalog else { return [] }
+    guard let catalog = try? context.repository().catalog, let places = try? catalog.snapshots(), let source = source(server, catalog, context)
+    else { return [] }
     // Usually the newest snapshot decides.
-    let own = snapshots(of: server, in: catalog, context)
+    let own = Dictionary(grouping: places.filter { $0.source == source }, by: \.database)
     return Set(own.filter { _, places in places.reversed().contains { !catalog.isSafetySnapshot($0) } }.keys)
   }
 
-  private func gain(on server: Connection, _ context: CommandContext) -> IncrementalGain? {
+  /// The folder of a server's source.
+  private func source(_ server: Connection, _ catalog: Catalog, _ context: CommandContext) -> String? {
+    try? ServerSource(of: server, named: context.configuration.source, in: catalog).folder
+  }
+
+  private func gain(of connection: Connection, _ context: CommandContext) -> IncrementalGain? {
     // Without identities: one with a passphrase would ask for it.
-    guard let repository = try? Repository(opening: context.store()), !repository.format.isEncrypted else { return nil }
-    return IncrementalGain(of: snapshots(of: server, in: repository.catalog, context)[server.database] ?? [], in: repository)
+    guard let repository = try? Repository(opening: context.store()), !repository.format.isEncrypted,
+      let source = source(connection, repository.catalog, context),
+      let places = try? repository.catalog.snapshots(source: source, database: connection.database)
+    else { return nil }
+    return IncrementalGain(of: places, in: repository)
   }
 
   private func store(_ role: String, _ location: String, _ context: CommandContext) -> StoreExamination {

@@ -12,7 +12,7 @@ package struct ServerExamination: Sendable {
   private let anyDatabase: Bool
   private let restoreSettings: ConnectionSettings
   private let backedUp: @Sendable (_ server: Connection) -> Set<String>
-  private let gain: @Sendable (_ server: Connection) -> IncrementalGain?
+  private let gain: @Sendable (_ database: Connection) -> IncrementalGain?
   private let incremental: @Sendable (_ database: String) -> SnapshotRequest.Incremental
 
   /// - Parameters:
@@ -20,13 +20,13 @@ package struct ServerExamination: Sendable {
   ///   - restoreSettings: how firn-restore connects.
   ///   - backedUp: the databases of a server that have snapshots, which are examined too.
   ///   - incremental: the setting of a database.
-  ///   - gain: what incremental snapshots of a server would not have read.
+  ///   - gain: what an incremental snapshot of the connected database would not have read.
   ///   - words: describes an error.
   package init(
     settings: ConnectionSettings, restoreSettings: ConnectionSettings, anyDatabase: Bool,
     backedUp: @escaping @Sendable (_ server: Connection) -> Set<String>,
     incremental: @escaping @Sendable (_ database: String) -> SnapshotRequest.Incremental,
-    gain: @escaping @Sendable (_ server: Connection) -> IncrementalGain?, toolFolders: [FilePath],
+    gain: @escaping @Sendable (_ database: Connection) -> IncrementalGain?, toolFolders: [FilePath],
     now: @escaping @Sendable () -> Date = { Date() }, words: @escaping @Sendable (any Error) -> String
   ) {
     self.settings = settings
@@ -67,9 +67,10 @@ package struct ServerExamination: Sendable {
       ]
       findings.append(try clock(connection))
       // The maintenance database is small: others matter, if there are any.
-      if connection.database != "postgres" || backedUp(connection).isSubset(of: ["postgres"]) { findings.append(try takeover(connection)) }
+      let names = backedUp(connection)
+      if connection.database != "postgres" || names.isSubset(of: ["postgres"]) { findings.append(try takeover(connection)) }
       findings += try losses(connection)
-      return try findings + others(connection)
+      return try findings + others(names, connection)
     } catch {
       try Interruption.check()
       return [Finding("server", .stop, words(error))]
@@ -124,8 +125,7 @@ package struct ServerExamination: Sendable {
   }
 
   /// The other databases of the server that are backed up.
-  private func others(_ connection: Connection) throws -> [Finding] {
-    let names = backedUp(connection)
+  private func others(_ names: Set<String>, _ connection: Connection) throws -> [Finding] {
     // Databases that no longer exist are reported by firn status.
     return try names.filter { try $0 != connection.database && connection.databaseExists($0) }.sorted().flatMap { name in
       do {

@@ -86,7 +86,7 @@ struct SnapshotRun {
       let jobs = max(1, request.jobs - (ranges?.sessions ?? 0))
       var dump = DumpTool(
         tools: tools, access: access, database: connection.database, encoding: facts.database.encoding,
-        jobs: expected < Self.smallDatabase ? 1 : try transaction.dumpJobs(wanted: jobs) { note in notes.update { $0.append(note) } },
+        jobs: expected < Self.smallDatabase ? 1 : try transaction.dumpJobs(wanted: jobs, note: note),
         snapshot: transaction.snapshot,
         lockWait: request.lockWait, excludedTableData: exclusions.patterns + incremental.plan.patterns)
       dump.settingsToTurnOff = disabled
@@ -115,7 +115,7 @@ struct SnapshotRun {
         return .changed("\(try connection.sessionsInTheWay().first ?? "a session") waited for the dump to end")
       }
       if case .toolFailed = error, let retreat = incremental.retreat(because: error.briefly) {
-        notes.update { $0.append("pg_dump failed, and was started again to read all tables: \(error.briefly)") }
+        note("pg_dump failed, and was started again to read all tables: \(error.briefly)")
         return .retreated(retreat)
       }
       throw error
@@ -130,6 +130,9 @@ struct SnapshotRun {
         index: index, globals: globals))
   }
 
+  /// Tells the operator once, however many attempts there are.
+  private func note(_ text: String) { notes.update { if !$0.contains(text) { $0.append(text) } } }
+
   private var reading: IncrementalReading.Reading {
     guard refutations.isEmpty, takesOver else { return .anew }
     if request.readsAll || request.kind == "pre-migration" { return .all }
@@ -143,7 +146,7 @@ struct SnapshotRun {
       return try parent.index(
         objectsIn: repository.store, objectsAreEncrypted: repository.format.isEncrypted, registry: registry, suspects: try suspects())
     } catch let error where error is RepositoryError || error is StoreError {
-      notes.update { $0.append("the chunk table of \(parent.manifest.id) cannot be read: everything is read, and stored once more") }
+      note("the chunk table of \(parent.manifest.id) cannot be read: everything is read, and stored once more")
       return nil
     }
   }
@@ -253,18 +256,15 @@ struct SnapshotRun {
     try repository.catalog.commit(
       list, of: place, reused: registry.reused.merging(chunkTable.reused) { $1 }, written: written, holding: lock, mayBeFirst: parent == nil)
     if parent == nil, (try? repository.catalog.lacksSnapshots()) ?? false {
-      notes.update {
-        $0.append(
-          "the store had snapshots before, and none of them is there now: put the folder snapshots/ back; until then firn-prune deletes no objects")
-      }
+      note("the store had snapshots before, and none of them is there now: put the folder snapshots/ back; until then firn-prune deletes no objects")
     }
     // Where snapshots read little, an operator should learn why one read everything.
     if parent?.manifest.changeBase != nil, manifest.kind != Manifest.safetyKind {
-      notes.update { notes in notes += incremental.obstacles.filter { !notes.contains($0) } }
+      for obstacle in incremental.obstacles { note(obstacle) }
     }
     let isParent = manifest.kind != Manifest.safetyKind || parent == nil
     if encryption.isOn, isParent, (try? cache?.save(manifest, list, chunkTable)) == nil {
-      notes.update { $0.append("what the snapshot consists of could not be remembered in the cache: the next one will store everything once more") }
+      note("what the snapshot consists of could not be remembered in the cache: the next one will store everything once more")
     }
     return manifest
   }

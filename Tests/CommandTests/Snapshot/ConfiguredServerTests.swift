@@ -184,6 +184,9 @@ import Testing
       $0[$1["database"] as? String ?? ""] = ($1["tables"] as? [[String: Any]])?.count
     }
     #expect(rows == ["shop": 1, "crm": 0])
+    // Names without a schema are found too, as pg_dump finds them.
+    let planned = try place.snapshot("crm", "--server", "main", "--exclude-table-data", "t", "--dry-run", "--json").json()["plans"]
+    #expect((planned as? [[String: Any]])?.first?["excluded"] as? [String] == ["\"public\".\"t\""], "\(planned ?? "")")
     // Also in a snapshot of that database alone.
     let alone = try place.snapshot("crm", "--server", "main", "--json")
     #expect(try (alone.json()["tables"] as? [Any])?.isEmpty == true, "\(alone)")
@@ -191,6 +194,12 @@ import Testing
     let status = try place.firn("status", "--server", "main", "--json")
     let old = try databases(status).filter { ($0["problems"] as? [String] ?? []).contains { $0.hasPrefix("the newest snapshot was taken") } }
     #expect(old.map { $0["database"] as? String } == ["shop"], "\(status)")
+    // Neither a mistyped name nor a lost database goes unsaid.
+    try configure(place, other, "    per-database: {cmr: {jobs: 1}}")
+    try place.server.sql("DROP DATABASE crm")
+    let after = try place.snapshot("--all", "--server", "main")
+    #expect(after.status == 0 && after.errors.contains("per-database cmr of server main: no database matches it"), "\(after)")
+    #expect(after.errors.contains("left out: main/crm: the server no longer has it"), "\(after)")
   }
 
   @Test func `are refused when they make no sense`() throws {

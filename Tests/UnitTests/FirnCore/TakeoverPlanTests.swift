@@ -200,12 +200,16 @@ import Testing
     }
   }
 
-  @Test func `finds a table whose rows are others after all`() {
+  @Test func `finds a table whose rows are others after all`() throws {
     var plan = Self.plan([(100, 9), (100, 1)])
     plan.chooseChecks(now: Self.now, elapsed: 86400)
     #expect(plan.checked.keys.sorted() == [16400])
     let parent = Self.id(daysAgo: 1)
     #expect(plan.refutations([16400: "s0", 16401: "x"], parent: parent).isEmpty)
-    #expect(plan.refutations([16400: "x"], parent: parent).first?.words(affected: 0).hasPrefix("public.t0 seemed unchanged since ") == true)
+    // The snapshot that read it, which is older than the parent.
+    let readIn = try #require(plan.checked[16400]?.readIn)
+    #expect(readIn < parent)
+    let words = plan.refutations([16400: "x"], parent: parent).first?.words(affected: 0)
+    #expect(words?.hasPrefix("public.t0 seemed unchanged since \(readIn), but its rows differ") == true, "\(words ?? "")")
   }
 }

@@ -146,7 +146,11 @@ struct RestoreSelection {
     leftOut = choice.leftOut
     notes =
       byRequest.map { "left out with the tables that you exclude: \($0)" }
-      + (grants.isEmpty ? [] : ["incremental: file-times needs a right that only a superuser gives: run firn setup --apply after the restore"])
+      + (grants.isEmpty
+        ? []
+        : [
+          "privileges on pg_catalog.pg_stat_file, which only a superuser can give, stay out; for incremental: file-times run firn setup --apply after the restore"
+        ])
       + source.notesOfInheritance(scope.tables.isEmpty ? [] : manifest.tables)
     scheduledJobs = scheduler
     flags = (scope.restoresPrivileges ? [] : ["--no-privileges"]) + (scope.content == .schemaOnly ? ["--schema-only"] : [])

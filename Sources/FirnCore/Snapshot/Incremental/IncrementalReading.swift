@@ -215,11 +215,15 @@ final class IncrementalReading {
   /// Why tables are read.
   private func explain(_ parent: SnapshotID) {
     for (oid, table) in storage.sorted(by: { ($0.value.schema, $0.value.name) < ($1.value.schema, $1.value.name) }) where plan.taken[oid] == nil {
-      let isChecked = plan.checked[oid] != nil || plan.partial[oid]?.checked.isEmpty == false
-      let reason = plan.reasons[oid] ?? (isChecked ? "it seems unchanged, and is read to verify that" : nil) ?? table.reasonToRead
-      progress.note(
-        "\(table.schema).\(table.name): \(reason ?? (plan.partial[oid] == nil ? "\(parent) has no record of it" : "ranges of it were changed"))")
+      progress.note("\(table.schema).\(table.name): \(reason(toRead: table, parent))")
     }
+  }
+
+  private func reason(toRead table: TableStorage, _ parent: SnapshotID) -> String {
+    if let reason = plan.reasons[table.oid] { return reason }
+    let partial = plan.partial[table.oid]
+    if plan.checked[table.oid] != nil || partial?.checked.isEmpty == false { return "it seems unchanged, and is read to verify that" }
+    return table.reasonToRead ?? (partial == nil ? "\(parent) has no record of it" : "ranges of it were changed")
   }
 
   private func unusable(_ plan: TakeoverPlan, _ index: ParentIndex) throws -> [UInt32] {

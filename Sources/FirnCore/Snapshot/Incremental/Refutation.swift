@@ -21,8 +21,8 @@ package struct Refutation: Sendable, Equatable {
     let holders =
       switch affected {
       case 0: "no snapshot has old rows of it"
-      case 1: "1 snapshot between these two may have old rows of it"
-      default: "\(affected) snapshots between these two may have old rows of it"
+      case 1: "1 snapshot between \(readIn) and this one may have old rows of it"
+      default: "\(affected) snapshots between \(readIn) and this one may have old rows of it"
       }
     return
       "\(schema).\(name)\(place) seemed unchanged since \(readIn), but its rows differ: SHA-256 \(before.prefix(16))… then, \(now.prefix(16))… now; "
