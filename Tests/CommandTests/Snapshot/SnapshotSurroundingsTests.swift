@@ -146,28 +146,29 @@ import Testing
     #expect(named.status == 0, "\(named)")
   }
 
-  /// The smaller list has one segment, so the new list is the same. A store chooses by chance where chunks end: about 2,000
-  /// and 5,500 chunks are far from the 512, 4,096 and 8,192 where the number of lists or segments would be others.
-  @Test(arguments: ["smaller", "larger"]) func `stores again what its parent's damaged table can't name`(_ list: String) throws {
-    // No chunk is in both.
-    func rows(_ from: Int, _ to: Int) -> String {
-      "SELECT g, md5(g::text) || md5((g * 3)::text) || md5((g * 5)::text) y FROM generate_series(\(from), \(to)) g"
-    }
-    let place = try workplace("DROP TABLE t; CREATE TABLE few AS \(rows(1, 60_000)); CREATE TABLE more AS \(rows(1_000_000, 1_160_000))")
+  /// A list whose chunks are stored again can have the same name again, mostly from the second time on: the first objects hold more than the
+  /// table.
+  @Test(arguments: [30_000, 160_000]) func `stores again what its parent's damaged table can't name`(_ rows: Int) throws {
+    let place = try workplace(
+      "DROP TABLE t; CREATE TABLE u AS SELECT g, md5(g::text) || md5((g * 3)::text) || md5((g * 5)::text) x FROM generate_series(1, \(rows)) g")
     _ = try place.takeSnapshot()
-    let lists = try filesByPath(under: place.store).keys.filter { key in
-      guard key.hasPrefix("objects/"), key.hasSuffix(".zst") else { return false }
-      let text = try ProgramResult.run("/usr/bin/zstd", ["-dcq", place.store.appending(key).string], environment: [:]).output
-      return text.starts(with: Array("firn-list".utf8))
-    }.sorted { try Folder.contents(of: place.store.appending($0)).count < Folder.contents(of: place.store.appending($1)).count }
-    #expect(lists.count == 2)
-    let key = try #require(list == "smaller" ? lists.first : lists.last)
-    var bytes = try Folder.contents(of: place.store.appending(key))
-    // Behind its head, in a segment.
-    bytes[bytes.count - 40] ^= 0x10
-    try Folder.write(bytes, to: place.store.appending(key))
-    let made = try place.snapshot()
-    #expect(made.status == 0 && made.errors.contains("chunk table can't be read in parts"), "\(made)")
+    var damaged: Set<String> = []
+    for _ in 1...2 {
+      let lists = try filesByPath(under: place.store).keys.filter { key in
+        guard key.hasPrefix("objects/"), key.hasSuffix(".zst"), !damaged.contains(key) else { return false }
+        let text = try ProgramResult.run("/usr/bin/zstd", ["-dcq", place.store.appending(key).string], environment: [:]).output
+        return text.starts(with: Array("firn-list".utf8))
+      }
+      #expect(lists.count == 1)
+      let key = try #require(lists.first)
+      damaged.insert(key)
+      var bytes = try Folder.contents(of: place.store.appending(key))
+      // Behind its head, in a segment.
+      bytes[bytes.count - 40] ^= 0x10
+      try Folder.write(bytes, to: place.store.appending(key))
+      let made = try place.snapshot()
+      #expect(made.status == 0 && made.errors.contains("chunk table can't be read in parts"), "\(made)")
+    }
     let restored = try place.restore(place.database, "latest", "--as", "\(place.database)_copy", "--prove")
     #expect(restored.status == 0, "\(restored)")
     #expect(try place.verify(place.database, "latest", "--read").status == 0)
