@@ -38,6 +38,7 @@ struct List: FirnCommand {
     let verdicts = try places.reduce(into: [:]) { $0[$1] = try catalog.verdict(of: $1) }
     let findings = DamageFindings(verdicts)
     let held = Set(listing.filter(\.isOnHold).map(\.place))
+    var doubts: [StoreKey: [Manifest.Doubt]] = [:]
     for place in places {
       do {
         let check = verdicts[place]
@@ -45,6 +46,11 @@ struct List: FirnCommand {
         var entry = try manifest.map { Entry($0, check: check) } ?? Entry(place, catalog.summary(of: place), check: check)
         if try catalog.shares(findings, place) { entry.sharesDamage() }
         entry.onHold = held.contains(place)
+        if let manifest, manifest.tables.contains(where: { $0.readIn != nil }) {
+          let known = try doubts[place.folder] ?? repository.doubts(source: place.source, database: place.database, after: place.id)
+          doubts[place.folder] = known
+          entry.doubtfulTables = manifest.doubtful(of: known).map { "\($0.schema).\($0.name)" }
+        }
         entries.append(entry)
       } catch let error as RepositoryError where error.isOfOneSnapshot {
         unreadable.append(place)
@@ -115,13 +121,16 @@ struct List: FirnCommand {
         Table.Cell(names.name(source: entry.sourceName, database: entry.database)), .init(entry.id), .init(entry.kind),
         .init(Quantity.age(of: entry.startedAt, now: now).replacing(" ago", with: "")), .init(entry.bytes.value.map(Quantity.size) ?? "encrypted"),
         .init(Quantity.size(entry.storedBytes)),
-        .init((entry.complete ? "complete" : "INCOMPLETE") + (entry.onHold ? ", held" : ""), entry.complete ? nil : .warning),
+        .init(entry.state, entry.complete && entry.doubtfulTables.isEmpty ? nil : .warning),
         entry.damaged
           ? .init("FOUND DAMAGED", .bad)
           : entry.verifiedAt.value.map { .init("verified \(Quantity.age(of: $0, now: now))", .good) } ?? "not verified",
       ]
     }
     context.output(Table(header: ["DATABASE", "SNAPSHOT", "KIND", "AGE", "SIZE", "STORED", "STATE", "PROOF"], rows: rows))
+    if let doubtful = entries.last(where: { !$0.doubtfulTables.isEmpty }) {
+      context.tell("DOUBTFUL: tables may hold old rows, see firn show \(doubtful.database) \(doubtful.id)")
+    }
     context.tell("\(Quantity.count(entries.count, "snapshot")), \(Quantity.size(entries.reduce(0) { $0 + $1.storedBytes })) stored")
   }
 
@@ -144,6 +153,13 @@ struct List: FirnCommand {
     private(set) var verifiedAt: Nullable<Date>
     /// Whether the last verification that read it found it damaged, or one with which it shares what is damaged.
     private(set) var damaged: Bool
+    /// Tables that may hold old rows, by what a later snapshot found.
+    var doubtfulTables: [String] = []
+
+    /// What the list says of it, besides its proof.
+    var state: String {
+      (complete ? "complete" : "INCOMPLETE") + (doubtfulTables.isEmpty ? "" : ", DOUBTFUL") + (onHold ? ", held" : "")
+    }
 
     init(_ manifest: Manifest, check: CheckRecord?) {
       self.init(manifest.place, .init(of: manifest), check: check, startedAt: manifest.startedAt, bytes: manifest.bytes)

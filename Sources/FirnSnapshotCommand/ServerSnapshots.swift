@@ -161,7 +161,9 @@ struct ServerSnapshots {
       try backUp(database.name, of: target, globals, sessions: sessions, results)
     }
     let sources = Set(results.current.reports.dropFirst(earlier).map(\.source))
-    let lost = Set(try repository.catalog.snapshots().filter { sources.contains($0.source) }.map(\.database)).subtracting(databases.all)
+    let recent = Date.now - StoreStatus.graceOfGone.inSeconds
+    let lost = Set(try repository.catalog.snapshots().filter { sources.contains($0.source) && $0.id.startDate > recent }.map(\.database))
+      .subtracting(databases.all)
     for name in lost.sorted() {
       let reason = "the server no longer has it, and its snapshots stay; to get it back: firn restore \(name)"
       context.tell("left out: \(target.name(of: name)): \(reason)")

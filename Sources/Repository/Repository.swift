@@ -67,11 +67,7 @@ package struct Repository: Sendable {
   /// The tables of a snapshot that may hold old rows, by what later snapshots found.
   package func doubts(about manifest: Manifest) throws -> [Manifest.Doubt] {
     guard manifest.tables.contains(where: { $0.readIn != nil }) else { return [] }
-    let known = try doubts(source: manifest.source, database: manifest.database, after: manifest.id)
-    return known.filter { doubt in
-      doubt.concerns(manifest.id)
-        && manifest.tables.contains { $0.schema == doubt.schema && $0.name == doubt.name && $0.readIn.map { $0 <= doubt.after } ?? false }
-    }
+    return manifest.doubtful(of: try doubts(source: manifest.source, database: manifest.database, after: manifest.id))
   }
 
   /// The tables that may hold old rows in earlier snapshots, as snapshots after one of them found.

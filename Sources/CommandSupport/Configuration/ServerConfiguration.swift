@@ -60,7 +60,7 @@ package struct ServerConfiguration: Sendable, Equatable {
     for entry in try value.entries(overrideKeys) {
       switch entry.key {
       case "exclude-table-data": override.excludedTableData = try entry.list()
-      case "max-age": override.maxAge = try entry.duration()
+      case "max-age": override.maxAge = try entry.age()
       case "incremental": override.incremental = try entry.incremental()
       case "jobs": override.jobs = try entry.number(in: 1...64)
       default: break

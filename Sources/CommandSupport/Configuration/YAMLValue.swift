@@ -123,6 +123,13 @@ struct YAMLValue {
     return duration
   }
 
+  /// A duration that is not zero.
+  func age() throws -> Duration {
+    let age = try duration()
+    guard age > .zero else { throw wrong("a duration above zero, such as 26h or 8d") }
+    return age
+  }
+
   func incremental() throws -> SnapshotRequest.Incremental {
     guard let mode = node.string.flatMap({ SnapshotRequest.Incremental(rawValue: $0) }) else { throw wrong("auto, yes, no or file-times") }
     return mode

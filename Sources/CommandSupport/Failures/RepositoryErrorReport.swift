@@ -66,7 +66,8 @@ extension RepositoryError: ReportableError {
     case .invalidSelector(let text):
       FailureReport(
         .usage, "\(text) is not a time",
-        hint: "write it as 'before:2026-11-22 02:00', before:22:50 (local time; with Z at the end, UTC), before:2h or before:yesterday")
+        hint:
+          "write it as 'before:2026-11-22 02:00', before:22:50 (local time; with Z at the end, UTC), before:2h (also min, d, w) or before:yesterday")
     case .lockLost:
       FailureReport(
         .store, "the lock of this run was removed while it worked, so it stopped: nothing more is listed or deleted",

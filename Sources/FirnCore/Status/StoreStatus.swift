@@ -304,7 +304,7 @@ package struct StoreStatus: Sendable {
   }
 
   /// A dropped database is reported for at least this long after its newest snapshot. Later the drop is taken as intended.
-  private static let graceOfGone: Duration = .seconds(8 * 86400)
+  package static let graceOfGone: Duration = .seconds(8 * 86400)
 
   /// - Parameter places: of one database, the newest first.
   private static func database(

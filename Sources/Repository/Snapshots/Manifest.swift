@@ -139,6 +139,13 @@ package struct Manifest: Codable, Sendable {
     }
   }
 
+  /// The ones that concern tables which this snapshot took over.
+  package func doubtful(of known: [Doubt]) -> [Doubt] {
+    known.filter { doubt in
+      doubt.concerns(id) && tables.contains { $0.schema == doubt.schema && $0.name == doubt.name && $0.readIn.map { $0 <= doubt.after } ?? false }
+    }
+  }
+
   package struct ChunkTablePlace: Codable, Sendable, Equatable {
     /// Bytes of the part that names the objects, before it is encrypted.
     package var headBytes: Int64

@@ -200,6 +200,9 @@ import Testing
     let after = try place.snapshot("--all", "--server", "main")
     #expect(after.status == 0 && after.errors.contains("per-database cmr of server main: no database matches it"), "\(after)")
     #expect(after.errors.contains("left out: main/crm: the server no longer has it"), "\(after)")
+    // After that the drop was intended.
+    let late = try place.run(clock: ["-f", "+9d"], "firn-snapshot", ["--all", "--server", "main"])
+    #expect(late.status == 0 && !late.errors.contains("crm: the server"), "\(late)")
   }
 
   @Test func `are refused when they make no sense`() throws {

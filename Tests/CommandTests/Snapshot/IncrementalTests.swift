@@ -291,6 +291,11 @@ import Testing
       #expect(shown.output.contains("public.t may hold old rows") == (ids.count == 5 && number == 2), "\(number): \(shown)")
     }
     #expect(warnings.contains { $0.contains("1 snapshot between") }, "\(warnings)")
+    let listed = try place.work.firn("list")
+    #expect(listed.output.split(separator: "\n").filter { $0.contains("DOUBTFUL") }.allSatisfy { $0.contains(ids[2]) }, "\(listed)")
+    #expect(listed.output.contains("complete, DOUBTFUL") && "\(listed)".contains("see firn show"), "\(listed)")
+    let entries = try place.work.firn("list", "--json").json()["snapshots"] as? [[String: Any]] ?? []
+    #expect(entries.map { $0["doubtfulTables"] as? [String] ?? ["?"] } == [[], [], ["public.t"], [], []], "\(entries)")
     let later = try place.work.run(clock: ["-f", "+10d"], "firn", ["status"])
     #expect(later.status == 3 && "\(later)".contains("may hold old rows of public.t"), "\(later)")
     let restored = try place.work.restore(place.work.database, ids[2], "--as", "\(place.work.database)_old")
