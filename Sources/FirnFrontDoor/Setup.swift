@@ -43,8 +43,8 @@ struct Setup: FirnCommand {
     let server: Connection
     do { server = try connect("postgres") } catch PostgresError.noSuchDatabase { server = try connect(settings.database ?? "template1") }
     let setup = try ServerSetup(
-      on: server, backupRole: role, restoreRole: restoreRole, usesFileTimes: { own.configuration.incremental(for: $0) == .fileTimes },
-      connect: connect)
+      on: server, backupRole: role, restoreRole: restoreRole,
+      usesFileTimes: { own.configuration.backsUp($0) && own.configuration.incremental(for: $0) == .fileTimes }, connect: connect)
     if !common.json { show(setup, context) }
     if apply { try setup.apply(on: server, connect: connect) }
     if common.json { try context.output(json: Report(setup, applied: apply)) }

@@ -160,7 +160,7 @@ struct FirnRestore: FirnCommand {
       request.keptName = plan.impact?.keptAs
       request.replacedOID = plan.impact?.oid
     } else {
-      context.tell("restoring \(place.database) of \(place.id) into \(into == nil ? "a new database" : "the empty database"), \(request.target.name)")
+      context.tell("restoring \(described(place)) into \(into == nil ? "a new database" : "the empty database"), \(request.target.name)")
       // A database that is gone may have been given up for another, and what it held last be in there.
       if request.target.name.isSame(as: place.database), snapshot == nil,
         let newer = places.last(where: { $0.id > place.id && repository.catalog.isSafetySnapshot($0) })
@@ -195,6 +195,10 @@ struct FirnRestore: FirnCommand {
     return result.warnings.isEmpty ? .done : .doneWithWarnings
   }
 
+  private func described(_ place: SnapshotPath) -> String {
+    "\(place.database) of \(place.id) (\(Quantity.age(of: place.id.startDate, now: Date())))"
+  }
+
   /// What `before:TIME` was understood as.
   private func tellOfTime(_ place: SnapshotPath, _ context: CommandContext) {
     guard let selector, selector.hasPrefix("before:"), let time = SnapshotSelector.time(String(selector.dropFirst(7))) else { return }
@@ -213,7 +217,7 @@ struct FirnRestore: FirnCommand {
       ImpactStatement(plan, lastCheck: try lastCheck(of: place, repository), request: request).show(context)
     } else {
       context.tell(
-        "\(place.database) of \(place.id) would be restored into \(into == nil ? "a new database" : "the empty database") \(request.target.name)")
+        "\(described(place)) would be restored into \(into == nil ? "a new database" : "the empty database"), \(request.target.name)")
       for note in plan.notes { context.tell("note: \(note)") }
     }
     for warning in plan.warnings { context.warn(warning) }

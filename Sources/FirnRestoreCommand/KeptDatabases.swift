@@ -62,7 +62,7 @@ struct KeptDatabases {
         "",
         "This brings back the database that was \(plan.database) until \(since), \(Quantity.age(of: plan.kept.record.keptAt, now: Date())).", "",
         "  server      \(plan.server)",
-        "  comes back  \(plan.kept.name) of \(plan.kept.owner), \(Quantity.size(plan.kept.size)), with all rows written until then",
+        "  comes back  \(plan.kept.name), owned by \(plan.kept.owner), \(Quantity.size(plan.kept.size)), with all rows written until then",
         "  is kept     \(aside)", "  connected   \(sessions)",
       ] + others + [
         "", "\(plan.presentBecomes == nil ? "It is kept unchanged." : "Both are kept unchanged.") Nothing has been changed yet.", "",

@@ -136,8 +136,9 @@ struct ServerSnapshots {
       excluding: (target.server?.exclude ?? []) + command.excludedDatabases, requiring: command.excludedDatabases)
     for (name, reason) in databases.leftOut { context.tell("left out: \(target.name(of: name)): \(reason)") }
     // No failure: a database may be dropped at any time.
-    for (pattern, _) in target.server?.overrides ?? [] where !databases.all.contains(where: { $0.matches(glob: pattern) }) {
-      context.tell("per-database \(pattern) of server \(target.server?.name ?? ""): no database matches it")
+    let exceptions = (target.server?.overrides ?? []).map(\.pattern).filter { pattern in !databases.all.contains { $0.matches(glob: pattern) } }
+    for (key, patterns) in [("exclude", databases.excludingNone), ("per-database", exceptions)] {
+      for pattern in patterns { context.tell("\(key) \(pattern) of server \(target.server?.name ?? ""): no database matches it") }
     }
     return databases
   }

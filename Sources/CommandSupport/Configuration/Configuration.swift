@@ -192,6 +192,9 @@ package struct Configuration: Sendable, Equatable {
   /// The settings of one database of the chosen server.
   package func override(for database: String) -> ServerConfiguration.Override { chosenServer?.override(for: database) ?? .init() }
 
+  /// Whether `--all` backs it up.
+  package func backsUp(_ database: String) -> Bool { chosenServer?.backsUp(database) ?? true }
+
   /// When snapshots of a database take over tables that have not changed.
   package func incremental(for database: String) -> SnapshotRequest.Incremental { override(for: database).incremental ?? incremental ?? .auto }
 

@@ -69,6 +69,11 @@ package struct ServerConfiguration: Sendable, Equatable {
     return override
   }
 
+  /// Whether `--all` backs up a database.
+  func backsUp(_ database: String) -> Bool {
+    databases.contains { database.matches(glob: $0) } && !exclude.contains { database.matches(glob: $0) }
+  }
+
   /// The settings of a database: those of the first pattern that matches it.
   package func override(for database: String) -> Override { overrides.first { database.matches(glob: $0.pattern) }?.override ?? Override() }
 }

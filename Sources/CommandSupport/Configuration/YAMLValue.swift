@@ -113,7 +113,7 @@ struct YAMLValue {
 
   func size(atLeast least: Int64 = 0) throws -> Int64 {
     guard let size = node.string.flatMap(Quantity.bytes), size >= least else {
-      throw wrong("a size such as 512MiB" + (least > 0 ? ", of \(least) bytes at least" : ""))
+      throw wrong("a size such as 512MiB" + (least > 0 ? ", at least \(least >> 20)MiB" : ""))
     }
     return size
   }

@@ -115,7 +115,9 @@ package struct SnapshotOperation {
         try Interruption.sleep(until: .now + .seconds(number))
         number += 1
       case .retreated(let retreat):
-        let what = retreat.readsWholeTables ? "no table is read in ranges" : "another attempt reads more tables"
+        let what =
+          retreat.takesNothing
+          ? "everything is read" : retreat.readsWholeTables ? "no table is read in ranges" : "another attempt reads more tables"
         progress.note("\(what): \(retreat.reason)")
         mustRead.formUnion(retreat.tables)
         takesOver = takesOver && !retreat.takesNothing

@@ -29,7 +29,7 @@ internal import Platform
     try execute(
       """
       SET search_path = ''; SET default_transaction_read_only = off; SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0;
-      SET datestyle = 'ISO'; SET extra_float_digits = 1
+      SET datestyle = 'ISO'; SET extra_float_digits = 1; SET quote_all_identifiers = off
       """)
     if serverVersion >= 140000 { try execute("SET idle_session_timeout = 0") }
     if serverVersion >= 170000 { try execute("SET transaction_timeout = 0") }

@@ -23,12 +23,12 @@ import Testing
     return (place, other)
   }
 
-  private func configure(_ place: Workplace, _ other: TestServer, _ more: String = "") throws {
+  private func configure(_ place: Workplace, _ other: TestServer, _ more: String = "", excluding names: String = "postgres") throws {
     let text = """
       servers:
         main:
           database-url: \(place.server.url("postgres"))
-          exclude: [postgres]
+          exclude: [\(names)]
       \(more)
         other:
           database-url: \(other.url("postgres"))
@@ -195,10 +195,11 @@ import Testing
     let old = try databases(status).filter { ($0["problems"] as? [String] ?? []).contains { $0.hasPrefix("the newest snapshot was taken") } }
     #expect(old.map { $0["database"] as? String } == ["shop"], "\(status)")
     // Neither a mistyped name nor a lost database goes unsaid.
-    try configure(place, other, "    per-database: {cmr: {jobs: 1}}")
+    try configure(place, other, "    per-database: {cmr: {jobs: 1}}", excluding: "postgres, scratsh, '*_test'")
     try place.server.sql("DROP DATABASE crm")
     let after = try place.snapshot("--all", "--server", "main")
     #expect(after.status == 0 && after.errors.contains("per-database cmr of server main: no database matches it"), "\(after)")
+    #expect(after.errors.contains("exclude scratsh of server main: no database matches it") && !after.errors.contains("_test"), "\(after)")
     #expect(after.errors.contains("left out: main/crm: the server no longer has it"), "\(after)")
     // After that the drop was intended.
     let late = try place.run(clock: ["-f", "+9d"], "firn-snapshot", ["--all", "--server", "main"])

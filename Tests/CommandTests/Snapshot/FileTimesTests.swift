@@ -83,6 +83,12 @@ import Testing
     #expect(doctor.output.contains("\(role) is not a member of pg_checkpoint") && doctor.output.contains("firn setup --apply grants"), "\(doctor)")
 
     try place.work.sql("REVOKE EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean) FROM \(role)")
+    let name = place.work.database
+    try place.configure(
+      "incremental: file-times\nservers: {main: {database-url: '\(place.work.server.address("postgres"))', exclude: [\(name)]}}\n")
+    let excluded = try setUp(place, role)
+    #expect(excluded.status == 0 && !excluded.output.contains("'\(name)'"), "\(excluded)")
+    try place.configure("incremental: file-times\n")
     let shown = try setUp(place, role)
     #expect(shown.output.contains("\\connect -reuse-previous=on \"dbname='\(place.work.database)'\"\nGRANT EXECUTE ON FUNCTION"), "\(shown)")
     #expect(try setUp(place, role, "--apply").status == 0)

@@ -186,6 +186,29 @@ import Testing
     #expect(try taken() == 0)
     _ = try taken()
     #expect(try taken() == 4)
+    // The summary of a change is gone, and those before and after it are there.
+    let data = FilePath(try server.sql("SHOW data_directory"))
+    let summaries = data.appending("pg_wal/summaries")
+    let known = try Folder.names(in: summaries)
+    try place.work.sql("UPDATE t1 SET v = v + 1; CHECKPOINT")
+    let end = try server.sql("SELECT pg_current_wal_flush_lsn()")
+    let deadline = ContinuousClock.now + .seconds(30)
+    while try server.sql("SELECT max(end_lsn) >= '\(end)' FROM pg_available_wal_summaries()") != "t", ContinuousClock.now < deadline {
+      try place.work.sql("CHECKPOINT")
+      Thread.sleep(forTimeInterval: 0.1)
+    }
+    for name in try Folder.names(in: summaries) where !known.contains(name) { try Folder.removeFile(summaries.appending(name)) }
+    #expect(try taken() == 0)
+    _ = try taken()
+    #expect(try taken() == 4)
+    // The database is a copy, so the log has its earlier changes under the number of the database that it was copied from.
+    try place.work.sql("UPDATE t1 SET v = v + 1")
+    try server.sql("CREATE DATABASE passing TEMPLATE \(place.work.database) STRATEGY FILE_COPY")
+    try server.sql("DROP DATABASE \(place.work.database)")
+    try server.sql("ALTER DATABASE passing RENAME TO \(place.work.database)")
+    #expect(try taken() == 0)
+    _ = try taken()
+    #expect(try taken() == 4)
     // A crash loses nothing, and hides nothing.
     try place.work.sql("UPDATE t2 SET v = v + 1")
     server.crash()
@@ -203,7 +226,6 @@ import Testing
     #expect(doctor.contains("GRANT pg_checkpoint, pg_monitor TO \\\"weak\\\"") && doctor.contains("in 4 tables were unchanged"), "\(doctor)")
     // Files of an earlier day, put back.
     for _ in 1...2 { _ = try taken() }
-    let data = FilePath(try server.sql("SHOW data_directory"))
     server.stop()
     while Folder.exists(data.appending("postmaster.pid")) { Thread.sleep(forTimeInterval: 0.05) }
     let aside = place.work.folder.path("aside").string

@@ -45,6 +45,7 @@ import Testing
     ("jobs: many\n", "firn.yaml line 1: jobs is not a number from 1 to 64", nil),
     ("jobs: 0\n", "firn.yaml line 1: jobs is not a number from 1 to 64", nil),
     ("\nlock-wait: soon\n", "firn.yaml line 2: lock-wait is not a duration such as 30s, 15min, 26h or 8d", nil),
+    ("spool-cap: 4k\n", "firn.yaml line 1: spool-cap is not a size such as 512MiB, at least 1MiB", nil),
     ("max-unread-age: 0d\n", "firn.yaml line 1: max-unread-age is not a duration above zero, such as 26h or 8d", nil),
     ("- store\n", "firn.yaml is not a list of keys and values", "write a line as store: /var/lib/firn"),
     ("store: [a, b]\n", "firn.yaml line 1: store is not a text", nil),

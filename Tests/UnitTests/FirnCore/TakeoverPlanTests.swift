@@ -107,6 +107,12 @@ import Testing
     }
   }
 
+  @Test func `reads again what a wrong clock dated in the future`() {
+    var plan = Self.plan([(100, -400), (100, 1), (100, -0.1), (100, 0)])
+    plan.chooseChecks(now: Self.now, elapsed: 86400)
+    #expect(Set(plan.checked.keys) == [16400, 16402])
+  }
+
   @Test func `reads little in an hour, and a table that is most of the database once a week`() {
     var readings = [Double](repeating: 1.0 / 24, count: 41)
     var times = 0

@@ -133,9 +133,12 @@ package struct TakeoverPlan: Sendable {
   package mutating func chooseChecks(now: Date, elapsed: TimeInterval, period: TimeInterval = usualPeriod) {
     let interval = max(1, elapsed)
     let share = Double(bytes) * min(1, interval / period)
+    var units = units
+    // When a wrong clock dated a reading in the future, nobody knows how long ago it was.
+    for number in units.indices where units[number].lastReading > now { units[number].lastReading = .distantPast }
     let oldestFirst = units.sorted { ($0.lastReading, $0.oid, $0.range ?? 0) < ($1.lastReading, $1.oid, $1.range ?? 0) }
     /// How many later snapshots may read it in time.
-    func chances(_ unit: Unit) -> Double { ((period - now.timeIntervalSince(unit.lastReading)) / interval).rounded() }
+    func chances(_ unit: Unit) -> Double { max(0, ((period - now.timeIntervalSince(unit.lastReading)) / interval).rounded()) }
     var needed = 0.0
     var before = 0.0
     for unit in oldestFirst {
@@ -156,7 +159,7 @@ package struct TakeoverPlan: Sendable {
     /// Nil for a whole table.
     let range: Int?
     let bytes: Int64
-    let lastReading: Date
+    var lastReading: Date
 
     init(_ oid: UInt32, _ range: Int?, _ bytes: Int64, _ readIn: SnapshotID?) {
       (self.oid, self.range, self.bytes, lastReading) = (oid, range, bytes, readIn?.startDate ?? .distantPast)
