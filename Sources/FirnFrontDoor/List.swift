@@ -156,7 +156,7 @@ struct List: FirnCommand {
     /// Tables that may hold old rows, by what a later snapshot found.
     var doubtfulTables: [String] = []
 
-    /// What the list says of it, besides its proof.
+    /// Its state in the list.
     var state: String {
       (complete ? "complete" : "INCOMPLETE") + (doubtfulTables.isEmpty ? "" : ", DOUBTFUL") + (onHold ? ", held" : "")
     }

@@ -134,7 +134,7 @@ package struct TakeoverPlan: Sendable {
     let interval = max(1, elapsed)
     let share = Double(bytes) * min(1, interval / period)
     var units = units
-    // When a wrong clock dated a reading in the future, nobody knows how long ago it was.
+    // A wrong clock dated a reading in the future: its age is unknown.
     for number in units.indices where units[number].lastReading > now { units[number].lastReading = .distantPast }
     let oldestFirst = units.sorted { ($0.lastReading, $0.oid, $0.range ?? 0) < ($1.lastReading, $1.oid, $1.range ?? 0) }
     /// How many later snapshots may read it in time.
