@@ -79,6 +79,31 @@ import Testing
     }
   }
 
+  /// Sessions that attach indexes side by side lock each other out, in every second restore of these tables.
+  @Test func `attaches the indexes of partitions in one session`() throws {
+    let place = try Workplace(on: TestServer.system.get())
+    try place.sql(
+      """
+      CREATE TABLE measured (at int, region text, PRIMARY KEY (at, region)) PARTITION BY RANGE (at);
+      CREATE TABLE measured_old PARTITION OF measured FOR VALUES FROM (MINVALUE) TO (10);
+      CREATE TABLE measured_new PARTITION OF measured FOR VALUES FROM (10) TO (20) PARTITION BY LIST (region);
+      CREATE TABLE measured_new_north PARTITION OF measured_new FOR VALUES IN ('north');
+      CREATE TABLE measured_new_rest PARTITION OF measured_new DEFAULT;
+      CREATE TABLE measured_default PARTITION OF measured DEFAULT; CREATE INDEX ON measured (region);
+      CREATE TABLE refers (at int, region text, FOREIGN KEY (at, region) REFERENCES measured);
+      COMMENT ON CONSTRAINT refers_at_region_fkey ON refers IS 'last';
+      INSERT INTO measured SELECT g, (ARRAY['north', 'south'])[1 + g % 2] FROM generate_series(1, 30) g; INSERT INTO refers SELECT * FROM measured
+      """)
+    _ = try place.takeSnapshot()
+    for number in 1...8 {
+      let copy = "\(place.database)_\(number)"
+      let result = try place.restore(place.database, "latest", "--as", copy, "--prove", "--jobs", "4", "--verbose")
+      #expect(result.status == 0 && !result.errors.contains("waited for each other"), "\(result)")
+      #expect(try place.server.sql("SELECT count(*) FROM pg_index WHERE NOT indisvalid", in: copy) == "0")
+      #expect(try place.server.sql("SELECT count(*) FROM pg_constraint WHERE obj_description(oid) = 'last'", in: copy) == "1")
+    }
+  }
+
   @Test func `compresses values the faster way, unless a way is configured`() throws {
     let place = try workplace(rows: 10)
     let column = "body text"

@@ -50,7 +50,7 @@ struct IncrementalPlace {
     let result = try work.run("firn-snapshot", ["--json", "--verbose"] + arguments)
     // 3: tables lost many rows, as a test wanted.
     guard result.status == 0 || result.status == 3 else { throw Unavailable("firn-snapshot: \(result)") }
-    var found = try tables()
+    var found = try tables(of: result.json()["id"] as? String ?? "")
     for line in result.errors.split(separator: "\n") where line.hasSuffix(": little of its objects in the store is still in use, or one is missing") {
       found[String(line.dropFirst("firn-snapshot: ".count).prefix { $0 != ":" })]?.isReadForItsObjects = true
     }

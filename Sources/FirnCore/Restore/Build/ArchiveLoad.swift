@@ -55,7 +55,12 @@ struct ArchiveLoad {
     let built = try loadRows(outcome.selection, phases, tool, failure, messages, isSuperuser: connection.isSuperuser())
 
     progress.begin("building indexes and constraints")
-    try run(tool, phases.postData.filter { !built.contains($0.dumpID) }, failure, messages)
+    let steps = phases.postDataSteps
+    var alone = tool
+    alone.jobs = 1
+    for (tool, entries) in [(tool, steps.first), (alone, steps.attachments), (tool, steps.last)] {
+      try run(tool, entries.filter { !built.contains($0.dumpID) }, failure, messages)
+    }
     try connection.setSequences(sequencesToSet(outcome.selection))
     progress.begin("gathering statistics and counting rows")
     let count = RestoreCount(settings: settings, manifest: outcome.selection.manifest, jobs: jobs, searchPath: selection.searchPath)
