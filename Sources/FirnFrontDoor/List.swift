@@ -46,7 +46,7 @@ struct List: FirnCommand {
         var entry = try manifest.map { Entry($0, check: check) } ?? Entry(place, catalog.summary(of: place), check: check)
         if try catalog.shares(findings, place) { entry.sharesDamage() }
         entry.onHold = held.contains(place)
-        if let manifest, manifest.tables.contains(where: { $0.readIn != nil }) {
+        if let manifest {
           let known = try doubts[place.folder] ?? repository.doubts(source: place.source, database: place.database, after: place.id)
           doubts[place.folder] = known
           entry.doubtfulTables = manifest.doubtful(of: known).map { "\($0.schema).\($0.name)" }

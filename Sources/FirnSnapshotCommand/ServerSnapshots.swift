@@ -136,9 +136,12 @@ struct ServerSnapshots {
       excluding: (target.server?.exclude ?? []) + command.excludedDatabases, requiring: command.excludedDatabases)
     for (name, reason) in databases.leftOut { context.tell("left out: \(target.name(of: name)): \(reason)") }
     // No failure: a database may be dropped at any time.
-    let exceptions = (target.server?.overrides ?? []).map(\.pattern).filter { pattern in !databases.all.contains { $0.matches(glob: pattern) } }
-    for (key, patterns) in [("exclude", databases.excludingNone), ("per-database", exceptions)] {
-      for pattern in patterns { context.tell("\(key) \(pattern) of server \(target.server?.name ?? ""): no database matches it") }
+    // A pattern to exclude may well match none today.
+    let names = (target.server?.exclude ?? []).filter { !$0.contains { "*?".contains($0) } }
+    for (key, patterns) in [("exclude", names), ("per-database", (target.server?.overrides ?? []).map(\.pattern))] {
+      for pattern in patterns where !databases.all.contains(where: { $0.matches(glob: pattern) }) {
+        context.tell("\(key) \(pattern) of server \(target.server?.name ?? ""): no database matches it")
+      }
     }
     return databases
   }

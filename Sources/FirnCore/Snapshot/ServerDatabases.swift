@@ -14,8 +14,6 @@ package struct ServerDatabases: Sendable {
   package let entries: [Entry]
   /// Wanted patterns that match no database.
   package let unmatched: [String]
-  /// Databases to exclude that the server doesn't have. A pattern may well match none today.
-  package let excludingNone: [String]
   /// Databases that are left out without having been excluded, with the reason.
   package let leftOut: [(name: String, reason: String)]
   package var names: [String] { entries.map(\.name) }
@@ -29,7 +27,7 @@ package struct ServerDatabases: Sendable {
   /// - Throws: `FirnError.refused` if one of `required` matches no database, or if none is left.
   package init(on server: Connection, matching wanted: [String] = ["*"], excluding excluded: [String], requiring required: [String]? = nil) throws {
     var leftOut: [(name: String, reason: String)] = []
-    var (unused, unmatched) = (Set(excluded), Set(wanted))
+    var (unused, unmatched) = (Set(required ?? excluded), Set(wanted))
     var chosen: [Entry] = []
     let found = try server.databaseEntries()
     all = Set(found.map(\.name))
@@ -48,9 +46,8 @@ package struct ServerDatabases: Sendable {
         chosen.append(Entry(name: entry.name, size: entry.size))
       }
     }
-    let missing = unused.intersection(required ?? excluded)
-    guard missing.isEmpty else {
-      throw FirnError.refused(reasons: missing.sorted().map { "no database of \(server.target) matches \($0)" })
+    guard unused.isEmpty else {
+      throw FirnError.refused(reasons: unused.sorted().map { "no database of \(server.target) matches \($0)" })
     }
     guard !chosen.isEmpty else {
       throw FirnError.refused(reasons: [
@@ -59,7 +56,6 @@ package struct ServerDatabases: Sendable {
       ])
     }
     self.unmatched = wanted.filter(unmatched.contains)
-    excludingNone = excluded.filter { unused.contains($0) && !$0.contains { "*?".contains($0) } }
     entries = chosen.sorted { ($0.size, $1.name) > ($1.size, $0.name) }
     self.leftOut = leftOut
   }

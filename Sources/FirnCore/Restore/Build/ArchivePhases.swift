@@ -32,22 +32,14 @@ struct ArchivePhases {
   }
 
   /// `postData` in steps, of which the second must be run by one session. Sessions that attach indexes to partitioned ones side by side
-  /// lock each other out, or each sees the index of the level above without the other's, and leaves it invalid. What needs a valid index
-  /// comes last: foreign keys.
+  /// lock each other out, or each sees the index of the level above without the other's, and leaves it invalid. Foreign keys need valid
+  /// indexes, so they come last.
   var postDataSteps: (first: [ArchiveDirectory.Entry], attachments: [ArchiveDirectory.Entry], last: [ArchiveDirectory.Entry]) {
-    var attached: Set<Int> = []
-    var attachments: [ArchiveDirectory.Entry] = []
-    for entry in postData where entry.kind == "INDEX ATTACH" {
-      attached.insert(entry.dumpID)
-      attachments.append(entry)
-    }
+    let attachments = postData.filter { $0.kind == "INDEX ATTACH" }
+    let attached = Set(attachments.map(\.dumpID))
     var later = attached
-    // In an archive, what an entry depends on mostly comes before it.
-    var count = -1
-    while !later.isEmpty, later.count != count {
-      count = later.count
-      for entry in postData where !later.isDisjoint(with: entry.dependencies) { later.insert(entry.dumpID) }
-    }
+    // pg_dump sorts entries: what one depends on comes before it (pg_dump_sort.c).
+    for entry in postData where !later.isDisjoint(with: entry.dependencies) { later.insert(entry.dumpID) }
     return (
       postData.filter { !later.contains($0.dumpID) }, attachments,
       postData.filter { later.contains($0.dumpID) && !attached.contains($0.dumpID) }
