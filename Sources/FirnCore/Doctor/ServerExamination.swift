@@ -49,7 +49,7 @@ package struct ServerExamination: Sendable {
     } catch {
       try Interruption.check()
       // The database may be what is gone.
-      let others = (try? losses(ServerConnection.open(settings))) ?? []
+      let others = (try? leftovers(ServerConnection.open(settings))) ?? []
       return [
         Finding(
           "server", .stop, words(error),
@@ -69,7 +69,7 @@ package struct ServerExamination: Sendable {
       // The maintenance database is small: others matter, if there are any.
       let names = backedUp(connection)
       if connection.database != "postgres" || names.isSubset(of: ["postgres"]) { findings.append(try takeover(connection)) }
-      findings += try losses(connection)
+      findings += try leftovers(connection)
       return try findings + others(names, connection)
     } catch {
       try Interruption.check()
@@ -84,9 +84,12 @@ package struct ServerExamination: Sendable {
     }
   }
 
-  /// Databases that restores in place left dropped.
-  private func losses(_ connection: Connection) throws -> [Finding] {
+  /// Databases that restores in place left dropped, and unfinished ones of killed restores.
+  private func leftovers(_ connection: Connection) throws -> [Finding] {
     try RestoreLeftover.losses(on: connection).map { text, isCertain in Finding("restores", isCertain ? .stop : .warn, text) }
+      + RestoreLeftover.remains(on: connection).map { name in
+        Finding("restores", .warn, "database \(name) is a leftover of a killed restore", hint: "firn restore --recover drops it")
+      }
   }
 
   private func support(_ version: String) -> Finding {
@@ -147,12 +150,13 @@ package struct ServerExamination: Sendable {
     func grant(_ what: String) -> String {
       connection.serverMajor < 14 ? "in each schema: GRANT SELECT ON ALL \(what) IN SCHEMA … TO \(role)" : "GRANT pg_read_all_data TO \(role)"
     }
+    func objects(_ noun: String) -> String { count == 1 ? "the \(noun) \(example)" : "\(count) \(noun)s, as \(example)" }
     let (what, hint) =
       switch first.kind {
-      case .table: ("may not read \(count) tables, as \(example)", grant("TABLES"))
-      case .sequence: ("may not read \(count) sequences, as \(example)", grant("SEQUENCES"))
-      case .rowSecurity: ("does not see all rows of \(count) tables, as \(example): row security", "ALTER ROLE \(role) BYPASSRLS")
-      case .largeObject: ("may not read \(count) large objects, as \(example)", "dump as their owner or a superuser, or grant each to \(role)")
+      case .table: ("may not read \(objects("table"))", grant("TABLES"))
+      case .sequence: ("may not read \(objects("sequence"))", grant("SEQUENCES"))
+      case .rowSecurity: ("does not see all rows of \(objects("table")): row security", "ALTER ROLE \(role) BYPASSRLS")
+      case .largeObject: ("may not read \(objects("large object"))", "dump as their owner or a superuser, or grant each to \(role)")
       }
     let more = barriers.count > 1 ? ", and more once that is fixed" : ""
     return Finding("rights", .stop, "\(connection.database): \(connection.user) \(what)\(more)", hint: hint)
@@ -236,7 +240,7 @@ package struct ServerExamination: Sendable {
     }
     return Finding(
       "incremental", .pass,
-      "\(database): snapshots read only what changed\(mode == .auto ? ", from 64 MiB on" : "")")
+      "\(database): snapshots read only what changed\(mode == .auto ? ", if a dump has 64 MiB or more" : "")")
   }
 
   /// Snapshots are named by this machine's time, and their tables' contents by the server's.

@@ -124,7 +124,7 @@ import Testing
         "CREATE TABLE secret (id int); ALTER TABLE secret ENABLE ROW LEVEL SECURITY", "DROP TABLE secret", "row security",
         "ALTER ROLE \"\(role)\" BYPASSRLS"
       ),
-      ("SELECT lo_from_bytea(7, 'x')", "SELECT lo_unlink(7)", "may not read 1 large objects, as 7", "superuser"),
+      ("SELECT lo_from_bytea(7, 'x')", "SELECT lo_unlink(7)", "may not read the large object 7", "superuser"),
     ]
     for (sql, undo, detail, hint) in barriers {
       _ = try server.sql(sql, in: other)
@@ -137,7 +137,7 @@ import Testing
     }
     try place.sql("REVOKE pg_read_all_data FROM \(role); GRANT SELECT ON t TO \(role); CREATE SEQUENCE s")
     let sequence = try #require(rights().first { $0["verdict"] == "stop" })
-    #expect(sequence["detail"] == "\(place.database): \(role) may not read 1 sequences, as public.s", "\(sequence)")
+    #expect(sequence["detail"] == "\(place.database): \(role) may not read the sequence public.s", "\(sequence)")
   }
 
   @Test func `finds copies that would be refused, addresses that can't be read, and a store that is in use`() throws {

@@ -98,6 +98,14 @@ package struct RestoreLeftover: Sendable {
     }
   }
 
+  /// Unfinished databases of dead runs of this machine, which `clear` would drop.
+  static func remains(on server: Connection) throws -> [String] {
+    try UnfinishedDatabase.all(on: server).compactMap { name, owner in
+      guard let owner else { return UnfinishedDatabase.isOfDeadRun(name) ? name : nil }
+      return try owner.liveness == .dead && loss(name, owner, server) == nil ? name : nil
+    }
+  }
+
   /// Drops markers of a database that exists again, and complete databases of the same snapshot that only need to
   /// be renamed.
   /// - Parameter snapshot: the restored snapshot. It clears a marker only if the marker names it.

@@ -53,7 +53,8 @@ final class IncrementalReading {
     guard request.incremental.isWorthwhile(size) else {
       let isSmall = request.incremental == .auto
       return progress.note(
-        "all tables are read: \(isSmall ? "the database is smaller than 64 MiB (incremental: yes overrides this)" : "incremental is no")")
+        "all tables are read: \(isSmall ? "a dump has \(size >> 20) MiB, and less than 64 MiB is read faster (incremental: yes overrides this)" : "incremental is no")"
+      )
     }
     isWanted = true
     try unlessRefused("all tables are read") {
@@ -203,7 +204,7 @@ final class IncrementalReading {
         plan.read(try unusable(plan, index), because: "little of its objects in the store is still in use, or one is missing")
         for table in plan.divided { plan.read(table, where: unusableParts(of: table, index)) }
         let now = request.now()
-        plan.limit(relations: request.incremental != .auto ? 0 : try connection.relationCount())
+        plan.limit()
         plan.chooseChecks(now: now, elapsed: now.timeIntervalSince(parent.startedAt), period: request.rereadPeriod)
       }
       if !readsRanges { plan.readWholeTables() }

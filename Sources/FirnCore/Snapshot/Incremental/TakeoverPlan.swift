@@ -201,52 +201,24 @@ package struct TakeoverPlan: Sendable {
   /// Reads all unchanged tables, to verify that they are unchanged.
   package mutating func checkAll() { for unit in units { check(unit) } }
 
-  /// Bytes of all names in patterns together: they are arguments of a program.
-  private static let longestPatterns = 256 << 10
-  /// Bytes of one pattern. PostgreSQL's regular expressions have a limit: 22 kB of Chinese names exceed it.
-  private static let longestPattern = 8 << 10
-  /// Bytes that are read in the time in which a server compares one name with one relation (0.05 µs, at 400 MB/s).
-  private static let bytesPerComparison: Int64 = 20
+  /// Bytes of all excluded names together: they are arguments of a program, and a system allows 2 MB of these.
+  private static let longestNames = 512 << 10
 
-  /// Removes tables from the plan, so that they are read, if reading is faster than excluding them: small tables, and the smallest if all
-  /// names together are too long.
-  /// - Parameter relations: how many the database has.
-  package mutating func limit(relations: Int) {
+  /// Removes the smallest tables from the plan, so that they are read, if all names together are too long for `pg_dump`.
+  package mutating func limit() {
     var length = 0
     for (oid, table) in taken.sorted(by: { ($0.value.bytes, $0.key) > ($1.value.bytes, $1.key) }) {
-      length += table.name.utf8.count + 3
-      if length > Self.longestPatterns || table.bytes < Int64(relations) * Self.bytesPerComparison {
+      length += table.schema.utf8.count + table.name.utf8.count + 8
+      if length > Self.longestNames {
         taken[oid] = nil
-        reasons[oid] = "it is too small: excluding it would take longer than reading it"
+        reasons[oid] = "it is among the smallest of too many tables for the arguments of pg_dump"
       }
     }
-  }
-
-  private var excluded: [(schema: String, name: String)] {
-    taken.values.map { ($0.schema, $0.name) } + ranged.map { ($0.schema, $0.name) }
   }
 
   /// Patterns for `pg_dump --exclude-table-data`.
   package var patterns: [String] {
-    var patterns: [String] = []
-    // Names that are equal for Unicode are different ones for PostgreSQL.
-    for (_, tables) in Dictionary(grouping: excluded, by: { Array($0.schema.utf8) }).sorted(by: { $0.key.lexicographicallyPrecedes($1.key) }) {
-      let schema = Connection.identifier(tables[0].schema)
-      var names: [String] = []
-      var length = 0
-      func close() {
-        if !names.isEmpty { patterns.append("\(schema).(\(names.joined(separator: "|")))") }
-        (names, length) = ([], 0)
-      }
-      for table in tables.sorted(by: { $0.name < $1.name }) {
-        let name = Connection.identifier(table.name)
-        if length + name.utf8.count > Self.longestPattern { close() }
-        names.append(name)
-        length += name.utf8.count + 1
-      }
-      close()
-    }
-    return patterns
+    TablePatterns(taken.values.map { .init(schema: $0.schema, name: $0.name) } + ranged.map { .init(schema: $0.schema, name: $0.name) }).patterns
   }
 
   /// Tables whose rows differ from the parent's.

@@ -1,0 +1,116 @@
+package import Postgres
+
+/// Patterns for `pg_dump --exclude-table-data` that match tables by their exact names.
+///
+/// The server compares each pattern, as a regular expression, with its relations. A tree of what names have in common, such as
+/// `events_202(4_0[89]|5_1[012])`, takes a fraction of the time that a list of them takes, because only one branch of it is followed.
+package struct TablePatterns {
+  // Arrays, because names that are equal for Unicode are different ones for PostgreSQL.
+  private typealias Name = [Unicode.Scalar]
+
+  /// Bytes of names in one pattern. The server's time to compile one grows with the square of its length: 4 kB of words take 50 ms, 2 kB take
+  /// 8 ms, less than a pattern's search of the relations in large databases.
+  private static let longestPattern = 2 << 10
+
+  package private(set) var patterns: [String] = []
+
+  /// - Parameter tables: without duplicates.
+  package init(_ tables: some Sequence<QualifiedName>) {
+    let schemas = Dictionary(grouping: tables) { Name($0.schema.unicodeScalars) }
+    // Schemas whose tables have the same names, such as those of tenants, share patterns.
+    let alike = Dictionary(grouping: schemas.keys) { schema in Self.sorted((schemas[schema] ?? []).map { Name($0.name.unicodeScalars) }) }
+    for (names, schemas) in alike.sorted(by: { $0.value.count > $1.value.count }) {
+      for schemas in Self.divided(Self.sorted(schemas)) {
+        for names in Self.divided(names) { patterns.append("\(NameTree(schemas[...]).pattern).\(NameTree(names).pattern)") }
+      }
+    }
+  }
+
+  private static func sorted(_ names: [Name]) -> [Name] { names.sorted { $0.lexicographicallyPrecedes($1) } }
+
+  /// Parts that are not too long for a pattern.
+  private static func divided(_ names: [Name]) -> [ArraySlice<Name>] {
+    var parts: [ArraySlice<Name>] = []
+    var (start, length) = (0, 0)
+    for (place, name) in names.enumerated() {
+      length += name.reduce(1) { $0 + UTF8.width($1) }
+      if length > longestPattern, place > start {
+        parts.append(names[start..<place])
+        (start, length) = (place, 0)
+      }
+    }
+    return parts + [names[start...]]
+  }
+}
+
+/// What follows a common beginning of names, as a regular expression.
+private struct NameTree: Hashable {
+  private enum Part: Hashable {
+    case character(Unicode.Scalar)
+    /// Syntax of regular expressions.
+    case syntax(String)
+  }
+
+  private var parts: [Part] = []
+
+  /// - Parameters:
+  ///   - names: sorted, and at least one.
+  ///   - depth: the characters that they have in common.
+  init(_ names: ArraySlice<[Unicode.Scalar]>, from depth: Int = 0) {
+    // What follows a character, and all characters that are followed by the same.
+    var branches: [(characters: [Unicode.Scalar], rest: Self)] = []
+    var places: [Self: Int] = [:]
+    var rest = names.drop { $0.count == depth }
+    let endsHere = rest.count < names.count
+    while let character = rest.first?[depth] {
+      let branch = rest.prefix { $0[depth] == character }
+      rest = rest[branch.endIndex...]
+      let following = Self(branch, from: depth + 1)
+      if let place = places[following] {
+        branches[place].characters.append(character)
+      } else {
+        places[following] = branches.count
+        branches.append(([character], following))
+      }
+    }
+    var alternatives = branches.map { Self.oneOf($0.characters) + $0.rest.parts }
+    if endsHere { alternatives.insert([], at: 0) }
+    parts = Self.either(alternatives)
+  }
+
+  private static func either(_ alternatives: [[Part]]) -> [Part] {
+    if alternatives.count == 1 { return alternatives[0] }
+    return [.syntax("(")] + alternatives.joined(separator: [.syntax("|")]) + [.syntax(")")]
+  }
+
+  private static func oneOf(_ characters: [Unicode.Scalar]) -> [Part] {
+    guard characters.count > 1, characters.allSatisfy(isPlain) else { return either(characters.map { [.character($0)] }) }
+    return [.syntax("[\(characters.map(String.init).joined())]")]
+  }
+
+  /// Whether `pg_dump` sends it as it is without quotes.
+  private static func isPlain(_ character: Unicode.Scalar) -> Bool {
+    ("a"..."z").contains(character) || ("0"..."9").contains(character) || character == "_"
+  }
+
+  /// As `pg_dump` reads it.
+  var pattern: String {
+    var (pattern, literal) = ("", [Unicode.Scalar]())
+    func closeLiteral() {
+      let text = String(String.UnicodeScalarView(literal))
+      // Within quotes, pg_dump escapes what has a meaning in regular expressions.
+      pattern += literal.allSatisfy(Self.isPlain) ? text : Connection.identifier(text)
+      literal = []
+    }
+    for part in parts {
+      switch part {
+      case .character(let character): literal.append(character)
+      case .syntax(let text):
+        closeLiteral()
+        pattern += text
+      }
+    }
+    closeLiteral()
+    return pattern
+  }
+}
