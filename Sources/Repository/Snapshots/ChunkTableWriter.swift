@@ -252,6 +252,8 @@ struct SegmentText: Sendable {
   /// Chunks, and ends of files: files without chunks must not make a segment grow for ever.
   private(set) var count = 0
   private var next: ChunkLocation?
+  /// Whether the next chunk is the first one of a range.
+  private var beginsRange = false
 
   var isEmpty: Bool { text.isEmpty }
 
@@ -263,8 +265,9 @@ struct SegmentText: Sendable {
     } else {
       text += Array("@\t\(location.object)\t\(location.frame)\t\(location.offset)\n".utf8)
     }
-    // A later snapshot finds a segment by its first chunk, and decides by a file's first chunks how to cut it.
-    if count == 0 || offset < Cutter.sampleSize || digest.high & ChunkTable.hookMask == 0 { hooks.append(digest) }
+    // A later snapshot finds a segment by its first chunk, decides by a file's first chunks how to cut it, and may read ranges by themselves.
+    if count == 0 || beginsRange || offset < Cutter.sampleSize || digest.high & ChunkTable.hookMask == 0 { hooks.append(digest) }
+    beginsRange = false
     digest.appendHexadecimal(to: &text)
     text += Array("\t\(location.length)\n".utf8)
     uses[location.object, default: 0] += Int64(location.length)
@@ -275,6 +278,7 @@ struct SegmentText: Sendable {
   mutating func endRange(length: Int64) {
     text += Array("R\t\(length)\n".utf8)
     count += 1
+    beginsRange = true
   }
 
   mutating func endFile(bytes: Int64, digest: SHA256Digest) {

@@ -65,6 +65,24 @@ import Testing
     #expect(Set(new).subtracting(old).count == 1, "\(old), \(new)")
   }
 
+  @Test func `of which some ranges are read again, and none has changed, stores nothing again`() throws {
+    var random = SeededRandom(seed: 5)
+    let store = MemoryStore()
+    let snapshots = try SyntheticSnapshots(in: store, chunkAverage: 256, frameBytes: 1 << 16, objectBytes: 1 << 18)
+    let ranges = (0..<50).map { _ in Self.noise(200_000, &random) }
+    _ = try snapshots.take(["toc.dat": [1]], divided: ["1.dat": ranges.map { .read($0) }], night: 1)
+    func objects() throws -> Set<StoreKey> { Set(try store.list("objects/").map(\.key)) }
+    let before = try objects()
+    for (night, read) in [(2, [10, 25, 26, 49]), (3, [0, 48, 49]), (4, Array(0..<50))] {
+      let divided = ranges.enumerated().map { number, bytes in
+        read.contains(number) ? SyntheticSnapshots.FileRange.read(bytes) : .taken(Int64(number) * 200_000..<Int64(number + 1) * 200_000)
+      }
+      let manifest = try snapshots.take(["toc.dat": [1]], divided: ["1.dat": divided], night: night)
+      #expect(try objects() == before, "night \(night)")
+      #expect(try snapshots.files(of: manifest)["1.dat"] == Array(ranges.joined()), "night \(night)")
+    }
+  }
+
   @Test func `has the digest of its ranges' digests, whatever the pieces in which it is read`() {
     var random = SeededRandom(seed: 5)
     for _ in 0..<200 {
