@@ -38,7 +38,7 @@ struct List: FirnCommand {
     let verdicts = try places.reduce(into: [:]) { $0[$1] = try catalog.verdict(of: $1) }
     let findings = DamageFindings(verdicts)
     let held = Set(listing.filter(\.isOnHold).map(\.place))
-    var doubts: [StoreKey: [Manifest.Doubt]] = [:]
+    let doubts = try repository.doubts(about: places)
     for place in places {
       do {
         let check = verdicts[place]
@@ -46,11 +46,7 @@ struct List: FirnCommand {
         var entry = try manifest.map { Entry($0, check: check) } ?? Entry(place, catalog.summary(of: place), check: check)
         if try catalog.shares(findings, place) { entry.sharesDamage() }
         entry.onHold = held.contains(place)
-        if let manifest {
-          let known = try doubts[place.folder] ?? repository.doubts(source: place.source, database: place.database, after: place.id)
-          doubts[place.folder] = known
-          entry.doubtfulTables = manifest.doubtful(of: known).map { "\($0.schema).\($0.name)" }
-        }
+        entry.doubtfulTables = (doubts[place] ?? []).map { "\($0.schema).\($0.name)" }
         entries.append(entry)
       } catch let error as RepositoryError where error.isOfOneSnapshot {
         unreadable.append(place)

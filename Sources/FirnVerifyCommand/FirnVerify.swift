@@ -92,7 +92,11 @@ struct FirnVerify: FirnCommand {
       drill
       ? try Drills(command: self, context: context).run(on: places, in: repository)
       : try Verification(command: self, context: context).run(on: places, in: repository)
-    return hasHidden && status == .done ? .doneWithWarnings : status
+    let doubts = try repository.doubts(about: places).sorted { ($0.key.database, $0.key.id) < ($1.key.database, $1.key.id) }
+    for (place, doubts) in doubts {
+      for doubt in doubts { context.warn("\(place.database) \(place.id): \(doubt.words)") }
+    }
+    return (hasHidden || !doubts.isEmpty) && status == .done ? .doneWithWarnings : status
   }
 
   /// With all snapshots come those that have lost their list of checksums; a drill can't be made of them.

@@ -70,8 +70,21 @@ package struct Repository: Sendable {
     return manifest.doubtful(of: try doubts(source: manifest.source, database: manifest.database, after: manifest.id))
   }
 
-  /// The tables that may hold old rows in earlier snapshots, as snapshots after one of them found.
-  package func doubts(source: String, database: String, after id: SnapshotID) throws -> [Manifest.Doubt] {
+  /// The tables of snapshots that may hold old rows, as far as manifests can be read. Snapshots without any are not in it.
+  package func doubts(about places: [SnapshotPath]) throws -> [SnapshotPath: [Manifest.Doubt]] {
+    var found: [SnapshotPath: [Manifest.Doubt]] = [:]
+    for (_, places) in Dictionary(grouping: places, by: \.folder) {
+      guard let oldest = places.min(by: { $0.id < $1.id }) else { continue }
+      let known = try doubts(source: oldest.source, database: oldest.database, after: oldest.id)
+      for place in places where known.contains(where: { $0.concerns(place.id) }) {
+        let doubtful = (try? readableManifest(of: place))?.doubtful(of: known) ?? []
+        if !doubtful.isEmpty { found[place] = doubtful }
+      }
+    }
+    return found
+  }
+
+  private func doubts(source: String, database: String, after id: SnapshotID) throws -> [Manifest.Doubt] {
     var found: [Manifest.Doubt] = []
     for newer in try catalog.snapshots(source: source, database: database).reversed() where newer.id > id {
       guard let manifest = try? readableManifest(of: newer) else { continue }

@@ -229,7 +229,9 @@ struct SnapshotRun {
     let anomalies = fallenTables(tables) + signsOfAClone(facts)
     manifest.anomalies = anomalies.isEmpty ? nil : anomalies
     manifest.warnings =
-      refuted + (takeover.map { [$0] } ?? []) + anomalies + facts.changedRowsOutsideDump + outcome.notes + (index?.warnings ?? [])
+      refuted + (takeover.map { [$0] } ?? []) + anomalies + facts.changedRowsOutsideDump + outcome.notes
+    // The store lost something: that is for the operator, and not a fact about this snapshot.
+    if let damage = index?.warnings { warnings.update { $0 += damage } }
     if let recorded = facts.database.collationVersion, let actual = facts.database.actualCollationVersion, recorded != actual {
       manifest.warnings.append("the database's collation is of version \(recorded), the server's library of \(actual): its indexes may be wrong")
     }
