@@ -168,10 +168,14 @@ struct ServerSnapshots {
     let recent = Date.now - StoreStatus.graceOfGone.inSeconds
     let lost = Set(try repository.catalog.snapshots().filter { sources.contains($0.source) && $0.id.startDate > recent }.map(\.database))
       .subtracting(databases.all)
-    for name in lost.sorted() {
-      let reason = "the server no longer has it, and its snapshots stay; to get it back: firn restore \(name)"
-      context.tell("left out: \(target.name(of: name)): \(reason)")
-      results.update { $0.leftOut.append(LeftOut(database: name, reason: reason)) }
+    let excluded = (target.server?.exclude ?? []) + command.excludedDatabases
+    for name in lost.sorted() where !excluded.contains(where: { name.matches(glob: $0) }) {
+      let reason = "the server no longer has it; to get it back: firn restore \(name); if it was dropped on purpose, exclude it in firn.yaml"
+      target.context.warn("\(target.name(of: name)): no snapshot: \(reason)")
+      results.update {
+        $0.leftOut.append(LeftOut(database: name, reason: reason))
+        $0.areAllSound = false
+      }
     }
   }
 

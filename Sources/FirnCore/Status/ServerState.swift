@@ -7,10 +7,12 @@ package struct ServerState: Sendable {
   /// Its name in the configuration.
   package let name: String
   fileprivate let databases: Result<(wanted: Set<String>, all: Set<String>), any Error>
+  /// Patterns of databases that are not to be backed up.
+  fileprivate let excluded: [String]
 
   /// - Parameter server: the connected server, or the error of connecting.
   package init(name: String, matching wanted: [String], excluding excluded: [String], on server: Result<Connection, any Error>) {
-    self.name = name
+    (self.name, self.excluded) = (name, excluded)
     databases = Result {
       let connection = try server.get()
       let names: [String]
@@ -22,7 +24,7 @@ package struct ServerState: Sendable {
   }
 
   package init(name: String, failure: any Error) {
-    self.name = name
+    (self.name, excluded) = (name, [])
     databases = .failure(failure)
   }
 }
@@ -39,9 +41,14 @@ struct ServerComparison {
 
   /// Whether the server of this snapshot no longer has its database.
   func hasLost(_ place: SnapshotPath) -> Bool {
-    guard case .success(let databases) = servers.first(where: { $0.folder.isSame(as: place.source) })?.state.databases else { return false }
+    guard case .success(let databases) = server(of: place)?.databases else { return false }
     return !databases.all.contains(place.database)
   }
+
+  /// Whether the configuration excludes the database of this snapshot.
+  func excludes(_ place: SnapshotPath) -> Bool { server(of: place)?.excluded.contains { place.database.matches(glob: $0) } ?? false }
+
+  private func server(of place: SnapshotPath) -> ServerState? { servers.first { $0.folder.isSame(as: place.source) }?.state }
 
   /// - Parameter known: databases with snapshots, with their sources.
   func problems(beside known: [(source: String, database: String)]) -> [String] {

@@ -124,6 +124,7 @@ package struct StoreStatus: Sendable {
     let comparison = try ServerComparison(servers, in: repository.catalog, words: words)
     let states = Monitor<[String: Database]>([:])
     let gone = Set(groups.filter { _, places in places.first.map(comparison.hasLost) ?? false }.keys)
+    let excluded = Set(groups.filter { _, places in places.first.map(comparison.excludes) ?? false }.keys)
     try forEachInParallel(
       Array(groups), thread: "status", threads: max(processorCount, repository.store.requestsAtOnce)
     ) { key, places in
@@ -131,7 +132,7 @@ package struct StoreStatus: Sendable {
       let name = names[first.source] ?? first.source
       let state = try Self.database(
         places.sorted { $0.id > $1.id }, name, repository, copies, unreachable,
-        limits.applied(to: first.database, of: [first.source, name]), now, age, isGone: gone.contains(key))
+        limits.applied(to: first.database, of: [first.source, name]), now, age, isGone: gone.contains(key), isExcluded: excluded.contains(key))
       states.update { $0[key] = state }
     }
     let found = states.current.sorted { $0.key < $1.key }.map(\.value)
@@ -310,7 +311,7 @@ package struct StoreStatus: Sendable {
   private static func database(
     _ places: [SnapshotPath], _ sourceName: String, _ repository: Repository, _ copies: [Copy], _ unreachable: [String], _ limits: Limits,
     _ now: Date,
-    _ age: (Date) -> String, isGone: Bool
+    _ age: (Date) -> String, isGone: Bool, isExcluded: Bool
   ) throws -> Database? {
     let catalog = repository.catalog
     guard let first = places.first else { return nil }
@@ -360,8 +361,8 @@ package struct StoreStatus: Sendable {
           problems: problems)
     }
     func isOlder(_ date: Date, than limit: Duration) -> Bool { now.timeIntervalSince(date) > Double(limit.components.seconds) }
-    if isGone, !isOlder(newest.startedAt, than: max(Self.graceOfGone, limits.snapshotAge + .seconds(2 * 86400))) {
-      problems.append("the server no longer has this database; its snapshots stay until you remove them")
+    if isGone, !isExcluded, !isOlder(newest.startedAt, than: max(Self.graceOfGone, limits.snapshotAge + .seconds(2 * 86400))) {
+      problems.append("the server no longer has this database; firn restore brings it back, and its snapshots stay until you remove them")
     }
     if !isGone, isOlder(newest.startedAt, than: limits.snapshotAge) { problems.append("the newest snapshot was taken \(age(newest.startedAt))") }
     if newest.startedAt > now.addingTimeInterval(3600) {

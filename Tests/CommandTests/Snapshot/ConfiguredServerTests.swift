@@ -59,7 +59,8 @@ import Testing
     let gone = try databases(status).filter { $0["gone"] as? Bool == true }
     #expect(gone.map { $0["database"] as? String } == ["crm"], "\(status)")
     #expect(try place.firn("doctor", "--server", "main").output.contains("main/fresh has no snapshot"))
-    #expect(try place.snapshot("--all", "--server", "main").status == 0)
+    // A lost database is a warning.
+    #expect(try place.snapshot("--all", "--server", "main").status == 3)
     #expect(try place.firn("status", "--json").json()["problems"] as? [String] == [])
   }
 
@@ -198,10 +199,20 @@ import Testing
     try configure(place, other, "    per-database: {cmr: {jobs: 1}}", excluding: "postgres, scratsh, '*_test'")
     try place.server.sql("DROP DATABASE crm")
     let after = try place.snapshot("--all", "--server", "main")
-    #expect(after.status == 0 && after.errors.contains("per-database cmr of server main: no database matches it"), "\(after)")
+    #expect(after.status == 3 && after.errors.contains("per-database cmr of server main: no database matches it"), "\(after)")
     #expect(after.errors.contains("exclude scratsh of server main: no database matches it") && !after.errors.contains("_test"), "\(after)")
-    #expect(after.errors.contains("left out: main/crm: the server no longer has it"), "\(after)")
-    // After that the drop was intended.
+    #expect(after.errors.contains("main/crm: no snapshot: the server no longer has it"), "\(after)")
+    func warnsOfIt() throws -> Bool {
+      try databases(place.firn("status", "--json")).contains {
+        ($0["problems"] as? [String] ?? []).contains { $0.hasPrefix("the server no longer has this database") }
+      }
+    }
+    #expect(try warnsOfIt())
+    // Or it was intended: because it is excluded, or after a while.
+    try configure(place, other, "", excluding: "postgres, crm")
+    let excluded = try place.snapshot("--all", "--server", "main")
+    #expect(try excluded.status == 0 && !excluded.errors.contains("the server no longer") && !warnsOfIt(), "\(excluded)")
+    try configure(place, other, "", excluding: "postgres")
     let late = try place.run(clock: ["-f", "+9d"], "firn-snapshot", ["--all", "--server", "main"])
     #expect(late.status == 0 && !late.errors.contains("crm: the server"), "\(late)")
   }
