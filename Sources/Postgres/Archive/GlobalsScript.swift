@@ -45,7 +45,7 @@ package struct GlobalsScript: Sendable {
   }
 
   /// All roles that the file creates.
-  package var roleNames: Set<String> { Set(statements.map(Statement.init).compactMap { if case .create(let name) = $0 { name } else { nil } }) }
+  package var roleNames: Set<String> { Set(statements.map(Statement.init).compactMap { if case .create(let name, _) = $0 { name } else { nil } }) }
 
   /// The roles to make, with those they are members of, as far as the file has them. Roles that exist are changed in nothing:
   /// they become members of none.
@@ -63,9 +63,9 @@ package struct GlobalsScript: Sendable {
     var made: [String: Role] = [:]
     var order: [String] = []
     for (statement, text) in zip(parsed, statements) {
-      guard case .create(let name) = statement, wanted.contains(name), made[name] == nil else { continue }
+      guard case .create(let name, let powers) = statement, wanted.contains(name), made[name] == nil else { continue }
       order.append(name)
-      made[name] = Role(name: name, powers: [], statements: [text])
+      made[name] = Role(name: name, powers: powers, statements: [text])
     }
     for (statement, text) in zip(parsed, statements) {
       switch statement {
@@ -88,20 +88,23 @@ package struct GlobalsScript: Sendable {
   }
 
   private enum Statement {
-    case create(String)
+    case create(String, powers: [String])
     case change(String, powers: [String])
     case grant(role: String, member: String)
     case other
 
-    /// Reads the powers that follow `ALTER ROLE name`.
+    /// Reads the powers that follow `CREATE ROLE name` or `ALTER ROLE name`.
     private static func powers(_ words: inout StatementWords) -> [String] {
       var powers: [String] = []
-      var word = words.next()
-      if word == "SET" { return words.next().map { ["SET \($0)"] } ?? [] }
-      // A password is quoted, and may hold any word; it comes last.
-      while let next = words.next(), word != "PASSWORD" {
-        if ["SUPERUSER", "CREATEROLE", "CREATEDB", "REPLICATION", "BYPASSRLS"].contains(next) { powers.append(next) }
-        word = next
+      while let word = words.next() {
+        switch word.uppercased() {
+        case "SET": return powers + (words.next().map { ["SET \($0)"] } ?? [])
+        // A password is quoted, and may hold any word; it comes last.
+        case "PASSWORD": return powers
+        case "SUPERUSER", "CREATEROLE", "CREATEDB", "REPLICATION", "BYPASSRLS": powers.append(word.uppercased())
+        case "IN": powers.append("member of \([words.next(), words.next()].compactMap(\.self).last ?? "another role")")
+        default: break
+        }
       }
       return powers
     }
@@ -109,7 +112,9 @@ package struct GlobalsScript: Sendable {
     init(_ text: String) {
       var words = StatementWords(text)
       switch (words.next(), words.next()) {
-      case ("CREATE", "ROLE"): self = words.next().map { .create($0) } ?? .other
+      case ("CREATE", "ROLE"):
+        guard let name = words.next() else { self = .other; return }
+        self = .create(name, powers: Self.powers(&words))
       case ("ALTER", "ROLE"):
         guard let name = words.next() else { self = .other; return }
         self = .change(name, powers: Self.powers(&words))

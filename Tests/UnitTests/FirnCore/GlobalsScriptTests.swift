@@ -40,6 +40,14 @@ import Testing
     #expect(roles[0].powers.contains("SUPERUSER"))
   }
 
+  @Test func `recognizes powers in whichever form they are given`() {
+    let script = GlobalsScript(
+      "CREATE ROLE a SUPERUSER LOGIN; CREATE ROLE b; ALTER ROLE b BYPASSRLS; CREATE ROLE c WITH LOGIN IN ROLE pg_execute_server_program; CREATE ROLE d NOSUPERUSER PASSWORD 'SUPERUSER CREATEDB';"
+    )
+    let powers = script.roles(toMake: ["a", "b", "c", "d"], existing: []).reduce(into: [:]) { $0[$1.name] = $1.powers }
+    #expect(powers == ["a": ["SUPERUSER"], "b": ["BYPASSRLS"], "c": ["member of pg_execute_server_program"], "d": []])
+  }
+
   @Test func `changes nothing of roles that exist`() {
     let roles = script.roles(toMake: ["app"], existing: ["readers"])
     #expect(roles.map(\.name) == ["app"])
