@@ -72,15 +72,18 @@ package struct ConnectionSettings: Sendable {
       throw PostgresError.invalidURL(reason: "its scheme is not postgresql")
     }
     var rest = text[schemeEnd.upperBound...]
-    if let fragment = rest.firstIndex(of: "#") { rest = rest[..<fragment] }
+    if let fragment = rest.firstIndex(of: "#") {
+      guard !rest[fragment...].contains("@") else { throw Self.unescaped }
+      rest = rest[..<fragment]
+    }
     var query: Substring = ""
     if let mark = rest.firstIndex(of: "?") {
       query = rest[rest.index(after: mark)...]
       rest = rest[..<mark]
     }
     if let slash = rest.firstIndex(of: "/") {
-      // Neither character is legal in this place, so part of the text is a password.
-      guard rest[..<slash].contains("@") || !rest[slash...].contains("@") else { throw Self.unescaped }
+      // Part of the text may be a password. In a database's name it can be written as %40.
+      guard !rest[slash...].contains("@") else { throw Self.unescaped }
       let name = try Self.decoded(rest[rest.index(after: slash)...], "database")
       if !name.isEmpty { parameters["dbname"] = name }
       rest = rest[..<slash]

@@ -45,6 +45,7 @@ import Testing
   @Test(arguments: [
     "postgres://app?p%40ss%2Fhunter2@localhost/postgres?sslmode=require", "postgresql://u:hunter2?x@h/d", "postgresql://u:p/hunter2@h/d",
     "postgresql://u:12/hunter2@h/d", "postgresql://u:hunter2#x@h/d", "postgresql://u:pass?hunter2=1@h/d",
+    "postgresql://u:hun@hunter2/2@127.0.0.1:5432/d", "postgresql://u:hun@hunter2#2@h/d", "postgresql://u:p@hunter2#w?rd/x@h/d",
   ])
   func `with characters in a password that have to be escaped say so, and print nothing of it`(_ text: String) {
     do {
