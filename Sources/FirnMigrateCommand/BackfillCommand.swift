@@ -20,7 +20,10 @@ struct BackfillCommand: MigrateCommand {
   var condition: String?
   @Option(help: ArgumentHelp("Maximum number of rows in a batch.", valueName: "n")) var batch = 1000
   @Option(help: ArgumentHelp("Minimum pause between batches.", valueName: "duration")) var pause = "10ms"
-  @Option(help: ArgumentHelp("Make batches smaller if the server needs longer than this for one.", valueName: "duration")) var maxBatchTime = "3ms"
+  @Option(
+    help: ArgumentHelp(
+      "Make batches smaller if the server needs longer than this for one, or than 100ms while no other session is at work.", valueName: "duration"))
+  var maxBatchTime = "3ms"
   @Option(help: ArgumentHelp("Pause while a replica is further behind than this.", valueName: "duration")) var maxReplicaDelay = "5s"
   @Flag(help: "Start at the first row, even if an interrupted run could be continued.") var startOver = false
   @OptionGroup var server: ConnectionOptions
@@ -63,6 +66,8 @@ struct BackfillCommand: MigrateCommand {
     } else {
       context.tell(
         "backfilled \(outcome.table): \(Quantity.count(outcome.rows)) rows in \(Quantity.count(Int64(outcome.batches))) batches, \(Quantity.span(outcome.elapsed.inSeconds))"
+          + (outcome.largestBatch < decided.batch
+            ? "; batches had \(Quantity.rows(Int64(outcome.largestBatch))) at most, so that other sessions did not wait" : "")
           + (outcome.rowsBefore > 0 ? "; \(Quantity.count(outcome.rowsBefore)) rows were done before" : "")
           + (outcome.lockWaits > 0 ? "; waited \(outcome.lockWaits) times for rows that others held" : "")
           + (outcome.replicaWaits > 0 ? "; waited \(outcome.replicaWaits) times for replicas" : ""))

@@ -39,6 +39,8 @@ package struct Backfill {
     /// Rows that meet the condition, and were inserted in the meantime with keys that the run had already passed.
     package var late: Int64 = 0
     package var batches = 0
+    /// Rows that the largest batch could have.
+    package var largestBatch = 0
     /// Rows changed by interrupted runs before.
     package var rowsBefore: Int64 = 0
     package var elapsed: Duration = .zero
@@ -176,7 +178,8 @@ package struct Backfill {
       outcome.rows += batch.rows
       outcome.batches += 1
       let took = ContinuousClock.now - start
-      pace.adapt(to: worked)
+      outcome.largestBatch = max(outcome.largestBatch, pace.size)
+      pace.adapt(to: worked, isAlone: try connection.isAlone())
       each(Step(rows: note.doneRows, total: total, batch: pace.size, heldUpBy: nil))
       try Interruption.sleep(until: ContinuousClock.now + max(request.pause, took / 4))
       try waitForReplicas(connection, &outcome) { each(Step(rows: note.doneRows, total: total, batch: pace.size, heldUpBy: $0)) }

@@ -4,6 +4,8 @@ package struct BatchPace {
   private static let least = 50
   /// A batch that takes as long is in the way whatever it costs to make it smaller.
   private static let unbearable: Duration = .milliseconds(250)
+  /// If no other session is at work, one that comes waits at most about this long.
+  private static let longestAlone: Duration = .milliseconds(100)
 
   package let most: Int
   package let longest: Duration
@@ -16,7 +18,9 @@ package struct BatchPace {
     size = min(most, 100)
   }
 
-  package mutating func adapt(to worked: Duration) {
+  /// - Parameter isAlone: whether no other session was at work.
+  package mutating func adapt(to worked: Duration, isAlone: Bool = false) {
+    let longest = isAlone ? max(longest, Self.longestAlone) : longest
     if worked > max(longest, Self.unbearable) {
       halve()
     } else if worked > longest {

@@ -41,6 +41,15 @@ package struct BackfillBatch: Sendable {
 package enum TransactionState: String, Sendable { case committed, aborted, inProgress = "in progress" }
 
 extension Connection {
+  /// Whether no other session of the server is at work, as far as this role can see.
+  package func isAlone() throws -> Bool {
+    try value(
+      """
+      SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend' AND state IS DISTINCT FROM 'idle'
+        AND pid <> pg_catalog.pg_backend_pid())
+      """) == "t"
+  }
+
   /// - Parameter name: an SQL name, such as `documents` or `app."Odd name"`, found by the search path of the role
   ///   and database.
   /// - Returns: nil if there is no such table.

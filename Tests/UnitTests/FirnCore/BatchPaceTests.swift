@@ -21,6 +21,16 @@ import Testing
     #expect(settled { _ in .milliseconds(300) } == 1)
   }
 
+  @Test func `grows to the size asked for while no other session is at work`() {
+    func cost(_ rows: Int) -> Duration { .microseconds(2400 + rows * 2) }
+    #expect(settled(most: 50_000, longest: .milliseconds(3), cost: cost) < 300)
+    var pace = BatchPace(most: 50_000, longest: .milliseconds(3))
+    for _ in 0..<100 { pace.adapt(to: cost(pace.size), isAlone: true) }
+    #expect((20_000...50_000).contains(pace.size), "\(pace.size)")
+    for _ in 0..<20 { pace.adapt(to: cost(pace.size)) }
+    #expect(pace.size < 500, "\(pace.size)")
+  }
+
   @Test func `shrinks to what locks allow, and comes back`() {
     var pace = BatchPace(most: 1000, longest: .milliseconds(4))
     for _ in 0..<20 { pace.halve() }
