@@ -13,6 +13,15 @@ import Testing
     }
   }
 
+  @Test func `for hourly snapshots keeps nightly ones too, though an hourly one is newer`() throws {
+    let start: Int64 = 1_767_232_800  // 2026-01-01T02:00:00Z
+    let hourly = (0..<240).map { RetainedSnapshot(id: "h\($0)", startedAt: start + $0 * 3600 + 60, standing: .sound, kind: "hourly") }
+    let nightly = (0..<10).map { RetainedSnapshot(id: "n\($0)", startedAt: start + $0 * 86400, standing: .sound, kind: "nightly") }
+    let plan = try PolicyFile(named: "hourly").policy.plan(for: hourly + nightly, now: start + 240 * 3600)
+    let kept = Set(plan.kept.map(\.id))
+    #expect(kept.isSuperset(of: nightly.map(\.id)) && kept.isSuperset(of: hourly.suffix(48).map(\.id)) && kept.count < 75, "\(kept)")
+  }
+
   @Test func `is read as it is written`() throws {
     let text = """
       keep: {last: 3, daily: 7, within: 36h}
