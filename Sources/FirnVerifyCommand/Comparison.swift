@@ -32,7 +32,7 @@ struct Comparison {
     }
     context.output(
       different.isEmpty
-        ? "all \(tables.count) tables are as in \(place.id)" : "\(tables.count - different.count) of \(tables.count) tables are as in \(place.id)")
+        ? "every table is as in \(place.id)" : "\(tables.count - different.count) of \(Quantity.tables(tables.count)) as in \(place.id)")
     return isSame ? .done : .verificationFailed
   }
 

@@ -41,13 +41,16 @@ package struct Rehearsal {
     var drill = request.drill
     drill.compressesAsUsual = true
     var report: RehearsalReport?
-    let outcome = try source.namingDamage {
-      try Drill(repository: repository, request: drill, progress: progress).runOnOwnServer(
-        source, work, connected: sessions.add
-      ) { build, database, _, _, _ in
-        report = try rehearse(build, database, sessions, line)
+    let outcome: DrillOutcome
+    do {
+      outcome = try source.namingDamage {
+        try Drill(repository: repository, request: drill, progress: progress).runOnOwnServer(
+          source, work, connected: sessions.add
+        ) { build, database, _, _, _ in
+          report = try rehearse(build, database, sessions, line)
+        }
       }
-    }
+    } catch let failed as Drill.Failure { throw failed.cause }
     guard var report else { throw FirnError.noDatabaseNamed }
     report.notes = outcome.reservations + outcome.notes
     report.restoreSeconds = outcome.restoreSeconds

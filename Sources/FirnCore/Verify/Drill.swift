@@ -198,15 +198,18 @@ package struct Drill {
   }
 
   /// pg_restore could not restore the snapshot on a working server.
-  struct Failure: Error { let message: String }
+  struct Failure: Error {
+    let message: String
+    let cause: any Error
+  }
 
   private static func failure(_ error: any Error, _ server: Connection) -> Failure? {
     guard (try? server.isSuperuser()) != nil else { return nil }
     switch error {
     case PostgresError.toolFailed("pg_restore", exitCode: 1, let messages) where !PostgresError.tellsOfFullDisk(messages):
-      return Failure(message: messages.prefix(12).joined(separator: "\n"))
+      return Failure(message: messages.prefix(12).joined(separator: "\n"), cause: error)
     case let error as PostgresError where error.isOfRows:
-      return Failure(message: error.lines.joined(separator: "\n"))
+      return Failure(message: error.lines.joined(separator: "\n"), cause: error)
     default: return nil
     }
   }
@@ -335,7 +338,13 @@ extension DatabaseProperties {
       (grants ?? []).map { "\($0.privilege) to \($0.grantee ?? "PUBLIC")\($0.grantable ? " with grant option" : "")" }.sorted()
     }
     compare("privileges", texts(grants), texts(other.grants))
-    func texts(_ settings: [Setting]) -> [String] { settings.map { "\($0.role.map { "\($0): " } ?? "")\($0.name)=\($0.value)" }.sorted() }
+    // pg_dump writes lists in another form than SET … FROM CURRENT leaves them.
+    func normal(_ value: String) -> String {
+      value.split(separator: ",").map { $0.trimmingPrefix { $0 == " " }.replacing("\"", with: "") }.joined(separator: ", ")
+    }
+    func texts(_ settings: [Setting]) -> [String] {
+      settings.map { "\($0.role.map { "\($0): " } ?? "")\($0.name)=\(normal($0.value))" }.sorted()
+    }
     compare("settings", texts(settings), texts(other.settings))
     return result
   }

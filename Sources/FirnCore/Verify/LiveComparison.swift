@@ -54,17 +54,41 @@ package struct LiveComparison {
     let folder = work.path.appending("dump")
     let seen = try DumpReader(spool: folder, progress: progress).run(dump, divisions: manifest.tables.map(\.rangeLengths))
     var live: [QualifiedName: [[Int64]: StreamedFile]] = [:]
+    var statements: [QualifiedName: CopyStatement] = [:]
     for entry in try ArchiveDirectory(ofArchive: folder).entries where entry.kind == "TABLE DATA" {
-      if let table = transaction.tables[entry.oid] { live[QualifiedName(schema: table.schema, name: table.name)] = seen[entry.file] }
+      guard let table = transaction.tables[entry.oid] else { continue }
+      let name = QualifiedName(schema: table.schema, name: table.name)
+      (live[name], statements[name]) = (seen[entry.file], entry.copyStatement)
     }
-    let then = manifest.tables.map { table -> Table in
-      guard let now = live.removeValue(forKey: QualifiedName(schema: table.schema, name: table.name))?[table.rangeLengths] else {
+    let then = try manifest.tables.map { table -> Table in
+      guard let now = live.removeValue(forKey: table.qualifiedName)?[table.rangeLengths] else {
         return Table(name: table.displayName, state: .missing, rowsThen: table.rows, rowsNow: nil)
       }
-      return Table(
-        name: table.displayName, state: now.digest.description == table.sha256 ? .same : .differs, rowsThen: table.rows, rowsNow: now.rows)
+      let isSame =
+        try now.digest.description == table.sha256
+        || now.rows == table.rows && isSameInItsOrder(table, as: statements[table.qualifiedName], RestoreSource(repository, place), connection)
+      return Table(name: table.displayName, state: isSame ? .same : .differs, rowsThen: table.rows, rowsNow: now.rows)
     }
     let new = live.map { Table(name: "\($0.schema).\($0.name)", state: .new, rowsThen: nil, rowsNow: $1[[]]?.rows) }
     return then.sorted { $0.name < $1.name } + new.sorted { $0.name < $1.name }
+  }
+
+  /// Whether a table is the same if its columns are read in the snapshot's order: a restore gives those of an inheritance child another one.
+  private func isSameInItsOrder(
+    _ table: Manifest.Table, as live: CopyStatement?, _ source: RestoreSource, _ connection: Connection
+  ) throws -> Bool {
+    func columns(_ statement: CopyStatement) -> [ArraySlice<UInt8>] {
+      statement.columns.dropFirst().dropLast().split(separator: UInt8(ascii: ",")).map { $0.drop { $0 == UInt8(ascii: " ") } }
+    }
+    let entry = source.directory.entries.first { $0.kind == "TABLE DATA" && $0.file == table.file }
+    guard let live, let statement = entry?.copyStatement, case let (then, now) = (columns(statement), columns(live)), then != now,
+      then.sorted(by: { $0.lexicographicallyPrecedes($1) }) == now.sorted(by: { $0.lexicographicallyPrecedes($1) })
+    else { return false }
+    var tally = StreamTally(ranges: table.rangeLengths)
+    try connection.inSession(of: source.directory) {
+      try connection.copyOut(statement.with(target: live.target).dumping(condition: ""), what: table.displayName) { tally.add($0) }
+    }
+    tally.add(StreamedFile.tableEnd.span)
+    return tally.finish(name: table.file).digest.description == table.sha256
   }
 }

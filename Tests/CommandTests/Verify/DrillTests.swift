@@ -30,6 +30,21 @@ import Testing
     try Folder.write(Array(text.utf8), to: place.folder.path(".config/firn/firn.yaml"))
   }
 
+  @Test func `takes lists in settings for what they are, in whichever form the server stores them`() throws {
+    let place = try workplace()
+    try place.sql(
+      """
+      SET search_path = notes_schema,"$user",public; ALTER DATABASE "\(place.database)" SET search_path FROM CURRENT;
+      ALTER DATABASE "\(place.database)" SET DateStyle = 'ISO,DMY'
+      """)
+    let stored = try place.sql(
+      "SELECT setconfig FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase WHERE datname = current_database() AND setrole = 0")
+    #expect(stored.contains("notes_schema,\\\"$user\\\",public"), "stored with blanks: \(stored)")
+    _ = try place.takeSnapshot()
+    let drill = try place.verify(place.database, "--drill")
+    #expect(drill.status == 0, "\(drill)")
+  }
+
   @Test func `finds a sound snapshot sound, on a server of its own or another, and remembers it`() throws {
     var place = try workplace()
     try configure(
