@@ -29,13 +29,11 @@ struct Show: FirnCommand {
       return .done
     }
     let now = Date()
-    // A finding stands until everything was read again; and a drill that failed until one goes well.
-    let keys = try catalog.checkKeys(of: place)
-    let failed = try catalog.lastDrill(of: keys).flatMap { $0.failedDrill == nil ? nil : $0 }
-    let check = try failed ?? catalog.verdict(of: keys, now: now) ?? catalog.lastCheck(of: keys, atLeast: .quick)
+    let check = try catalog.decisiveCheck(of: place, now: now)
     let took = manifest.finishedAt.timeIntervalSince(manifest.startedAt)
     var lines = [
-      "snapshot   \(manifest.id)", "database   \(manifest.database) of source \(manifest.source)",
+      "snapshot   \(manifest.id)",
+      "database   \(manifest.database) of source \(try catalog.sourceNames(of: [manifest.source])[manifest.source] ?? manifest.source)",
       "taken      \(Quantity.time(manifest.startedAt)), \(Quantity.age(of: manifest.startedAt, now: now))\(took >= 1 ? ", in \(Quantity.span(took))" : "")",
       "kind       \(manifest.kind)" + manifest.tags.sorted { $0.key < $1.key }.map { "  \($0.key)=\($0.value)" }.joined(),
       "server     PostgreSQL \(manifest.versions.server), dumped by \(manifest.versions.pgDump)",
@@ -63,6 +61,9 @@ struct Show: FirnCommand {
         }
           ?? "never verified"))
     lines += (check?.reservations ?? []).map { "           \($0)" }
+    if let hold = try catalog.hold(of: place), hold.holds(at: now) {
+      lines.append("held       \(hold.until.map { "until \(Quantity.time($0))" } ?? "for ever"): \(hold.reason)")
+    }
     lines.append("")
     let tables = manifest.tables.sorted { $0.bytes > $1.bytes }
     let width = tables.prefix(20).map { $0.displayName.count }.max() ?? 0

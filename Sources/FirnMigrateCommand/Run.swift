@@ -135,7 +135,7 @@ struct Run: MigrateCommand {
         request.workRoot = context.spoolRoot(server.spool)
         let operation = RestoreOperation(repository: repository, request: request, progress: progress)
         let plan = try operation.plan()
-        ImpactStatement(plan, lastCheck: try repository.catalog.lastCheck(of: place), request: request).show(context)
+        ImpactStatement(plan, lastCheck: try repository.catalog.decisiveCheck(of: place), request: request).show(context)
         try Confirmation.require(request.target.phrase, given: restoreOnFailure)
         request.keptName = plan.impact?.keptAs
         request.replacedOID = plan.impact?.oid

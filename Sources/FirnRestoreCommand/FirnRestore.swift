@@ -155,7 +155,7 @@ struct FirnRestore: FirnCommand {
       let plan = try context.withProgress { progress in
         try RestoreOperation(repository: repository, request: request, progress: progress).plan()
       }
-      ImpactStatement(plan, lastCheck: try lastCheck(of: place, repository), request: request).show(context)
+      ImpactStatement(plan, lastCheck: try repository.catalog.decisiveCheck(of: place), request: request).show(context)
       try Confirmation.require(request.target.phrase, given: confirmation.confirm)
       request.keptName = plan.impact?.keptAs
       request.replacedOID = plan.impact?.oid
@@ -205,16 +205,11 @@ struct FirnRestore: FirnCommand {
     context.tell("the newest snapshot before \(Quantity.time(time)) is \(place.id)")
   }
 
-  private func lastCheck(of place: SnapshotPath, _ repository: Repository) throws -> CheckRecord? {
-    let verdict = try repository.catalog.verdict(of: place)
-    return verdict?.ok == false ? verdict : try repository.catalog.lastCheck(of: place)
-  }
-
   /// The plan of `--dry-run`: everything that is checked and shown before a restore changes anything.
   private func showPlan(_ request: RestoreRequest, _ place: SnapshotPath, _ repository: Repository, _ context: CommandContext) throws -> ExitStatus {
     let plan = try context.withProgress { progress in try RestoreOperation(repository: repository, request: request, progress: progress).plan() }
     if request.target.isExisting {
-      ImpactStatement(plan, lastCheck: try lastCheck(of: place, repository), request: request).show(context)
+      ImpactStatement(plan, lastCheck: try repository.catalog.decisiveCheck(of: place), request: request).show(context)
     } else {
       context.tell(
         "\(described(place)) would be restored into \(into == nil ? "a new database" : "the empty database"), \(request.target.name)")

@@ -70,17 +70,6 @@ extension Connection {
     try value("SELECT rolsuper OR rolcreatedb FROM pg_catalog.pg_roles WHERE rolname = current_user") == "t"
   }
 
-  /// Whether nothing of users is in the database yet.
-  package func isEmptyDatabase() throws -> Bool {
-    try value(
-      """
-      SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-          WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_')
-        AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname NOT IN ('public', 'information_schema') AND nspname !~ '^pg_')
-        AND NOT EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)
-      """) == "t"
-  }
-
   /// Users' objects in this database, except members and schemas of extensions.
   package func userObjects() throws -> [UserObject] {
     let catalogs = [
@@ -161,7 +150,10 @@ extension Connection {
   /// - Parameter condition: a WHERE clause that follows the table's name.
   package func rowCount(schema: String, table: String, condition: String = "") throws -> Int64? {
     do {
-      return try value("SELECT count(*) FROM ONLY \(Self.identifier(schema)).\(Self.identifier(table)) \(condition)").flatMap { Int64($0) }
+      // A condition may have an order.
+      return try value("SELECT count(*) FROM (SELECT FROM ONLY \(Self.identifier(schema)).\(Self.identifier(table)) \(condition)) t").flatMap {
+        Int64($0)
+      }
     } catch PostgresError.statementFailed(_, state: SQLState.undefinedTable) {
       return nil
     }

@@ -78,14 +78,22 @@ extension Catalog {
   }
 
   /// The newest readable result of at least that level.
-  package func lastCheck(of place: SnapshotPath, atLeast level: CheckRecord.Level = .quick) throws -> CheckRecord? {
+  package func lastCheck(of place: SnapshotPath, atLeast level: CheckRecord.Level) throws -> CheckRecord? {
     try lastCheck(of: checkKeys(of: place), atLeast: level)
   }
 
-  /// The newest drill, including failed ones.
+  /// The check that says most about a snapshot: a drill that failed, until one goes well; damage, until everything was read again; the last
+  /// complete reading; or else any check.
+  package func decisiveCheck(of place: SnapshotPath, now: Date = Date()) throws -> CheckRecord? {
+    let keys = try checkKeys(of: place)
+    if let drill = try lastDrill(of: keys), drill.failedDrill != nil { return drill }
+    return try verdict(of: keys, now: now) ?? lastCheck(of: keys, atLeast: .quick)
+  }
+
+  /// The newest drill, including failed ones, and those that left out what only another server can restore, such as jobs of pg_cron.
   /// - Parameter checks: the keys of a snapshot's checks, in order.
   package func lastDrill(of checks: [StoreKey]) throws -> CheckRecord? {
-    try last(of: checks) { $0.level == .drill || $0.failedDrill != nil }
+    try last(of: checks) { $0.level == .drill || $0.failedDrill != nil || $0.restoreSeconds != nil }
   }
 
   /// - Parameter checks: the keys of a snapshot's checks, in order.

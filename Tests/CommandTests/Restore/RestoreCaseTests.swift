@@ -133,6 +133,15 @@ import Testing
     #expect(drill.status == 0 && drill.output.contains("the schema as dumped"), "\(drill)")
     let again = try place.restore(place.database, "latest", "--as", "\(place.database)_c", "--prove")
     #expect(again.status == 0, "\(again)")
+    // In two steps, though the planner of any query inlines functions of an index.
+    try place.sql(
+      "DROP TABLE posts, checked; CREATE FUNCTION plain(t text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT unaccent(''unaccent'', t)'; CREATE TABLE names AS SELECT 'É'::text AS n; CREATE INDEX ON names (plain(n))"
+    )
+    let simple = try place.takeSnapshot()
+    let schema = try place.restore(place.database, simple, "--as", "\(place.database)_d", "--schema-only", "--search-path", "public")
+    #expect(schema.status == 0, "\(schema)")
+    let rows = try place.restore(place.database, simple, "--as", "\(place.database)_d", "--data-only", "--search-path", "public")
+    #expect(try rows.status == 0 && place.server.sql("SELECT n FROM names", in: "\(place.database)_d") == "É", "\(rows)")
   }
 
   @Test func `takes explicit privileges that equal the default for what they are`() throws {
@@ -484,5 +493,12 @@ import Testing
     let left =
       "SELECT (SELECT string_agg(extname, ' ' ORDER BY extname) FROM pg_extension), (SELECT count(*) FROM pg_publication), (SELECT count(*) FROM pg_class WHERE relname = 't')"
     #expect(try place.server.sql(left, in: prepared) == "hstore plpgsql|0|0")
+    // Relations of extensions are not of users.
+    try place.sql("DROP TABLE t")
+    let sound = try place.takeSnapshot()
+    let monitored = try place.server.makeDatabase("monitored")
+    try place.server.sql("CREATE EXTENSION pg_stat_statements", in: monitored)
+    let restored = try place.restore(place.database, sound, "--into", monitored)
+    #expect(try restored.status == 0 && place.server.sql("SELECT no(1)", in: monitored) == "f", "\(restored)")
   }
 }

@@ -39,7 +39,7 @@ struct ArchiveLoad {
   func run() throws -> Outcome {
     progress.begin("preparing")
     let connection = try Connection(settings, applicationName: "firn-restore")
-    guard try connection.isEmptyDatabase() else { throw FirnError.databaseExists(name: settings.database ?? "") }
+    guard try connection.userObjects().allSatisfy({ $0.kind == "extension" }) else { throw FirnError.databaseExists(name: settings.database ?? "") }
     let tool = try makeTool(as: connection)
     progress.note("session settings: \(tool.settings.map { "\($0.name)=\($0.value)" }.joined(separator: " "))")
     let messages = ToolMessages(tool: "pg_restore")

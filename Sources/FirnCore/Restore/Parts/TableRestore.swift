@@ -59,7 +59,7 @@ package struct TableRestore {
     let plans: [Plan]
     do {
       // Before taking a lock: filled tables are refused before other sessions have to wait.
-      if case .emptyTables = destination { try refuseFilled(tables, connection) }
+      if case .emptyTables = destination { try refuseFilled(tables, source, connection) }
       try connection.execute("BEGIN")
       switch destination {
       case .newSchema(let time):
@@ -166,10 +166,20 @@ package struct TableRestore {
     return ordered
   }
 
-  private func refuseFilled(_ tables: [Manifest.Table], _ connection: Connection) throws {
+  /// The planner may inline functions of the table's indexes, which find their objects by the path of the restore.
+  private func state(
+    of table: Manifest.Table, _ conditions: [QualifiedName: String], _ source: RestoreSource, _ connection: Connection
+  ) throws -> Connection.TableState {
+    try connection.useSearchPath(searchPath ?? source.manifest.searchPath ?? "")
+    let state = try connection.state(schema: table.schema, name: table.name, condition: conditions[table.qualifiedName] ?? "")
+    try connection.useSearchPath("")
+    return state
+  }
+
+  private func refuseFilled(_ tables: [Manifest.Table], _ source: RestoreSource, _ connection: Connection) throws {
     let conditions = try Self.conditions(connection)
     let reasons = try tables.compactMap { table in
-      Self.reason(for: table, try connection.state(schema: table.schema, name: table.name, condition: conditions[table.qualifiedName] ?? ""))
+      Self.reason(for: table, try state(of: table, conditions, source, connection))
     }
     guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
   }
@@ -212,7 +222,7 @@ package struct TableRestore {
     let conditions = try Self.conditions(connection)
     for table in tables {
       try connection.lockForFilling(schema: table.schema, name: table.name)
-      let state = try connection.state(schema: table.schema, name: table.name, condition: conditions[table.qualifiedName] ?? "")
+      let state = try state(of: table, conditions, source, connection)
       if let reason = Self.reason(for: table, state) { reasons.append(reason) }
       // Partitions may be filled through their root, as the archive's statement shows.
       guard let statement = data[table.file]?.copyStatement, let file = source.files[table.file] else { continue }
