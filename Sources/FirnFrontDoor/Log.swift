@@ -73,7 +73,8 @@ struct Log: FirnCommand {
       let run = known.run
       let parts = (run.failures ?? []).map { "\($0.database): \($0.error)" }
       let hint = run.hint.map { ["hint: \($0)"] } ?? []
-      return known.isFailure ? (run.error.map { [$0] } ?? []) + parts + hint : run.warnings
+      let texts = known.isFailure ? (run.error.map { [$0] } ?? []) + parts + hint : run.warnings
+      return texts.map { $0.split { $0.isNewline }.map { $0.trimmingCharacters(in: .whitespaces) }.joined(separator: " ") }
     }
     context.output(Table(header: ["TIME", "JOB", "DATABASE", "TOOK", "RESULT"], rows: rows, details: details))
     context.tell("\(Quantity.count(runs.count, "run")); for the output of a timer's run: journalctl -u 'firn-*' on its machine")
@@ -86,7 +87,7 @@ struct Log: FirnCommand {
     case .success: return .init("done", .good)
     case .warning: return .init(known.isFailure ? "FAILED IN PART" : "done, with warnings", known.isFailure ? .bad : .warning)
     case .failure: return .init("FAILED (\(run.exitCode ?? 1))", .bad)
-    case .cancelled: return .init("not confirmed")
+    case .cancelled: return .init(run.exitCode == ExitStatus.notConfirmed.rawValue ? "not confirmed" : "mistyped (\(run.exitCode ?? 0))")
     }
   }
 

@@ -58,7 +58,7 @@ extension RepositoryError: ReportableError {
         hint: known.isEmpty ? "it has no snapshot at all: take one with firn-snapshot" : "it has \(FailureReport.some(known))")
     case .noSuchSnapshot(let selector, let database):
       FailureReport(
-        .notFound, "\(database) has no snapshot \(selector)",
+        .notFound, selector == "latest:verified" ? "no snapshot of \(database) is verified" : "\(database) has no snapshot \(selector)",
         hint: SnapshotSelector.time(selector) == nil
           ? "firn list shows its snapshots" : "the newest before that time is before:\(selector); firn list shows all of them")
     case .ambiguousSnapshot(let selector, let candidates):

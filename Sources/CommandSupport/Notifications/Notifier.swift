@@ -67,7 +67,8 @@ struct Notifier {
         throw HookRefused(name: name, reason: failure.reason)
       }
     }
-    ping(report)
+    // Without a start, a service does not wait for the end of a run that the operator did not confirm, or mistyped.
+    if !Terminal.isAttended { ping(report) }
   }
 
   /// - Parameter failure: the error of a failed run.
@@ -175,6 +176,8 @@ struct Notifier {
         case .done: .success
         case .doneWithWarnings: .warning
         case .notConfirmed: failure?.isUnattended == true ? .failure : .cancelled
+        // An operator at a terminal sees it: a mistyped name is no failed backup.
+        case .usage where Terminal.isAttended, .notFound where Terminal.isAttended: .cancelled
         default: .failure
         }
     }

@@ -23,7 +23,7 @@ package struct Mail: Sendable, Equatable {
       switch report.event {
       case .failure: "FAILED"
       case .warning: "done, with warnings"
-      case .cancelled: "not confirmed"
+      case .cancelled: "nothing was done"
       case .start: "started"
       case .success: "done"
       }

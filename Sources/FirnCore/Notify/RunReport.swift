@@ -6,7 +6,7 @@ package import Repository
 package struct RunReport: Sendable {
   package enum Event: String, Sendable {
     case start, success, warning, failure
-    /// Nobody confirmed it.
+    /// The operator did not confirm it, or mistyped it: nothing was done.
     case cancelled
   }
 
@@ -70,7 +70,7 @@ package struct RunReport: Sendable {
     case .success: return "\(what): done\(rest.isEmpty ? "" : "; \(rest.joined(separator: "; "))")"
     case .warning: return "\(what): done, with warnings\(rest.isEmpty ? "" : ": \(rest.joined(separator: "; "))")"
     case .failure: return "\(what): FAILED\(exitCode.map { " (exit code \($0))" } ?? "")\(error.map { ": \($0)" } ?? "")"
-    case .cancelled: return "\(what): not confirmed, nothing was done"
+    case .cancelled: return "\(what): nothing was done\(error.map { ": \($0)" } ?? "")"
     }
   }
 
