@@ -66,7 +66,7 @@ struct BackfillCommand: MigrateCommand {
     } else {
       context.tell(
         "backfilled \(outcome.table): \(Quantity.count(outcome.rows)) rows in \(Quantity.count(Int64(outcome.batches))) batches, \(Quantity.span(outcome.elapsed.inSeconds))"
-          + (outcome.largestBatch < decided.batch
+          + (outcome.isHeldBack && outcome.largestBatch < decided.batch
             ? "; batches had \(Quantity.rows(Int64(outcome.largestBatch))) at most, so that other sessions did not wait" : "")
           + (outcome.rowsBefore > 0 ? "; \(Quantity.count(outcome.rowsBefore)) rows were done before" : "")
           + (outcome.lockWaits > 0 ? "; waited \(outcome.lockWaits) times for rows that others held" : "")

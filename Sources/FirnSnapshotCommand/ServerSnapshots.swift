@@ -170,7 +170,9 @@ struct ServerSnapshots {
       .subtracting(databases.all)
     let excluded = (target.server?.exclude ?? []) + command.excludedDatabases
     for name in lost.sorted() where !excluded.contains(where: { name.matches(glob: $0) }) {
-      let reason = "the server no longer has it; to get it back: firn restore \(name); if it was dropped on purpose, exclude it in firn.yaml"
+      let reason =
+        "the server no longer has it; to get it back: firn restore \(name.shellWord)"
+        + (target.server == nil ? "" : "; if it was dropped on purpose, exclude it in firn.yaml")
       target.context.warn("\(target.name(of: name)): no snapshot: \(reason)")
       results.update {
         $0.leftOut.append(LeftOut(database: name, reason: reason))

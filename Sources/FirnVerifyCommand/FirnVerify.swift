@@ -96,7 +96,9 @@ struct FirnVerify: FirnCommand {
     for (place, doubts) in doubts {
       for doubt in doubts { context.warn("\(place.database) \(place.id): \(doubt.words)") }
     }
-    return (hasHidden || !doubts.isEmpty) && status == .done ? .doneWithWarnings : status
+    // Later it is known, and these snapshots may stay for years.
+    let areNew = doubts.contains { $0.value.contains { Date().timeIntervalSince($0.before.startDate) < StoreStatus.doubtfulPeriod } }
+    return (hasHidden || areNew) && status == .done ? .doneWithWarnings : status
   }
 
   /// With all snapshots come those that have lost their list of checksums; a drill can't be made of them.

@@ -13,12 +13,15 @@ package struct FailureReport: Sendable {
   package let status: ExitStatus
   /// Whether the command ran unattended: a timer without `--confirm` would do nothing, night after night.
   let isUnattended: Bool
+  /// Whether a name may be mistyped. Nothing was done.
+  let isMistake: Bool
 
-  init(_ status: ExitStatus, _ message: String, hint: String? = nil, isUnattended: Bool = false) {
+  init(_ status: ExitStatus, _ message: String, hint: String? = nil, isUnattended: Bool = false, isMistake: Bool = false) {
     self.status = status
     self.message = message
     self.hint = hint
     self.isUnattended = isUnattended
+    self.isMistake = isMistake || status == .usage
   }
 
   package init(_ error: any Error) {

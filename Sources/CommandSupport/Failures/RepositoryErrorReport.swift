@@ -47,22 +47,25 @@ extension RepositoryError: ReportableError {
     case .noSuchDatabase(let name, let known):
       FailureReport(
         .notFound, "the store has no snapshot of \(name)",
-        hint: known.isEmpty ? "it has no snapshot at all: take one with firn-snapshot" : "it has snapshots of \(FailureReport.some(known))")
+        hint: known.isEmpty ? "it has no snapshot at all: take one with firn-snapshot" : "it has snapshots of \(FailureReport.some(known))",
+        isMistake: !known.isEmpty)
     case .ambiguousDatabase(let name, let sources, let servers):
       FailureReport(
         .notFound, "several sources have a database \(name)",
-        hint: "name one: \(sources.map { "\($0)/\(name)" }.joined(separator: ", "))\(servers.isEmpty ? "" : "; \(servers.joined(separator: ", "))")")
+        hint: "name one: \(sources.map { "\($0)/\(name)" }.joined(separator: ", "))\(servers.isEmpty ? "" : "; \(servers.joined(separator: ", "))")",
+        isMistake: true)
     case .noSuchSource(let name, let known):
       FailureReport(
         .notFound, "the store has no source \(name)",
-        hint: known.isEmpty ? "it has no snapshot at all: take one with firn-snapshot" : "it has \(FailureReport.some(known))")
+        hint: known.isEmpty ? "it has no snapshot at all: take one with firn-snapshot" : "it has \(FailureReport.some(known))",
+        isMistake: !known.isEmpty)
     case .noSuchSnapshot(let selector, let database):
       FailureReport(
         .notFound, selector == "latest:verified" ? "no snapshot of \(database) is verified" : "\(database) has no snapshot \(selector)",
         hint: SnapshotSelector.time(selector) == nil
-          ? "firn list shows its snapshots" : "the newest before that time is before:\(selector); firn list shows all of them")
+          ? "firn list shows its snapshots" : "the newest before that time is before:\(selector); firn list shows all of them", isMistake: true)
     case .ambiguousSnapshot(let selector, let candidates):
-      FailureReport(.notFound, "several ids begin with \(selector): \(FailureReport.some(candidates))", hint: "give more of the id")
+      FailureReport(.notFound, "several ids begin with \(selector): \(FailureReport.some(candidates))", hint: "give more of the id", isMistake: true)
     case .invalidSelector(let text):
       FailureReport(
         .usage, "\(text) is not a time",

@@ -177,7 +177,7 @@ struct Notifier {
         case .doneWithWarnings: .warning
         case .notConfirmed: failure?.isUnattended == true ? .failure : .cancelled
         // An operator at a terminal sees it: a mistyped name is no failed backup.
-        case .usage where Terminal.isAttended, .notFound where Terminal.isAttended: .cancelled
+        case .usage, .notFound: failure?.isMistake == true && Terminal.isAttended ? .cancelled : .failure
         default: .failure
         }
     }

@@ -88,7 +88,9 @@ package struct ServerExamination: Sendable {
   private func leftovers(_ connection: Connection) throws -> [Finding] {
     try RestoreLeftover.losses(on: connection).map { text, isCertain in Finding("restores", isCertain ? .stop : .warn, text) }
       + RestoreLeftover.remains(on: connection).map { name in
-        Finding("restores", .warn, "database \(name) is a leftover of a killed restore", hint: "firn restore --recover drops it")
+        Finding(
+          "restores", .warn, "database \(name) is a leftover of a killed restore",
+          hint: "firn restore \(connection.database.shellWord) --recover drops it")
       }
   }
 

@@ -39,8 +39,9 @@ package struct Backfill {
     /// Rows that meet the condition, and were inserted in the meantime with keys that the run had already passed.
     package var late: Int64 = 0
     package var batches = 0
-    /// Rows that the largest batch could have.
+    /// Rows that the largest batch could have, and whether batches were kept small because they took long.
     package var largestBatch = 0
+    package var isHeldBack = false
     /// Rows changed by interrupted runs before.
     package var rowsBefore: Int64 = 0
     package var elapsed: Duration = .zero
@@ -179,7 +180,9 @@ package struct Backfill {
       outcome.batches += 1
       let took = ContinuousClock.now - start
       outcome.largestBatch = max(outcome.largestBatch, pace.size)
+      let size = pace.size
       pace.adapt(to: worked, isAlone: try connection.isAlone())
+      outcome.isHeldBack = outcome.isHeldBack || pace.size <= size && size < request.batch
       each(Step(rows: note.doneRows, total: total, batch: pace.size, heldUpBy: nil))
       try Interruption.sleep(until: ContinuousClock.now + max(request.pause, took / 4))
       try waitForReplicas(connection, &outcome) { each(Step(rows: note.doneRows, total: total, batch: pace.size, heldUpBy: $0)) }

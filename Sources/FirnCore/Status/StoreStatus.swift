@@ -252,7 +252,7 @@ package struct StoreStatus: Sendable {
   }
 
   /// Seconds for which a takeover that was found wrong is a problem. Then it is known, and the snapshots may stay for years.
-  private static let doubtfulPeriod: TimeInterval = 7 * 86400
+  package static let doubtfulPeriod: TimeInterval = 7 * 86400
 
   /// The verifications of one database's snapshots.
   private struct Checks {

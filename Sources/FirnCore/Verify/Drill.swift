@@ -48,6 +48,8 @@ package struct DrillOutcome: Sendable {
   package var problems: [String] { differences + unmetAssertions }
   /// Tables and large objects that could not be restored here. Their stored bytes were read.
   package var notRestored: [String] = []
+  /// Whether these are only the jobs of pg_cron, which no throw-away server may run.
+  package var lacksOnlyJobs = false
   /// All that is different, or was not compared, for a reason outside the snapshot.
   package var incomparable: [String] { reservations + notRestored.map { "not restored: \($0)" } }
   /// The error of pg_restore or the server, if the snapshot could not be restored.
@@ -224,7 +226,9 @@ package struct Drill {
     guard !rest.isEmpty else { return }
     progress.begin("reading what was not restored", expected: rest.values.reduce(0) { $0 + $1.bytes })
     for file in rest.values { try source.reader.read(file) { progress.advance(by: $0.count) } }
-    outcome.notRestored += source.manifest.tables.filter { rest[$0.file] != nil }.map(\.displayName)
+    let tables = source.manifest.tables.filter { rest[$0.file] != nil }
+    outcome.notRestored += tables.map(\.displayName)
+    outcome.lacksOnlyJobs = tables.count == outcome.notRestored.count && tables.allSatisfy { $0.ofExtension == ScheduledJobs.extensionName }
     if rest.keys.contains(where: { ArchiveFile.concernsLargeObjects($0) }) { outcome.notRestored.append("large objects") }
   }
 
@@ -323,6 +327,12 @@ package struct Drill {
 }
 
 extension DatabaseProperties {
+  /// Settings that are lists (GUC_LIST_INPUT in guc_tables.c) and can be set for a database.
+  private static let lists: Set = [
+    "search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries", "datestyle", "createrole_self_grant",
+    "restrict_nonsystem_relation_kind",
+  ]
+
   /// Describes the differences.
   fileprivate func differences(from other: DatabaseProperties) -> [String] {
     var result: [String] = []
@@ -339,11 +349,12 @@ extension DatabaseProperties {
     }
     compare("privileges", texts(grants), texts(other.grants))
     // pg_dump writes lists in another form than SET … FROM CURRENT leaves them.
-    func normal(_ value: String) -> String {
-      value.split(separator: ",").map { $0.trimmingPrefix { $0 == " " }.replacing("\"", with: "") }.joined(separator: ", ")
+    func normal(_ setting: Setting) -> String {
+      guard Self.lists.contains(setting.name.lowercased()) else { return setting.value }
+      return setting.value.split(separator: ",").map { $0.trimmingPrefix { $0 == " " }.replacing("\"", with: "") }.joined(separator: ", ")
     }
     func texts(_ settings: [Setting]) -> [String] {
-      settings.map { "\($0.role.map { "\($0): " } ?? "")\($0.name)=\(normal($0.value))" }.sorted()
+      settings.map { "\($0.role.map { "\($0): " } ?? "")\($0.name)=\(normal($0))" }.sorted()
     }
     compare("settings", texts(settings), texts(other.settings))
     return result

@@ -55,7 +55,8 @@ package struct DrillOperation {
         }
       }
       // Files that were only read count as verified by reading. If nothing could be restored, nothing is verified.
-      let level: CheckRecord.Level = outcome.failure != nil ? .quick : outcome.notRestored.isEmpty ? .drill : .read
+      let isWhole = outcome.notRestored.isEmpty || outcome.lacksOnlyJobs
+      let level: CheckRecord.Level = outcome.failure != nil ? .quick : isWhole ? .drill : .read
       var record = CheckRecord(
         level: level, ok: outcome.differences.isEmpty, damagedObjects: damaged, checkedAt: now(), seconds: (ContinuousClock.now - start).inSeconds,
         host: Host.name, firn: Firn.version)

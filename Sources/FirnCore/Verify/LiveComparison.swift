@@ -60,13 +60,15 @@ package struct LiveComparison {
       let name = QualifiedName(schema: table.schema, name: table.name)
       (live[name], statements[name]) = (seen[entry.file], entry.copyStatement)
     }
+    // Nil if the snapshot can't be read: then the bytes decide.
+    lazy var source = try? RestoreSource(repository, place, isPartial: true)
     let then = try manifest.tables.map { table -> Table in
       guard let now = live.removeValue(forKey: table.qualifiedName)?[table.rangeLengths] else {
         return Table(name: table.displayName, state: .missing, rowsThen: table.rows, rowsNow: nil)
       }
       let isSame =
         try now.digest.description == table.sha256
-        || now.rows == table.rows && isSameInItsOrder(table, as: statements[table.qualifiedName], RestoreSource(repository, place), connection)
+        || now.rows == table.rows && isSameInItsOrder(table, as: statements[table.qualifiedName], source, connection)
       return Table(name: table.displayName, state: isSame ? .same : .differs, rowsThen: table.rows, rowsNow: now.rows)
     }
     let new = live.map { Table(name: "\($0.schema).\($0.name)", state: .new, rowsThen: nil, rowsNow: $1[[]]?.rows) }
@@ -75,13 +77,14 @@ package struct LiveComparison {
 
   /// Whether a table is the same if its columns are read in the snapshot's order: a restore gives those of an inheritance child another one.
   private func isSameInItsOrder(
-    _ table: Manifest.Table, as live: CopyStatement?, _ source: RestoreSource, _ connection: Connection
+    _ table: Manifest.Table, as live: CopyStatement?, _ source: RestoreSource?, _ connection: Connection
   ) throws -> Bool {
     func columns(_ statement: CopyStatement) -> [ArraySlice<UInt8>] {
       statement.columns.dropFirst().dropLast().split(separator: UInt8(ascii: ",")).map { $0.drop { $0 == UInt8(ascii: " ") } }
     }
-    let entry = source.directory.entries.first { $0.kind == "TABLE DATA" && $0.file == table.file }
-    guard let live, let statement = entry?.copyStatement, case let (then, now) = (columns(statement), columns(live)), then != now,
+    let entry = source?.directory.entries.first { $0.kind == "TABLE DATA" && $0.file == table.file }
+    guard let source, let live, table.loadedThrough == nil, let statement = entry?.copyStatement,
+      case let (then, now) = (columns(statement), columns(live)), then != now,
       then.sorted(by: { $0.lexicographicallyPrecedes($1) }) == now.sorted(by: { $0.lexicographicallyPrecedes($1) })
     else { return false }
     var tally = StreamTally(ranges: table.rangeLengths)

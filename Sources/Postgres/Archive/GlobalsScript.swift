@@ -93,31 +93,15 @@ package struct GlobalsScript: Sendable {
     case grant(role: String, member: String)
     case other
 
-    /// Reads the powers that follow `CREATE ROLE name` or `ALTER ROLE name`.
-    private static func powers(_ words: inout StatementWords) -> [String] {
-      var powers: [String] = []
-      while let word = words.next() {
-        switch word.uppercased() {
-        case "SET": return powers + (words.next().map { ["SET \($0)"] } ?? [])
-        // A password is quoted, and may hold any word; it comes last.
-        case "PASSWORD": return powers
-        case "SUPERUSER", "CREATEROLE", "CREATEDB", "REPLICATION", "BYPASSRLS": powers.append(word.uppercased())
-        case "IN": powers.append("member of \([words.next(), words.next()].compactMap(\.self).last ?? "another role")")
-        default: break
-        }
-      }
-      return powers
-    }
-
     init(_ text: String) {
       var words = StatementWords(text)
       switch (words.next(), words.next()) {
       case ("CREATE", "ROLE"):
         guard let name = words.next() else { self = .other; return }
-        self = .create(name, powers: Self.powers(&words))
+        self = .create(name, powers: RoleOptions(words.remainder).powers)
       case ("ALTER", "ROLE"):
         guard let name = words.next() else { self = .other; return }
-        self = .change(name, powers: Self.powers(&words))
+        self = .change(name, powers: RoleOptions(words.remainder).powers)
       case ("COMMENT", "ON"):
         guard words.next() == "ROLE", let name = words.next() else { self = .other; return }
         self = .change(name, powers: [])

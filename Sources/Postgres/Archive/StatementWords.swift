@@ -8,6 +8,9 @@ package struct StatementWords {
     rest = statement[...].unicodeScalars
   }
 
+  /// What follows the words that were taken.
+  var remainder: String { String(rest) }
+
   package mutating func next() -> String? {
     rest = rest.drop { $0.properties.isWhitespace }
     guard rest.first == "\"" else {

@@ -41,7 +41,7 @@ package struct BackfillBatch: Sendable {
 package enum TransactionState: String, Sendable { case committed, aborted, inProgress = "in progress" }
 
 extension Connection {
-  /// Whether no other session of the server is at work, as far as this role can see.
+  /// Whether no other session of the server is at work. Sessions whose state this role may not see count as at work.
   package func isAlone() throws -> Bool {
     try value(
       """

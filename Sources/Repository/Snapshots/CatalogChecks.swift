@@ -90,10 +90,10 @@ extension Catalog {
     return try verdict(of: keys, now: now) ?? lastCheck(of: keys, atLeast: .quick)
   }
 
-  /// The newest drill, including failed ones, and those that left out what only another server can restore, such as jobs of pg_cron.
+  /// The newest drill, including failed ones.
   /// - Parameter checks: the keys of a snapshot's checks, in order.
   package func lastDrill(of checks: [StoreKey]) throws -> CheckRecord? {
-    try last(of: checks) { $0.level == .drill || $0.failedDrill != nil || $0.restoreSeconds != nil }
+    try last(of: checks) { $0.level == .drill || $0.failedDrill != nil }
   }
 
   /// - Parameter checks: the keys of a snapshot's checks, in order.

@@ -7,7 +7,7 @@ import Testing
 
 /// What stock `pg_dump` excludes by patterns of tables.
 @Suite struct `Patterns of tables for pg_dump` {
-  private static let characters: [Unicode.Scalar] = Array("abA1_ .\"|*?()[]{^$\\+'é\u{301}日;!".unicodeScalars)
+  private static let characters: [Unicode.Scalar] = Array("abA1_ .\"|*?()[]{^$\\+\n\t'é\u{301}日;!".unicodeScalars)
 
   private static func name(_ random: inout SeededRandom) -> String {
     let scalars = (0..<Int.random(in: 1...4, using: &random)).compactMap { _ in characters.randomElement(using: &random) }
@@ -52,7 +52,9 @@ import Testing
 
     let database = try server.makeDatabase()
     try server.sql(statements, in: database)
-    let arguments = TablePatterns(excluded).patterns.flatMap { ["--exclude-table-data", $0] }
+    let patterns = TablePatterns(excluded).patterns
+    #expect(Set(patterns.flatMap(\.tables)) == Set(excluded))
+    let arguments = patterns.flatMap { ["--exclude-table-data", $0.text] }
     let dump = try server.tool("pg_dump", ["--data-only"] + arguments, in: database)
     #expect(dump.exitCode == 0, "\(dump.errors)")
     let rows = String(decoding: dump.output, as: UTF8.self).split(separator: "\n").compactMap { Int($0) }

@@ -48,6 +48,22 @@ import Testing
     #expect(powers == ["a": ["SUPERUSER"], "b": ["BYPASSRLS"], "c": ["member of pg_execute_server_program"], "d": []])
   }
 
+  @Test(arguments: [
+    ("PASSWORD 'x''y' SUPERUSER", ["SUPERUSER"]), ("IN ROLE harmless, \"pg execute\"", ["member of harmless", "member of pg execute"]),
+    ("SUPERUSER/**/LOGIN", ["SUPERUSER/**/LOGIN"]), ("VALID UNTIL 'infinity'SUPERUSER", ["SUPERUSER"]),
+    ("ROLE \"password\" SUPERUSER", ["with the member password", "SUPERUSER"]), ("superuser", ["SUPERUSER"]),
+    ("ADMIN app, b", ["with the member app", "with the member b"]),
+    ("WITH NOSUPERUSER INHERIT LOGIN CONNECTION LIMIT 3 VALID UNTIL 'x' PASSWORD 'SUPERUSER'", []),
+    ("SET search_path TO 'x', y", ["SET search_path"]),
+  ])
+  func `shows every option of a role that may give it power, however it is written`(_ options: String, _ powers: [String]) {
+    for verb in ["CREATE", "ALTER"] {
+      let script = GlobalsScript("\(verb == "ALTER" ? "CREATE ROLE r;" : "")\(verb) ROLE r \(options);")
+      let found = script.roles(toMake: ["r"], existing: []).flatMap(\.powers)
+      #expect(found.map { $0.uppercased() } == powers.map { $0.uppercased() })
+    }
+  }
+
   @Test func `changes nothing of roles that exist`() {
     let roles = script.roles(toMake: ["app"], existing: ["readers"])
     #expect(roles.map(\.name) == ["app"])

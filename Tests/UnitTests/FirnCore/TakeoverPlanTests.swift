@@ -130,13 +130,24 @@ import Testing
 
   @Test func `names tables for pg_dump in arguments that are not too long, the largest tables first`() {
     var plan = Self.plan((1...40_000).map { (Int64($0), 1) })
-    plan.limit()
+    plan.limit(relations: 0)
     let smallest = plan.taken.values.map(\.bytes).min()
     #expect(plan.taken.count < 40_000 && smallest == Int64(40_001 - plan.taken.count))
     #expect(plan.patterns.reduce(0) { $0 + $1.utf8.count } < 1 << 20)
-    var usual = Self.plan((1...2000).map { (Int64($0), 1) })
-    usual.limit()
-    #expect(usual.taken.count == 2000)
+  }
+
+  @Test func `names only tables for pg_dump that are not read faster than excluded`() {
+    func taken(_ tables: [(Int64, Double)], relations: Int) -> Int {
+      var plan = Self.plan(tables)
+      plan.limit(relations: relations)
+      #expect(plan.reasons.values.allSatisfy { $0.hasPrefix("it is too small") })
+      return plan.taken.count
+    }
+    #expect(taken(Array(repeating: (1, 1), count: 2000), relations: 2000) == 2000)
+    // A pattern for three of 4,000 tables.
+    #expect(taken(Array(repeating: (1, 1), count: 3), relations: 4000) == 0)
+    #expect(taken([(1, 1), (1, 1), (2_000_000, 1)], relations: 4000) == 3)
+    #expect(taken([(1, 1)], relations: 20) == 1)
   }
 
   /// A table of four ranges, of 100 blocks each, in 16 kB.

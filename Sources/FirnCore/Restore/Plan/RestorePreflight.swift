@@ -113,7 +113,7 @@ struct RestorePreflight {
     }
     // Records of earlier versions don't say which bytes they are of.
     let isOfThese = try drill?.checksums.map { try $0 == catalog.checksums(of: manifest.place).digest.description } ?? true
-    guard drill?.restoreSeconds == nil || !isOfThese, !request.allowsUntested else { return [] }
+    guard drill?.level != .drill || drill?.ok != true || !isOfThese, !request.allowsUntested else { return [] }
     return [
       "no drill has restored \(manifest.id) yet. If its restore fails after the database is dropped, there is no database: run firn-verify \(manifest.database.shellWord) \(manifest.id) --drill first, or add --untested to take that risk"
     ]

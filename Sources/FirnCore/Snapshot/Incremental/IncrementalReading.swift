@@ -204,7 +204,7 @@ final class IncrementalReading {
         plan.read(try unusable(plan, index), because: "little of its objects in the store is still in use, or one is missing")
         for table in plan.divided { plan.read(table, where: unusableParts(of: table, index)) }
         let now = request.now()
-        plan.limit()
+        plan.limit(relations: request.incremental != .auto ? 0 : try connection.relationCount())
         plan.chooseChecks(now: now, elapsed: now.timeIntervalSince(parent.startedAt), period: request.rereadPeriod)
       }
       if !readsRanges { plan.readWholeTables() }

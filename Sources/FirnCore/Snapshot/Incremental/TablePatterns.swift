@@ -5,6 +5,11 @@ package import Postgres
 /// The server compares each pattern, as a regular expression, with its relations. A tree of what names have in common, such as
 /// `events_202(4_0[89]|5_1[012])`, takes a fraction of the time that a list of them takes, because only one branch of it is followed.
 package struct TablePatterns {
+  package struct Pattern {
+    package let text: String
+    package let tables: [QualifiedName]
+  }
+
   // Arrays, because names that are equal for Unicode are different ones for PostgreSQL.
   private typealias Name = [Unicode.Scalar]
 
@@ -12,23 +17,34 @@ package struct TablePatterns {
   /// 8 ms, less than a pattern's search of the relations in large databases.
   private static let longestPattern = 2 << 10
 
-  package private(set) var patterns: [String] = []
+  package let patterns: [Pattern]
 
   /// - Parameter tables: without duplicates.
   package init(_ tables: some Sequence<QualifiedName>) {
-    let schemas = Dictionary(grouping: tables) { Name($0.schema.unicodeScalars) }
-    // Schemas whose tables have the same names, such as those of tenants, share patterns.
-    let alike = Dictionary(grouping: schemas.keys) { schema in Self.sorted((schemas[schema] ?? []).map { Name($0.name.unicodeScalars) }) }
-    for (names, schemas) in alike.sorted(by: { $0.value.count > $1.value.count }) {
-      for schemas in Self.divided(Self.sorted(schemas)) {
-        for names in Self.divided(names) { patterns.append("\(NameTree(schemas[...]).pattern).\(NameTree(names).pattern)") }
-      }
+    let names = tables.map { (schema: Name($0.schema.unicodeScalars), table: Name($0.name.unicodeScalars)) }
+    // Tenants have tables of the same names in many schemas. Either the same tables of several schemas share a pattern, or the same schemas of
+    // several tables.
+    let bySchema = Self.alike(names.map { ($0.schema, $0.table) }).map { (schemas: $0.keys, tables: $0.values) }
+    let byTable = Self.alike(names.map { ($0.table, $0.schema) }).map { (schemas: $0.values, tables: $0.keys) }
+    patterns = (byTable.count < bySchema.count ? byTable : bySchema).map { schemas, tables in
+      Pattern(
+        text: "\(NameTree(schemas).pattern).\(NameTree(tables).pattern)",
+        tables: schemas.flatMap { schema in
+          tables.map { QualifiedName(schema: String(String.UnicodeScalarView(schema)), name: String(String.UnicodeScalarView($0))) }
+        })
+    }
+  }
+
+  /// Keys that have the same values, with these, in parts that are not too long for a pattern.
+  private static func alike(_ pairs: [(Name, Name)]) -> [(keys: ArraySlice<Name>, values: ArraySlice<Name>)] {
+    let values = Dictionary(grouping: pairs) { $0.0 }.mapValues { sorted($0.map(\.1)) }
+    return Dictionary(grouping: values.keys) { values[$0] ?? [] }.flatMap { values, keys in
+      divided(sorted(keys)).flatMap { keys in divided(values).map { (keys, $0) } }
     }
   }
 
   private static func sorted(_ names: [Name]) -> [Name] { names.sorted { $0.lexicographicallyPrecedes($1) } }
 
-  /// Parts that are not too long for a pattern.
   private static func divided(_ names: [Name]) -> [ArraySlice<Name>] {
     var parts: [ArraySlice<Name>] = []
     var (start, length) = (0, 0)
