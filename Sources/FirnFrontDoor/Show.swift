@@ -31,9 +31,11 @@ struct Show: FirnCommand {
     let now = Date()
     let check = try catalog.decisiveCheck(of: place, now: now)
     let took = manifest.finishedAt.timeIntervalSince(manifest.startedAt)
+    var source = manifest.source
+    if let name = try catalog.sourceNames(of: [source])[source], name != source { source = "\(name) (\(source))" }
     var lines = [
       "snapshot   \(manifest.id)",
-      "database   \(manifest.database) of source \(try catalog.sourceNames(of: [manifest.source])[manifest.source] ?? manifest.source)",
+      "database   \(manifest.database) of source \(source)",
       "taken      \(Quantity.time(manifest.startedAt)), \(Quantity.age(of: manifest.startedAt, now: now))\(took >= 1 ? ", in \(Quantity.span(took))" : "")",
       "kind       \(manifest.kind)" + manifest.tags.sorted { $0.key < $1.key }.map { "  \($0.key)=\($0.value)" }.joined(),
       "server     PostgreSQL \(manifest.versions.server), dumped by \(manifest.versions.pgDump)",
@@ -69,7 +71,7 @@ struct Show: FirnCommand {
     let width = tables.prefix(20).map { $0.displayName.count }.max() ?? 0
     for table in tables.prefix(20) {
       lines.append(
-        "  \(table.displayName.padding(toLength: width, withPad: " ", startingAt: 0))  \(Quantity.count(table.rows)) rows, \(Quantity.size(table.bytes))\(Self.reading(of: table))"
+        "  \(table.displayName.padding(toLength: width, withPad: " ", startingAt: 0))  \(Quantity.rows(table.rows)), \(Quantity.size(table.bytes))\(Self.reading(of: table))"
       )
     }
     if tables.count > 20 { lines.append("  and \(tables.count - 20) smaller tables (all of them with --json)") }
@@ -90,8 +92,8 @@ struct Show: FirnCommand {
       return .done
     }
     let (first, second) = (comparison.first, comparison.second)
-    context.output("from       \(first.id), \(Quantity.time(first.startedAt)), \(Quantity.size(first.bytes)), \(Quantity.count(first.rows)) rows")
-    context.output("to         \(second.id), \(Quantity.time(second.startedAt)), \(Quantity.size(second.bytes)), \(Quantity.count(second.rows)) rows")
+    context.output("from       \(first.id), \(Quantity.time(first.startedAt)), \(Quantity.size(first.bytes)), \(Quantity.rows(first.rows))")
+    context.output("to         \(second.id), \(Quantity.time(second.startedAt)), \(Quantity.size(second.bytes)), \(Quantity.rows(second.rows))")
     let changed = comparison.tables.filter { !$0.isSame }
     func change(_ before: Int64?, _ after: Int64?, _ text: (Int64) -> String) -> String {
       "\(before.map(text) ?? "-") > \(after.map(text) ?? "-")"

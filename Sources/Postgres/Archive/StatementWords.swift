@@ -8,7 +8,7 @@ package struct StatementWords {
     rest = statement[...].unicodeScalars
   }
 
-  /// What follows the words that were taken.
+  /// The text after the words that were taken.
   var remainder: String { String(rest) }
 
   package mutating func next() -> String? {

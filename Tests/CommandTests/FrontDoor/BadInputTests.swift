@@ -269,7 +269,7 @@ import Testing
     try expectFailure(place, 10, "no snapshot before:") { try $0.firn("show", $0.database, "before:2001-01-01") }
     try expectFailure(place, 64, "is not a time") { try $0.firn("show", $0.database, "before:tomorrow") }
     try expectFailure(place, 10, "latest:nightly") { try $0.firn("show", $0.database, "latest:nightly") }
-    try expectFailure(place, 10, "latest:verified") { try $0.restore($0.database, "latest:verified", "--as", "x", "--quiet") }
+    try expectFailure(place, 10, "is verified") { try $0.restore($0.database, "latest:verified", "--as", "x", "--quiet") }
     #expect(try place.firn("show", place.database, String(id.prefix(18))).status == 0)
     #expect(try place.firn("show", place.database, "before:2100-01-01").status == 0)
   }

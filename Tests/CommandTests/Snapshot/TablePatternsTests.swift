@@ -5,7 +5,7 @@ import Postgres
 import TestSupport
 import Testing
 
-/// What stock `pg_dump` excludes by patterns of tables.
+/// Patterns of tables, as stock `pg_dump` understands them.
 @Suite struct `Patterns of tables for pg_dump` {
   private static let characters: [Unicode.Scalar] = Array("abA1_ .\"|*?()[]{^$\\+\n\t'é\u{301}日;!".unicodeScalars)
 

@@ -34,12 +34,12 @@ import Testing
     let place = try workplace()
     try place.sql(
       """
-      SET search_path = notes_schema,"$user",public; ALTER DATABASE "\(place.database)" SET search_path FROM CURRENT;
+      SELECT set_config('search_path', 'notes_schema,"$user",public', false); ALTER DATABASE "\(place.database)" SET search_path FROM CURRENT;
       ALTER DATABASE "\(place.database)" SET DateStyle = 'ISO,DMY'
       """)
     let stored = try place.sql(
       "SELECT setconfig FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase WHERE datname = current_database() AND setrole = 0")
-    #expect(stored.contains("notes_schema,\\\"$user\\\",public"), "stored with blanks: \(stored)")
+    #expect(stored.contains("notes_schema,\\\"$user\\\",public"), "\(stored)")
     _ = try place.takeSnapshot()
     let drill = try place.verify(place.database, "--drill")
     #expect(drill.status == 0, "\(drill)")

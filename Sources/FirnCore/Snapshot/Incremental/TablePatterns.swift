@@ -59,7 +59,7 @@ package struct TablePatterns {
   }
 }
 
-/// What follows a common beginning of names, as a regular expression.
+/// The rest of names after a common beginning, as a regular expression.
 private struct NameTree: Hashable {
   private enum Part: Hashable {
     case character(Unicode.Scalar)
@@ -73,7 +73,7 @@ private struct NameTree: Hashable {
   ///   - names: sorted, and at least one.
   ///   - depth: the characters that they have in common.
   init(_ names: ArraySlice<[Unicode.Scalar]>, from depth: Int = 0) {
-    // What follows a character, and all characters that are followed by the same.
+    // Each rest after one more character, and all characters before the same rest.
     var branches: [(characters: [Unicode.Scalar], rest: Self)] = []
     var places: [Self: Int] = [:]
     var rest = names.drop { $0.count == depth }
