@@ -103,7 +103,7 @@ import Testing
       let name = wanted ?? "public.t\(counter)"
       let label = "(enum_range(NULL::mood))[1 + id % 2]"
       let (columns, values) = [
-        ("id int, v text", ""), ("id int, v varchar(40), m mood", "m = \(label)"), ("id int, v text, p pair", "p = ROW(1, \(label))::pair"),
+        ("id int, v text", ""), ("id int, v varchar(40), m mood", "m = \(label)"), ("id int, v text, p pair", "p.a = 1, p.m = \(label)"),
         ("id int, v text, big text", "big = CASE WHEN id % 50 = 0 THEN (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 300) i) END"),
         ("id int, v text, r regclass, g int GENERATED ALWAYS AS (id * 2) STORED", "r = '\(counter % 2 == 0 ? "pg_class" : name)'::regclass"),
       ][counter % 5]
