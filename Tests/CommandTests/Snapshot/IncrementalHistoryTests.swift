@@ -56,7 +56,7 @@ import Testing
       if round % 10 == 0 { #expect(try place.work.verify(place.work.database, "latest", "--read").status == 0, "round \(round), after \(log)") }
     }
     print("\(decisions) decisions, \(taken) tables taken over")
-    if wildness <= 4 { #expect(taken * (isOlder ? 8 : 3) > decisions, "\(taken) of \(decisions)") }
+    if wildness <= 4 { #expect(taken * (isOlder ? 8 : 5) > decisions, "\(taken) of \(decisions)") }
     #expect(try place.work.verify(place.work.database, "latest", "--read").status == 0)
     try server.destroy()
   }
