@@ -76,7 +76,10 @@ struct RoleOptions {
       case (_, _) where Self.harmless.contains(word): break
       case ("PASSWORD", .literal), ("PASSWORD", .word("NULL")): rest.removeFirst()
       case ("VALID", .word(let next)) where next.uppercased() == "UNTIL" && rest.dropFirst().first == .literal: rest.removeFirst(2)
-      case ("CONNECTION", .word(let next)) where next.uppercased() == "LIMIT": rest.removeFirst(min(2, rest.count))
+      case ("CONNECTION", .word(let next)) where next.uppercased() == "LIMIT":
+        rest.removeFirst()
+        // Before PostgreSQL 15 a keyword may follow a number without a space.
+        if case .word(let number)? = rest.first, Int(number) != nil { rest.removeFirst() }
       case ("SET", let name?): return powers + ["SET \(text(name))"]
       case ("IN", .word(let next)) where ["ROLE", "GROUP"].contains(next.uppercased()):
         rest.removeFirst()

@@ -52,6 +52,7 @@ import Testing
     ("PASSWORD 'x''y' SUPERUSER", ["SUPERUSER"]), ("IN ROLE harmless, \"pg execute\"", ["member of harmless", "member of pg execute"]),
     ("SUPERUSER/**/LOGIN", ["SUPERUSER/**/LOGIN"]), ("VALID UNTIL 'infinity'SUPERUSER", ["SUPERUSER"]),
     ("ROLE \"password\" SUPERUSER", ["with the member password", "SUPERUSER"]), ("superuser", ["SUPERUSER"]),
+    ("CONNECTION LIMIT -1SUPERUSER", ["-1SUPERUSER"]),
     ("ADMIN app, b", ["with the member app", "with the member b"]),
     ("WITH NOSUPERUSER INHERIT LOGIN CONNECTION LIMIT 3 VALID UNTIL 'x' PASSWORD 'SUPERUSER'", []),
     ("SET search_path TO 'x', y", ["SET search_path"]),
