@@ -16,7 +16,7 @@ extension CommandContext {
   /// The same of several lines.
   package func explain(_ lines: [String]) {
     let isSilent = common.json || common.quiet
-    guard !isSilent || Terminal.inputIsTerminal && Terminal.errorIsTerminal else { return }
+    guard !isSilent || Terminal.isAttended else { return }
     for line in lines { MessageLog.write(.note, Terminal.oneLine(line), command: command) }
   }
 

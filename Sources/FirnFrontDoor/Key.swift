@@ -58,7 +58,7 @@ struct KeyNew: FirnCommand {
   }
 
   private func chosenPassphrase() throws -> String {
-    guard Terminal.inputIsTerminal && Terminal.errorIsTerminal else {
+    guard Terminal.isAttended else {
       throw UsageError("--passphrase needs a terminal to ask for it", hint: "run this at a terminal")
     }
     let first = try Terminal.readSecret("A passphrase, twelve letters or more: ") ?? ""

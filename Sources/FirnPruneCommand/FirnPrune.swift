@@ -155,7 +155,7 @@ struct FirnPrune: FirnCommand {
       for doubt in doubts { context.warn(doubt) }
       return (plan, nil)
     }
-    if confirmation.confirm == nil, !Confirmation.canAsk, let (part, left) = try plan.withoutWords() {
+    if confirmation.confirm == nil, !Terminal.isAttended, let (part, left) = try plan.withoutWords() {
       if common.json || common.quiet { context.explain("\(part.removed.count) of \(plan.entries.count) snapshots go") }
       return (part, Waiting(databases: left, error: .prunedInPart(left: left.map(plan.name), reasons: doubts, phrase: phrase, of: database)))
     }

@@ -168,8 +168,7 @@ struct ServerSnapshots {
     let recent = Date.now - StoreStatus.graceOfGone.inSeconds
     let lost = Set(try repository.catalog.snapshots().filter { sources.contains($0.source) && $0.id.startDate > recent }.map(\.database))
       .subtracting(databases.all)
-    let excluded = (target.server?.exclude ?? []) + command.excludedDatabases
-    for name in lost.sorted() where !excluded.contains(where: { name.matches(glob: $0) }) {
+    for name in lost.sorted() where !databases.excluded.contains(where: { name.matches(glob: $0) }) {
       let reason =
         "the server no longer has it; to get it back: firn restore \(name.shellWord)"
         + (target.server == nil ? "" : "; if it was dropped on purpose, exclude it in firn.yaml")

@@ -96,8 +96,8 @@ struct FirnVerify: FirnCommand {
     for (place, doubts) in doubts {
       for doubt in doubts { context.warn("\(place.database) \(place.id): \(doubt.words)") }
     }
-    // Later it is known, and these snapshots may stay for years.
-    let areNew = doubts.contains { $0.value.contains { Date().timeIntervalSince($0.before.startDate) < StoreStatus.doubtfulPeriod } }
+    let now = Date()
+    let areNew = doubts.contains { $0.value.contains { $0.isNew(at: now) } }
     return (hasHidden || areNew) && status == .done ? .doneWithWarnings : status
   }
 

@@ -7,7 +7,7 @@ package enum Terminal {
   package static var errorIsTerminal: Bool { isatty(2) == 1 }
   package static var outputIsTerminal: Bool { isatty(1) == 1 }
   package static var inputIsTerminal: Bool { isatty(0) == 1 }
-  /// Whether an operator types the command and sees its messages.
+  /// Whether an operator can be asked, and sees messages.
   package static var isAttended: Bool { inputIsTerminal && errorIsTerminal }
   /// The columns of the terminal on standard error.
   package static var columns: Int { columns(of: 2) }

@@ -25,7 +25,7 @@ package struct IdentityFile {
     }
     do {
       return try AgeIdentity.identities(in: bytes) {
-        guard Terminal.inputIsTerminal && Terminal.errorIsTerminal else { return nil }
+        guard Terminal.isAttended else { return nil }
         return try Terminal.readSecret("Passphrase of \(path): ")
       }
     } catch let error as AgeError {

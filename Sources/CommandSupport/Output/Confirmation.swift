@@ -11,9 +11,6 @@ package struct ConfirmationOption: ParsableArguments {
 
 /// The confirmation phrase that must be typed before data is put at risk.
 package enum Confirmation {
-  /// Whether there is a terminal to ask at.
-  package static var canAsk: Bool { Terminal.inputIsTerminal && Terminal.errorIsTerminal }
-
   /// Returns if the phrase is correct. After a wrong one it does not ask again.
   /// - Parameter given: what `--confirm` says.
   /// - Throws: `FirnError.notConfirmed`.
@@ -22,7 +19,7 @@ package enum Confirmation {
       guard given == phrase else { throw FirnError.notConfirmed(phrase: phrase, given: given) }
       return
     }
-    guard canAsk else { throw FirnError.notConfirmed(phrase: phrase, given: nil) }
+    guard Terminal.isAttended else { throw FirnError.notConfirmed(phrase: phrase, given: nil) }
     let typed = try Terminal.ask("Type \(phrase) to continue: ") { () throws(Interruption) in try Terminal.readLine() }
     guard typed == phrase else { throw FirnError.notConfirmed(phrase: phrase, given: typed ?? "") }
   }

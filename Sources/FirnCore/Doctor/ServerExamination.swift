@@ -86,12 +86,15 @@ package struct ServerExamination: Sendable {
 
   /// Databases that restores in place left dropped, and unfinished ones of killed restores.
   private func leftovers(_ connection: Connection) throws -> [Finding] {
-    try RestoreLeftover.losses(on: connection).map { text, isCertain in Finding("restores", isCertain ? .stop : .warn, text) }
-      + RestoreLeftover.remains(on: connection).map { name in
+    try RestoreLeftover.findings(on: connection).map { leftover in
+      switch leftover {
+      case .loss(let text, let isCertain): Finding("restores", isCertain ? .stop : .warn, text)
+      case .unfinished(let name):
         Finding(
           "restores", .warn, "database \(name) is a leftover of a killed restore",
           hint: "firn restore \(connection.database.shellWord) --recover drops it")
       }
+    }
   }
 
   private func support(_ version: String) -> Finding {

@@ -181,7 +181,8 @@ package struct Backfill {
       let took = ContinuousClock.now - start
       outcome.largestBatch = max(outcome.largestBatch, pace.size)
       let size = pace.size
-      pace.adapt(to: worked, isAlone: try connection.isAlone())
+      // Asked for only if the pace depends on it.
+      pace.adapt(to: worked, isAlone: try worked * 2 >= request.longestBatch && connection.isAlone())
       outcome.isHeldBack = outcome.isHeldBack || pace.size <= size && size < request.batch
       each(Step(rows: note.doneRows, total: total, batch: pace.size, heldUpBy: nil))
       try Interruption.sleep(until: ContinuousClock.now + max(request.pause, took / 4))

@@ -19,6 +19,8 @@ package struct ServerDatabases: Sendable {
   package var names: [String] { entries.map(\.name) }
   /// All that the server has.
   package let all: Set<String>
+  /// Patterns for names to exclude.
+  package let excluded: [String]
 
   /// - Parameters:
   ///   - wanted: patterns for names, with `*` and `?` as in a shell.
@@ -30,7 +32,7 @@ package struct ServerDatabases: Sendable {
     var (unused, unmatched) = (Set(required ?? excluded), Set(wanted))
     var chosen: [Entry] = []
     let found = try server.databaseEntries()
-    all = Set(found.map(\.name))
+    (all, self.excluded) = (Set(found.map(\.name)), excluded)
     for entry in found {
       let (including, excluding) = (wanted.filter { entry.name.matches(glob: $0) }, excluded.filter { entry.name.matches(glob: $0) })
       unused.subtract(excluding)

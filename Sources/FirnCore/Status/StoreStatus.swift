@@ -242,7 +242,7 @@ package struct StoreStatus: Sendable {
     }
     let doubtful = (manifest.doubts ?? []).compactMap { doubt -> String? in
       let affected = places.count { doubt.concerns($0.id) }
-      guard affected > 0, doubt.before != manifest.id, now.timeIntervalSince(doubt.before.startDate) < Self.doubtfulPeriod else { return nil }
+      guard affected > 0, doubt.before != manifest.id, doubt.isNew(at: now) else { return nil }
       return
         "\(affected == 1 ? "1 snapshot" : "\(affected) snapshots") between \(doubt.after) and \(doubt.before) may hold old rows of \(doubt.schema).\(doubt.name): see the guide to incremental snapshots"
     }
@@ -250,9 +250,6 @@ package struct StoreStatus: Sendable {
       id: manifest.id, startedAt: manifest.startedAt, complete: manifest.complete,
       problems: incomplete + (manifest.refutations ?? []) + doubtful + (manifest.anomalies ?? []) + unread)
   }
-
-  /// Seconds for which a takeover that was found wrong is a problem. Then it is known, and the snapshots may stay for years.
-  package static let doubtfulPeriod: TimeInterval = 7 * 86400
 
   /// The verifications of one database's snapshots.
   private struct Checks {

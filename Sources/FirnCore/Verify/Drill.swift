@@ -201,17 +201,19 @@ package struct Drill {
 
   /// pg_restore could not restore the snapshot on a working server.
   struct Failure: Error {
-    let message: String
-    let cause: any Error
+    let cause: PostgresError
+
+    var message: String {
+      if case .toolFailed(_, _, let messages) = cause { return messages.prefix(12).joined(separator: "\n") }
+      return cause.lines.joined(separator: "\n")
+    }
   }
 
   private static func failure(_ error: any Error, _ server: Connection) -> Failure? {
-    guard (try? server.isSuperuser()) != nil else { return nil }
+    guard let error = error as? PostgresError, (try? server.isSuperuser()) != nil else { return nil }
     switch error {
-    case PostgresError.toolFailed("pg_restore", exitCode: 1, let messages) where !PostgresError.tellsOfFullDisk(messages):
-      return Failure(message: messages.prefix(12).joined(separator: "\n"), cause: error)
-    case let error as PostgresError where error.isOfRows:
-      return Failure(message: error.lines.joined(separator: "\n"), cause: error)
+    case .toolFailed("pg_restore", exitCode: 1, let messages) where !PostgresError.tellsOfFullDisk(messages): return Failure(cause: error)
+    case _ where error.isOfRows: return Failure(cause: error)
     default: return nil
     }
   }

@@ -132,6 +132,9 @@ package struct Manifest: Codable, Sendable {
 
     package func concerns(_ id: SnapshotID) -> Bool { after < id && id < before }
 
+    /// Whether it is a problem still. After a week it is known, and the snapshots may stay for years.
+    package func isNew(at now: Date) -> Bool { now.timeIntervalSince(before.startDate) < 7 * 86400 }
+
     /// A warning about a snapshot that it concerns.
     package var words: String {
       "\(schema).\(name) may hold old rows: it was taken over from \(after), and \(before) found other rows; if Firn missed a change, these two have "

@@ -166,21 +166,14 @@ package struct TableRestore {
     return ordered
   }
 
-  /// The planner may inline functions of the table's indexes, which find their objects by the path of the restore.
-  private func state(
-    of table: Manifest.Table, _ conditions: [QualifiedName: String], _ source: RestoreSource, _ connection: Connection
-  ) throws -> Connection.TableState {
-    try connection.useSearchPath(searchPath ?? source.manifest.searchPath ?? "")
-    let state = try connection.state(schema: table.schema, name: table.name, condition: conditions[table.qualifiedName] ?? "")
-    try connection.useSearchPath("")
-    return state
-  }
-
   private func refuseFilled(_ tables: [Manifest.Table], _ source: RestoreSource, _ connection: Connection) throws {
     let conditions = try Self.conditions(connection)
+    // The planner may inline functions of a table's indexes, which find their objects by the path of the restore.
+    try connection.useSearchPath(searchPath ?? source.manifest.searchPath ?? "")
     let reasons = try tables.compactMap { table in
-      Self.reason(for: table, try state(of: table, conditions, source, connection))
+      Self.reason(for: table, try connection.state(schema: table.schema, name: table.name, condition: conditions[table.qualifiedName] ?? ""))
     }
+    try connection.useSearchPath("")
     guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
   }
 
@@ -215,22 +208,16 @@ package struct TableRestore {
 
   /// Locks the tables, so that they stay as empty as they are found.
   private func plansForEmpty(_ tables: [Manifest.Table], of source: RestoreSource, _ connection: Connection) throws -> [Plan] {
-    var reasons: [String] = []
-    var plans: [Plan] = []
     let data = Dictionary(source.directory.entries.filter { $0.kind == "TABLE DATA" }.map { ($0.file, $0) }, uniquingKeysWith: { first, _ in first })
     try connection.execute("SET LOCAL lock_timeout = '5s'")
-    let conditions = try Self.conditions(connection)
-    for table in tables {
-      try connection.lockForFilling(schema: table.schema, name: table.name)
-      let state = try state(of: table, conditions, source, connection)
-      if let reason = Self.reason(for: table, state) { reasons.append(reason) }
+    for table in tables { try connection.lockForFilling(schema: table.schema, name: table.name) }
+    try refuseFilled(tables, source, connection)
+    return tables.compactMap { table in
       // Partitions may be filled through their root, as the archive's statement shows.
-      guard let statement = data[table.file]?.copyStatement, let file = source.files[table.file] else { continue }
+      guard let statement = data[table.file]?.copyStatement, let file = source.files[table.file] else { return nil }
       let load = TableLoad(table: table, file: file, statement: statement, tableID: nil, isNew: false)
-      plans.append(Plan(load: load, target: table.qualifiedName, creation: nil))
+      return Plan(load: load, target: table.qualifiedName, creation: nil)
     }
-    guard reasons.isEmpty else { throw FirnError.refused(reasons: reasons) }
-    return plans
   }
 
   private func restore(_ plan: Plan, from source: RestoreSource, _ connection: Connection) throws {

@@ -89,20 +89,23 @@ package struct RestoreLeftover: Sendable {
     }
   }
 
-  /// Describes lost databases without changing anything, and whether that is certain: a restore on another machine may be running.
-  static func losses(on server: Connection) throws -> [(text: String, isCertain: Bool)] {
-    try UnfinishedDatabase.all(on: server).compactMap { name, owner in
-      guard let owner, owner.liveness != .alive, let loss = try loss(name, owner, server) else { return nil }
-      let isCertain = owner.liveness == .dead || owner.state == .mark
-      return (isCertain ? loss : "unless a restore is running on \(owner.place): \(loss)", isCertain)
-    }
+  /// A leftover that was only looked at.
+  enum Finding {
+    /// A lost database; not certain if a restore on another machine may be running.
+    case loss(String, isCertain: Bool)
+    /// An unfinished database of a dead run of this machine, which `clear` would drop.
+    case unfinished(String)
   }
 
-  /// Unfinished databases of dead runs of this machine, which `clear` would drop.
-  static func remains(on server: Connection) throws -> [String] {
+  /// Looks for leftovers without changing anything.
+  static func findings(on server: Connection) throws -> [Finding] {
     try UnfinishedDatabase.all(on: server).compactMap { name, owner in
-      guard let owner else { return UnfinishedDatabase.isOfDeadRun(name) ? name : nil }
-      return try owner.liveness == .dead && loss(name, owner, server) == nil ? name : nil
+      guard let owner else { return UnfinishedDatabase.isOfDeadRun(name) ? .unfinished(name) : nil }
+      let liveness = owner.liveness
+      if liveness == .alive { return nil }
+      guard let loss = try loss(name, owner, server) else { return liveness == .dead ? .unfinished(name) : nil }
+      let isCertain = liveness == .dead || owner.state == .mark
+      return .loss(isCertain ? loss : "unless a restore is running on \(owner.place): \(loss)", isCertain: isCertain)
     }
   }
 

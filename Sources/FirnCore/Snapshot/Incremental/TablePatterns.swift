@@ -5,13 +5,21 @@ package import Postgres
 /// The server compares each pattern, as a regular expression, with its relations. A tree of what names have in common, such as
 /// `events_202(4_0[89]|5_1[012])`, takes a fraction of the time that a list of them takes, because only one branch of it is followed.
 package struct TablePatterns {
+  /// Every one of some tables in every one of some schemas.
   package struct Pattern {
-    package let text: String
-    package let tables: [QualifiedName]
+    fileprivate let schemas: ArraySlice<Name>
+    fileprivate let names: ArraySlice<Name>
+
+    package var text: String { "\(NameTree(schemas).pattern).\(NameTree(names).pattern)" }
+    package var tables: [QualifiedName] {
+      schemas.flatMap { schema in
+        names.map { QualifiedName(schema: String(String.UnicodeScalarView(schema)), name: String(String.UnicodeScalarView($0))) }
+      }
+    }
   }
 
   // Arrays, because names that are equal for Unicode are different ones for PostgreSQL.
-  private typealias Name = [Unicode.Scalar]
+  fileprivate typealias Name = [Unicode.Scalar]
 
   /// Bytes of names in one pattern. The server's time to compile one grows with the square of its length: 4 kB of words take 50 ms, 2 kB take
   /// 8 ms, less than a pattern's search of the relations in large databases.
@@ -24,15 +32,9 @@ package struct TablePatterns {
     let names = tables.map { (schema: Name($0.schema.unicodeScalars), table: Name($0.name.unicodeScalars)) }
     // Tenants have tables of the same names in many schemas. Either the same tables of several schemas share a pattern, or the same schemas of
     // several tables.
-    let bySchema = Self.alike(names.map { ($0.schema, $0.table) }).map { (schemas: $0.keys, tables: $0.values) }
-    let byTable = Self.alike(names.map { ($0.table, $0.schema) }).map { (schemas: $0.values, tables: $0.keys) }
-    patterns = (byTable.count < bySchema.count ? byTable : bySchema).map { schemas, tables in
-      Pattern(
-        text: "\(NameTree(schemas).pattern).\(NameTree(tables).pattern)",
-        tables: schemas.flatMap { schema in
-          tables.map { QualifiedName(schema: String(String.UnicodeScalarView(schema)), name: String(String.UnicodeScalarView($0))) }
-        })
-    }
+    let bySchema = Self.alike(names.map { ($0.schema, $0.table) }).map { Pattern(schemas: $0.keys, names: $0.values) }
+    let byTable = Self.alike(names.map { ($0.table, $0.schema) }).map { Pattern(schemas: $0.values, names: $0.keys) }
+    patterns = byTable.count < bySchema.count ? byTable : bySchema
   }
 
   /// Keys that have the same values, with these, in parts that are not too long for a pattern.
